@@ -1,0 +1,48 @@
+//! The arguments that all programs share.
+
+use std::num::NonZeroUsize;
+
+/// How log lines and errors are written to stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// `ft-prep: message`, for people.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+const HEADING: &str = "Common options";
+
+/// Arguments of every program; flatten it into the program's own.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Common {
+    /// How to write messages to stderr
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", global = true,
+        help_heading = HEADING)]
+    pub log_format: LogFormat,
+
+    /// Say nothing but warnings and errors, and draw no progress bar
+    #[arg(short, long, global = true,
+        help_heading = HEADING, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more; twice says everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true,
+        help_heading = HEADING)]
+    pub verbose: u8,
+
+    /// Threads to use [default: as many as the machine has cores]
+    #[arg(long, value_name = "N", global = true,
+        help_heading = HEADING)]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl Common {
+    /// How many threads the program may use: `--threads`, or the cores that
+    /// the process may run on.
+    pub fn thread_count(&self) -> usize {
+        self.threads
+            .map_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get), NonZeroUsize::get)
+    }
+}

@@ -1,0 +1,66 @@
+//! Standard output that remembers whether its reader went away.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a write to [`Stdout`] found the pipe closed.
+pub(crate) fn stdout_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// Standard output without Rust's line buffering. After a broken pipe
+/// [`crate::run`] ends the program quietly with code 0, whatever error the
+/// program makes of it: `head` has seen enough.
+#[derive(Debug)]
+pub struct Stdout(Raw);
+
+#[cfg(unix)]
+type Raw = Option<std::fs::File>;
+#[cfg(not(unix))]
+type Raw = Option<io::Stdout>;
+
+/// Opens standard output.
+pub fn stdout() -> Stdout {
+    Stdout(raw())
+}
+
+// The descriptor itself: `io::stdout` would look for line breaks in binary
+// data and copy it.
+#[cfg(unix)]
+fn raw() -> Raw {
+    use std::os::fd::AsFd;
+    let copy = io::stdout().as_fd().try_clone_to_owned();
+    copy.ok().map(std::fs::File::from)
+}
+
+#[cfg(not(unix))]
+fn raw() -> Raw {
+    Some(io::stdout())
+}
+
+impl Stdout {
+    fn with<T>(&mut self, call: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> io::Result<T> {
+        let result = match &mut self.0 {
+            Some(out) => call(out),
+            None => Err(io::Error::other("standard output is closed")),
+        };
+        if let Err(error) = &result
+            && error.kind() == ErrorKind::BrokenPipe
+        {
+            CLOSED.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.with(|out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.with(|out| out.flush())
+    }
+}
