@@ -1,0 +1,29 @@
+//! The numeric operators of the training engine.
+//!
+//! Every operator takes and returns candle tensors and exists twice: a plain *reference* in
+//! candle operations, which runs on every device and is what the tests hold the other to, and a
+//! *fused* version over `f32` slices for the CPU. The functions at the top of each module choose:
+//! fused where all the tensors are contiguous `f32` on the CPU, the reference elsewhere.
+//!
+//! Two rules make results independent of how the work is cut:
+//!
+//! * A row (or a sequence, for attention) never depends on its neighbours, nor on the number of
+//!   threads: work is split by output, and sums within a row have one order.
+//! * The instruction set does not matter: vector code always has 16 lanes, fused multiply-adds and
+//!   one reduction tree, whether it runs on AVX-512, AVX2 or neither (see [`simd`]).
+
+pub mod activation;
+pub mod attention;
+pub mod error;
+pub mod loss;
+pub mod memory;
+pub mod norm;
+pub mod optim;
+mod parallel;
+pub mod philox;
+pub mod rope;
+pub mod simd;
+pub mod tensor;
+pub mod vector;
+
+pub use error::{Error, Result};

@@ -1,0 +1,221 @@
+//! Rotary position embedding, in the layout of Hugging Face: in a head, element `i` of the first
+//! half turns with element `i` of the second half by the angle `position * inv_freq[i]`.
+
+use candle_core::Tensor;
+
+use crate::error::{Result, expect_shape};
+use crate::parallel::for_row_blocks;
+use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::tensor::{is_fused, with_slice_mut};
+
+/// The cosines and sines of a row's rotations.
+#[derive(Clone, Debug)]
+pub struct RopeTables {
+    rows: usize,
+    half: usize,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+/// Which way to turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Forward: by the angle.
+    Forward,
+    /// Backward: by its negative, which is the gradient.
+    Backward,
+}
+
+impl RopeTables {
+    /// The rotations of rows at these positions. `inv_freq` are radians a position, one for each
+    /// pair of elements, already scaled as the model asks; `magnitude` multiplies cosines and sines
+    /// (1 but for YaRN). The angles are formed in f64.
+    pub fn new(positions: &[u32], inv_freq: &[f64], magnitude: f64) -> Self {
+        let angles = positions
+            .iter()
+            .flat_map(|&p| inv_freq.iter().map(move |f| f64::from(p) * f));
+        let (cos, sin) = angles
+            .map(|angle| {
+                let (sin, cos) = angle.sin_cos();
+                ((cos * magnitude) as f32, (sin * magnitude) as f32)
+            })
+            .unzip();
+        Self {
+            rows: positions.len(),
+            half: inv_freq.len(),
+            cos,
+            sin,
+        }
+    }
+
+    /// The tables of padding-free sequences, laid end to end between `starts`: positions restart at
+    /// each start.
+    pub fn for_sequences(starts: &[usize], inv_freq: &[f64], magnitude: f64) -> Self {
+        let positions: Vec<u32> = starts
+            .windows(2)
+            .flat_map(|pair| 0..(pair[1] - pair[0]) as u32)
+            .collect();
+        Self::new(&positions, inv_freq, magnitude)
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The cosines `[rows, half]`.
+    pub fn cos(&self) -> &[f32] {
+        &self.cos
+    }
+
+    /// The sines `[rows, half]`.
+    pub fn sin(&self) -> &[f32] {
+        &self.sin
+    }
+}
+
+/// Turns the first `heads` heads of every row of `x` `[tokens, columns]`, each of `head_dim`
+/// columns; the columns after them stay. With merged queries, keys and values, `heads` is the
+/// number of query and key heads. Where the tables are narrower than a head, its last columns stay.
+///
+/// On the CPU this happens in `x`'s own memory, so every other handle on it sees the change.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn rope(
+    x: Tensor,
+    tables: &RopeTables,
+    heads: usize,
+    head_dim: usize,
+    direction: Direction,
+) -> Result<Tensor> {
+    let columns = check(&x, tables, heads, head_dim)?;
+    if !is_fused(&x) {
+        return reference::rope(&x, tables, heads, head_dim, direction);
+    }
+    with_slice_mut(&x, |values| {
+        rope_slice(values, columns, tables, heads, head_dim, direction);
+    })?;
+    Ok(x)
+}
+
+/// [`rope`] on a slice of rows of `columns` elements.
+///
+/// # Panics
+/// If the slice has not `tables.rows()` rows, or a row not the heads' columns.
+pub fn rope_slice(
+    values: &mut [f32],
+    columns: usize,
+    tables: &RopeTables,
+    heads: usize,
+    head_dim: usize,
+    direction: Direction,
+) {
+    assert_eq!(values.len(), tables.rows * columns, "one row a position");
+    assert!(heads * head_dim <= columns && 2 * tables.half <= head_dim);
+    for_row_blocks(values, columns, |first, values| {
+        dispatch(Rotate {
+            values,
+            columns,
+            cos: &tables.cos[first * tables.half..],
+            sin: &tables.sin[first * tables.half..],
+            half: tables.half,
+            heads,
+            head_dim,
+            sign: if direction == Direction::Forward { 1.0 } else { -1.0 },
+        });
+    });
+}
+
+fn check(x: &Tensor, tables: &RopeTables, heads: usize, head_dim: usize) -> Result<usize> {
+    let (rows, columns) = x.dims2()?;
+    expect_shape(rows == tables.rows, "rope", "x's rows", tables.rows, rows)?;
+    let wanted = heads * head_dim;
+    expect_shape(columns >= wanted, "rope", "x's columns", wanted, columns)?;
+    let half = tables.half;
+    expect_shape(2 * half <= head_dim, "rope", "inv_freq's length", head_dim / 2, half)?;
+    Ok(columns)
+}
+
+struct Rotate<'a> {
+    values: &'a mut [f32],
+    columns: usize,
+    cos: &'a [f32],
+    sin: &'a [f32],
+    half: usize,
+    heads: usize,
+    head_dim: usize,
+    sign: f32,
+}
+
+impl Kernel for Rotate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let sign = s.splat(self.sign);
+        for (i, row) in self.values.chunks_exact_mut(self.columns).enumerate() {
+            let cos = &self.cos[i * self.half..][..self.half];
+            let sin = &self.sin[i * self.half..][..self.half];
+            for head in row.chunks_exact_mut(self.head_dim).take(self.heads) {
+                let (a, b) = head.split_at_mut(self.half);
+                let pairs = a.chunks_mut(LANES).zip(b[..self.half].chunks_mut(LANES));
+                let angles = cos.chunks(LANES).zip(sin.chunks(LANES));
+                for ((a, b), (cos, sin)) in pairs.zip(angles) {
+                    let (x, y) = (s.load_part(a, 0.0), s.load_part(b, 0.0));
+                    let cos = s.load_part(cos, 0.0);
+                    let sin = s.mul(s.load_part(sin, 0.0), sign);
+                    s.store_part(a, s.fnma(y, sin, s.mul(x, cos)));
+                    s.store_part(b, s.fma(x, sin, s.mul(y, cos)));
+                }
+            }
+        }
+    }
+}
+
+/// The same in candle operations, on any device.
+pub mod reference {
+    use candle_core::{D, Device, Tensor};
+
+    use super::{Direction, RopeTables};
+    use crate::error::Result;
+
+    /// See [`super::rope`]; `x` is left as it is, and candle can differentiate it.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn rope(
+        x: &Tensor,
+        tables: &RopeTables,
+        heads: usize,
+        head_dim: usize,
+        direction: Direction,
+    ) -> Result<Tensor> {
+        let columns = super::check(x, tables, heads, head_dim)?;
+        let (rows, half, turned) = (tables.rows, tables.half, heads * head_dim);
+        let table = |values: &[f32], device: &Device| -> Result<Tensor> {
+            Ok(Tensor::from_slice(values, (rows, 1, half), device)?.to_dtype(x.dtype())?)
+        };
+        let cos = table(&tables.cos, x.device())?;
+        let sin = table(&tables.sin, x.device())?;
+        let sin = match direction {
+            Direction::Forward => sin,
+            Direction::Backward => sin.neg()?,
+        };
+        let h = x.narrow(1, 0, turned)?.reshape((rows, heads, head_dim))?;
+        let a = h.narrow(D::Minus1, 0, half)?;
+        let b = h.narrow(D::Minus1, half, half)?;
+        let new_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let new_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let mut parts = vec![new_a, new_b];
+        if 2 * half < head_dim {
+            parts.push(h.narrow(D::Minus1, 2 * half, head_dim - 2 * half)?);
+        }
+        let h = Tensor::cat(&parts, D::Minus1)?.reshape((rows, turned))?;
+        if turned == columns {
+            return Ok(h);
+        }
+        let rest = x.narrow(1, turned, columns - turned)?;
+        Ok(Tensor::cat(&[h, rest], 1)?)
+    }
+}
