@@ -17,7 +17,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Whether `T` is among the causes or was given as context.
 fn marks<T: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<T>().is_some() || error.chain().any(|cause| cause.is::<T>())
+    error.downcast_ref::<T>().is_some() || error.chain().any(<dyn StdError>::is::<T>)
 }
 
 fn is_terminal(error: &anyhow::Error) -> bool {

@@ -1,0 +1,111 @@
+//! What goes wrong with tables.
+
+use std::io;
+
+use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
+
+/// Every failure names the file, and the line or row where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be opened, created or renamed.
+    #[error(transparent)]
+    File(#[from] ft_cli::Error),
+    /// Reading stopped half-way.
+    #[error("cannot read '{name}'")]
+    Read {
+        /// The input as the user named it.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Writing stopped half-way, for instance because the disk is full.
+    #[error("cannot write '{name}'")]
+    Write {
+        /// The output as the user named it.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The temporary file for what does not fit into memory failed.
+    #[error("cannot keep rows in a temporary file; give TMPDIR a folder with room for the whole input")]
+    Spill(#[source] io::Error),
+    /// The input as a whole is not what it should be: empty, cut short, of an
+    /// unknown format, without a column.
+    #[error("{name}: {message}")]
+    Format {
+        /// The input as the user named it.
+        name: String,
+        /// What was expected, what was found, what to do.
+        message: String,
+    },
+    /// One row is not what it should be.
+    #[error("{place}: {message}")]
+    Row {
+        /// The input and the line or row, such as `data.csv, line 7`.
+        place: String,
+        /// What was expected, what was found, what to do.
+        message: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Format`].
+    pub fn format(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Format { name: name.into(), message: message.into() }
+    }
+
+    /// An [`Error::Row`].
+    pub fn row(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Row { place: place.into(), message: message.into() }
+    }
+
+    /// A missing column, with the names of those there are.
+    pub fn missing_column<S: AsRef<str>>(name: &str, column: &str, present: &[S]) -> Self {
+        Self::format(name, format!("no column '{column}'; there are: {}", listed(present)))
+    }
+
+    /// A failure while Parquet is read.
+    pub(crate) fn parquet_read(name: &str, error: ParquetError) -> Self {
+        match into_io(error) {
+            Ok(source) => Self::Read { name: name.into(), source },
+            Err(text) => Self::format(name, format!("not readable as Parquet: {text}")),
+        }
+    }
+
+    /// A failure while Parquet is written.
+    pub(crate) fn parquet_write(name: &str, error: ParquetError) -> Self {
+        match into_io(error) {
+            Ok(source) => Self::Write { name: name.into(), source },
+            Err(text) => Self::format(name, format!("cannot be written as Parquet: {text}")),
+        }
+    }
+
+    /// A failure while Arrow's own format is read.
+    pub(crate) fn arrow_read(name: &str, error: ArrowError) -> Self {
+        match error {
+            ArrowError::IoError(_, source) => Self::Read { name: name.into(), source },
+            other => Self::format(name, format!("not readable as Arrow: {other}")),
+        }
+    }
+}
+
+/// The system's error inside Parquet's, or Parquet's words.
+fn into_io(error: ParquetError) -> Result<io::Error, String> {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+            Ok(found) => Ok(*found),
+            Err(other) => Err(other.to_string()),
+        },
+        other => Err(other.to_string()),
+    }
+}
+
+/// Names in quotes, separated by commas.
+pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    if names.is_empty() {
+        return "none".into();
+    }
+    let quoted: Vec<_> = names.iter().map(|n| format!("'{}'", n.as_ref())).collect();
+    quoted.join(", ")
+}

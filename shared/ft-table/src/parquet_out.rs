@@ -1,0 +1,220 @@
+//! Parquet out: row groups are encoded on the thread pool and written in
+//! order, to a file that appears whole or to stdout.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use ft_cli::Target;
+use ft_cli::output::Output;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+
+use crate::error::Error;
+
+/// A row group ends at the first batch that reaches one of these. The bytes
+/// are those of the arrays in memory; two groups a thread are held at most.
+const GROUP_ROWS: usize = 1 << 17;
+const GROUP_BYTES: usize = 32 << 20;
+
+type Encoded = Result<Vec<ArrowColumnChunk>, ParquetError>;
+
+/// Writes batches of one schema. Equal batches in equal order give equal
+/// bytes, whatever the number of threads.
+pub struct ParquetWriter {
+    name: String,
+    schema: SchemaRef,
+    file: SerializedFileWriter<Output>,
+    factory: ArrowRowGroupWriterFactory,
+    pending: Vec<RecordBatch>,
+    pending_rows: usize,
+    pending_bytes: usize,
+    groups: usize,
+    in_flight: VecDeque<Receiver<Encoded>>,
+    rows: u64,
+}
+
+impl ParquetWriter {
+    /// Opens `target` for rows of `schema`. `metadata` goes to the footer, for
+    /// instance [`ft_cli::Provenance::to_pairs`].
+    ///
+    /// # Errors
+    /// If the target cannot be created or Parquet has no such type.
+    pub fn create(target: &Target, schema: SchemaRef, metadata: &[(String, String)]) -> Result<Self, Error> {
+        let name = target.name();
+        let output = target.create()?;
+        let failed = |error| Error::parquet_write(&name, error);
+        let properties = properties(&schema, metadata);
+        let writer = ArrowWriter::try_new(output, schema.clone(), Some(properties)).map_err(failed)?;
+        let (file, factory) = writer.into_serialized_writer().map_err(failed)?;
+        Ok(Self {
+            name,
+            schema,
+            file,
+            factory,
+            pending: Vec::new(),
+            pending_rows: 0,
+            pending_bytes: 0,
+            groups: 0,
+            in_flight: VecDeque::new(),
+            rows: 0,
+        })
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// If the batch has another schema, or earlier rows cannot be written.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        if batch.schema_ref().fields() != self.schema.fields() {
+            let told = format!(
+                "rows have other columns than the file: {:?}, expected {:?}",
+                batch.schema_ref().fields(),
+                self.schema.fields()
+            );
+            return Err(Error::format(&self.name, told));
+        }
+        self.pending_rows += batch.num_rows();
+        self.pending_bytes += slice_bytes(batch);
+        self.rows += batch.num_rows() as u64;
+        self.pending.push(batch.clone());
+        if self.pending_rows >= GROUP_ROWS || self.pending_bytes >= GROUP_BYTES {
+            self.end_group()?;
+        }
+        Ok(())
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Writes what is left and the footer, and gives the file its name.
+    ///
+    /// # Errors
+    /// If the system refuses; then there is no file.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.end_group()?;
+        while let Some(group) = self.in_flight.pop_front() {
+            self.append(&group)?;
+        }
+        let name = self.name;
+        let output = self.file.into_inner().map_err(|error| Error::parquet_write(&name, error))?;
+        Ok(output.commit()?)
+    }
+
+    /// Hands the pending rows to the pool, and waits for the oldest group
+    /// where two a thread are on their way.
+    fn end_group(&mut self) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let batches = std::mem::take(&mut self.pending);
+        (self.pending_rows, self.pending_bytes) = (0, 0);
+        let writers =
+            self.factory.create_column_writers(self.groups).map_err(|error| Error::parquet_write(&self.name, error))?;
+        self.groups += 1;
+        let schema = self.schema.clone();
+        let (sender, receiver) = sync_channel(1);
+        rayon::spawn(move || {
+            // Nobody waits any more where the writer was dropped.
+            let _ = sender.send(encode(&schema, writers, &batches));
+        });
+        self.in_flight.push_back(receiver);
+        if self.in_flight.len() > 2 * rayon::current_num_threads()
+            && let Some(oldest) = self.in_flight.pop_front()
+        {
+            self.append(&oldest)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, group: &Receiver<Encoded>) -> Result<(), Error> {
+        let lost = || ParquetError::General("an encoding thread failed".into());
+        let chunks = group.recv().unwrap_or_else(|_| Err(lost()));
+        append_group(&mut self.file, chunks).map_err(|error| Error::parquet_write(&self.name, error))
+    }
+}
+
+fn append_group(file: &mut SerializedFileWriter<Output>, chunks: Encoded) -> Result<(), ParquetError> {
+    let chunks = chunks?;
+    let mut group = file.next_row_group()?;
+    for chunk in chunks {
+        chunk.append_to_row_group(&mut group)?;
+    }
+    group.close()?;
+    Ok(())
+}
+
+/// Encodes one row group, column by column.
+fn encode(schema: &SchemaRef, mut writers: Vec<ArrowColumnWriter>, batches: &[RecordBatch]) -> Encoded {
+    for batch in batches {
+        let mut leaf_writers = writers.iter_mut();
+        for (field, array) in schema.fields().iter().zip(batch.columns()) {
+            for leaf in compute_leaves(field, array)? {
+                let writer = leaf_writers
+                    .next()
+                    .ok_or_else(|| ParquetError::General("more columns than the schema has".into()))?;
+                writer.write(&leaf)?;
+            }
+        }
+    }
+    writers.into_iter().map(ArrowColumnWriter::close).collect()
+}
+
+/// Bytes of the rows themselves, not of the buffers behind them.
+fn slice_bytes(batch: &RecordBatch) -> usize {
+    let bytes = |array: &arrow::array::ArrayRef| {
+        array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+    };
+    batch.columns().iter().map(bytes).sum()
+}
+
+/// Compression for all; no dictionary and no statistics for long text, which
+/// would cost time and gain nothing.
+fn properties(schema: &SchemaRef, metadata: &[(String, String)]) -> WriterProperties {
+    let pairs = metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    let mut builder = WriterProperties::builder()
+        .set_created_by(format!("ft {}", env!("CARGO_PKG_VERSION")))
+        .set_key_value_metadata(Some(pairs))
+        .set_compression(Compression::SNAPPY)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(None);
+    for field in schema.fields() {
+        builder = plain_text(builder, field, &mut Vec::new());
+    }
+    builder.build()
+}
+
+/// Turns the dictionary off for text but a message's role.
+fn plain_text(builder: WriterPropertiesBuilder, field: &Field, path: &mut Vec<String>) -> WriterPropertiesBuilder {
+    path.push(field.name().clone());
+    let builder = match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if field.name() != "role" => {
+            let column = ColumnPath::new(path.clone());
+            builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_statistics_enabled(column, EnabledStatistics::None)
+        }
+        DataType::List(item) | DataType::LargeList(item) => {
+            path.push("list".into());
+            let builder = plain_text(builder, &item.as_ref().clone().with_name("element"), path);
+            path.pop();
+            builder
+        }
+        DataType::Struct(fields) => fields.iter().fold(builder, |builder, field| plain_text(builder, field, path)),
+        _ => builder,
+    };
+    path.pop();
+    builder
+}
