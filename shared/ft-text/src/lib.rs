@@ -1,0 +1,26 @@
+//! Text in, tokens out: tokenizers, chat templates and loss masks.
+//!
+//! - [`TextModel`] opens a model's tokenizer, chat template and special tokens, from
+//!   a Hugging Face folder or a GGUF file.
+//! - [`ChatTemplate`] renders messages as transformers does.
+//! - [`render_labelled`] renders a conversation and tells which of its bytes are to
+//!   be learned; [`Encoder`] cuts text into tokens and tells where each begins;
+//!   [`label_tokens`] puts the two together.
+//! - [`fingerprint`] tells two vocabularies apart without building a tokenizer.
+
+mod encode;
+mod error;
+mod fingerprint;
+mod labels;
+mod model;
+mod save;
+mod template;
+mod tokenizer;
+
+pub use encode::{Encoded, Encoder, Scratch};
+pub use error::{Error, Result};
+pub use fingerprint::fingerprint;
+pub use labels::{IGNORED, LabelMode, LabelledText, label_tokens, render_labelled};
+pub use model::{SpecialToken, TextModel};
+pub use template::{ChatTemplate, Message, Rendering};
+pub use tokenizers::Tokenizer;

@@ -1,0 +1,217 @@
+//! A model's text side: its tokenizer, its chat template, its special tokens.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+use tokenizers::Tokenizer;
+
+use crate::error::{Error, Result};
+use crate::fingerprint::fingerprint;
+use crate::template::ChatTemplate;
+use crate::tokenizer::{self, gguf};
+
+/// A token with a role of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecialToken {
+    /// Its id.
+    pub id: u32,
+    /// Its text.
+    pub text: String,
+}
+
+/// What a model's files say of text.
+#[derive(Debug)]
+pub struct TextModel {
+    /// The tokenizer, without truncation or padding.
+    pub tokenizer: Tokenizer,
+    /// The model's chat template; `None` for most base models.
+    pub template: Option<ChatTemplate>,
+    /// The begin-of-sequence token.
+    pub bos: Option<SpecialToken>,
+    /// The end-of-sequence token.
+    pub eos: Option<SpecialToken>,
+    /// The padding token.
+    pub pad: Option<SpecialToken>,
+    /// The unknown token.
+    pub unk: Option<SpecialToken>,
+    /// Every id that ends a generation: `eos` first, then those of
+    /// `generation_config.json` and `config.json`, or of the GGUF file.
+    pub end_ids: Vec<u32>,
+    pub(crate) path: PathBuf,
+}
+
+/// What the two kinds of model file have in common.
+struct Parts {
+    tokenizer: Tokenizer,
+    template: Option<String>,
+    /// Names (`bos_token`) and texts.
+    special: Vec<(String, String)>,
+    end_ids: Vec<u32>,
+}
+
+impl TextModel {
+    /// Opens the model at `path`: a Hugging Face folder or a GGUF file.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`] if there is none; [`Error::UnsupportedTokenizer`];
+    /// [`Error::Malformed`] or [`Error::Io`] naming the file; [`Error::TemplateSyntax`]
+    /// if the model's own template does not parse.
+    pub fn open(path: &Path) -> Result<Self> {
+        let parts = if path.is_dir() { from_folder(path)? } else { from_gguf(path)? };
+        Self::assemble(path, parts)
+    }
+
+    fn assemble(path: &Path, parts: Parts) -> Result<Self> {
+        let tokenizer = parts.tokenizer;
+        let named = |name: &str| {
+            let (_, text) = parts.special.iter().find(|(n, _)| n == name)?;
+            Some(SpecialToken { id: tokenizer.token_to_id(text)?, text: text.clone() })
+        };
+        let (bos, eos) = (named("bos_token"), named("eos_token"));
+        let (pad, unk) = (named("pad_token"), named("unk_token"));
+        let mut end_ids: Vec<u32> = eos.iter().map(|t| t.id).collect();
+        for id in parts.end_ids {
+            if !end_ids.contains(&id) {
+                end_ids.push(id);
+            }
+        }
+        let template = parts.template.map(|source| ChatTemplate::new(&source, &parts.special)).transpose()?;
+        Ok(Self { tokenizer, template, bos, eos, pad, unk, end_ids, path: path.to_path_buf() })
+    }
+
+    /// Puts the template `source` in the place of the model's own.
+    ///
+    /// # Errors
+    /// [`Error::TemplateSyntax`].
+    pub fn set_template(&mut self, source: &str) -> Result<()> {
+        self.template = Some(ChatTemplate::new(source, &self.special_tokens())?);
+        Ok(())
+    }
+
+    /// Names and texts of the special tokens, as Hugging Face names them.
+    pub fn special_tokens(&self) -> Vec<(String, String)> {
+        [("bos_token", &self.bos), ("eos_token", &self.eos), ("pad_token", &self.pad), ("unk_token", &self.unk)]
+            .into_iter()
+            .filter_map(|(name, token)| Some((name.to_owned(), token.as_ref()?.text.clone())))
+            .collect()
+    }
+
+    /// The vocabulary's fingerprint, as [`crate::fingerprint()`] gives it.
+    ///
+    /// # Errors
+    /// The files can no longer be read.
+    pub fn fingerprint(&self) -> Result<String> {
+        fingerprint(&self.path)?.ok_or_else(|| Error::NoTokenizer {
+            path: self.path.clone(),
+            reason: "it was there when the model was opened".into(),
+        })
+    }
+}
+
+fn from_gguf(path: &Path) -> Result<Parts> {
+    let content = gguf::read(path)?;
+    let tokenizer = tokenizer::from_gguf(path, &content)?;
+    let id = |key: &str| gguf::number(&content, &format!("tokenizer.ggml.{key}_token_id"));
+    let special = [("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding"), ("unk_token", "unknown")]
+        .into_iter()
+        .filter_map(|(name, key)| Some((name.to_owned(), tokenizer.id_to_token(id(key)?)?)))
+        .collect();
+    let end_ids = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
+    Ok(Parts { template: gguf::string(&content, gguf::CHAT_TEMPLATE).map(str::to_owned), tokenizer, special, end_ids })
+}
+
+fn from_folder(folder: &Path) -> Result<Parts> {
+    let file = folder.join("tokenizer.json");
+    if !file.is_file() {
+        return Err(Error::NoTokenizer {
+            path: folder.to_path_buf(),
+            reason: "the folder has no tokenizer.json; take it from the model's page, or give \
+                     the model's GGUF file"
+                .into(),
+        });
+    }
+    let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
+    let mut tokenizer =
+        Tokenizer::from_bytes(&bytes).map_err(|e| Error::malformed(&file, format!("not a tokenizer.json: {e}")))?;
+    // A tokenizer that was saved after a training run carries that run's settings.
+    tokenizer.with_padding(None).with_truncation(None).map_err(|e| Error::malformed(&file, e.to_string()))?;
+    let config = json(folder, "tokenizer_config.json")?;
+    let map = json(folder, "special_tokens_map.json")?;
+    let special = special_tokens(&config, &map);
+    let mut end_ids = Vec::new();
+    for name in ["generation_config.json", "config.json"] {
+        end_ids.extend(ids(json(folder, name)?.get("eos_token_id")));
+    }
+    Ok(Parts { tokenizer, template: template_source(folder, &config)?, special, end_ids })
+}
+
+/// A JSON file of the folder; `Null` if it is not there.
+fn json(folder: &Path, name: &str) -> Result<Json> {
+    let file = folder.join(name);
+    match std::fs::read(&file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::malformed(&file, format!("not JSON: {e}"))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Json::Null),
+        Err(e) => Err(Error::io(&file, e)),
+    }
+}
+
+/// `chat_template.jinja` goes before `chat_template` of the configuration, which is a
+/// text or a list of named ones, of which `default` is taken.
+fn template_source(folder: &Path, config: &Json) -> Result<Option<String>> {
+    let file = folder.join("chat_template.jinja");
+    if file.is_file() {
+        return std::fs::read_to_string(&file).map(Some).map_err(|e| Error::io(&file, e));
+    }
+    match config.get("chat_template") {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(source)) => Ok(Some(source.clone())),
+        Some(Json::Array(list)) => {
+            let text = |entry: &Json, key: &str| Some(entry.get(key)?.as_str()?.to_owned());
+            let named = |wanted: &str| {
+                let entry = list.iter().find(|e| text(e, "name").as_deref() == Some(wanted))?;
+                text(entry, "template")
+            };
+            named("default").map(Some).ok_or_else(|| {
+                let names: Vec<String> = list.iter().filter_map(|e| text(e, "name")).collect();
+                Error::malformed(
+                    &folder.join("tokenizer_config.json"),
+                    format!(
+                        "chat_template names no \"default\" but {}; give one with --chat-template",
+                        names.join(", ")
+                    ),
+                )
+            })
+        }
+        Some(_) => Err(Error::malformed(
+            &folder.join("tokenizer_config.json"),
+            "chat_template is neither a text nor a list of named templates",
+        )),
+    }
+}
+
+/// The special tokens of `tokenizer_config.json`, else of `special_tokens_map.json`.
+fn special_tokens(config: &Json, map: &Json) -> Vec<(String, String)> {
+    const NAMES: [&str; 7] =
+        ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+    let text = |value: &Json| match value {
+        Json::String(text) => Some(text.clone()),
+        other => Some(other.get("content")?.as_str()?.to_owned()),
+    };
+    NAMES
+        .into_iter()
+        .filter_map(|name| {
+            let found = [config, map].into_iter().find_map(|source| source.get(name).and_then(text))?;
+            Some((name.to_owned(), found))
+        })
+        .collect()
+}
+
+/// `eos_token_id`: a number or a list of them.
+fn ids(value: Option<&Json>) -> Vec<u32> {
+    let id = |v: &Json| v.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Some(Json::Array(list)) => list.iter().filter_map(id).collect(),
+        Some(one) => id(one).into_iter().collect(),
+        None => Vec::new(),
+    }
+}

@@ -1,0 +1,90 @@
+//! Writing a model's tokenizer as transformers reads it.
+
+use std::path::Path;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::error::{Error, Result};
+use crate::model::TextModel;
+
+/// The files that make up a tokenizer in a Hugging Face folder.
+const FILES: [&str; 8] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+];
+
+impl TextModel {
+    /// Writes the tokenizer into the folder `to`, so that transformers loads it.
+    ///
+    /// From a Hugging Face folder its files are copied as they are; from a GGUF file
+    /// `tokenizer.json`, `tokenizer_config.json` (with the chat template) and
+    /// `special_tokens_map.json` are made.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file that could not be read or written.
+    pub fn save_tokenizer(&self, to: &Path) -> Result<()> {
+        if self.path.is_dir() {
+            return copy(&self.path, to);
+        }
+        let file = to.join("tokenizer.json");
+        let text = self.tokenizer.to_string(true).map_err(|e| Error::Encode(e.to_string()))?;
+        std::fs::write(&file, text).map_err(|e| Error::io(&file, e))?;
+        let special: Map<String, Json> =
+            self.special_tokens().into_iter().map(|(name, token)| (name, Json::String(token))).collect();
+        write(to, "special_tokens_map.json", &Json::Object(special.clone()))?;
+        write(to, "tokenizer_config.json", &self.configuration(special))
+    }
+
+    /// `tokenizer_config.json`. The class is the one that takes `tokenizer.json` as it
+    /// is; the classes of single families rebuild it from their own idea of it.
+    fn configuration(&self, special: Map<String, Json>) -> Json {
+        let mut config = special;
+        config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
+        config.insert("clean_up_tokenization_spaces".into(), json!(false));
+        config.insert("added_tokens_decoder".into(), self.added_tokens());
+        if let Some(template) = &self.template {
+            config.insert("chat_template".into(), json!(template.source()));
+        }
+        Json::Object(config)
+    }
+
+    fn added_tokens(&self) -> Json {
+        let mut tokens: Vec<_> = self.tokenizer.get_added_tokens_decoder().into_iter().collect();
+        tokens.sort_unstable_by_key(|(id, _)| *id);
+        tokens
+            .into_iter()
+            .map(|(id, t)| {
+                let entry = json!({
+                    "content": t.content, "lstrip": t.lstrip, "normalized": t.normalized,
+                    "rstrip": t.rstrip, "single_word": t.single_word, "special": t.special,
+                });
+                (id.to_string(), entry)
+            })
+            .collect::<Map<_, _>>()
+            .into()
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for name in FILES {
+        let source = from.join(name);
+        if source.is_file() {
+            // Not fs::copy: the permissions of a read-only cache are not wanted.
+            let bytes = std::fs::read(&source).map_err(|e| Error::io(&source, e))?;
+            let target = to.join(name);
+            std::fs::write(&target, bytes).map_err(|e| Error::io(&target, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn write(folder: &Path, name: &str, value: &Json) -> Result<()> {
+    let file = folder.join(name);
+    std::fs::write(&file, format!("{value:#}\n")).map_err(|e| Error::io(&file, e))
+}

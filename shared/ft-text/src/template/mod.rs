@@ -1,0 +1,153 @@
+//! Chat templates: the model's own Jinja, rendered as transformers renders it.
+
+mod environment;
+mod generation;
+mod messages;
+mod pyjson;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use minijinja::{Environment, Value};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use messages::{Context, MessageValue};
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// `system`, `user`, `assistant`, or what else the template knows.
+    pub role: String,
+    /// The turn's text.
+    pub content: String,
+}
+
+impl Message {
+    /// A turn of `role` that says `content`.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+
+    /// Whether the model is the one who speaks.
+    pub fn is_assistant(&self) -> bool {
+        self.role == "assistant"
+    }
+}
+
+/// What a template made of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendering {
+    /// The text.
+    pub text: String,
+    /// Byte ranges of `text` that stood inside `{% generation %}`, in order.
+    /// Empty if the template has no such tag.
+    pub generated: Vec<Range<usize>>,
+}
+
+/// A compiled chat template with the special tokens that it may name.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    source: String,
+    marks_generation: bool,
+    base: Arc<BTreeMap<String, Value>>,
+}
+
+const NAME: &str = "chat_template";
+
+impl ChatTemplate {
+    /// Compiles `source`.
+    ///
+    /// `special_tokens` are the names and texts that the template sees as variables
+    /// (`bos_token`, `eos_token`, …); a token that the model lacks is left out and so
+    /// undefined, as in transformers.
+    ///
+    /// # Errors
+    /// [`Error::TemplateSyntax`] if the template does not parse.
+    pub fn new(source: &str, special_tokens: &[(String, String)]) -> Result<Self> {
+        let (rewritten, marks_generation) = generation::rewrite(source);
+        let mut environment = environment::new();
+        environment.add_template_owned(NAME, rewritten).map_err(|e| Error::TemplateSyntax {
+            line: e.line().unwrap_or(1),
+            reason: e.detail().map_or_else(|| e.kind().to_string(), str::to_owned),
+        })?;
+        let mut base: BTreeMap<String, Value> =
+            special_tokens.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect();
+        // transformers passes both as None when there are none.
+        base.insert("tools".into(), Value::from(()));
+        base.insert("documents".into(), Value::from(()));
+        Ok(Self { environment, source: source.to_owned(), marks_generation, base: Arc::new(base) })
+    }
+
+    /// The template as it was given.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// SHA-256 of the template's text, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        crate::fingerprint::hex(&Sha256::digest(self.source.as_bytes()))
+    }
+
+    /// Whether the template marks the assistant's text with `{% generation %}`.
+    pub fn marks_generation(&self) -> bool {
+        self.marks_generation
+    }
+
+    /// Renders `messages`; with `add_generation_prompt` the text ends where the
+    /// assistant is to begin.
+    ///
+    /// # Errors
+    /// [`Error::Template`] with the template's own words (`raise_exception`), or if a
+    /// message holds a character that is kept for marking spans.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Rendering> {
+        self.conversation(messages)?.render(messages.len(), add_generation_prompt)
+    }
+
+    /// Makes the template's values of `messages` once, for several renderings.
+    pub(crate) fn conversation<'a>(&'a self, messages: &[Message]) -> Result<Conversation<'a>> {
+        if self.marks_generation {
+            generation::check(messages)?;
+        }
+        Ok(Conversation { template: self, messages: messages.iter().map(MessageValue::value).collect() })
+    }
+}
+
+/// Messages as the template sees them.
+pub(crate) struct Conversation<'a> {
+    template: &'a ChatTemplate,
+    messages: Vec<Value>,
+}
+
+impl Conversation<'_> {
+    /// Renders the first `count` messages.
+    pub(crate) fn render(&self, count: usize, add_generation_prompt: bool) -> Result<Rendering> {
+        let template = self.template.environment.get_template(NAME).map_err(|e| Error::Template(e.to_string()))?;
+        let context =
+            Context::new(self.messages[..count].to_vec(), add_generation_prompt, Arc::clone(&self.template.base));
+        let text = template.render(Value::from_object(context)).map_err(|e| Error::Template(describe(&e)))?;
+        Ok(if self.template.marks_generation {
+            generation::take_spans(&text)
+        } else {
+            Rendering { text, generated: Vec::new() }
+        })
+    }
+}
+
+/// The words that a person needs: what the template said, and where.
+fn describe(error: &minijinja::Error) -> String {
+    // `raise_exception` carries its words as they are, without a line.
+    if let Some(raised) = environment::raised(error) {
+        return raised.to_owned();
+    }
+    let words = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    match error.line() {
+        Some(line) => format!("line {line}: {words}"),
+        None => words,
+    }
+}
+
+#[cfg(test)]
+mod tests;

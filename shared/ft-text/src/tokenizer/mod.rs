@@ -1,0 +1,55 @@
+//! Tokenizers built from what a GGUF file says of them.
+
+mod bpe;
+pub(crate) mod gguf;
+mod pre;
+mod spm;
+
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::Content;
+use tokenizers::{AddedToken, Tokenizer};
+
+use crate::error::{Error, Result};
+
+/// Token kinds of GGUF (`llama_token_type`) that are matched as a whole in the text.
+const CONTROL: u32 = 3;
+const USER_DEFINED: u32 = 4;
+
+/// Builds the tokenizer that `content`, read from `path`, describes.
+///
+/// # Errors
+/// [`Error::NoTokenizer`] if it has none, [`Error::UnsupportedTokenizer`] if it is of a
+/// kind that is not known here.
+pub(crate) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer> {
+    let missing = |key: &str| Error::NoTokenizer { path: path.to_path_buf(), reason: format!("the file has no {key}") };
+    let tokens: Vec<&str> = gguf::strings(content, gguf::TOKENS).ok_or_else(|| missing(gguf::TOKENS))?;
+    let kind = gguf::string(content, gguf::MODEL).ok_or_else(|| missing(gguf::MODEL))?;
+    let mut tokenizer = match kind {
+        "gpt2" => bpe::build(path, content, &tokens)?,
+        "llama" => spm::build(path, content, &tokens)?,
+        other => {
+            return Err(Error::UnsupportedTokenizer {
+                path: path.to_path_buf(),
+                reason: format!(
+                    "{} is {other:?}; known: gpt2 (byte-level BPE), llama (SentencePiece BPE)",
+                    gguf::MODEL
+                ),
+            });
+        }
+    };
+    let added = added_tokens(content, &tokens);
+    tokenizer.add_tokens(added).map_err(|e| Error::malformed(path, format!("added tokens: {e}")))?;
+    Ok(tokenizer)
+}
+
+/// Control and user-defined tokens, in the order of their ids.
+fn added_tokens(content: &Content, tokens: &[&str]) -> Vec<AddedToken> {
+    let kinds = gguf::numbers(content, gguf::TOKEN_TYPE).unwrap_or_default();
+    tokens
+        .iter()
+        .zip(kinds)
+        .filter(|&(_, kind)| kind == CONTROL || kind == USER_DEFINED)
+        .map(|(token, kind)| AddedToken::from(*token, kind == CONTROL).normalized(false))
+        .collect()
+}

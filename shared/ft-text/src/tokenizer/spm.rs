@@ -1,0 +1,89 @@
+//! SentencePiece BPE with scores (`tokenizer.ggml.model` = `llama`): Llama-2, Gemma,
+//! Phi-3, Mistral.
+//!
+//! Such files hold no merges. A piece is merged from every pair of pieces that make it
+//! up, the piece of the highest score first, as the converter of Hugging Face has it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::Content;
+use tokenizers::Tokenizer;
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::decoders::byte_fallback::ByteFallback;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::decoders::sequence::Sequence as Decoders;
+use tokenizers::decoders::strip::Strip;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as Normalizers};
+
+use super::gguf;
+use crate::error::{Error, Result};
+
+/// SentencePiece's mark for a space.
+const SPACE: &str = "\u{2581}";
+/// Token kinds of GGUF: one that stands for text, and one added by a user.
+const NORMAL: u32 = 1;
+const USER_DEFINED: u32 = 4;
+
+pub(super) fn build(path: &Path, content: &Content, tokens: &[&str]) -> Result<Tokenizer> {
+    let malformed = |what: &str, e: &dyn std::fmt::Display| Error::malformed(path, format!("tokenizer: {what}: {e}"));
+    let scores = gguf::floats(content, gguf::SCORES)
+        .filter(|s| s.len() == tokens.len())
+        .ok_or_else(|| malformed(gguf::SCORES, &"expected one score for each token"))?;
+    let kinds = gguf::numbers(content, gguf::TOKEN_TYPE).unwrap_or_default();
+    let vocabulary: Vocab = tokens.iter().map(|t| (*t).to_owned()).zip(0..).collect();
+    let unknown = gguf::number(content, "tokenizer.ggml.unknown_token_id").and_then(|id| tokens.get(id as usize));
+    let mut builder =
+        BPE::builder().vocab_and_merges(vocabulary, merges(tokens, &scores, &kinds)).fuse_unk(true).byte_fallback(true);
+    if let Some(token) = unknown {
+        builder = builder.unk_token((*token).to_owned());
+    }
+    let model = builder.build().map_err(|e| malformed("merges", &e))?;
+    let prefix = gguf::flag(content, gguf::ADD_SPACE_PREFIX).unwrap_or(true);
+    let replace = Replace::new(" ", SPACE).map_err(|e| malformed("normalizer", &e))?;
+    let restore = Replace::new(SPACE, " ").map_err(|e| malformed("decoder", &e))?;
+    let mut normalizers: Vec<NormalizerWrapper> = vec![replace.into()];
+    let mut decoders: Vec<DecoderWrapper> =
+        vec![restore.into(), ByteFallback::default().into(), Fuse::default().into()];
+    if prefix {
+        normalizers.insert(0, Prepend::new(SPACE.to_owned()).into());
+        decoders.push(Strip::new(' ', 1, 0).into());
+    }
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer
+        .with_normalizer(Some(Normalizers::new(normalizers)))
+        .map_err(|e| malformed("normalizer", &e))?
+        .with_decoder(Some(Decoders::new(decoders)));
+    Ok(tokenizer)
+}
+
+/// All merges, the best first: by score, then by the lengths of their two sides.
+fn merges(tokens: &[&str], scores: &[f32], kinds: &[u32]) -> Vec<(String, String)> {
+    let is_text = |id: u32| {
+        let kind = kinds.get(id as usize).copied().unwrap_or(NORMAL);
+        kind == NORMAL || kind == USER_DEFINED
+    };
+    let ids: HashMap<&str, u32> = tokens.iter().copied().zip(0..).collect();
+    let mut found: Vec<(f32, &str, &str)> = Vec::with_capacity(tokens.len() * 2);
+    for (id, piece) in (0..).zip(tokens).filter(|&(id, _)| is_text(id)) {
+        let mut splits: Vec<(u32, u32, &str, &str)> = piece
+            .char_indices()
+            .skip(1)
+            .filter_map(|(at, _)| {
+                let (left, right) = piece.split_at(at);
+                Some((*ids.get(left)?, *ids.get(right)?, left, right))
+            })
+            .collect();
+        splits.sort_unstable_by_key(|&(left, right, ..)| (left, right));
+        let score = scores[id as usize];
+        found.extend(splits.into_iter().map(|(_, _, l, r)| (score, l, r)));
+    }
+    let key = |&(score, left, right): &(f32, &str, &str)| (score, left.chars().count(), right.chars().count());
+    // Stable, descending.
+    found.sort_by(|a, b| {
+        let (a, b) = (key(a), key(b));
+        b.0.total_cmp(&a.0).then((b.1, b.2).cmp(&(a.1, a.2)))
+    });
+    found.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect()
+}
