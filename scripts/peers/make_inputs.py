@@ -7,6 +7,7 @@
                    split by scikit-learn (0.1, seed 42)
     tokens         tokens_full.parquet: 80 rows of 256 tokens of the training texts, all labelled
                    tokens_real.parquet: the first 80 training chats, only answers labelled
+                   tokens_test.parquet: the held-out chats, labelled likewise
                    tokens_eval.parquet: 64 rows of 256 tokens of other financial texts
     adapter        adapter_init/: a PEFT adapter, r 16, alpha 32, all-linear; adapter_noise/: the same with
                    a B that is not zero, for merging and reading back
@@ -84,10 +85,12 @@ def labelled(tokenizer, row):
 def tokens():
     from transformers import AutoTokenizer
     tokenizer = AutoTokenizer.from_pretrained(SMOLLM2_HF)
-    train = [json.loads(line) for line in open(WORK / "chats_train.jsonl", encoding="utf-8")]
+    train, test = ([json.loads(line) for line in open(WORK / f"chats_{side}.jsonl", encoding="utf-8")]
+                   for side in ("train", "test"))
     texts = [tokenizer.apply_chat_template(r["prompt"] + r["completion"], tokenize=False) for r in train]
     write_tokens(WORK / "tokens_full.parquet", full_rows(tokenizer, texts, 80))
     write_tokens(WORK / "tokens_real.parquet", [labelled(tokenizer, r) for r in train[:80]])
+    write_tokens(WORK / "tokens_test.parquet", [labelled(tokenizer, r) for r in test])
     other = [r["input"][-1]["content"] + "\n" for r in rows_of("ner_finance")]
     write_tokens(WORK / "tokens_eval.parquet", full_rows(tokenizer, other, 64))
 
