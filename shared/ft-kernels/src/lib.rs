@@ -15,6 +15,8 @@
 pub mod activation;
 pub mod attention;
 pub mod error;
+pub mod gemm;
+pub mod linear;
 pub mod loss;
 pub mod memory;
 pub mod norm;

@@ -1,0 +1,110 @@
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::error::Error;
+
+fn reference(file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(file);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn small(changes: &Value) -> Value {
+    let mut config = reference("llama-s0/model/config.json");
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    config
+}
+
+#[test]
+fn both_key_styles_give_the_same_architecture() {
+    for name in ["llama-s0", "llama_tied_bias-s0", "llama3_rope-s0", "llama_linear_rope-s0"] {
+        let new = Architecture::from_config(&reference(&format!("{name}/model/config.json"))).unwrap();
+        let mut old = Architecture::from_config(&reference(&format!("{name}/model/config_v4.json"))).unwrap();
+        old.raw = new.raw.clone();
+        assert_eq!(new, old, "{name}");
+    }
+}
+
+#[test]
+fn the_fields_are_the_files() {
+    let arch = Architecture::from_config(&reference("llama_tied_bias-s0/model/config.json")).unwrap();
+    assert_eq!((arch.num_heads, arch.num_kv_heads, arch.head_dim), (4, 2, 24));
+    assert!(arch.tie_word_embeddings && arch.attention_bias && arch.mlp_bias);
+    assert_eq!(arch.rope, Rope { theta: 100_000.0, scaling: RopeScaling::None });
+    assert_eq!((arch.bos_token_id, arch.eos_token_ids.as_slice()), (Some(1), &[2][..]));
+    let names: Vec<_> = arch.tensors().into_iter().map(|t| t.name).collect();
+    assert!(names.contains(&"model.layers.1.mlp.down_proj.bias".to_owned()));
+    assert!(!names.contains(&HEAD.to_owned()));
+}
+
+#[test]
+fn a_config_made_from_the_fields_reads_back() {
+    for name in ["llama-s0", "llama_tied_bias-s0", "llama3_rope-s0", "llama_linear_rope-s0"] {
+        let mut arch = Architecture::from_config(&reference(&format!("{name}/model/config.json"))).unwrap();
+        arch.raw = Value::Null;
+        let config = arch.to_config(candle_core::DType::BF16);
+        assert_eq!(config["dtype"], "bfloat16");
+        let mut again = Architecture::from_config(&config).unwrap();
+        again.raw = Value::Null;
+        assert_eq!(again, arch);
+    }
+}
+
+#[test]
+fn unknown_architectures_are_refused_by_name() {
+    let error = Architecture::from_config(&small(&json!({"model_type": "mamba"}))).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("'mamba'") && text.contains("llama, mistral"), "{text}");
+    let classifier = json!({"architectures": ["LlamaForSequenceClassification"]});
+    let text = Architecture::from_config(&small(&classifier)).unwrap_err().to_string();
+    assert!(text.contains("LlamaForSequenceClassification"), "{text}");
+}
+
+#[test]
+fn keys_that_change_the_mathematics_are_refused() {
+    for change in [
+        json!({"hidden_act": "gelu"}),
+        json!({"sliding_window": 8}),
+        json!({"partial_rotary_factor": 0.5}),
+        json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}),
+        json!({"attention_dropout": 0.1}),
+        json!({"quantization_config": {"load_in_4bit": true}}),
+        json!({"layer_types": ["full_attention", "sliding_attention"]}),
+        json!({"model_type": "mistral", "architectures": ["MistralForCausalLM"]}),
+    ] {
+        let error = Architecture::from_config(&small(&change)).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{change}: {error}");
+    }
+    let harmless = json!({"sliding_window": null, "partial_rotary_factor": 1.0, "unsloth_version": "x"});
+    Architecture::from_config(&small(&harmless)).unwrap();
+}
+
+#[test]
+fn wrong_keys_are_named() {
+    let text = Architecture::from_config(&small(&json!({"hidden_size": null}))).unwrap_err().to_string();
+    assert_eq!(text, "'hidden_size' is missing, expected a whole number above 0");
+    let text = Architecture::from_config(&small(&json!({"num_key_value_heads": 3}))).unwrap_err().to_string();
+    assert!(text.contains("num_key_value_heads") && text.contains("divisor"), "{text}");
+}
+
+#[test]
+fn frequencies_stretch_as_asked() {
+    let plain = Rope { theta: 10_000.0, scaling: RopeScaling::None }.frequencies(16);
+    assert_eq!(plain[0], 1.0);
+    assert!((plain[4] - 0.01).abs() < 1e-8);
+    let linear = Rope { theta: 10_000.0, scaling: RopeScaling::Linear { factor: 4.0 } }.frequencies(16);
+    assert!(plain.iter().zip(&linear).all(|(p, l)| (p / l - 4.0).abs() < 1e-6));
+    let scaling = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 64,
+    };
+    let llama3 = Rope { theta: 10_000.0, scaling }.frequencies(16);
+    assert_eq!(llama3[0], plain[0], "short wavelengths stay");
+    assert!((plain[7] / llama3[7] - 8.0).abs() < 1e-6, "long ones are divided");
+    assert!(llama3[1] < plain[1] && llama3[1] > plain[1] / 8.0, "and those between are between");
+}

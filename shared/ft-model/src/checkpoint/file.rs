@@ -1,0 +1,96 @@
+//! A file that is read at many places at once.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// An open file and its length when it was opened.
+#[derive(Debug)]
+pub struct DataFile {
+    path: PathBuf,
+    file: File,
+    len: u64,
+}
+
+impl DataFile {
+    /// Opens `path` for reading.
+    pub fn open(path: &Path) -> Result<Self> {
+        let open = || -> io::Result<(File, u64)> {
+            let file = File::open(path)?;
+            let len = file.metadata()?.len();
+            Ok((file, len))
+        };
+        let (file, len) = open().map_err(|source| Error::read(path, source))?;
+        Ok(Self { path: path.to_path_buf(), file, len })
+    }
+
+    /// The path as given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Fills `out` from `offset` on.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(out, offset).map_err(|source| Error::read(&self.path, source))
+    }
+
+    /// A buffered reader from the start. Its position costs nothing to ask, unlike that of a `BufReader`
+    /// over a file: parsers of hostile headers ask it at each string.
+    pub fn reader(&self) -> Buffered<'_> {
+        Buffered { file: self, position: 0, start: 0, bytes: Vec::new() }
+    }
+}
+
+/// See [`DataFile::reader`].
+pub struct Buffered<'a> {
+    file: &'a DataFile,
+    position: u64,
+    /// Where in the file `bytes` begin.
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+/// Bytes that are read at a time.
+const BUFFER: u64 = 1 << 18;
+
+impl Read for Buffered<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let end = self.start + self.bytes.len() as u64;
+        if self.position < self.start || self.position >= end {
+            let len = self.file.len.saturating_sub(self.position).min(BUFFER) as usize;
+            self.bytes.resize(len, 0);
+            self.file.file.read_exact_at(&mut self.bytes, self.position)?;
+            self.start = self.position;
+        }
+        let available = &self.bytes[(self.position - self.start) as usize..];
+        let n = available.len().min(out.len());
+        out[..n].copy_from_slice(&available[..n]);
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for Buffered<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (base, step) = match to {
+            SeekFrom::Start(position) => (position, 0),
+            SeekFrom::End(step) => (self.file.len, step),
+            SeekFrom::Current(step) => (self.position, step),
+        };
+        let outside = || io::Error::new(io::ErrorKind::InvalidInput, "a place before the file's start");
+        self.position = base.checked_add_signed(step).ok_or_else(outside)?;
+        Ok(self.position)
+    }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position)
+    }
+}

@@ -1,0 +1,199 @@
+//! The whole model over a stream of layers: loss, gradients, hidden states.
+
+use candle_core::{DType, Tensor};
+use ft_kernels::linear::Dropout;
+use ft_kernels::philox::Stream;
+use ft_kernels::rope::RopeTables;
+
+use crate::arch::Architecture;
+use crate::batch::Batch;
+use crate::block::{Adapted, Block, Kept, ModuleGradient, Rows, kept_bytes_per_token};
+use crate::error::{Error, Result};
+use crate::head::{Head, SequenceLoss};
+use crate::layers::{LayerSource, LayerWeights};
+use crate::lora::Adapter;
+use crate::projection::Projection;
+
+/// A frozen model, and the adapter on it if there is one.
+pub struct Decoder<'a> {
+    pub arch: &'a Architecture,
+    pub source: &'a dyn LayerSource,
+    pub adapter: Option<&'a Adapter>,
+}
+
+/// How a training step is computed.
+#[derive(Debug, Clone, Copy)]
+pub struct StepOptions {
+    /// The number of labels in the whole optimizer step: what every loss is divided by.
+    pub normaliser: f64,
+    /// Bytes that may be kept between forward and backward, beside each layer's input.
+    pub activation_memory: u64,
+    /// Where the dropout masks come from, where there is dropout.
+    pub dropout: Option<DropoutKey>,
+    /// The number, within the step, of the batch's first sequence.
+    pub first_sequence: usize,
+}
+
+/// What, with layer, projection and sequence, a dropout mask depends on: nothing that ran before.
+#[derive(Debug, Clone, Copy)]
+pub struct DropoutKey {
+    pub p: f64,
+    pub seed: u64,
+    pub step: u64,
+}
+
+/// Random streams of dropout have purposes from here on: one a layer and projection.
+const DROPOUT_PURPOSE: u32 = 0x1000;
+/// More sequences than any step has.
+const SEQUENCES_A_STEP: u64 = 1 << 24;
+
+impl<'a> Decoder<'a> {
+    /// The hidden states after the last layer, before the final norm: `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// If a layer cannot be had, a token lies outside the vocabulary or an operator fails.
+    pub fn hidden(&self, batch: &Batch) -> Result<Tensor> {
+        self.hidden_each(batch, |_, _| Ok(()))
+    }
+
+    /// [`Self::hidden`], calling `see` with each layer's number and its input, and at the end with the
+    /// number of layers and the result.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`], and what `see` reports.
+    pub fn hidden_each(&self, batch: &Batch, mut see: impl FnMut(usize, &Tensor) -> Result<()>) -> Result<Tensor> {
+        let rows = self.rows(batch);
+        let mut x = self.embed(batch)?;
+        for i in 0..self.arch.num_layers {
+            see(i, &x)?;
+            let weights = self.source.layer(i)?;
+            let block = self.block(i, &weights, &rows, None)?;
+            x = block.output(&block.inner(&x)?)?;
+        }
+        see(self.arch.num_layers, &x)?;
+        Ok(x)
+    }
+
+    /// The logits of every token: `[tokens, vocabulary]`. For tests and short texts: it is large.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`].
+    pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
+        let all: Vec<u32> = (0..batch.tokens() as u32).collect();
+        self.head().logits(&self.hidden(batch)?, &all)
+    }
+
+    /// The losses of the batch's sequences.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`], and if a label lies outside the vocabulary.
+    pub fn losses(&self, batch: &Batch) -> Result<Vec<SequenceLoss>> {
+        self.head().losses(&self.hidden(batch)?, batch)
+    }
+
+    /// The losses of the batch's sequences; the adapters' gradients go to `sink`, for each module in
+    /// the order of the sequences.
+    ///
+    /// # Errors
+    /// As [`Self::losses`], and what `sink` reports.
+    pub fn losses_and_gradients(
+        &self,
+        batch: &Batch,
+        options: &StepOptions,
+        sink: &mut dyn FnMut(ModuleGradient) -> Result<()>,
+    ) -> Result<Vec<SequenceLoss>> {
+        let rows = self.rows(batch);
+        let recomputed = self.recomputed_layers(batch.tokens(), options.activation_memory);
+        let (x, mut kept) = self.forward_keeping(batch, &rows, recomputed, options)?;
+        let (losses, mut dx) = self.head().losses_and_gradient(&x, batch, options.normaliser)?;
+        drop(x);
+        while let Some((input, saved)) = kept.pop() {
+            let i = kept.len();
+            let weights = self.source.layer(i)?;
+            let block = self.block(i, &weights, &rows, Some(options))?;
+            let saved = match saved {
+                Some(saved) => saved,
+                None => block.inner(&input)?,
+            };
+            // Nothing below the first layer is trained.
+            let Some(next) = block.backward(&dx, &input, saved, i > 0, sink)? else { break };
+            dx = next;
+        }
+        Ok(losses)
+    }
+
+    /// How many of the first layers are computed a second time, for a micro-batch of `tokens` tokens:
+    /// what fits `activation_memory` is kept of the last layers, whose backward comes first, so that
+    /// their memory is free again when the first layers need theirs.
+    pub fn recomputed_layers(&self, tokens: usize, activation_memory: u64) -> usize {
+        let layer = (kept_bytes_per_token(self.arch) * tokens).max(1) as u64;
+        self.arch.num_layers - self.arch.num_layers.min(usize::try_from(activation_memory / layer).unwrap_or(usize::MAX))
+    }
+
+    /// Forward through all layers. For each its input, and from layer `recomputed` on what backward needs.
+    #[allow(clippy::type_complexity)]
+    fn forward_keeping(
+        &self,
+        batch: &Batch,
+        rows: &Rows<'_>,
+        recomputed: usize,
+        options: &StepOptions,
+    ) -> Result<(Tensor, Vec<(Tensor, Option<Kept>)>)> {
+        let mut x = self.embed(batch)?;
+        let mut all = Vec::with_capacity(self.arch.num_layers);
+        for i in 0..self.arch.num_layers {
+            let weights = self.source.layer(i)?;
+            let block = self.block(i, &weights, rows, Some(options))?;
+            let kept = block.inner(&x)?;
+            let y = block.output(&kept)?;
+            all.push((std::mem::replace(&mut x, y), (i >= recomputed).then_some(kept)));
+        }
+        Ok((x, all))
+    }
+
+    /// The end of the model.
+    pub fn head(&self) -> Head<'a> {
+        Head { source: self.source, eps: self.arch.rms_norm_eps }
+    }
+
+    fn embed(&self, batch: &Batch) -> Result<Tensor> {
+        if let Some(at) = batch.ids.iter().position(|&id| id as usize >= self.arch.vocab_size) {
+            return Err(Error::Token { id: batch.ids[at], vocabulary: self.arch.vocab_size });
+        }
+        let table = self.source.embedding()?;
+        let ids = Tensor::new(batch.ids.as_slice(), table.device())?;
+        Ok(table.index_select(&ids, 0)?.to_dtype(DType::F32)?)
+    }
+
+    fn rows<'b>(&self, batch: &'b Batch) -> Rows<'b> {
+        let (frequencies, magnitude) = self.arch.rope_frequencies();
+        Rows { starts: &batch.starts, rope: RopeTables::for_sequences(&batch.starts, &frequencies, magnitude) }
+    }
+
+    fn block<'b>(
+        &'b self,
+        layer: usize,
+        weights: &'b LayerWeights,
+        rows: &'b Rows<'b>,
+        options: Option<&StepOptions>,
+    ) -> Result<Block<'b>> {
+        let mut adapters = Vec::new();
+        for (module, pair) in self.adapter.map_or(&[][..], |a| &a.modules).iter().enumerate() {
+            let (on, projection) = Projection::parse(&pair.module).ok_or_else(|| Error::Module(pair.module.clone()))?;
+            if on == layer {
+                let dropout = options.and_then(|o| dropout(o, rows.starts.len() - 1, layer, projection));
+                adapters.push(Adapted { projection, module, pair, dropout });
+            }
+        }
+        Ok(Block { arch: self.arch, weights, adapters, rows })
+    }
+}
+
+/// The streams of a projection's dropout masks, one a sequence.
+fn dropout(options: &StepOptions, sequences: usize, layer: usize, projection: Projection) -> Option<Dropout> {
+    let key = options.dropout.filter(|key| key.p > 0.0)?;
+    let purpose = DROPOUT_PURPOSE + (layer * Projection::ALL.len() + projection as usize) as u32;
+    let stream = |s: usize| Stream::new(key.seed, purpose, key.step * SEQUENCES_A_STEP + s as u64);
+    let first = options.first_sequence;
+    Some(Dropout { p: key.p, streams: (first..first + sequences).map(stream).collect() })
+}

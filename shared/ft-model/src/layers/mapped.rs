@@ -1,0 +1,50 @@
+//! Weights that stay in their file: each layer is read when it is asked for.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::load::{Ends, ends, layer};
+use super::{LayerSource, LayerWeights};
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+
+/// Reads block `i` at each call, so that one block is in memory at a time. Embedding, final norm and
+/// head stay in memory: every micro-batch needs them at both of its ends. What the system's page cache
+/// has room for is not read from the disk again.
+#[derive(Debug)]
+pub struct Mapped {
+    checkpoint: Checkpoint,
+    dtype: DType,
+    ends: Ends,
+}
+
+impl Mapped {
+    /// Takes the checkpoint and reads what is beside its blocks; matrices come as `dtype` (f32, bf16 or
+    /// f16).
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn open(checkpoint: Checkpoint, dtype: DType) -> Result<Self> {
+        let ends = ends(&checkpoint, dtype)?;
+        Ok(Self { checkpoint, dtype, ends })
+    }
+}
+
+impl LayerSource for Mapped {
+    fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
+        Ok(Arc::new(layer(&self.checkpoint, i, self.dtype)?))
+    }
+
+    fn embedding(&self) -> Result<Tensor> {
+        Ok(self.ends.embedding.clone())
+    }
+
+    fn head(&self) -> Result<Tensor> {
+        Ok(self.ends.head.clone())
+    }
+
+    fn final_norm(&self) -> Result<Tensor> {
+        Ok(self.ends.final_norm.clone())
+    }
+}

@@ -1,0 +1,58 @@
+//! All weights in memory.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::load::{Ends, ends, layer};
+use super::{LayerSource, LayerWeights};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+
+/// The whole model in memory, read once.
+#[derive(Debug)]
+pub struct Resident {
+    layers: Vec<Arc<LayerWeights>>,
+    ends: Ends,
+}
+
+impl Resident {
+    /// Reads all weights, the matrices as `dtype` (f32, bf16 or f16); `progress` is called with the number
+    /// of layers read so far. Nothing but the weights stays in memory.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn load(checkpoint: &Checkpoint, dtype: DType, progress: impl Fn(usize)) -> Result<Self> {
+        let ends = ends(checkpoint, dtype)?;
+        let mut layers = Vec::new();
+        for i in 0..checkpoint.architecture().num_layers {
+            layers.push(Arc::new(layer(checkpoint, i, dtype)?));
+            progress(i + 1);
+        }
+        Ok(Self { layers, ends })
+    }
+
+    /// The weights given as they are, for models that come from no file.
+    pub fn new(layers: Vec<LayerWeights>, embedding: Tensor, head: Tensor, final_norm: Tensor) -> Self {
+        let layers = layers.into_iter().map(Arc::new).collect();
+        Self { layers, ends: Ends { embedding, head, final_norm } }
+    }
+}
+
+impl LayerSource for Resident {
+    fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
+        self.layers.get(i).cloned().ok_or(Error::Layer { index: i, layers: self.layers.len() })
+    }
+
+    fn embedding(&self) -> Result<Tensor> {
+        Ok(self.ends.embedding.clone())
+    }
+
+    fn head(&self) -> Result<Tensor> {
+        Ok(self.ends.head.clone())
+    }
+
+    fn final_norm(&self) -> Result<Tensor> {
+        Ok(self.ends.final_norm.clone())
+    }
+}

@@ -1,0 +1,17 @@
+//! Architectures, weights, adapters, and the decoder's forward and backward.
+
+pub mod arch;
+pub mod batch;
+pub mod block;
+pub mod checkpoint;
+pub mod decoder;
+pub mod error;
+pub mod gradients;
+pub mod head;
+pub mod layers;
+pub mod lora;
+pub mod optimizer;
+pub mod projection;
+pub mod step;
+
+pub use error::{Error, Result};

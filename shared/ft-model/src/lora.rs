@@ -1,0 +1,171 @@
+//! Low-rank adapters (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021), in memory
+//! and in peft's files.
+//!
+//! An adapted linear layer computes `x·Wᵀ + scaling · (x·Aᵀ)·Bᵀ`; merged, its weight is
+//! `W + scaling · B·A`.
+
+mod config;
+mod read;
+mod targets;
+mod write;
+
+pub use config::{Layers, LoraConfig};
+pub use targets::Targets;
+
+use candle_core::Tensor;
+use ft_kernels::philox::Stream;
+use ft_kernels::tensor::{from_vec, uninit, with_slice};
+
+use crate::arch::Architecture;
+use crate::error::{Error, Result};
+use crate::projection::Projection;
+
+/// The adapter of one linear layer.
+#[derive(Debug, Clone)]
+pub struct LoraPair {
+    /// Such as `model.layers.0.self_attn.q_proj`.
+    pub module: String,
+    /// `[r, in]`, f32.
+    pub a: Tensor,
+    /// `[out, r]`, f32.
+    pub b: Tensor,
+    /// The factor of `B·A`.
+    pub scaling: f64,
+}
+
+/// An adapter of a whole model.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    pub config: LoraConfig,
+    /// By layer, then in the order of [`Projection::ALL`].
+    pub modules: Vec<LoraPair>,
+}
+
+/// The random streams of an initial `A`.
+const INIT_PURPOSE: u32 = 2;
+
+impl Adapter {
+    /// A fresh adapter, which changes nothing yet: `A` uniform in ±1/√in (what peft's Kaiming draw with
+    /// `a = √5` comes to), `B` zero. A module's draw depends on the seed and the module alone.
+    ///
+    /// # Errors
+    /// If the configuration is refused or fits no module.
+    pub fn init(arch: &Architecture, mut config: LoraConfig, seed: u64) -> Result<Self> {
+        config.check()?;
+        if config.init_lora_weights != serde_json::Value::Bool(true) {
+            return Err(Error::AdapterFeature {
+                key: "init_lora_weights",
+                value: config.init_lora_weights.to_string(),
+                expected: "true",
+            });
+        }
+        let targets = config.modules(arch)?;
+        config.expand_targets();
+        let mut modules = Vec::with_capacity(targets.len());
+        for (layer, projection) in targets {
+            let (module, (out, inner)) = (projection.module(layer), projection.shape(arch));
+            let rank = config.rank(&module);
+            let index = layer * Projection::ALL.len() + projection as usize;
+            let a = draw(Stream::new(seed, INIT_PURPOSE, index as u64), rank * inner, inner);
+            modules.push(LoraPair {
+                a: from_vec(a, (rank, inner))?,
+                b: from_vec(vec![0.0; out * rank], (out, rank))?,
+                scaling: config.scaling(&module),
+                module,
+            });
+        }
+        Ok(Self { config, modules })
+    }
+
+    /// The number of trained parameters.
+    pub fn parameters(&self) -> usize {
+        self.modules.iter().map(|pair| pair.a.elem_count() + pair.b.elem_count()).sum()
+    }
+
+    /// Whether the adapter fits a model: every module that its configuration names is there with the
+    /// right shapes, and no other.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] naming the tensor, the shape that the model asks for and the one found.
+    pub fn check(&self, arch: &Architecture) -> Result<()> {
+        for pair in &self.modules {
+            let found = Projection::parse(&pair.module).filter(|(layer, _)| *layer < arch.num_layers);
+            let (_, projection) = found.ok_or_else(|| {
+                let layers = arch.num_layers.saturating_sub(1);
+                Error::Adapter(format!(
+                    "has the module '{}', which the model has not: its layers are 0 to {layers}",
+                    pair.module
+                ))
+            })?;
+            let (out, inner) = projection.shape(arch);
+            let rank = self.config.rank(&pair.module);
+            expect_shape(pair, "lora_A", &pair.a, [rank, inner])?;
+            expect_shape(pair, "lora_B", &pair.b, [out, rank])?;
+        }
+        if self.config.target_modules.is_some() {
+            self.check_complete(&self.config.modules(arch)?)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the modules are those that the configuration names.
+    fn check_complete(&self, targets: &[(usize, Projection)]) -> Result<()> {
+        let has = |module: &str| self.modules.iter().any(|pair| pair.module == module);
+        if let Some((layer, p)) = targets.iter().find(|(layer, p)| !has(&p.module(*layer))) {
+            let module = p.module(*layer);
+            return Err(Error::Adapter(format!("has no tensor for '{module}', which its target_modules name")));
+        }
+        let named = |module: &str| targets.iter().any(|(layer, p)| p.module(*layer) == module);
+        match self.modules.iter().find(|pair| !named(&pair.module)) {
+            Some(pair) => {
+                Err(Error::Adapter(format!("has tensors for '{}', which its target_modules do not name", pair.module)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses an adapter without modules, or with empty or unfinished tensors.
+    fn check_values(&self) -> Result<()> {
+        if self.modules.is_empty() {
+            return Err(Error::Adapter("holds no tensors".into()));
+        }
+        for pair in &self.modules {
+            for (kind, tensor) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
+                let name = write::key(&pair.module, kind);
+                if tensor.elem_count() == 0 {
+                    let shape = tensor.dims();
+                    return Err(Error::Adapter(format!("has the empty tensor '{name}' of shape {shape:?}")));
+                }
+                if let Some(value) = with_slice(tensor, |values| values.iter().copied().find(|x| !x.is_finite()))? {
+                    return Err(Error::Adapter(format!("has {value} in the tensor '{name}', expected finite numbers")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `len` numbers, uniform in ±1/√`inner`.
+fn draw(stream: Stream, len: usize, inner: usize) -> Vec<f32> {
+    let bound = 1.0 / (inner as f64).sqrt();
+    let mut values = uninit(len);
+    stream.fill_uniform(0, &mut values);
+    for x in &mut values {
+        *x = ((2.0 * f64::from(*x) - 1.0) * bound) as f32;
+    }
+    values
+}
+
+fn expect_shape(pair: &LoraPair, kind: &str, tensor: &Tensor, expected: [usize; 2]) -> Result<()> {
+    if tensor.dims() == expected {
+        return Ok(());
+    }
+    Err(Error::Adapter(format!(
+        "does not fit the model: the tensor '{}' has the shape {:?}, expected {expected:?}",
+        write::key(&pair.module, kind),
+        tensor.dims()
+    )))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! `adapter_config.json` as peft writes it.
+
+use fancy_regex::Regex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::targets::Targets;
+use crate::error::{Error, Result};
+
+/// How an adapter was made and how it is applied. Keys that are not listed here are kept and written
+/// again; those that would change the mathematics are refused by [`LoraConfig::check`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoraConfig {
+    /// The kind of adapter; `LORA` is the only one that is implemented.
+    pub peft_type: String,
+    /// What the model is for.
+    #[serde(default)]
+    pub task_type: Option<String>,
+    /// The model that the adapter belongs to, as a person would find it.
+    #[serde(default)]
+    pub base_model_name_or_path: Option<String>,
+    /// The rank: rows of every `A` and columns of every `B`.
+    #[serde(default = "eight")]
+    pub r: usize,
+    /// The numerator of the scale.
+    #[serde(default = "eight_point", serialize_with = "whole_if_whole")]
+    pub lora_alpha: f64,
+    /// The probability with which an element of a module's input is dropped in training.
+    #[serde(default, deserialize_with = "or_default")]
+    pub lora_dropout: f64,
+    /// Which modules are adapted.
+    #[serde(default)]
+    pub target_modules: Option<Targets>,
+    /// Which of them are not.
+    #[serde(default)]
+    pub exclude_modules: Option<Targets>,
+    /// Which biases are trained: `none`.
+    #[serde(default = "none")]
+    pub bias: String,
+    /// Whether the scale is `alpha / sqrt(r)` and not `alpha / r`
+    /// (Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023).
+    #[serde(default, deserialize_with = "or_default")]
+    pub use_rslora: bool,
+    /// How `A` and `B` were drawn.
+    #[serde(default = "yes")]
+    pub init_lora_weights: Value,
+    /// The layers that are adapted: a number or a list; all of them where it is null.
+    #[serde(default)]
+    pub layers_to_transform: Option<Layers>,
+    /// Ranks of single modules: a regular expression for the end of a module's name, and the rank.
+    /// The first that matches counts.
+    #[serde(default, deserialize_with = "or_default")]
+    pub rank_pattern: Map<String, Value>,
+    /// Alphas of single modules, as `rank_pattern`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub alpha_pattern: Map<String, Value>,
+    /// Whether peft loads the adapter frozen.
+    #[serde(default, deserialize_with = "or_default")]
+    pub inference_mode: bool,
+    /// Every other key.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// `layers_to_transform`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Layers {
+    /// A single layer.
+    One(usize),
+    /// Several.
+    Many(Vec<usize>),
+}
+
+impl Layers {
+    /// Whether layer `layer` is among them; an empty list means all of them, as in peft.
+    pub fn contains(&self, layer: usize) -> bool {
+        match self {
+            Layers::One(one) => *one == layer,
+            Layers::Many(many) => many.is_empty() || many.contains(&layer),
+        }
+    }
+}
+
+/// Keys of peft that change the mathematics, or the base's weights, and are not implemented: each must
+/// be absent, null, false or empty.
+const UNSUPPORTED: [&str; 24] = [
+    "use_dora",
+    "modules_to_save",
+    "fan_in_fan_out",
+    "layers_pattern",
+    "layer_replication",
+    "lora_bias",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "megatron_config",
+    "loftq_config",
+    "eva_config",
+    "corda_config",
+    "lora_ga_config",
+    "kasa_config",
+    "velora_config",
+    "monteclora_config",
+    "use_qalora",
+    "use_bdlora",
+    "use_mora",
+    "use_hira",
+    "routing_function",
+    "ensure_weight_tying",
+];
+
+/// Ways to draw `A` and `B` that leave the base's weights as they are.
+const HARMLESS_INITS: [&str; 3] = ["gaussian", "orthogonal", "kaiming"];
+
+impl Default for LoraConfig {
+    /// peft's defaults, on all linear layers of a causal language model.
+    fn default() -> Self {
+        Self {
+            peft_type: "LORA".into(),
+            task_type: Some("CAUSAL_LM".into()),
+            base_model_name_or_path: None,
+            r: eight(),
+            lora_alpha: eight_point(),
+            lora_dropout: 0.0,
+            target_modules: Some(Targets::all_linear()),
+            exclude_modules: None,
+            bias: none(),
+            use_rslora: false,
+            init_lora_weights: yes(),
+            layers_to_transform: None,
+            rank_pattern: Map::new(),
+            alpha_pattern: Map::new(),
+            inference_mode: true,
+            other: Map::new(),
+        }
+    }
+}
+
+impl LoraConfig {
+    /// Refuses what is not implemented and numbers that make no adapter.
+    ///
+    /// # Errors
+    /// [`Error::AdapterFeature`] naming the key, its value and what would do.
+    pub fn check(&self) -> Result<()> {
+        if self.peft_type != "LORA" {
+            return Err(feature("peft_type", &self.peft_type, "LORA"));
+        }
+        for key in UNSUPPORTED {
+            if let Some(value) = self.other.get(key).filter(|value| !is_inert(value)) {
+                return Err(feature(key, value, "null, false or empty"));
+            }
+        }
+        if self.bias != "none" {
+            return Err(feature("bias", &self.bias, "none"));
+        }
+        let init = &self.init_lora_weights;
+        let harmless = init.as_str().is_some_and(|name| HARMLESS_INITS.contains(&name));
+        if !(init.is_boolean() || harmless) {
+            return Err(feature("init_lora_weights", init, "true, false, gaussian or orthogonal, which leave the base as it is"));
+        }
+        if self.r == 0 {
+            return Err(feature("r", self.r, "1 or more"));
+        }
+        if !self.lora_alpha.is_finite() {
+            return Err(feature("lora_alpha", self.lora_alpha, "a finite number"));
+        }
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return Err(feature("lora_dropout", self.lora_dropout, "a probability below 1"));
+        }
+        self.check_patterns()
+    }
+
+    fn check_patterns(&self) -> Result<()> {
+        for (pattern, rank) in &self.rank_pattern {
+            ending(pattern)?;
+            if rank.as_u64().is_none_or(|rank| rank == 0) {
+                return Err(feature("rank_pattern", format!("{rank} for '{pattern}'"), "whole numbers, 1 or more"));
+            }
+        }
+        for (pattern, alpha) in &self.alpha_pattern {
+            ending(pattern)?;
+            if alpha.as_f64().is_none() {
+                return Err(feature("alpha_pattern", format!("{alpha} for '{pattern}'"), "numbers"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rank of a module's adapter.
+    pub fn rank(&self, module: &str) -> usize {
+        let own = first_match(&self.rank_pattern, module).and_then(Value::as_u64);
+        own.map_or(self.r, |rank| rank as usize)
+    }
+
+    /// The factor of a module's `B·A`: `alpha / r`, or `alpha / sqrt(r)` with `use_rslora`. The one
+    /// place where this is decided.
+    pub fn scaling(&self, module: &str) -> f64 {
+        let alpha = first_match(&self.alpha_pattern, module).and_then(Value::as_f64).unwrap_or(self.lora_alpha);
+        let rank = self.rank(module) as f64;
+        alpha / if self.use_rslora { rank.sqrt() } else { rank }
+    }
+
+    /// `adapter_config.json`: indented, sorted by key. The patterns keep their order, which counts.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] if a number is not finite.
+    pub fn to_json(&self) -> Result<String> {
+        let failed = |e: serde_json::Error| Error::Adapter(format!("has a configuration that is no JSON: {e}"));
+        let mut value = serde_json::to_value(self).map_err(failed)?;
+        if let Value::Object(map) = &mut value {
+            map.sort_keys();
+        }
+        serde_json::to_string_pretty(&value).map_err(failed)
+    }
+}
+
+/// The value of the first pattern that matches the end of a module's name, from a point on or from the
+/// start, as peft's `get_pattern_key` does it.
+fn first_match<'a>(patterns: &'a Map<String, Value>, module: &str) -> Option<&'a Value> {
+    let matches = |pattern: &str| ending(pattern).is_ok_and(|regex| regex.is_match(module).unwrap_or(false));
+    patterns.iter().find(|(pattern, _)| matches(pattern)).map(|(_, value)| value)
+}
+
+fn ending(pattern: &str) -> Result<Regex> {
+    Regex::new(&format!(r"\A(?:.*\.)?(?:{pattern})\z"))
+        .map_err(|e| Error::Adapter(format!("has the pattern '{pattern}', which is no regular expression: {e}")))
+}
+
+fn is_inert(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+fn feature(key: &'static str, value: impl ToString, expected: &'static str) -> Error {
+    Error::AdapterFeature { key, value: value.to_string(), expected }
+}
+
+fn eight() -> usize {
+    8
+}
+
+fn eight_point() -> f64 {
+    8.0
+}
+
+fn none() -> String {
+    "none".into()
+}
+
+fn yes() -> Value {
+    Value::Bool(true)
+}
+
+/// `null` is the default, as in files of old versions.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// peft declares alpha a whole number, and some readers insist on it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn whole_if_whole<S: Serializer>(value: &f64, to: S) -> std::result::Result<S::Ok, S::Error> {
+    if value.fract() == 0.0 && value.abs() < 9e15 { to.serialize_i64(*value as i64) } else { to.serialize_f64(*value) }
+}
+
+#[cfg(test)]
+mod tests;

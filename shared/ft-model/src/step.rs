@@ -1,0 +1,71 @@
+//! One optimizer step over its micro-batches: losses and summed gradients.
+
+use crate::arch::Architecture;
+use crate::batch::Batch;
+use crate::decoder::{Decoder, DropoutKey, StepOptions};
+use crate::error::{Error, Result};
+use crate::gradients::{Gradients, PairGradient};
+use crate::head::SequenceLoss;
+use crate::layers::LayerSource;
+use crate::lora::Adapter;
+
+/// What a step trains on, and how.
+pub struct Step<'a> {
+    pub arch: &'a Architecture,
+    pub source: &'a dyn LayerSource,
+    /// Bytes that may be kept between a micro-batch's forward and backward, beside each layer's input.
+    pub activation_memory: u64,
+    pub dropout: Option<DropoutKey>,
+}
+
+/// What a step found.
+pub struct StepResult {
+    /// The sum of all the labels' losses over their number, in nats.
+    pub loss: f64,
+    pub labels: usize,
+    /// Labels that were the likeliest token.
+    pub correct: usize,
+    pub gradients: Vec<PairGradient>,
+}
+
+impl Step<'_> {
+    /// Runs the micro-batches one after the other. The loss is divided once, by the labels of all of
+    /// them, so how the sequences are cut into micro-batches changes nothing.
+    ///
+    /// # Errors
+    /// If no sequence has a label, the loss is not finite, or a layer or an operator fails.
+    pub fn run(&self, adapter: &Adapter, micro_batches: &[Batch]) -> Result<StepResult> {
+        let labels: usize = micro_batches.iter().map(|b| b.rows.len()).sum();
+        if labels == 0 {
+            return Err(Error::NoLabel);
+        }
+        let decoder = Decoder { arch: self.arch, source: self.source, adapter: Some(adapter) };
+        let mut gradients = Gradients::new(adapter.modules.len(), 0);
+        let mut losses: Vec<SequenceLoss> = Vec::new();
+        for batch in micro_batches {
+            let options = StepOptions {
+                normaliser: labels as f64,
+                activation_memory: self.activation_memory,
+                dropout: self.dropout,
+                first_sequence: losses.len(),
+            };
+            losses.extend(decoder.losses_and_gradients(batch, &options, &mut |g| gradients.push(g))?);
+        }
+        let loss = tree_sum(&losses)? / labels as f64;
+        if !loss.is_finite() {
+            return Err(Error::NotFinite { what: "the loss", value: loss });
+        }
+        let correct = losses.iter().map(|l| l.correct).sum();
+        Ok(StepResult { loss, labels, correct, gradients: gradients.finish()? })
+    }
+}
+
+/// The sum of the sequences' losses, in the order of the gradients' sum.
+fn tree_sum(losses: &[SequenceLoss]) -> Result<f64> {
+    let add = |a: f64, b: f64| Ok::<_, Error>(a + b);
+    let mut tree = ft_dist::TreeSum::default();
+    for loss in losses {
+        tree.push(loss.sum, add)?;
+    }
+    Ok(tree.finish(add)?.unwrap_or(0.0))
+}
