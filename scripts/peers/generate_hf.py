@@ -3,8 +3,8 @@
 
     .venv/bin/python scripts/peers/generate_hf.py [--prompts FILE.jsonl] [--model FOLDER] [--new-tokens 64] [--batch 8]
 
-Prompts are JSON lines with `messages`; without --prompts, eight questions that take longer
-answers than that are written to .cache/peers/questions.jsonl first.
+Prompts are JSON lines with `prompt`, a list of messages; by default the eight questions of
+.cache/peers/questions.jsonl (make_inputs.py), whose answers are longer than that.
 """
 
 import argparse
@@ -14,35 +14,23 @@ import time
 import common
 from common import SMOLLM2_HF, WORK
 
-QUESTIONS = [
-    "Explain the difference between cash accounting and accrual accounting, with an example of each.",
-    "Describe step by step how a bank reconciliation is prepared at the end of a month.",
-    "What are the five elements of financial statements? Explain each one in detail.",
-    "Write a long letter to a client that explains why the tax return will be filed late.",
-    "Explain how straight-line depreciation works and show a schedule for a machine over five years.",
-    "Describe the main duties of an external auditor and how an audit is planned.",
-    "Explain double-entry bookkeeping to a student who has never seen a ledger.",
-    "List ten common deductions of a small business and explain every one of them.",
-]
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--prompts")
+    parser.add_argument("--prompts", default=WORK / "questions.jsonl")
     parser.add_argument("--model", default=SMOLLM2_HF)
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--batch", type=int, default=8)
     given = parser.parse_args()
-    if given.prompts is None:
-        given.prompts = write_questions()
 
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     common.use_two_threads()
     tokenizer = AutoTokenizer.from_pretrained(given.model, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(given.model, dtype=torch.float32).eval()
     with open(given.prompts, encoding="utf-8") as file:
-        rows = [json.loads(line)["messages"] for line in file]
+        rows = [json.loads(line)["prompt"] for line in file]
     loaded = common.seconds_since_exec()
     answers, emitted, start = [], 0, time.perf_counter()
     for i in range(0, len(rows), given.batch):
@@ -56,15 +44,6 @@ def main():
     took = time.perf_counter() - start
     common.report(tokens=emitted, work_s=round(took, 3), tokens_per_second=round(emitted / took, 2),
                   loaded_s=round(loaded, 3), ids=answers)
-
-
-def write_questions():
-    WORK.mkdir(parents=True, exist_ok=True)
-    path = WORK / "questions.jsonl"
-    with open(path, "w", encoding="utf-8") as file:
-        for question in QUESTIONS:
-            file.write(json.dumps({"messages": [{"role": "user", "content": question}]}) + "\n")
-    return path
 
 
 if __name__ == "__main__":

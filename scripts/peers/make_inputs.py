@@ -12,7 +12,8 @@
     adapter        adapter_init/: a PEFT adapter, r 16, alpha 32, all-linear; adapter_noise/: the same with
                    a B that is not zero, for merging and reading back
     table          qa.csv: 1,000,000 question-answer rows, 230 MB
-    pairs          pairs.jsonl: 50,000 prompt-completion pairs
+    pairs          pairs.jsonl: 50,000 chats of a question and an answer
+    questions      questions.jsonl: eight questions with long answers, for generation
 """
 
 import csv
@@ -23,6 +24,16 @@ import sys
 from common import DATA, SMOLLM2_HF, WORK
 
 CHATS = ["taxes", "finance_calc", "invoices", "accounting_audit"]
+QUESTIONS = [
+    "Explain the difference between cash accounting and accrual accounting, with an example of each.",
+    "Describe step by step how a bank reconciliation is prepared at the end of a month.",
+    "What are the five elements of financial statements? Explain each one in detail.",
+    "Write a long letter to a client that explains why the tax return will be filed late.",
+    "Explain how straight-line depreciation works and show a schedule for a machine over five years.",
+    "Describe the main duties of an external auditor and how an audit is planned.",
+    "Explain double-entry bookkeeping to a student who has never seen a ledger.",
+    "List ten common deductions of a small business and explain every one of them.",
+]
 WIDTH = 256
 QUESTION_WORDS, ANSWER_WORDS = 22, 11
 
@@ -132,8 +143,15 @@ def pairs():
         for q, a in question_answers(50_000)))
 
 
+def questions():
+    write_jsonl(WORK / "questions.jsonl", (
+        {"prompt": [{"role": "user", "content": q}], "completion": [{"role": "assistant", "content": "(open)"}]}
+        for q in QUESTIONS))
+
+
 PARTS = {"chats": (chats, "chats_test.jsonl"), "tokens": (tokens, "tokens_eval.parquet"),
-         "adapter": (adapter, "adapter_noise"), "table": (table, "qa.csv"), "pairs": (pairs, "pairs.jsonl")}
+         "adapter": (adapter, "adapter_noise"), "table": (table, "qa.csv"), "pairs": (pairs, "pairs.jsonl"),
+         "questions": (questions, "questions.jsonl")}
 
 if __name__ == "__main__":
     if any(a in ("-h", "--help") for a in sys.argv[1:]):

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Do the peers read what ft writes, and ft what the peers write? Prints a table; fails when a check fails.
+
+    .venv/bin/python scripts/peers/read_back.py
+
+Needs target/release/ft-*, the peers' environment and .cache/ (make peers sees to all three).
+"""
+
+import json
+import subprocess
+import sys
+
+import common
+from common import ROOT, SMOLLM2_GGUF, SMOLLM2_HF, WORK
+
+import pyarrow.parquet as pq
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from eval_loss import token_mean
+
+OUT = WORK / "read_back"
+ROWS = WORK / "tokens_test.parquet"
+CHECKS = []
+
+
+def ft(tool, *arguments):
+    command = [str(ROOT / "target" / "release" / tool), "--quiet", *map(str, arguments)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    if done.returncode != 0:
+        sys.exit(f"read_back: error: {' '.join(command)}\n{done.stderr.strip()}")
+
+
+def check(what, value, allowed):
+    CHECKS.append((what, value, allowed))
+    print(f"{'ok    ' if value <= allowed else 'FAILED'} {what:72} {value:10.3g}  (at most {allowed:g})", flush=True)
+
+
+def base_model(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def rows():
+    return pq.read_table(ROWS, columns=["input_ids", "labels"]).to_pylist()
+
+
+@torch.no_grad()
+def logits(model, some=8):
+    return [model(input_ids=torch.tensor([r["input_ids"]])).logits[0] for r in rows()[:some]]
+
+
+def largest(left, right):
+    return max((a - b).abs().max().item() for a, b in zip(left, right))
+
+
+def peft_loss(adapter):
+    return token_mean(PeftModel.from_pretrained(base_model(SMOLLM2_HF), adapter).eval(), rows(), 8)
+
+
+def ft_loss(*arguments):
+    ft("ft-eval", "loss", "--model", SMOLLM2_GGUF, *arguments, ROWS, "--report", OUT / "loss.json")
+    return json.loads((OUT / "loss.json").read_text())["loss"]
+
+
+def converted_base():
+    """ft-merge without an adapter: the folder that transformers loads, against an independent conversion."""
+    ft("ft-merge", "--model", SMOLLM2_GGUF, "--dtype", "f32", "-o", OUT / "base")
+    ours, theirs = load_file(OUT / "base" / "model.safetensors"), load_file(SMOLLM2_HF / "model.safetensors")
+    check("GGUF to folder: names that differ", len(ours.keys() ^ theirs.keys()), 0)
+    check("GGUF to folder: largest difference of a weight", largest(
+        (ours[k] for k in theirs), (theirs[k] for k in theirs)), 0)
+    check("GGUF to folder: logits in transformers", largest(logits(base_model(OUT / "base")),
+                                                            logits(base_model(SMOLLM2_HF))), 1e-6)
+
+
+def tokenizer():
+    """The folder's tokenizer and template, and ft-prep | ft-template on the real chats, against transformers."""
+    ours, theirs = (AutoTokenizer.from_pretrained(p) for p in (OUT / "base", SMOLLM2_HF))
+    chats = [json.loads(line) for line in open(WORK / "chats_test.jsonl", encoding="utf-8")]
+    render = lambda t, c: t.apply_chat_template(c["prompt"] + c["completion"], tokenize=False)
+    check("tokenizer of the folder: chats whose ids differ", sum(
+        ours(render(ours, c))["input_ids"] != theirs(render(theirs, c))["input_ids"] for c in chats), 0)
+    ft("ft-prep", WORK / "chats_test.jsonl", "-o", OUT / "rows.parquet")
+    ft("ft-template", "--model", SMOLLM2_GGUF, "--labels", "completion", OUT / "rows.parquet", "-o", OUT / "tokens.parquet")
+    found = pq.read_table(OUT / "tokens.parquet").to_pylist()
+    check("ft-prep, ft-template: rows whose ids differ from transformers'", sum(
+        f["input_ids"] != w["input_ids"] for f, w in zip(found, rows(), strict=True)), 0)
+    check("ft-prep, ft-template: rows whose labels differ", sum(
+        f["labels"] != w["labels"] for f, w in zip(found, rows(), strict=True)), 0)
+
+
+def adapters():
+    ft("ft-train", "--model", SMOLLM2_GGUF, "--train", WORK / "tokens_real.parquet", "--output-dir", OUT / "adapter",
+       "--overwrite-output-dir", "--max-steps", 3, "--per-device-train-batch-size", 4, "--learning-rate", 1e-3)
+    check("our adapter in peft: loss", abs(peft_loss(OUT / "adapter") - ft_loss("--adapter", OUT / "adapter")), 1e-4)
+    check("peft's adapter in ft: loss", abs(peft_loss(WORK / "adapter_noise")
+                                           - ft_loss("--adapter", WORK / "adapter_noise")), 1e-4)
+
+
+def merged():
+    ft("ft-merge", "--model", SMOLLM2_GGUF, "--adapter", WORK / "adapter_noise", "--dtype", "f32", "-o", OUT / "merged")
+    with_adapter = PeftModel.from_pretrained(base_model(SMOLLM2_HF), WORK / "adapter_noise").eval()
+    check("merged folder in transformers: logits against base + adapter", largest(
+        logits(base_model(OUT / "merged")), logits(with_adapter)), 1e-4)
+
+
+def main():
+    common.use_two_threads()
+    OUT.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["rm", "-rf", str(OUT / "base"), str(OUT / "merged"), str(OUT / "adapter")], check=True)
+    for part in (converted_base, tokenizer, adapters, merged):
+        part()
+    failed = [what for what, value, allowed in CHECKS if not value <= allowed]
+    lines = ["| check | found | allowed |", "|---|---:|---:|"]
+    lines += [f"| {what} | {value:.3g} | {allowed:g} |" for what, value, allowed in CHECKS]
+    (WORK / "read_back.md").write_text("\n".join(lines) + "\n")
+    if failed:
+        sys.exit(f"read_back: error: {len(failed)} of {len(CHECKS)} checks failed: {'; '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
