@@ -39,10 +39,21 @@ pub fn current_rss_bytes() -> Option<u64> {
     status_bytes("VmRSS:")
 }
 
-/// One line of `/proc/self/status`, which gives sizes in KiB.
+/// The memory that a program may still take without swapping, in bytes; `None` where the system does
+/// not tell.
+pub fn available_bytes() -> Option<u64> {
+    line_bytes("/proc/meminfo", "MemAvailable:")
+}
+
+/// One line of `/proc/self/status`.
 fn status_bytes(key: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    line_bytes("/proc/self/status", key)
+}
+
+/// The size on the line of a file that begins with `key`; Linux gives it in KiB.
+fn line_bytes(path: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
 }

@@ -14,6 +14,8 @@
 mod micro;
 mod pack;
 pub mod reference;
+#[cfg(test)]
+mod tests;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -140,8 +142,13 @@ pub fn matmul(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool)
         }
         return;
     }
-    let kernels = micro::kernels();
     let threads = if a.rows * n * k < WORTH_THREADS { 1 } else { rayon::current_num_threads() };
+    matmul_with(micro::kernels(), threads, a, b, c, accumulate);
+}
+
+/// [`matmul`] of shapes that are checked and not empty, on these kernels.
+fn matmul_with(kernels: &'static Kernels, threads: usize, a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool) {
+    let (k, n) = b.shape();
     let in_place = n <= PANELS_WITHOUT_PACKING * kernels.cols;
     let room = if in_place { 0 } else { a.rows.min(ROWS_AT_A_TIME).next_multiple_of(kernels.rows) * block_length(k) };
     let mut packed = crate::tensor::uninit(room);

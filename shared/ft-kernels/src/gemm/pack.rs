@@ -126,7 +126,7 @@ fn widen_bf16(x: bf16) -> f32 {
 /// Exact for every f16, subnormal and not finite ones too, and without a branch, so that it vectorises:
 /// the exponent is moved by a multiplication, which is exact.
 #[inline(always)]
-fn widen_f16(x: f16) -> f32 {
+pub(super) fn widen_f16(x: f16) -> f32 {
     let bits = u32::from(x.to_bits());
     let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
     let beyond = if magnitude >= 65536.0 { 0x7f80_0000 } else { 0 };
