@@ -42,10 +42,10 @@ def main(out, seconds):
     for name, was, now in rows:
         print(f"{name:45}{was:>15}{now:>15}")
     print(f"the held-out loss fell by {percent(fell)}")
-    train = load("adapter/train_results.json")
-    print(f"training: {train['train_tokens_per_second']:.0f} tokens/s over {train['num_tokens']:,} tokens, "
-          f"peak memory {train['peak_memory_mb']:.0f} MB; the whole demo took {int(seconds) // 60} min "
-          f"{int(seconds) % 60:02d} s after the build")
+    train, state, run = (load(f"adapter/{name}.json") for name in ("train_results", "trainer_state", "run"))
+    print(f"training: {train['train_tokens_per_second']:.0f} tokens/s over {state['num_input_tokens_seen']:,} tokens, "
+          f"peak memory {run['peak_memory_bytes'] / 1e6:,.0f} MB; all steps took {int(seconds) // 60} min "
+          f"{int(seconds) % 60:02d} s, without the build")
     print("\nwritten:")
     for name, what in WRITTEN:
         if (out / name).exists() or name == "table.txt":

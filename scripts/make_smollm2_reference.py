@@ -6,7 +6,8 @@
 greedy   a user message, the ids of its rendered prompt, the ids of the greedy answer (end token included)
 texts    a text, its ids, the mean loss of its tokens but the first, and of the last position's logits the
          five largest (id, value) and the sum of all
-chats    a chat, its ids, the position where the answer starts, the summed loss of the answer and its end token
+chats    a chat, its ids, the position where the answer starts, the summed loss of the answer, its end token
+         and the line break that the template puts behind it
 """
 
 import json

@@ -82,14 +82,12 @@ def full_rows(tokenizer, texts, count):
 
 
 def labelled(tokenizer, row):
-    """One chat with labels on the answer and its end token; the line feed after it is not learned."""
+    """One chat with labels on all that follows the generation prompt: answer, end token, line break (as in TRL)."""
     start = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)
     assert whole.startswith(start)
-    end = whole.rindex("<|im_end|>") + len("<|im_end|>")
     coded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-    labels = [i if len(start) <= a and b <= end else -100
-              for i, (a, b) in zip(coded["input_ids"], coded["offset_mapping"])]
+    labels = [i if len(start) <= a else -100 for i, (a, _) in zip(coded["input_ids"], coded["offset_mapping"])]
     return coded["input_ids"], labels
 
 

@@ -87,11 +87,11 @@ def ft_train(tokens, batch, steps, *more):
     run = ft("ft-train", "--model", GGUF, "--train", tokens, "--output-dir", folder, "--max-steps", steps,
              "--per-device-train-batch-size", batch, "--learning-rate", "2e-4", "--lr-scheduler-type", "constant",
              "--weight-decay", 0, "--max-grad-norm", 1, "--logging-steps", 1, *more)
-    results = json.loads((folder / "train_results.json").read_text())
+    results, record = (json.loads((folder / name).read_text()) for name in ("train_results.json", "run.json"))
     log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [entry for entry in log if "grad_norm" in entry]
     run.figures = {"tokens_per_second": results["train_tokens_per_second"],
-                   "first_step_s": results["time_to_first_step"],
+                   "first_step_s": record["seconds_to_first_step"],
                    "losses": [e["loss"] for e in steps], "grad_norms": [e["grad_norm"] for e in steps]}
     return run
 
