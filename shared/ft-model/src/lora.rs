@@ -5,6 +5,7 @@
 //! `W + scaling · B·A`.
 
 mod config;
+mod init;
 mod read;
 mod targets;
 mod write;
@@ -13,8 +14,7 @@ pub use config::{Layers, LoraConfig};
 pub use targets::Targets;
 
 use candle_core::Tensor;
-use ft_kernels::philox::Stream;
-use ft_kernels::tensor::{from_vec, uninit, with_slice};
+use ft_kernels::tensor::with_slice;
 
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
@@ -41,45 +41,29 @@ pub struct Adapter {
     pub modules: Vec<LoraPair>,
 }
 
-/// The random streams of an initial `A`.
-const INIT_PURPOSE: u32 = 2;
-
 impl Adapter {
-    /// A fresh adapter, which changes nothing yet: `A` uniform in ±1/√in (what peft's Kaiming draw with
-    /// `a = √5` comes to), `B` zero. A module's draw depends on the seed and the module alone.
-    ///
-    /// # Errors
-    /// If the configuration is refused or fits no module.
-    pub fn init(arch: &Architecture, mut config: LoraConfig, seed: u64) -> Result<Self> {
-        config.check()?;
-        if config.init_lora_weights != serde_json::Value::Bool(true) {
-            return Err(Error::AdapterFeature {
-                key: "init_lora_weights",
-                value: config.init_lora_weights.to_string(),
-                expected: "true",
-            });
-        }
-        let targets = config.modules(arch)?;
-        config.expand_targets();
-        let mut modules = Vec::with_capacity(targets.len());
-        for (layer, projection) in targets {
-            let (module, (out, inner)) = (projection.module(layer), projection.shape(arch));
-            let rank = config.rank(&module);
-            let index = layer * Projection::ALL.len() + projection as usize;
-            let a = draw(Stream::new(seed, INIT_PURPOSE, index as u64), rank * inner, inner);
-            modules.push(LoraPair {
-                a: from_vec(a, (rank, inner))?,
-                b: from_vec(vec![0.0; out * rank], (out, rank))?,
-                scaling: config.scaling(&module),
-                module,
-            });
-        }
-        Ok(Self { config, modules })
-    }
-
     /// The number of trained parameters.
     pub fn parameters(&self) -> usize {
         self.modules.iter().map(|pair| pair.a.elem_count() + pair.b.elem_count()).sum()
+    }
+
+    /// SHA-256 over all names and values, as 64 hexadecimal digits: two adapters that agree in it are the
+    /// same, however they were stored.
+    ///
+    /// # Errors
+    /// If a tensor is not contiguous f32 on the CPU.
+    pub fn sha256(&self) -> Result<String> {
+        let mut hash = ft_cli::Sha256::new();
+        let mut bytes = Vec::new();
+        for pair in &self.modules {
+            for (kind, tensor) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
+                hash.update(write::key(&pair.module, kind));
+                bytes.clear();
+                with_slice(tensor, |values| bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())))?;
+                hash.update(&bytes);
+            }
+        }
+        Ok(hash.finish())
     }
 
     /// Whether the adapter fits a model: every module that its configuration names is there with the
@@ -143,17 +127,6 @@ impl Adapter {
         }
         Ok(())
     }
-}
-
-/// `len` numbers, uniform in ±1/√`inner`.
-fn draw(stream: Stream, len: usize, inner: usize) -> Vec<f32> {
-    let bound = 1.0 / (inner as f64).sqrt();
-    let mut values = uninit(len);
-    stream.fill_uniform(0, &mut values);
-    for x in &mut values {
-        *x = ((2.0 * f64::from(*x) - 1.0) * bound) as f32;
-    }
-    values
 }
 
 fn expect_shape(pair: &LoraPair, kind: &str, tensor: &Tensor, expected: [usize; 2]) -> Result<()> {

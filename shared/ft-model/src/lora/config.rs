@@ -139,6 +139,12 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
+    /// A configuration for training: `target_modules` as typed, see [`Targets::from_str`](std::str::FromStr).
+    pub fn new(r: usize, lora_alpha: f64, target_modules: &str) -> Self {
+        let Ok(targets) = target_modules.parse::<Targets>();
+        Self { r, lora_alpha, target_modules: Some(targets), ..Self::default() }
+    }
+
     /// Refuses what is not implemented and numbers that make no adapter.
     ///
     /// # Errors

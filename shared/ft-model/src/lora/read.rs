@@ -1,0 +1,158 @@
+//! Adapters from peft's folder, or from one file with the configuration inside.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ::safetensors::Dtype;
+use candle_core::Tensor;
+use ft_kernels::tensor::from_vec;
+use half::{bf16, f16};
+
+use super::write::PREFIX;
+use super::{Adapter, LoraConfig, LoraPair};
+use crate::error::{Error, Result};
+use crate::projection::Projection;
+use crate::safetensors::{Entry, Header};
+
+/// The configuration's file.
+pub(super) const CONFIG: &str = "adapter_config.json";
+/// The weights' file.
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
+/// Where a single file keeps the configuration.
+pub(super) const CONFIG_KEY: &str = "adapter_config";
+
+/// The two matrices of a module, as they are found.
+type Halves = [Option<Tensor>; 2];
+
+impl Adapter {
+    /// Reads peft's folder, or a single safetensors file whose metadata hold the configuration or that
+    /// has an `adapter_config.json` beside it.
+    ///
+    /// # Errors
+    /// If a file is missing or not whole, a tensor is missing, empty or not finite, or the configuration
+    /// asks for what is not implemented.
+    pub fn load(path: &Path) -> Result<Self> {
+        let weights = if path.is_dir() { path.join(WEIGHTS) } else { path.to_path_buf() };
+        if path.is_dir() && !weights.exists() {
+            return Err(Error::malformed(path, no_adapter(path)));
+        }
+        let bytes = std::fs::read(&weights).map_err(|e| Error::read(&weights, e))?;
+        let header = Header::from_bytes(&bytes).map_err(|reason| Error::malformed(&weights, reason))?;
+        let beside = weights.with_file_name(CONFIG);
+        let (text, origin) = match header.metadata.get(CONFIG_KEY) {
+            // In a folder its own file counts, which people edit.
+            Some(text) if !path.is_dir() => (text.clone().into_bytes(), weights.clone()),
+            None if !beside.exists() => return Err(no_config(&weights)),
+            _ => (std::fs::read(&beside).map_err(|e| Error::read(&beside, e))?, beside),
+        };
+        let config = parse(&text).map_err(|e| e.within(&origin))?;
+        Self::assemble(config, &header, &bytes).map_err(|e| e.within(&weights))
+    }
+
+    /// Reads a single safetensors file that is in memory already; `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`Adapter::load`].
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
+        let path = PathBuf::from(name);
+        let header = Header::from_bytes(bytes).map_err(|reason| Error::malformed(&path, reason))?;
+        let text = header.metadata.get(CONFIG_KEY).ok_or_else(|| no_config(&path))?;
+        let config = parse(text.as_bytes()).map_err(|e| e.within(&path))?;
+        Self::assemble(config, &header, bytes).map_err(|e| e.within(&path))
+    }
+
+    fn assemble(config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
+        let mut found: BTreeMap<(usize, Projection), Halves> = BTreeMap::new();
+        for entry in &header.entries {
+            let name = &entry.name;
+            let (module, half) = split(name)?;
+            let tensor = widen(entry, &bytes[entry.offset as usize..][..entry.len as usize])?;
+            if found.entry(module).or_default()[half].replace(tensor).is_some() {
+                return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
+            }
+        }
+        let mut modules = Vec::with_capacity(found.len());
+        for ((layer, projection), [a, b]) in found {
+            let module = projection.module(layer);
+            let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&module, kind)));
+            let (a, b) = (a.ok_or_else(|| lacks("lora_A"))?, b.ok_or_else(|| lacks("lora_B"))?);
+            check_rank(&config, &module, &a, &b)?;
+            let scaling = config.scaling(&module);
+            modules.push(LoraPair { module, a, b, scaling });
+        }
+        let adapter = Self { config, modules };
+        adapter.check_values()?;
+        Ok(adapter)
+    }
+}
+
+/// The scale depends on the rank, so the file's must be the configuration's.
+fn check_rank(config: &LoraConfig, module: &str, a: &Tensor, b: &Tensor) -> Result<()> {
+    let expected = config.rank(module);
+    let (found_a, found_b) = (a.dims()[0], b.dims()[1]);
+    if (found_a, found_b) == (expected, expected) {
+        return Ok(());
+    }
+    Err(Error::Adapter(format!(
+        "has the rank {expected} for '{module}' by its configuration, but lora_A has {found_a} rows and lora_B {found_b} columns"
+    )))
+}
+
+/// The module that a tensor belongs to, and whether it is its `A` (0) or its `B` (1). peft leaves the
+/// adapter's own name (`default`) out of the keys; some tools do not.
+fn split(name: &str) -> Result<((usize, Projection), usize)> {
+    let unknown = || {
+        Error::Adapter(format!(
+            "has the tensor '{name}', which has no place here; expected {PREFIX}model.layers.N.MODULE.lora_A.weight or lora_B.weight"
+        ))
+    };
+    let plain = name.strip_prefix(PREFIX).unwrap_or(name);
+    let (module, kind) = plain.split_once(".lora_").ok_or_else(unknown)?;
+    let half = match kind.split('.').collect::<Vec<_>>()[..] {
+        ["A", "weight"] | ["A", _, "weight"] => 0,
+        ["B", "weight"] | ["B", _, "weight"] => 1,
+        _ => return Err(unknown()),
+    };
+    Ok((Projection::parse(module).ok_or_else(|| Error::Module(module.into()))?, half))
+}
+
+/// A matrix as f32.
+fn widen(entry: &Entry, bytes: &[u8]) -> Result<Tensor> {
+    let name = &entry.name;
+    let values: Vec<f32> = match entry.dtype {
+        Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+        other => {
+            return Err(Error::Adapter(format!("has the tensor '{name}' stored as {other}, expected F32, BF16 or F16")));
+        }
+    };
+    let [rows, columns] = entry.shape[..] else {
+        let shape = &entry.shape;
+        return Err(Error::Adapter(format!("has the tensor '{name}' of shape {shape:?}, expected two dimensions")));
+    };
+    Ok(from_vec(values, (rows, columns))?)
+}
+
+fn no_config(file: &Path) -> Error {
+    let reason = format!("its metadata have no '{CONFIG_KEY}', and there is no {CONFIG} beside it");
+    Error::malformed(file, reason)
+}
+
+fn parse(text: &[u8]) -> Result<LoraConfig> {
+    let config: LoraConfig = serde_json::from_slice(text)
+        .map_err(|e| Error::Adapter(format!("has a configuration that cannot be read: {e}")))?;
+    config.check()?;
+    Ok(config)
+}
+
+/// Why a folder is no adapter that can be read.
+fn no_adapter(dir: &Path) -> String {
+    if dir.join("adapter_model.bin").exists() {
+        return "it holds adapter_model.bin, a pickle, which can run any code; convert it to safetensors".into();
+    }
+    if dir.join("config.json").exists() {
+        return format!("it holds a model, not an adapter; expected {CONFIG} and {WEIGHTS}");
+    }
+    format!("it holds no adapter; expected {CONFIG} and {WEIGHTS}")
+}
