@@ -1,0 +1,161 @@
+//! What can be typed, and what it means.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use ft_cli::{Common, Source, Target, Usage};
+use ft_text::LabelMode;
+
+use crate::format::UserFormat;
+
+const EXAMPLES: &str = "\
+Examples:
+  # What ft-prep wrote, for training; only the last answer is learned
+  ft-template --model SmolLM2.gguf train.parquet -o tokens.parquet
+
+  # In a pipe, with a task's prefix before each question: 'Tax: [What is ...]'
+  ft-prep qa.csv --split train -o - | ft-template --model DIR --prefix Tax -o - | ft-train ...
+
+  # For ft-eval generate: ends where the answer is to begin, keeps it as 'reference'
+  ft-template --model DIR --mode test test.parquet -o prompts.parquet
+
+Input: Parquet with a column 'messages' of role and content, as ft-prep writes it.
+Output: Parquet with text, input_ids, labels (-100 where nothing is learned), length and
+reference. A span that is learned holds the turn's end token and the line break that the
+template puts behind it; a token that straddles the edge of a span belongs to the side on
+which it starts.";
+
+/// Renders conversations with the model's own chat template, cuts them into tokens and
+/// marks which of them are learned.
+#[derive(Debug, Parser)]
+#[command(name = "ft-template", version, after_long_help = EXAMPLES)]
+pub struct Args {
+    /// The model whose tokenizer and template are used: a Hugging Face folder or a GGUF file
+    #[arg(long, value_name = "DIR|GGUF")]
+    pub model: PathBuf,
+
+    /// Conversations: a Parquet file, or '-' for standard input
+    #[arg(value_name = "INPUT")]
+    input: Option<OsString>,
+
+    /// The file to write; standard output if it is left out or '-'
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<OsString>,
+
+    /// 'train' renders whole conversations with labels; 'test' stops before the last answer,
+    /// with the generation prompt, and keeps the answer as 'reference'
+    #[arg(long, value_enum, default_value = "train")]
+    pub mode: Mode,
+
+    /// Writes each user message as 'PREFIX: [message]'
+    #[arg(long, value_name = "P")]
+    prefix: Option<String>,
+
+    /// Another form of the user messages, with {input} and, where --prefix is given, {prefix}
+    #[arg(long, value_name = "FORMAT")]
+    user_format: Option<String>,
+
+    /// System message of the conversations that have none of their own
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+
+    /// A Jinja template to use instead of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+
+    /// What is learned: the last answer, every answer, or everything
+    #[arg(long, value_enum, default_value = "completion")]
+    labels: Labels,
+
+    /// Most tokens of a row
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_seq_length: Option<u32>,
+
+    /// What to do with a row of more tokens: leave it out, cut off its end, or stop
+    #[arg(long, value_enum, default_value = "drop", requires = "max_seq_length")]
+    pub overlong: Overlong,
+
+    /// What to do with a row of which no token would be learned
+    #[arg(long, value_enum, default_value = "drop")]
+    pub unlabelled: Policy,
+
+    /// What to do with a row that the template refuses, or whose answers cannot be located
+    #[arg(long, value_enum, default_value = "error")]
+    pub bad_rows: Policy,
+
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What the tokens are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    Train,
+    Test,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Labels {
+    Completion,
+    Assistant,
+    All,
+}
+
+/// What to do with rows over the length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Overlong {
+    Drop,
+    Truncate,
+    Error,
+}
+
+/// Whether a row that cannot be used is left out or ends the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Policy {
+    Drop,
+    Error,
+}
+
+impl Args {
+    /// Refuses what contradicts itself.
+    pub fn check(&self) -> Result<(), Usage> {
+        if self.mode == Mode::Test && self.overlong == Overlong::Truncate {
+            return Err(Usage(
+                "--overlong truncate cuts off the end, and with --mode test that is the question; use drop or error"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where the conversations come from.
+    pub fn source(&self) -> Result<Source, Usage> {
+        match &self.input {
+            Some(text) => Ok(Source::parse(text)),
+            None if std::io::stdin().is_terminal() => {
+                Err(Usage("no input: name a Parquet file, or pipe one in; see 'ft-template --help'".into()))
+            }
+            None => Ok(Source::Stdin),
+        }
+    }
+
+    /// Where the tokens go.
+    pub fn target(&self) -> Result<Target, ft_cli::Error> {
+        Target::binary(self.output.as_ref().map(Target::parse))
+    }
+
+    /// The form of the user messages; `None` leaves them as they are.
+    pub fn user_format(&self) -> Result<Option<UserFormat>, Usage> {
+        UserFormat::new(self.prefix.as_deref(), self.user_format.as_deref())
+    }
+
+    pub fn label_mode(&self) -> LabelMode {
+        match self.labels {
+            Labels::Completion => LabelMode::Completion,
+            Labels::Assistant => LabelMode::Assistant,
+            Labels::All => LabelMode::All,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What happened to the rows.
+
+use std::ops::AddAssign;
+
+use crate::rows::Row;
+
+/// Numbers for the summary.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Counts {
+    pub read: u64,
+    pub kept: u64,
+    pub tokens: u64,
+    pub labelled: u64,
+    /// Rows whose last learned token is an end token.
+    pub ending: u64,
+    pub longest: u64,
+    pub overlong: Dropped,
+    pub unlabelled: Dropped,
+    pub bad: Dropped,
+    pub truncated: u64,
+    pub lost_tokens: u64,
+}
+
+/// Rows that were left out, and the first of them.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    pub rows: u64,
+    /// Number, from 1, and reason.
+    pub first: Option<(u64, String)>,
+}
+
+impl Dropped {
+    pub fn add(&mut self, row: u64, reason: impl FnOnce() -> String) {
+        self.rows += 1;
+        self.first.get_or_insert_with(|| (row, reason()));
+    }
+}
+
+impl AddAssign for Dropped {
+    /// `later` must come from later rows.
+    fn add_assign(&mut self, later: Self) {
+        self.rows += later.rows;
+        if self.first.is_none() {
+            self.first = later.first;
+        }
+    }
+}
+
+impl AddAssign for Counts {
+    /// `later` must come from later rows.
+    fn add_assign(&mut self, later: Self) {
+        self.read += later.read;
+        self.kept += later.kept;
+        self.tokens += later.tokens;
+        self.labelled += later.labelled;
+        self.ending += later.ending;
+        self.longest = self.longest.max(later.longest);
+        self.overlong += later.overlong;
+        self.unlabelled += later.unlabelled;
+        self.bad += later.bad;
+        self.truncated += later.truncated;
+        self.lost_tokens += later.lost_tokens;
+    }
+}
+
+impl Counts {
+    /// Counts a row that is kept.
+    pub fn keep(&mut self, row: &Row) {
+        let tokens = row.tokens.ids.len() as u64;
+        self.kept += 1;
+        self.tokens += tokens;
+        self.labelled += row.labels.iter().filter(|&&label| label != ft_text::IGNORED).count() as u64;
+        self.ending += u64::from(row.learns_to_end);
+        self.longest = self.longest.max(tokens);
+        self.truncated += u64::from(row.lost > 0);
+        self.lost_tokens += row.lost as u64;
+    }
+
+    /// Says what was left out, and the numbers.
+    pub fn report(&self, training: bool) {
+        for (dropped, what) in [
+            (&self.overlong, "over --max-seq-length"),
+            (&self.unlabelled, "of which no token would be learned"),
+            (&self.bad, "that cannot be used"),
+        ] {
+            if let Some((row, reason)) = &dropped.first {
+                tracing::warn!("left out {} rows {what}; the first is row {row}: {reason}", dropped.rows);
+            }
+        }
+        if self.truncated > 0 {
+            tracing::warn!("cut {} rows at --max-seq-length; {} tokens are lost", self.truncated, self.lost_tokens);
+        }
+        if training && self.kept > 0 && self.ending == 0 {
+            tracing::warn!("no row ends in a labelled end token: the model will not learn where to stop");
+        }
+        tracing::info!(
+            rows_read = self.read,
+            rows = self.kept,
+            tokens = self.tokens,
+            labelled_tokens = self.labelled,
+            rows_ending_in_labelled_end_token = self.ending,
+            over_long = self.overlong.rows + self.truncated,
+            lost_tokens = self.lost_tokens,
+            longest = self.longest,
+            "done:"
+        );
+    }
+}

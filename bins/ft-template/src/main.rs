@@ -1,0 +1,15 @@
+//! `ft-template`: conversations in, tokens and labels out.
+
+mod args;
+mod conversations;
+mod counts;
+mod example;
+mod format;
+mod pipeline;
+mod rows;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ft_cli::run("ft-template", |args: &args::Args| &args.common, pipeline::run)
+}

@@ -1,0 +1,268 @@
+//! From the input's batches to the output's, in order.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use arrow::array::{ListBuilder, PrimitiveBuilder, RecordBatch, StringBuilder, UInt32Builder};
+use arrow::datatypes::{ArrowPrimitiveType, Field, Int32Type, UInt32Type};
+use ft_cli::{InputDigest, Interrupted, Provenance, Source, interrupt, progress, typed_arguments};
+use ft_table::schema::{MESSAGES, REFERENCE, tokens_schema};
+use ft_table::{ParquetTable, ParquetWriter, read_parquet};
+use ft_text::{Encoder, Scratch, TextModel};
+use rayon::prelude::*;
+
+use crate::args::{Args, Mode, Overlong, Policy};
+use crate::conversations::{self, Conversations};
+use crate::counts::Counts;
+use crate::example;
+use crate::rows::{Recipe, Reject, Row};
+
+/// Rows that one thread makes at a time.
+const CHUNK: usize = 512;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Does what `args` say.
+pub fn run(args: Args) -> Result<()> {
+    args.check()?;
+    let user_format = args.user_format()?;
+    let source = args.source()?;
+    let target = args.target()?;
+    let mut model = open_model(&args)?;
+    let fingerprint = model.fingerprint()?;
+    let template = model.template.take().with_context(|| no_template(&args.model))?;
+    let table = read_parquet(&source)?;
+    conversations::check(table.name(), table.schema())?;
+    let provenance = provenance(&args, &source, &table, &fingerprint, &template.sha256());
+    let recipe = Recipe {
+        template,
+        encoder: Encoder::new(model.tokenizer),
+        mode: args.mode,
+        labels: args.label_mode(),
+        user_format,
+        system: args.system.clone(),
+        longest: args.max_seq_length.map(|n| n as usize),
+        overlong: args.overlong,
+        bos: model.bos.map(|bos| (bos.id, bos.text)),
+        end_ids: model.end_ids,
+    };
+    let writer = ParquetWriter::create(&target, tokens_schema(), &provenance.to_pairs())?;
+    let name = table.name().to_owned();
+    let work = Work { name: &name, recipe: &recipe, args: &args };
+    let counts = work.all(table, writer)?;
+    counts.report(args.mode == Mode::Train);
+    Ok(())
+}
+
+fn open_model(args: &Args) -> Result<TextModel> {
+    let mut model = TextModel::open(&args.model)?;
+    if let Some(file) = &args.chat_template {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read '{}'", file.display()))?;
+        model.set_template(&text).with_context(|| file.display().to_string())?;
+    }
+    Ok(model)
+}
+
+fn no_template(model: &Path) -> String {
+    format!(
+        "{}: the model has no chat template (base models have none); give one with --chat-template FILE",
+        model.display()
+    )
+}
+
+fn provenance(args: &Args, source: &Source, table: &ParquetTable, fingerprint: &str, template: &str) -> Provenance {
+    let model = args.model.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Provenance {
+        tool: "ft-template".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        arguments: typed_arguments(&["-o", "--output"], &[source]),
+        inputs: vec![InputDigest { name: source.file_name(), sha256: table.sha256().into() }],
+        extra: BTreeMap::from([
+            ("ft.tokenizer_sha256".into(), fingerprint.into()),
+            ("ft.chat_template_sha256".into(), template.into()),
+            ("ft.model".into(), model),
+        ]),
+    }
+}
+
+struct Work<'a> {
+    name: &'a str,
+    recipe: &'a Recipe,
+    args: &'a Args,
+}
+
+/// What a chunk of rows came to.
+struct Made {
+    batch: RecordBatch,
+    counts: Counts,
+    /// The first row that was kept.
+    first: Option<Row>,
+}
+
+impl Work<'_> {
+    /// Reads, makes and writes all rows.
+    fn all(&self, table: ParquetTable, mut writer: ParquetWriter) -> Result<Counts> {
+        let bar = progress(Some(table.num_rows()), "rows");
+        let columns: Vec<&str> =
+            [MESSAGES, REFERENCE].into_iter().filter(|c| table.schema().index_of(c).is_ok()).collect();
+        let mut batches = table.batches(Some(&columns))?;
+        let mut counts = Counts::default();
+        let mut shown = false;
+        let mut next = batches.next();
+        while let Some(batch) = next {
+            if interrupt::requested() {
+                return Err(Interrupted.into());
+            }
+            let batch = Conversations::new(&batch?).with_context(|| self.name.to_owned())?;
+            let before = counts.read;
+            let (made, following) = rayon::join(|| self.batch(&batch, before), || batches.next());
+            next = following;
+            for made in made {
+                let made = made?;
+                if let Some(row) = made.first.filter(|_| !shown) {
+                    tracing::info!("{}", example::show(&row));
+                    shown = true;
+                }
+                writer.write(&made.batch)?;
+                counts += made.counts;
+            }
+            bar.inc(batch.len() as u64);
+        }
+        bar.finish();
+        if counts.kept == 0 {
+            return Err(nothing_left(self.name, &counts));
+        }
+        writer.finish()?;
+        Ok(counts)
+    }
+
+    /// The rows of one batch, in chunks; `before` rows came before it.
+    fn batch(&self, batch: &Conversations, before: u64) -> Vec<Result<Made>> {
+        let starts: Vec<usize> = (0..batch.len()).step_by(CHUNK).collect();
+        starts
+            .into_par_iter()
+            .map(|start| {
+                let end = (start + CHUNK).min(batch.len());
+                SCRATCH.with_borrow_mut(|scratch| self.chunk(batch, start..end, before, scratch))
+            })
+            .collect()
+    }
+
+    fn chunk(
+        &self,
+        batch: &Conversations,
+        rows: std::ops::Range<usize>,
+        before: u64,
+        scratch: &mut Scratch,
+    ) -> Result<Made> {
+        let mut counts = Counts::default();
+        let mut columns = Columns::default();
+        let mut first = None;
+        for i in rows {
+            let number = before + i as u64 + 1;
+            counts.read += 1;
+            let row = batch
+                .messages(i)
+                .map_err(Reject::Bad)
+                .and_then(|messages| self.recipe.row(messages, batch.reference(i), scratch));
+            match row {
+                Ok(row) => {
+                    counts.keep(&row);
+                    columns.add(&row);
+                    first.get_or_insert(row);
+                }
+                Err(reject) => self.reject(reject, number, &mut counts)?,
+            }
+        }
+        Ok(Made { batch: columns.finish()?, counts, first })
+    }
+
+    /// Counts a row that is left out, or fails with it.
+    fn reject(&self, reject: Reject, number: u64, counts: &mut Counts) -> Result<()> {
+        let place = || format!("{}: row {number}", self.name);
+        match reject {
+            Reject::Fatal(error) => return Err(anyhow!(error).context(place())),
+            Reject::Bad(reason) if self.args.bad_rows == Policy::Error => {
+                bail!("{}: {reason} (--bad-rows drop leaves such rows out)", place())
+            }
+            Reject::Bad(reason) => counts.bad.add(number, || reason),
+            Reject::Unlabelled if self.args.unlabelled == Policy::Error => {
+                bail!("{}: no token of it would be learned (--unlabelled drop leaves such rows out)", place())
+            }
+            Reject::Unlabelled => counts.unlabelled.add(number, || "it has no labelled token".into()),
+            Reject::Overlong { tokens } => {
+                let longest = self.recipe.longest.unwrap_or_default();
+                let reason = || format!("{tokens} tokens, --max-seq-length is {longest}");
+                if self.args.overlong == Overlong::Error {
+                    bail!("{}: {} (--overlong drop or truncate goes on)", place(), reason())
+                }
+                counts.overlong.add(number, reason);
+                counts.lost_tokens += tokens as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn nothing_left(name: &str, counts: &Counts) -> anyhow::Error {
+    if counts.read == 0 {
+        return anyhow!("{name}: has no rows");
+    }
+    let first = [&counts.overlong, &counts.unlabelled, &counts.bad].into_iter().find_map(|d| d.first.as_ref());
+    let (row, reason) = first.map_or((1, "unknown"), |(row, reason)| (*row, reason.as_str()));
+    anyhow!("{name}: none of the {} rows can be used; row {row}: {reason}", counts.read)
+}
+
+/// The output's columns as they grow.
+struct Columns {
+    text: StringBuilder,
+    ids: ListBuilder<PrimitiveBuilder<UInt32Type>>,
+    labels: ListBuilder<PrimitiveBuilder<Int32Type>>,
+    length: UInt32Builder,
+    reference: StringBuilder,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Self {
+            text: StringBuilder::new(),
+            ids: list::<UInt32Type>(),
+            labels: list::<Int32Type>(),
+            length: UInt32Builder::new(),
+            reference: StringBuilder::new(),
+        }
+    }
+}
+
+/// A list whose items are never null, as the schema says.
+fn list<T: ArrowPrimitiveType>() -> ListBuilder<PrimitiveBuilder<T>> {
+    ListBuilder::new(PrimitiveBuilder::new()).with_field(Field::new_list_field(T::DATA_TYPE, false))
+}
+
+impl Columns {
+    fn add(&mut self, row: &Row) {
+        self.text.append_value(&row.text);
+        self.ids.values().append_slice(&row.tokens.ids);
+        self.ids.append(true);
+        self.labels.values().append_slice(&row.labels);
+        self.labels.append(true);
+        self.length.append_value(row.tokens.ids.len() as u32);
+        self.reference.append_option(row.reference.as_deref());
+    }
+
+    fn finish(mut self) -> Result<RecordBatch> {
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            Arc::new(self.text.finish()),
+            Arc::new(self.ids.finish()),
+            Arc::new(self.labels.finish()),
+            Arc::new(self.length.finish()),
+            Arc::new(self.reference.finish()),
+        ];
+        Ok(RecordBatch::try_new(tokens_schema(), columns)?)
+    }
+}
