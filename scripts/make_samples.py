@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA, OUT = ROOT / ".cache" / "data", ROOT / "testdata" / "samples"
-ROWS = {"taxes": 16, "finance_calc": 12, "invoices": 8, "accounting_audit": 8}
+# The invoices stay out: they are real emails with names in them.
+ROWS = {"taxes": 16, "finance_calc": 12, "accounting_audit": 8}
 
 
 def main():
