@@ -43,12 +43,7 @@ impl Error {
         expected: impl std::fmt::Debug,
         found: impl std::fmt::Debug,
     ) -> Self {
-        Self::Shape {
-            operator,
-            argument,
-            expected: format!("{expected:?}"),
-            found: format!("{found:?}"),
-        }
+        Self::Shape { operator, argument, expected: format!("{expected:?}"), found: format!("{found:?}") }
     }
 }
 
@@ -70,9 +65,5 @@ pub(crate) fn expect_shape(
     expected: impl std::fmt::Debug,
     found: impl std::fmt::Debug,
 ) -> Result<()> {
-    if condition {
-        Ok(())
-    } else {
-        Err(Error::shape(operator, argument, expected, found))
-    }
+    if condition { Ok(()) } else { Err(Error::shape(operator, argument, expected, found)) }
 }

@@ -73,11 +73,7 @@ fn check(logits: &Tensor, targets: &[u32]) -> Result<usize> {
     expect_shape(found == rows, NAME, "the number of targets", rows, found)?;
     match targets.iter().position(|&t| t as usize >= columns) {
         None => Ok(columns),
-        Some(row) => Err(Error::Target {
-            row,
-            target: targets[row],
-            vocabulary: columns,
-        }),
+        Some(row) => Err(Error::Target { row, target: targets[row], vocabulary: columns }),
     }
 }
 
@@ -98,9 +94,12 @@ impl Kernel for Forward<'_> {
     fn run<S: Simd>(self, s: S) -> (f32, bool) {
         let largest = largest(s, self.row);
         let shift = s.splat(largest);
-        let sum = sum_in_blocks(s, self.row.len(), #[inline(always)] |at| {
-            exp(s, s.sub(s.load_part(&self.row[at..], f32::NEG_INFINITY), shift))
-        });
+        let sum = sum_in_blocks(
+            s,
+            self.row.len(),
+            #[inline(always)]
+            |at| exp(s, s.sub(s.load_part(&self.row[at..], f32::NEG_INFINITY), shift)),
+        );
         let (gap, correct) = standing(self.row, self.target, largest);
         ((gap + sum.ln()) as f32, correct)
     }
@@ -123,13 +122,18 @@ impl Kernel for WithGradient<'_> {
         let (gap, correct) = standing(row, target, largest);
         let place = row.as_mut_ptr();
         let len = row.len();
-        let sum = sum_in_blocks(s, len, #[inline(always)] |at| {
-            // SAFETY: `at` is below `len`, and no other reference to the row is in use.
-            let part = unsafe { std::slice::from_raw_parts_mut(place.add(at), LANES.min(len - at)) };
-            let e = exp(s, s.sub(s.load_part(part, f32::NEG_INFINITY), shift));
-            s.store_part(part, e);
-            e
-        });
+        let sum = sum_in_blocks(
+            s,
+            len,
+            #[inline(always)]
+            |at| {
+                // SAFETY: `at` is below `len`, and no other reference to the row is in use.
+                let part = unsafe { std::slice::from_raw_parts_mut(place.add(at), LANES.min(len - at)) };
+                let e = exp(s, s.sub(s.load_part(part, f32::NEG_INFINITY), shift));
+                s.store_part(part, e);
+                e
+            },
+        );
         let factor = s.splat((f64::from(scale) / sum) as f32);
         for part in row.chunks_mut(LANES) {
             let p = s.mul(s.load_part(part, 0.0), factor);
@@ -220,11 +224,7 @@ pub mod reference {
     ///
     /// # Errors
     /// As [`super::cross_entropy`].
-    pub fn cross_entropy(
-        logits: &Tensor,
-        targets: &[u32],
-        scale: f32,
-    ) -> Result<(RowLosses, Tensor)> {
+    pub fn cross_entropy(logits: &Tensor, targets: &[u32], scale: f32) -> Result<(RowLosses, Tensor)> {
         let losses = cross_entropy_forward(logits, targets)?;
         let largest = logits.max_keepdim(D::Minus1)?;
         let e = logits.broadcast_sub(&largest)?.exp()?;

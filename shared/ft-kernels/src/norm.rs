@@ -42,23 +42,11 @@ pub fn rms_norm_backward(dy: &Tensor, x: &Tensor, w: &Tensor, eps: f64) -> Resul
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn rms_norm_backward_add(
-    dy: &Tensor,
-    x: &Tensor,
-    w: &Tensor,
-    eps: f64,
-    residual: &Tensor,
-) -> Result<Tensor> {
+pub fn rms_norm_backward_add(dy: &Tensor, x: &Tensor, w: &Tensor, eps: f64, residual: &Tensor) -> Result<Tensor> {
     backward(dy, x, w, eps, Some(residual))
 }
 
-fn backward(
-    dy: &Tensor,
-    x: &Tensor,
-    w: &Tensor,
-    eps: f64,
-    residual: Option<&Tensor>,
-) -> Result<Tensor> {
+fn backward(dy: &Tensor, x: &Tensor, w: &Tensor, eps: f64, residual: Option<&Tensor>) -> Result<Tensor> {
     const NAME: &str = "rms_norm_backward";
     let (rows, columns) = check(NAME, x, w)?;
     expect_shape(dy.dims() == x.dims(), NAME, "dy", x.dims(), dy.dims())?;
@@ -139,10 +127,15 @@ impl Kernel for Backward<'_> {
         let rows = self.x.chunks_exact(columns).zip(self.dy.chunks_exact(columns));
         for (row, ((x, dy), dx)) in rows.zip(self.dx.chunks_exact_mut(columns)).enumerate() {
             let scale = inverse_rms(s, x, self.eps);
-            let along = sum_of(s, columns, #[inline(always)] |at| {
-                let g = s.mul(s.load_part(&dy[at..], 0.0), s.load_part(&self.w[at..], 0.0));
-                (g, s.load_part(&x[at..], 0.0))
-            });
+            let along = sum_of(
+                s,
+                columns,
+                #[inline(always)]
+                |at| {
+                    let g = s.mul(s.load_part(&dy[at..], 0.0), s.load_part(&self.w[at..], 0.0));
+                    (g, s.load_part(&x[at..], 0.0))
+                },
+            );
             let back = s.splat(along * scale * scale * scale / columns as f32);
             let scale = s.splat(scale);
             for at in (0..columns).step_by(LANES) {
@@ -168,10 +161,15 @@ fn part(values: &mut [f32], at: usize) -> &mut [f32] {
 /// 1 / sqrt(mean(x^2) + eps).
 #[inline(always)]
 fn inverse_rms<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
-    let squares = sum_of(s, x.len(), #[inline(always)] |at| {
-        let x = s.load_part(&x[at..], 0.0);
-        (x, x)
-    });
+    let squares = sum_of(
+        s,
+        x.len(),
+        #[inline(always)]
+        |at| {
+            let x = s.load_part(&x[at..], 0.0);
+            (x, x)
+        },
+    );
     1.0 / (squares / x.len() as f32 + eps).sqrt()
 }
 

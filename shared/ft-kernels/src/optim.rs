@@ -40,13 +40,7 @@ pub fn adamw_step(param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32],
         let start = piece * PIECE;
         let count = PIECE.min(len - start);
         // SAFETY: the pieces lie inside the slices and do not meet.
-        let (param, m, v) = unsafe {
-            (
-                param.part(start, count),
-                m.part(start, count),
-                v.part(start, count),
-            )
-        };
+        let (param, m, v) = unsafe { (param.part(start, count), m.part(start, count), v.part(start, count)) };
         let grad = &grad[start..start + count];
         dispatch(Step { param, grad, m, v, adamw });
     });
@@ -136,7 +130,5 @@ fn squares_of_piece(values: &[f32]) -> f64 {
 
 /// Multiplies every element.
 pub fn scale_in_place(values: &mut [f32], factor: f32) {
-    values
-        .par_chunks_mut(PIECE)
-        .for_each(|part| part.iter_mut().for_each(|x| *x *= factor));
+    values.par_chunks_mut(PIECE).for_each(|part| part.iter_mut().for_each(|x| *x *= factor));
 }

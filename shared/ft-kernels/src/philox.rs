@@ -6,8 +6,9 @@
 
 use crate::simd::{Kernel, Simd, dispatch};
 
-/// Blocks that are computed side by side.
+/// Blocks that are computed side by side, and the words they give.
 const WIDTH: usize = 16;
+const GROUP: usize = 4 * WIDTH;
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -20,18 +21,16 @@ pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     for _ in 0..ROUNDS {
         let a = u64::from(MULTIPLIERS[0]) * u64::from(x[0]);
         let b = u64::from(MULTIPLIERS[1]) * u64::from(x[2]);
-        x = [
-            (b >> 32) as u32 ^ x[1] ^ k[0],
-            b as u32,
-            (a >> 32) as u32 ^ x[3] ^ k[1],
-            a as u32,
-        ];
+        x = [(b >> 32) as u32 ^ x[1] ^ k[0], b as u32, (a >> 32) as u32 ^ x[3] ^ k[1], a as u32];
         k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
     }
     x
 }
 
 /// An endless sequence of random words, each found by its index.
+///
+/// The words come in groups of 64, from 16 blocks: the first words of the blocks, then the second,
+/// the third and the fourth ones. In this order vectors need no shuffling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
     key: [u32; 2],
@@ -45,13 +44,10 @@ impl Stream {
     pub fn new(seed: u64, purpose: u32, index: u64) -> Self {
         let counter = [index as u32, (index >> 32) as u32, purpose, u32::MAX];
         let [a, b, c, d] = philox4x32(counter, [seed as u32, (seed >> 32) as u32]);
-        Self {
-            key: [a, b],
-            nonce: [c, d],
-        }
+        Self { key: [a, b], nonce: [c, d] }
     }
 
-    /// Block number `block`: words `4 * block` to `4 * block + 3`.
+    /// The four words of block number `block`.
     fn block(&self, block: u64) -> [u32; 4] {
         let counter = [block as u32, (block >> 32) as u32, self.nonce[0], self.nonce[1]];
         philox4x32(counter, self.key)
@@ -59,14 +55,15 @@ impl Stream {
 
     /// Word number `i`.
     pub fn word(&self, i: u64) -> u32 {
-        self.block(i / 4)[(i % 4) as usize]
+        let (group, at) = (i / GROUP as u64, i as usize % GROUP);
+        self.block(group * WIDTH as u64 + (at % WIDTH) as u64)[at / WIDTH]
     }
 
-    /// 64 bits, from words `2 i` and `2 i + 1`.
+    /// 64 bits, from the first or the second half of block `i / 2`.
     pub fn u64(&self, i: u64) -> u64 {
         let block = self.block(i / 2);
         let at = (i % 2) as usize * 2;
-        u64::from(block[at + 1]) << 32 | u64::from(block[at])
+        (u64::from(block[at + 1]) << 32) | u64::from(block[at])
     }
 
     /// A number in [0, 1), a multiple of 2^-24, from word `i`.
@@ -79,8 +76,8 @@ impl Stream {
         for_words(self, start, out, unit);
     }
 
-    /// A number of the normal distribution with mean 0 and deviation 1, from words `2 i` and
-    /// `2 i + 1` by Box and Muller's method.
+    /// A number of the normal distribution with mean 0 and deviation 1, from the
+    /// 64 bits number `i` by Box and Muller's method.
     pub fn normal_f32(&self, i: u64) -> f32 {
         let bits = self.u64(i);
         let half = |word: u32| (f64::from(word) + 0.5) / 4_294_967_296.0;
@@ -97,7 +94,7 @@ impl Stream {
 
     /// A number below `bound` (which is not 0), from the 64 bits number `i`.
     pub fn below(&self, i: u64, bound: u64) -> u64 {
-        (u128::from(self.u64(i)) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.u64(i)) * u128::from(bound)) >> 64) as u64
     }
 
     /// 0 … `n - 1` in random order (Fisher and Yates).
@@ -116,7 +113,11 @@ impl Stream {
 pub fn dropout_scale(stream: &Stream, first_row: usize, columns: usize, p: f64, out: &mut [f32]) {
     let (threshold, kept) = dropout_constants(p);
     let start = first_row as u64 * columns as u64;
-    for_words(stream, start, out, |word| if word < threshold { 0.0 } else { kept });
+    // Without a branch, so that it vectorises.
+    let kept = kept.to_bits();
+    for_words(stream, start, out, #[inline(always)] move |word| {
+        f32::from_bits(kept & u32::from(word >= threshold).wrapping_neg())
+    });
 }
 
 /// The word below which an element is dropped, and the factor of those that stay.
@@ -135,14 +136,14 @@ fn unit(word: u32) -> f32 {
 /// Writes `f` of the words `start`, `start + 1`, … to `out`.
 #[inline(always)]
 fn for_words(stream: &Stream, start: u64, out: &mut [f32], f: impl Fn(u32) -> f32 + Copy) {
-    // Single words up to the next block's start.
-    let head = ((4 - start % 4) % 4).min(out.len() as u64) as usize;
+    // Single words up to the next group's start.
+    let group = start.div_ceil(GROUP as u64);
+    let head = (group * GROUP as u64 - start).min(out.len() as u64) as usize;
     let (single, rest) = out.split_at_mut(head);
     for (i, x) in (start..).zip(single) {
         *x = f(stream.word(i));
     }
-    let block = start.div_ceil(4);
-    dispatch(Words { stream: *stream, block, out: rest, f });
+    dispatch(Words { stream: *stream, block: group * WIDTH as u64, out: rest, f });
 }
 
 struct Words<'a, F> {
@@ -157,47 +158,136 @@ impl<F: Fn(u32) -> f32> Kernel for Words<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        for (i, part) in self.out.chunks_mut(4 * WIDTH).enumerate() {
+        for (i, part) in self.out.chunks_mut(GROUP).enumerate() {
             let words = blocks(&self.stream, self.block + (i * WIDTH) as u64);
-            if part.len() == 4 * WIDTH {
-                for lane in 0..WIDTH {
-                    for word in 0..4 {
-                        part[lane * 4 + word] = (self.f)(words[word][lane]);
-                    }
-                }
-            } else {
-                for (at, x) in part.iter_mut().enumerate() {
-                    *x = (self.f)(words[at % 4][at / 4]);
+            for (words, part) in words.iter().zip(part.chunks_mut(WIDTH)) {
+                for (&word, x) in words.iter().zip(part) {
+                    *x = (self.f)(word as u32);
                 }
             }
         }
     }
 }
 
-/// [`WIDTH`] blocks from `first` on: word by word, the blocks side by side.
+/// [`WIDTH`] blocks from `first` on: word by word, the blocks side by side. Only the low half of
+/// each 64 bits counts; so a product's low half needs no moving.
 #[inline(always)]
-fn blocks(stream: &Stream, first: u64) -> [[u32; WIDTH]; 4] {
-    let mut x = [[0u32; WIDTH]; 4];
-    for lane in 0..WIDTH {
-        let block = first + lane as u64;
-        x[0][lane] = block as u32;
-        x[1][lane] = (block >> 32) as u32;
-        x[2][lane] = stream.nonce[0];
-        x[3][lane] = stream.nonce[1];
-    }
-    let mut k = stream.key;
+fn blocks(stream: &Stream, first: u64) -> [[u64; WIDTH]; 4] {
+    const LOW: u64 = 0xffff_ffff;
+    let [m0, m1] = MULTIPLIERS.map(u64::from);
+    let mut x0: [u64; WIDTH] = std::array::from_fn(|lane| first + lane as u64);
+    let mut x1 = x0.map(|block| block >> 32);
+    let mut x2 = [u64::from(stream.nonce[0]); WIDTH];
+    let mut x3 = [u64::from(stream.nonce[1]); WIDTH];
+    let [mut k0, mut k1] = stream.key;
     for _ in 0..ROUNDS {
-        let mut y = [[0u32; WIDTH]; 4];
         for lane in 0..WIDTH {
-            let a = u64::from(MULTIPLIERS[0]) * u64::from(x[0][lane]);
-            let b = u64::from(MULTIPLIERS[1]) * u64::from(x[2][lane]);
-            y[0][lane] = (b >> 32) as u32 ^ x[1][lane] ^ k[0];
-            y[1][lane] = b as u32;
-            y[2][lane] = (a >> 32) as u32 ^ x[3][lane] ^ k[1];
-            y[3][lane] = a as u32;
+            let a = m0 * (x0[lane] & LOW);
+            let b = m1 * (x2[lane] & LOW);
+            x0[lane] = (b >> 32) ^ x1[lane] ^ u64::from(k0);
+            x1[lane] = b;
+            x2[lane] = (a >> 32) ^ x3[lane] ^ u64::from(k1);
+            x3[lane] = a;
         }
-        x = y;
-        k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
+        k0 = k0.wrapping_add(WEYL[0]);
+        k1 = k1.wrapping_add(WEYL[1]);
     }
-    x
+    [x0, x1, x2, x3]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The known answers of the authors' library, Random123 (`kat_vectors`).
+    #[test]
+    fn blocks_are_the_published_ones() {
+        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+        let ones = u32::MAX;
+        assert_eq!(philox4x32([ones; 4], [ones; 2]), [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]);
+        let pi = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
+        let key = [0xa4093822, 0x299f31d0];
+        assert_eq!(philox4x32(pi, key), [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
+    }
+
+    #[test]
+    fn a_number_depends_on_its_index_alone() {
+        let stream = Stream::new(42, 1, 7);
+        for start in [0, 1, 63, 64, 100, (1 << 38) - 70] {
+            for len in [0, 1, 5, 64, 200, 1000] {
+                let mut out = vec![0.0; len];
+                stream.fill_uniform(start, &mut out);
+                for (i, &x) in (start..).zip(&out) {
+                    assert_eq!(x, stream.uniform_f32(i), "word {i} from {start}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn streams_differ_by_seed_purpose_and_index() {
+        let mut words: Vec<u32> = Vec::new();
+        for seed in [0, 1, 1 << 32] {
+            for purpose in 0..3 {
+                words.extend((0..3).map(|index| Stream::new(seed, purpose, index).word(0)));
+            }
+        }
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), 27);
+    }
+
+    #[test]
+    fn uniform_and_normal_numbers_have_their_moments() {
+        let stream = Stream::new(3, 0, 0);
+        let n = 100_000;
+        let moments = |values: &[f32]| {
+            let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
+            let square = values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
+            (mean, square - mean * mean)
+        };
+        let mut values = vec![0.0; n];
+        stream.fill_uniform(0, &mut values);
+        assert!(values.iter().all(|x| (0.0..1.0).contains(x)));
+        let (mean, variance) = moments(&values);
+        assert!((mean - 0.5).abs() < 0.005 && (variance - 1.0 / 12.0).abs() < 0.002);
+        stream.fill_normal(0, &mut values);
+        let (mean, variance) = moments(&values);
+        assert!(mean.abs() < 0.015 && (variance - 1.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn a_permutation_holds_every_index_once() {
+        for n in [0, 1, 2, 1000] {
+            let order = Stream::new(1, 2, 3).permutation(n);
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..n));
+            assert!(n < 1000 || order.iter().enumerate().filter(|(i, x)| i == *x).count() < 10);
+        }
+    }
+
+    #[test]
+    fn dropout_keeps_its_share_and_knows_rows_only_by_their_number() {
+        let stream = Stream::new(5, 0, 0);
+        let (rows, columns, p) = (100, 333, 0.1);
+        let mut all = vec![0.0; rows * columns];
+        dropout_scale(&stream, 0, columns, p, &mut all);
+        let kept = (1.0 / (1.0 - p)) as f32;
+        assert!(all.iter().all(|&x| x == 0.0 || x == kept));
+        let dropped = all.iter().filter(|&&x| x == 0.0).count() as f64 / all.len() as f64;
+        assert!((dropped - p).abs() < 0.01, "{dropped}");
+        let mut some = vec![0.0; 7 * columns];
+        dropout_scale(&stream, 50, columns, p, &mut some);
+        assert_eq!(some, all[50 * columns..57 * columns]);
+    }
+
+    #[test]
+    fn dropout_of_nothing_and_of_everything() {
+        let mut out = [7.0; 100];
+        dropout_scale(&Stream::new(0, 0, 0), 0, 10, 0.0, &mut out);
+        assert_eq!(out, [1.0; 100]);
+        dropout_scale(&Stream::new(0, 0, 0), 0, 10, 1.0, &mut out);
+        assert!(out.iter().all(|&x| x == 0.0));
+    }
 }

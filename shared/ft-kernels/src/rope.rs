@@ -31,30 +31,20 @@ impl RopeTables {
     /// pair of elements, already scaled as the model asks; `magnitude` multiplies cosines and sines
     /// (1 but for YaRN). The angles are formed in f64.
     pub fn new(positions: &[u32], inv_freq: &[f64], magnitude: f64) -> Self {
-        let angles = positions
-            .iter()
-            .flat_map(|&p| inv_freq.iter().map(move |f| f64::from(p) * f));
+        let angles = positions.iter().flat_map(|&p| inv_freq.iter().map(move |f| f64::from(p) * f));
         let (cos, sin) = angles
             .map(|angle| {
                 let (sin, cos) = angle.sin_cos();
                 ((cos * magnitude) as f32, (sin * magnitude) as f32)
             })
             .unzip();
-        Self {
-            rows: positions.len(),
-            half: inv_freq.len(),
-            cos,
-            sin,
-        }
+        Self { rows: positions.len(), half: inv_freq.len(), cos, sin }
     }
 
     /// The tables of padding-free sequences, laid end to end between `starts`: positions restart at
     /// each start.
     pub fn for_sequences(starts: &[usize], inv_freq: &[f64], magnitude: f64) -> Self {
-        let positions: Vec<u32> = starts
-            .windows(2)
-            .flat_map(|pair| 0..(pair[1] - pair[0]) as u32)
-            .collect();
+        let positions: Vec<u32> = starts.windows(2).flat_map(|pair| 0..(pair[1] - pair[0]) as u32).collect();
         Self::new(&positions, inv_freq, magnitude)
     }
 
@@ -82,13 +72,7 @@ impl RopeTables {
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn rope(
-    x: Tensor,
-    tables: &RopeTables,
-    heads: usize,
-    head_dim: usize,
-    direction: Direction,
-) -> Result<Tensor> {
+pub fn rope(x: Tensor, tables: &RopeTables, heads: usize, head_dim: usize, direction: Direction) -> Result<Tensor> {
     let columns = check(&x, tables, heads, head_dim)?;
     if !is_fused(&x) {
         return reference::rope(&x, tables, heads, head_dim, direction);

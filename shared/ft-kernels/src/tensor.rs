@@ -22,10 +22,7 @@ pub fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> 
 ///
 /// # Errors
 /// If one of them is on another device, of another type or not contiguous.
-pub fn with_slices<const N: usize, R>(
-    tensors: [&Tensor; N],
-    f: impl FnOnce([&[f32]; N]) -> R,
-) -> Result<R> {
+pub fn with_slices<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) -> R) -> Result<R> {
     let guards = tensors.map(Tensor::storage_and_layout);
     let mut slices: [&[f32]; N] = [&[]; N];
     for (slice, (storage, layout)) in slices.iter_mut().zip(&guards) {
@@ -45,10 +42,7 @@ pub fn with_slices<const N: usize, R>(
 /// # Errors
 /// If the tensor is on another device, of another type or not contiguous.
 pub fn with_slice_mut<R>(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
-    let operation = InPlace {
-        work: Cell::new(Some(f)),
-        result: Cell::new(None),
-    };
+    let operation = InPlace { work: Cell::new(Some(f)), result: Cell::new(None) };
     tensor.inplace_op1(&operation)?;
     match operation.result.into_inner() {
         Some(result) => Ok(result),

@@ -82,9 +82,7 @@ mod tests {
     }
 
     fn grid(low: f32, high: f32) -> Vec<f32> {
-        (0..=100_000)
-            .map(|i| low + (high - low) * i as f32 / 100_000.0)
-            .collect()
+        (0..=100_000).map(|i| low + (high - low) * i as f32 / 100_000.0).collect()
     }
 
     #[test]

@@ -74,17 +74,9 @@ impl AttentionSpec {
 ///
 /// # Errors
 /// If the shapes do not fit, or `starts` does not rise from 0 to the number of tokens.
-pub fn attention(
-    qkv: &Tensor,
-    spec: &AttentionSpec,
-    starts: &[usize],
-) -> Result<(Tensor, Tensor)> {
+pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
     check(qkv, spec, starts)?;
-    if is_fused(qkv) {
-        forward::attention(qkv, spec, starts)
-    } else {
-        reference::attention(qkv, spec, starts)
-    }
+    if is_fused(qkv) { forward::attention(qkv, spec, starts) } else { reference::attention(qkv, spec, starts) }
 }
 
 /// The gradient of [`attention`] for `qkv`, from that of its result. `out` and `lse` are what it

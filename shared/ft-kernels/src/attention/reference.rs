@@ -9,11 +9,7 @@ use crate::error::Result;
 ///
 /// # Errors
 /// As [`super::attention`].
-pub fn attention(
-    qkv: &Tensor,
-    spec: &AttentionSpec,
-    starts: &[usize],
-) -> Result<(Tensor, Tensor)> {
+pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
     super::check(qkv, spec, starts)?;
     let (mut outs, mut lses) = (Vec::new(), Vec::new());
     for (start, len) in sequences(starts) {
@@ -61,11 +57,7 @@ pub fn attention_backward(
         let ds = (ds * f64::from(spec.scale))?;
         let dq = ds.matmul(&k)?;
         let dk = ds.t()?.contiguous()?.matmul(&q)?;
-        let parts_of_row = [
-            merge(&dq)?,
-            merge(&sum_groups(&dk, spec)?)?,
-            merge(&sum_groups(&dv, spec)?)?,
-        ];
+        let parts_of_row = [merge(&dq)?, merge(&sum_groups(&dk, spec)?)?, merge(&sum_groups(&dv, spec)?)?];
         parts.push(Tensor::cat(&parts_of_row, 1)?);
     }
     Ok(Tensor::cat(&parts, 0)?)
@@ -75,14 +67,10 @@ pub fn attention_backward(
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn attention_decode(
-    q: &Tensor,
-    caches: &[KeyValue<'_>],
-    spec: &AttentionSpec,
-) -> Result<Tensor> {
+pub fn attention_decode(q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<Tensor> {
     let mut rows = Vec::new();
     for (i, cache) in caches.iter().enumerate() {
-        let len = cache.len(spec);
+        let len = cache.tokens(spec);
         let first = spec.first_seen(len - 1);
         let side = |values: &[f32]| -> Result<Tensor> {
             let t = Tensor::from_slice(values, (len, spec.key_columns()), q.device())?;

@@ -5,15 +5,15 @@
 //! lanes (two registers on AVX2), fused multiply-adds, and one order in which the lanes are summed,
 //! so that results do not depend on the machine.
 
-mod product;
 mod portable;
+mod product;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-pub use product::Product;
 pub use portable::Portable;
+pub use product::Product;
 
 /// The number of lanes of a vector.
 pub const LANES: usize = 16;

@@ -85,12 +85,7 @@ impl Product {
 
     /// `M` rows of `N` vectors, held in registers.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize, const N: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        column: usize,
-    ) {
+    unsafe fn tile<S: Simd, const M: usize, const N: usize>(&self, simd: S, row: usize, column: usize) {
         // SAFETY: the caller's promise about the memory.
         unsafe {
             let c = self.c.add(row * self.c_row + column * LANES);

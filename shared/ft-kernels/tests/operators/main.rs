@@ -1,0 +1,10 @@
+//! The operators against their references, candle's autograd and finite differences, and the two
+//! rules of lib.rs: no row knows its neighbours or the threads, no bit knows the instruction set.
+
+mod activation;
+mod attention;
+mod common;
+mod loss;
+mod norm;
+mod optim;
+mod rope;
