@@ -5,6 +5,7 @@ mod gguf;
 mod keys;
 mod rope;
 
+pub(crate) use gguf::ROPE_FACTORS;
 pub use rope::{Rope, RopeScaling};
 
 use serde_json::Value;

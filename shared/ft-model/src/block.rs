@@ -149,7 +149,7 @@ impl Block<'_> {
         x: &Tensor,
         sink: &mut dyn FnMut(ModuleGradient) -> Result<()>,
     ) -> Result<Tensor> {
-        let dx = self.product_backward(site, dy, x, low, true, sink)?;
+        let dx = self.product_backward(site, dy, x, true, sink)?;
         dx.ok_or_else(|| candle_core::Error::Msg("the gradient of a product's input is missing".into()).into())
     }
 

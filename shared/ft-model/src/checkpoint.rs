@@ -18,8 +18,6 @@ use half::{bf16, f16};
 use crate::arch::{Architecture, EMBEDDING};
 use crate::error::{Error, Result};
 
-pub(crate) use file::DataFile;
-
 /// The name of a Hugging Face model's configuration.
 pub const CONFIG_FILE: &str = "config.json";
 

@@ -127,7 +127,8 @@ impl<'a> Decoder<'a> {
     /// their memory is free again when the first layers need theirs.
     pub fn recomputed_layers(&self, tokens: usize, activation_memory: u64) -> usize {
         let layer = (kept_bytes_per_token(self.arch) * tokens).max(1) as u64;
-        self.arch.num_layers - self.arch.num_layers.min(usize::try_from(activation_memory / layer).unwrap_or(usize::MAX))
+        self.arch.num_layers
+            - self.arch.num_layers.min(usize::try_from(activation_memory / layer).unwrap_or(usize::MAX))
     }
 
     /// Forward through all layers. For each its input, and from layer `recomputed` on what backward needs.

@@ -57,8 +57,6 @@ fn add(left: Tensor, right: &Tensor) -> Result<Tensor> {
     if !is_fused(&left) || !is_fused(right) {
         return Ok((left + right)?);
     }
-    with_slice_mut(&left, |left| {
-        with_slice(right, |right| left.iter_mut().zip(right).for_each(|(l, r)| *l += r))
-    })??;
+    with_slice_mut(&left, |left| with_slice(right, |right| left.iter_mut().zip(right).for_each(|(l, r)| *l += r)))??;
     Ok(left)
 }

@@ -74,7 +74,12 @@ impl Head<'_> {
     ///
     /// # Errors
     /// As [`Self::losses`].
-    pub fn losses_and_gradient(&self, x: &Tensor, batch: &Batch, normaliser: f64) -> Result<(Vec<SequenceLoss>, Tensor)> {
+    pub fn losses_and_gradient(
+        &self,
+        x: &Tensor,
+        batch: &Batch,
+        normaliser: f64,
+    ) -> Result<(Vec<SequenceLoss>, Tensor)> {
         let norm = self.source.final_norm()?;
         let weight = self.source.head()?;
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];

@@ -12,6 +12,11 @@ pub mod layers;
 pub mod lora;
 pub mod optimizer;
 pub mod projection;
+pub mod safetensors;
 pub mod step;
 
+pub use arch::Architecture;
+pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
+pub use layers::{LayerSource, LayerWeights, Mapped, Resident};
+pub use lora::{Adapter, LoraConfig, LoraPair};

@@ -68,7 +68,13 @@ impl Optimizer {
     ///
     /// # Errors
     /// If a gradient is not finite; nothing has changed then.
-    pub fn update(&mut self, adapter: &mut Adapter, gradients: &[PairGradient], lr: f64, max_grad_norm: f64) -> Result<f64> {
+    pub fn update(
+        &mut self,
+        adapter: &mut Adapter,
+        gradients: &[PairGradient],
+        lr: f64,
+        max_grad_norm: f64,
+    ) -> Result<f64> {
         let norm = gradient_norm(gradients)?;
         if !norm.is_finite() {
             return Err(Error::NotFinite { what: "the gradient's norm", value: norm });
@@ -88,7 +94,13 @@ impl Optimizer {
     }
 }
 
-fn update_matrix(matrix: &Tensor, gradient: &Tensor, moments: &mut Moments, adamw: AdamW, clip: Option<f32>) -> Result<()> {
+fn update_matrix(
+    matrix: &Tensor,
+    gradient: &Tensor,
+    moments: &mut Moments,
+    adamw: AdamW,
+    clip: Option<f32>,
+) -> Result<()> {
     with_slice_mut(gradient, |gradient| {
         if let Some(factor) = clip {
             scale_in_place(gradient, factor);

@@ -207,7 +207,8 @@ fn refuse_unsupported(keys: Keys<'_>, family: Family) -> Result<()> {
     let is_zero = |v: &Value| v.as_f64() == Some(0.0);
     refuse_unless(keys, "hidden_act", "silu", |v| matches!(v.as_str(), Some("silu" | "swish")))?;
     refuse_unless(keys, "attention_dropout", "0", is_zero)?;
-    for key in ["partial_rotary_factor", "embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale"] {
+    for key in ["partial_rotary_factor", "embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale"]
+    {
         refuse_unless(keys, key, "1", is_one)?;
     }
     for key in ["use_qk_norm", "qk_norm", "use_sliding_window", "parallel_residual", "use_parallel_residual"] {
@@ -216,7 +217,8 @@ fn refuse_unsupported(keys: Keys<'_>, family: Family) -> Result<()> {
     for key in ["sliding_window", "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"] {
         refuse_unless(keys, key, "null", |_| false)?;
     }
-    for key in ["attention_multiplier", "clip_qkv", "num_local_experts", "quantization_config", "attention_chunk_size"] {
+    for key in ["attention_multiplier", "clip_qkv", "num_local_experts", "quantization_config", "attention_chunk_size"]
+    {
         refuse_unless(keys, key, "null", |_| false)?;
     }
     let all = |v: &Value, word: Value| v.as_array().is_some_and(|list| list.iter().all(|x| *x == word));

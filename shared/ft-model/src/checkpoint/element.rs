@@ -70,9 +70,12 @@ mod tests {
 
     #[test]
     fn bf16_rounds_as_half_does() {
-        let mut values = vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE, 1e-45];
+        let mut values =
+            vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE, 1e-45];
         // Ties and their neighbours, for even and odd last bits.
-        values.extend((0..4).flat_map(|odd| [0x7fffu32, 0x8000, 0x8001].map(|low| f32::from_bits(0x3f80_0000 | odd << 16 | low))));
+        values.extend(
+            (0..4).flat_map(|odd| [0x7fffu32, 0x8000, 0x8001].map(|low| f32::from_bits(0x3f80_0000 | odd << 16 | low))),
+        );
         values.extend((0..100_000u32).map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761))));
         let mut narrow = vec![bf16::ZERO; values.len()];
         Element::narrow(&values, &mut narrow);

@@ -164,7 +164,11 @@ impl LoraConfig {
         let init = &self.init_lora_weights;
         let harmless = init.as_str().is_some_and(|name| HARMLESS_INITS.contains(&name));
         if !(init.is_boolean() || harmless) {
-            return Err(feature("init_lora_weights", init, "true, false, gaussian or orthogonal, which leave the base as it is"));
+            return Err(feature(
+                "init_lora_weights",
+                init,
+                "true, false, gaussian or orthogonal, which leave the base as it is",
+            ));
         }
         if self.r == 0 {
             return Err(feature("r", self.r, "1 or more"));

@@ -124,7 +124,9 @@ fn widen(entry: &Entry, bytes: &[u8]) -> Result<Tensor> {
         Dtype::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
         other => {
-            return Err(Error::Adapter(format!("has the tensor '{name}' stored as {other}, expected F32, BF16 or F16")));
+            return Err(Error::Adapter(format!(
+                "has the tensor '{name}' stored as {other}, expected F32, BF16 or F16"
+            )));
         }
     };
     let [rows, columns] = entry.shape[..] else {

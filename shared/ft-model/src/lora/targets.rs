@@ -109,7 +109,8 @@ impl LoraConfig {
             }
         }
         let mut modules = Vec::new();
-        for layer in (0..arch.num_layers).filter(|l| self.layers_to_transform.as_ref().is_none_or(|of| of.contains(*l))) {
+        for layer in (0..arch.num_layers).filter(|l| self.layers_to_transform.as_ref().is_none_or(|of| of.contains(*l)))
+        {
             for projection in Projection::ALL {
                 if taken(&projection.module(layer))? {
                     modules.push((layer, projection));
@@ -139,8 +140,7 @@ impl LoraConfig {
 /// A mistyped name among good ones would leave a module untrained without a word.
 fn refuse_unknown(targets: &Targets, arch: &Architecture) -> Result<()> {
     let Targets::Many(names) = targets else { return Ok(()) };
-    let all: Vec<String> =
-        (0..arch.num_layers).flat_map(|layer| Projection::ALL.map(|p| p.module(layer))).collect();
+    let all: Vec<String> = (0..arch.num_layers).flat_map(|layer| Projection::ALL.map(|p| p.module(layer))).collect();
     let exists = |name: &str| all.iter().map(String::as_str).chain(NOT_ADAPTED).any(|module| ends_with(module, name));
     match names.iter().find(|name| !exists(name)) {
         Some(name) => Err(Error::Adapter(format!(

@@ -69,9 +69,8 @@ fn an_initial_adapter_changes_nothing_and_depends_on_the_seed_alone() {
 
 #[test]
 fn targets_match_as_in_peft() {
-    let names = |targets: &str| -> Vec<String> {
-        init(targets).unwrap().modules.into_iter().map(|pair| pair.module).collect()
-    };
+    let names =
+        |targets: &str| -> Vec<String> { init(targets).unwrap().modules.into_iter().map(|pair| pair.module).collect() };
     assert_eq!(names("q_proj,layers.1.mlp.up_proj").len(), 3);
     assert_eq!(names(r".*\.1\..*[kv]_proj"), ["model.layers.1.self_attn.k_proj", "model.layers.1.self_attn.v_proj"]);
     let mut config = LoraConfig::new(4, 8.0, "all-linear");
@@ -86,7 +85,9 @@ fn targets_match_as_in_peft() {
 
 #[test]
 fn targets_that_match_nothing_are_refused_with_what_there_is() {
-    for (targets, named) in [("c_attn", "'c_attn'"), ("q_proj,v_prj", "'v_prj'"), (r"x\d", "none of"), ("lm_head", "'lm_head'")] {
+    for (targets, named) in
+        [("c_attn", "'c_attn'"), ("q_proj,v_prj", "'v_prj'"), (r"x\d", "none of"), ("lm_head", "'lm_head'")]
+    {
         let message = init(targets).unwrap_err().to_string();
         assert!(message.contains(named) && message.contains("q_proj, k_proj"), "{message}");
     }
@@ -126,13 +127,19 @@ fn keys_with_the_adapters_name_and_narrow_types_are_read() {
                     _ => half::f16::from_f32(x).to_le_bytes(),
                 })
                 .collect();
-            tensors.push((format!("base_model.model.{}.lora_{kind}.default.weight", pair.module), dtype, t.dims().to_vec(), bytes));
+            tensors.push((
+                format!("base_model.model.{}.lora_{kind}.default.weight", pair.module),
+                dtype,
+                t.dims().to_vec(),
+                bytes,
+            ));
         }
     }
-    let views = tensors
-        .iter()
-        .map(|(name, dtype, shape, bytes)| (name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
-    std::fs::write(home.path().join("adapter_model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        (name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(home.path().join("adapter_model.safetensors"), safetensors::serialize(views, None).unwrap())
+        .unwrap();
     std::fs::write(home.path().join("adapter_config.json"), adapter.config.to_json().unwrap()).unwrap();
     let back = Adapter::load(home.path()).unwrap();
     for (x, y) in adapter.modules.iter().zip(&back.modules) {
@@ -164,7 +171,10 @@ fn what_does_not_fit_is_refused_by_the_tensors_name() {
     let message = broken(|a| drop(a.modules.remove(3)), |_| {});
     assert!(message.contains("no tensor for 'model.layers.0.self_attn.o_proj'"), "{message}");
     let message = broken(|a| a.modules[2].b = from_vec(vec![0.0; 4 * 63], (63, 4)).unwrap(), |_| {});
-    assert!(message.contains("layers.0.self_attn.v_proj.lora_B.weight' has the shape [63, 4], expected ["), "{message}");
+    assert!(
+        message.contains("layers.0.self_attn.v_proj.lora_B.weight' has the shape [63, 4], expected ["),
+        "{message}"
+    );
     let message = broken(|a| a.modules[2].a = from_vec(vec![0.0; 5 * 64], (5, 64)).unwrap(), |_| {});
     assert!(message.contains("the rank 4") && message.contains("5 rows"), "{message}");
     let message = broken(|a| a.modules[2].module = "model.layers.9.mlp.up_proj".into(), |_| {});

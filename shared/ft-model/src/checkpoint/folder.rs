@@ -1,0 +1,140 @@
+//! A Hugging Face folder: `config.json` and safetensors, one file or shards with an index.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::safetensors::Dtype;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::file::DataFile;
+use super::stored::{Format, RowOrder, Stored};
+use super::{CONFIG_FILE, Checkpoint};
+use crate::arch::Architecture;
+use crate::error::{Error, Result};
+use crate::safetensors::{Header, PREFIX, header_len, too_short};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Opens the model in the folder `path`.
+pub(super) fn open(path: &Path) -> Result<Checkpoint> {
+    let arch = architecture(path)?;
+    let mut tensors = HashMap::new();
+    let mut metadata = HashMap::new();
+    let mut files = Vec::new();
+    if path.join(INDEX).is_file() {
+        let index = read_index(&path.join(INDEX))?;
+        for name in index.values().collect::<BTreeSet<_>>() {
+            let file = path.join(name);
+            if !file.is_file() {
+                let reason = format!("it names the shard '{name}', which is not in the folder");
+                return Err(Error::malformed(path.join(INDEX), reason));
+            }
+            metadata.extend(add_file(&file, &mut tensors, Some(&index))?);
+            files.push(file);
+        }
+        if let Some(name) = index.keys().find(|name| !tensors.contains_key(*name)) {
+            let shard = path.join(&index[name]);
+            return Err(Error::malformed(shard, format!("it has no tensor '{name}', though the index says so")));
+        }
+    } else if path.join(SINGLE).is_file() {
+        let file = path.join(SINGLE);
+        metadata.extend(add_file(&file, &mut tensors, None)?);
+        files.push(file);
+    } else {
+        return Err(no_weights(path));
+    }
+    Ok(Checkpoint { path: path.to_path_buf(), arch, tensors, files, metadata })
+}
+
+fn architecture(path: &Path) -> Result<Architecture> {
+    let file = path.join(CONFIG_FILE);
+    if !file.is_file() {
+        let reason = format!("the folder has no {CONFIG_FILE}; expected a Hugging Face model folder or a GGUF file");
+        return Err(Error::NoModel { path: path.to_path_buf(), reason });
+    }
+    let text = std::fs::read(&file).map_err(|e| Error::read(&file, e))?;
+    let config: Value =
+        serde_json::from_slice(&text).map_err(|e| Error::malformed(&file, format!("it is not whole JSON: {e}")))?;
+    Architecture::from_config(&config).map_err(|e| e.within(&file))
+}
+
+fn no_weights(path: &Path) -> Error {
+    let other = ["pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.safetensors"];
+    let found = other.iter().find(|name| path.join(name).exists());
+    let found =
+        found.map_or_else(String::new, |name| format!(" (there is '{name}', which is no model in safetensors)"));
+    Error::NoModel { path: path.to_path_buf(), reason: format!("the folder has neither {SINGLE} nor {INDEX}{found}") }
+}
+
+/// Which shard holds each tensor.
+fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let index: Index =
+        serde_json::from_slice(&text).map_err(|e| Error::malformed(path, format!("it is no index of shards: {e}")))?;
+    // A shard outside the folder is no shard of this model.
+    match index.weight_map.values().find(|name| name.contains(['/', '\\']) || *name == "..") {
+        Some(name) => Err(Error::malformed(path, format!("it names the shard '{name}', expected a file's name"))),
+        None => Ok(index.weight_map),
+    }
+}
+
+/// Adds the tensors of one file, those that the index assigns to it. Returns the file's metadata.
+fn add_file(
+    path: &Path,
+    tensors: &mut HashMap<String, Stored>,
+    index: Option<&BTreeMap<String, String>>,
+) -> Result<BTreeMap<String, String>> {
+    let file = Arc::new(DataFile::open(path)?);
+    let header = read_header(&file)?;
+    for entry in header.entries {
+        if index.is_some_and(|index| index.get(&entry.name).is_none_or(|shard| !path.ends_with(shard))) {
+            continue;
+        }
+        let format = format(entry.dtype).ok_or_else(|| Error::TensorType {
+            path: PathBuf::from(path),
+            tensor: entry.name.clone(),
+            found: entry.dtype.to_string(),
+            expected: "F32, BF16, F16 or F64",
+        })?;
+        let stored = Stored {
+            file: Arc::clone(&file),
+            offset: entry.offset,
+            format,
+            shape: entry.shape,
+            order: RowOrder::Plain,
+        };
+        tensors.insert(entry.name, stored);
+    }
+    Ok(header.metadata)
+}
+
+/// The header of a safetensors file.
+pub(crate) fn read_header(file: &DataFile) -> Result<Header> {
+    let wrong = |reason| Error::malformed(file.path(), reason);
+    if file.len() < PREFIX {
+        return Err(wrong(too_short(file.len())));
+    }
+    let mut prefix = [0; PREFIX as usize];
+    file.read_at(0, &mut prefix)?;
+    let mut json = vec![0; header_len(prefix, file.len()).map_err(wrong)?];
+    file.read_at(PREFIX, &mut json)?;
+    Header::parse(&json, file.len()).map_err(wrong)
+}
+
+/// The types that can be widened to f32.
+fn format(dtype: Dtype) -> Option<Format> {
+    match dtype {
+        Dtype::F64 => Some(Format::F64),
+        Dtype::F32 => Some(Format::F32),
+        Dtype::BF16 => Some(Format::Bf16),
+        Dtype::F16 => Some(Format::F16),
+        _ => None,
+    }
+}

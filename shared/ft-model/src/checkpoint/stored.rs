@@ -1,0 +1,247 @@
+//! A tensor in a file: where it lies, and its rows as numbers.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::CpuStorage;
+use candle_core::quantized::GgmlDType;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+
+use super::element::Element;
+use super::file::DataFile;
+use crate::error::{Error, Result};
+
+/// How numbers are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// IEEE 754 with 64 bits.
+    F64,
+    /// IEEE 754 with 32 bits.
+    F32,
+    /// The upper half of an f32.
+    Bf16,
+    /// IEEE 754 with 16 bits.
+    F16,
+    /// Blocks of a GGUF file.
+    Blocks(GgmlDType),
+}
+
+impl Format {
+    /// Elements and bytes of one block.
+    fn block(self) -> (usize, usize) {
+        match self {
+            Format::F64 => (1, 8),
+            Format::F32 => (1, 4),
+            Format::Bf16 | Format::F16 => (1, 2),
+            Format::Blocks(kind) => (kind.block_size(), kind.type_size()),
+        }
+    }
+
+    /// The bytes of `elements` elements, if they are whole blocks.
+    pub(super) fn bytes(self, elements: usize) -> Option<u64> {
+        let (block, size) = self.block();
+        elements.is_multiple_of(block).then(|| (elements / block) as u64 * size as u64)
+    }
+
+    /// The candle type with the same bits, for floats of 32 and 16 bits.
+    pub fn float(self) -> Option<candle_core::DType> {
+        match self {
+            Format::F32 => Some(candle_core::DType::F32),
+            Format::Bf16 => Some(candle_core::DType::BF16),
+            Format::F16 => Some(candle_core::DType::F16),
+            Format::F64 | Format::Blocks(_) => None,
+        }
+    }
+
+    /// Widens `bytes`, whole blocks, to `out`.
+    fn decode(self, bytes: &[u8], out: &mut [f32]) -> candle_core::Result<()> {
+        match self {
+            Format::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(bytes),
+            Format::F16 => bytemuck::cast_slice::<u8, f16>(bytes).convert_to_f32_slice(out),
+            Format::Bf16 => {
+                for (x, y) in bytes.chunks_exact(2).zip(out) {
+                    *y = f32::from_bits(u32::from(u16::from_le_bytes([x[0], x[1]])) << 16);
+                }
+            }
+            Format::F64 => {
+                for (x, y) in bytemuck::cast_slice::<u8, f64>(bytes).iter().zip(out) {
+                    *y = *x as f32;
+                }
+            }
+            Format::Blocks(kind) => match kind.from_data(Cow::Borrowed(bytes)).dequantize(out.len())? {
+                CpuStorage::F32(values) => out.copy_from_slice(&values),
+                _ => candle_core::bail!("{kind:?} was expanded to another type than f32"),
+            },
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Format::F64 => f.write_str("f64"),
+            Format::F32 => f.write_str("f32"),
+            Format::Bf16 => f.write_str("bf16"),
+            Format::F16 => f.write_str("f16"),
+            Format::Blocks(kind) => write!(f, "{kind:?}"),
+        }
+    }
+}
+
+/// In which order a file holds a matrix's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowOrder {
+    /// In that of Hugging Face.
+    Plain,
+    /// In heads of so many rows, each with its two halves interleaved.
+    Interleaved(usize),
+}
+
+/// A tensor in a file. A vector counts as a matrix of one column.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub(super) file: Arc<DataFile>,
+    pub(super) offset: u64,
+    pub(super) format: Format,
+    pub(super) shape: Vec<usize>,
+    pub(super) order: RowOrder,
+}
+
+/// Elements that are read at a time: what a core's cache holds beside their bytes.
+const PIECE: usize = 1 << 16;
+
+thread_local! {
+    /// A piece's bytes (aligned for any type), and its elements.
+    static SCRATCH: RefCell<(Vec<u64>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+impl Stored {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The shape, in Hugging Face's order.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How its numbers are stored.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// The number of elements in a row.
+    pub fn columns(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
+    /// Rows are read in multiples of this many: a head where the file interleaves its rows. A vector of
+    /// blocks is read whole.
+    pub fn granule(&self) -> usize {
+        match self.order {
+            RowOrder::Interleaved(rows) => rows,
+            RowOrder::Plain if self.format.bytes(self.columns()).is_none() => self.rows().max(1),
+            RowOrder::Plain => 1,
+        }
+    }
+
+    /// How many rows make a piece of work of about `elements` elements, a multiple of the granule.
+    pub fn rows_for(&self, elements: usize) -> usize {
+        let granule = self.granule();
+        (elements / (granule * self.columns()).max(1)).max(1) * granule
+    }
+
+    /// Reads all rows into `out`, with all threads.
+    ///
+    /// # Errors
+    /// As [`Stored::read_rows`].
+    pub fn read_all<T: Element>(&self, out: &mut [T]) -> Result<()> {
+        self.expect(out.len() == self.rows() * self.columns(), out.len())?;
+        let rows = self.rows_for(4 * PIECE);
+        let step = (rows * self.columns()).max(1);
+        out.par_chunks_mut(step).enumerate().try_for_each(|(i, part)| self.read_rows(i * rows, part))
+    }
+
+    /// Reads rows from `first` on, a multiple of the granule, into `out`, whole rows and a multiple of
+    /// the granule. Types narrower than f32 are rounded once.
+    ///
+    /// # Errors
+    /// If the rows are not the tensor's, or the file cannot be read.
+    pub fn read_rows<T: Element>(&self, first: usize, out: &mut [T]) -> Result<()> {
+        let columns = self.columns().max(1);
+        let rows = out.len() / columns;
+        let inside = first + rows <= self.rows() && out.len().is_multiple_of(columns);
+        let granule = self.granule();
+        self.expect(inside && first.is_multiple_of(granule) && rows.is_multiple_of(granule), out.len())?;
+        if self.order == RowOrder::Plain && self.format.float() == Some(T::DTYPE) && cfg!(target_endian = "little") {
+            let at = self.byte(first * columns)?;
+            return self.file.read_at(at, bytemuck::cast_slice_mut(out));
+        }
+        let step = self.rows_for(PIECE);
+        SCRATCH.with_borrow_mut(|(bytes, values)| {
+            for (i, part) in out.chunks_mut(step * columns).enumerate() {
+                let at = (first + i * step) * columns;
+                if let (RowOrder::Plain, Some(part)) = (self.order, T::as_f32(part)) {
+                    self.read_piece(at, bytes, part)?;
+                    continue;
+                }
+                values.resize(values.len().max(part.len()), 0.0);
+                let piece = &mut values[..part.len()];
+                self.read_piece(at, bytes, piece)?;
+                match self.order {
+                    RowOrder::Plain => T::narrow(piece, part),
+                    RowOrder::Interleaved(head) => deinterleave(piece, part, head, columns),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads the elements from number `at` on, in the file's order.
+    fn read_piece(&self, at: usize, scratch: &mut Vec<u64>, out: &mut [f32]) -> Result<()> {
+        let start = self.byte(at)?;
+        let len = (self.byte(at + out.len())? - start) as usize;
+        scratch.resize(scratch.len().max(len.div_ceil(8)), 0);
+        let bytes = &mut bytemuck::cast_slice_mut::<u64, u8>(scratch)[..len];
+        self.file.read_at(start, bytes)?;
+        Ok(self.format.decode(bytes, out)?)
+    }
+
+    /// Where the element number `at` begins in the file.
+    fn byte(&self, at: usize) -> Result<u64> {
+        let bytes = self.format.bytes(at).ok_or_else(|| self.wrong(at))?;
+        Ok(self.offset + bytes)
+    }
+
+    fn expect(&self, condition: bool, len: usize) -> Result<()> {
+        if condition { Ok(()) } else { Err(self.wrong(len)) }
+    }
+
+    /// A caller asks for what is not there: a fault in this program, told as an error all the same.
+    fn wrong(&self, len: usize) -> Error {
+        let (path, shape) = (self.path(), &self.shape);
+        Error::malformed(path, format!("{len} elements were asked for of a tensor of shape {shape:?}"))
+    }
+}
+
+/// From heads of `head` rows with their two halves interleaved to heads with one half after the other.
+fn deinterleave<T: Element>(from: &[f32], to: &mut [T], head: usize, columns: usize) {
+    for (from, to) in from.chunks_exact(head * columns).zip(to.chunks_exact_mut(head * columns)) {
+        for (row, values) in from.chunks_exact(columns).enumerate() {
+            let place = row % 2 * (head / 2) + row / 2;
+            T::narrow(values, &mut to[place * columns..][..columns]);
+        }
+    }
+}
