@@ -115,9 +115,13 @@ pub fn dropout_scale(stream: &Stream, first_row: usize, columns: usize, p: f64, 
     let start = first_row as u64 * columns as u64;
     // Without a branch, so that it vectorises.
     let kept = kept.to_bits();
-    for_words(stream, start, out, #[inline(always)] move |word| {
-        f32::from_bits(kept & u32::from(word >= threshold).wrapping_neg())
-    });
+    for_words(
+        stream,
+        start,
+        out,
+        #[inline(always)]
+        move |word| f32::from_bits(kept & u32::from(word >= threshold).wrapping_neg()),
+    );
 }
 
 /// The word below which an element is dropped, and the factor of those that stay.

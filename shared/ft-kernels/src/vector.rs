@@ -25,7 +25,7 @@ pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let p = s.fma(p, r, s.splat(8.333_452e-3));
     let p = s.fma(p, r, s.splat(4.166_579_6e-2));
     let p = s.fma(p, r, s.splat(1.666_666_5e-1));
-    let p = s.fma(p, r, s.splat(5.000_000_1e-1));
+    let p = s.fma(p, r, s.splat(0.5));
     let p = s.add(s.fma(p, s.mul(r, r), r), s.splat(1.0));
     let y = s.mul(p, s.pow2_shifted(shifted));
     let y = s.select_lt(x, s.splat(EXP_LOW), s.splat(0.0), y);

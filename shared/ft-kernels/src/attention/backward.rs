@@ -44,7 +44,7 @@ pub fn attention_backward(
                     let mut gradients = uninit(2 * tokens * layout.padded);
                     gradients.fill(0.0);
                     let (dk, dv) = gradients.split_at_mut(tokens * layout.padded);
-                    dispatch(Head {
+                    dispatch(QueryHead {
                         layout,
                         dout,
                         qkv,
@@ -87,7 +87,7 @@ fn store_keys_and_values(layout: Layout, sequence: usize, kv_head: usize, heads:
 }
 
 /// One query head of one sequence.
-struct Head<'a> {
+struct QueryHead<'a> {
     layout: Layout<'a>,
     dout: &'a [f32],
     qkv: &'a [f32],
@@ -118,7 +118,7 @@ struct Tile<'a> {
     lse: [f32; TILE],
 }
 
-impl Kernel for Head<'_> {
+impl Kernel for QueryHead<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -155,7 +155,7 @@ impl Kernel for Head<'_> {
     }
 }
 
-impl Head<'_> {
+impl QueryHead<'_> {
     /// Reads the tile's rows.
     #[inline(always)]
     fn load<S: Simd>(&self, s: S, tile: &mut Tile) {

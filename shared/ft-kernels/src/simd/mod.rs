@@ -178,7 +178,7 @@ pub(crate) mod testing {
     /// Runs the same work with every instruction set that this machine has and says whether all
     /// the results are equal.
     pub fn same_on_every_isa<R: PartialEq>(work: impl Fn() -> R) -> bool {
-        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let results: Vec<R> = [Isa::Portable, Isa::Avx2, Isa::Avx512]
             .map(|isa| {
                 force(Some(isa));

@@ -14,7 +14,9 @@ fn targets(rows: usize, columns: usize) -> Vec<u32> {
 /// Logits of some spread, with the first row's target the largest.
 fn logits(rows: usize, columns: usize) -> Tensor {
     let mut values = crate::common::numbers(1, rows * columns);
-    values.iter_mut().for_each(|x| *x *= 4.0);
+    for x in &mut values {
+        *x *= 4.0;
+    }
     values[targets(rows, columns)[0] as usize] = 50.0;
     Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
 }
