@@ -1,7 +1,9 @@
 //! Conversations out of the `messages` column of a batch.
 
 use anyhow::{Context, Result, bail};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, StringArray, StructArray,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
 use ft_table::schema::{MESSAGES, REFERENCE};
@@ -12,6 +14,7 @@ pub struct Conversations {
     /// Row `i` has the messages `ends[i]..ends[i + 1]`.
     ends: Vec<usize>,
     nulls: Option<ArrayRef>,
+    items: StructArray,
     roles: StringArray,
     contents: StringArray,
     references: Option<StringArray>,
@@ -76,26 +79,18 @@ impl Conversations {
         let column = batch.column_by_name(MESSAGES).context("a batch lost its messages")?;
         let schema = batch.schema();
         let (role, content) = message_fields(schema.field_with_name(MESSAGES)?).context("messages changed type")?;
-        let (ends, items): (Vec<usize>, &StructArray) = match column.data_type() {
-            DataType::LargeList(_) => {
-                let list = column.as_list::<i64>();
-                (list.offsets().iter().map(|&end| end as usize).collect(), list.values().as_struct())
-            }
-            _ => {
-                let list = column.as_list::<i32>();
-                (list.offsets().iter().map(|&end| end as usize).collect(), list.values().as_struct())
-            }
+        let (ends, items) = match column.data_type() {
+            DataType::LargeList(_) => parts(column.as_list::<i64>()),
+            _ => parts(column.as_list::<i32>()),
         };
-        let references = batch
-            .column_by_name(REFERENCE)
-            .filter(|column| is_text(column.data_type()))
-            .map(|column| text(column))
-            .transpose()?;
+        let references =
+            batch.column_by_name(REFERENCE).filter(|column| is_text(column.data_type())).map(text).transpose()?;
         Ok(Self {
             ends,
             nulls: (column.null_count() > 0).then(|| column.clone()),
             roles: text(items.column(role))?,
             contents: text(items.column(content))?,
+            items,
             references,
         })
     }
@@ -114,6 +109,9 @@ impl Conversations {
         }
         (start..end)
             .map(|i| {
+                if self.items.is_null(i) {
+                    return Err(format!("message {} is null", i - start));
+                }
                 for (array, name) in [(&self.roles, "role"), (&self.contents, "content")] {
                     if array.is_null(i) {
                         return Err(format!("message {}: {name} is null, expected text", i - start));
@@ -129,6 +127,11 @@ impl Conversations {
         let references = self.references.as_ref()?;
         references.is_valid(row).then(|| references.value(row))
     }
+}
+
+/// Where the rows of a list column end, and its items.
+fn parts<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> (Vec<usize>, StructArray) {
+    (list.offsets().iter().map(|end| end.as_usize()).collect(), list.values().as_struct().clone())
 }
 
 /// A text column of whatever kind as plain text.

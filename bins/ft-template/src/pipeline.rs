@@ -28,6 +28,7 @@ thread_local! {
 }
 
 /// Does what `args` say.
+#[allow(clippy::needless_pass_by_value)] // what ft_cli::run calls takes them
 pub fn run(args: Args) -> Result<()> {
     args.check()?;
     let user_format = args.user_format()?;

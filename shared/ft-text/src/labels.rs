@@ -55,7 +55,7 @@ pub fn render_labelled(template: &ChatTemplate, messages: &[Message], mode: Labe
     let conversation = template.conversation(messages)?;
     let whole = conversation.render(messages.len(), false)?;
     let spans = if mode == LabelMode::All {
-        vec![0..whole.text.len()]
+        std::iter::once(0..whole.text.len()).collect()
     } else {
         let mut turns: Vec<usize> = (0..messages.len()).filter(|&i| messages[i].is_assistant()).collect();
         if mode == LabelMode::Completion {

@@ -54,6 +54,7 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 /// `tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`,
 /// as transformers defines it over Python's `json.dumps`. Jinja's own escapes
 /// `<`, `>`, `&` and `'`, which no chat template wants.
+#[allow(clippy::needless_pass_by_value)] // minijinja hands the arguments over
 fn tojson(_state: &State, value: &Value, ensure_ascii: Option<bool>, kwargs: Kwargs) -> Result<Value, Error> {
     let separators: Option<Vec<String>> = kwargs.get("separators")?;
     let indent: Option<Value> = kwargs.get("indent")?;

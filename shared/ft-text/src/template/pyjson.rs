@@ -80,14 +80,13 @@ impl Writer<'_> {
         self.out.push('{');
         for key in keys {
             self.separate(&mut empty, depth + 1);
-            match key.as_str() {
-                Some(text) => self.string(text),
+            if let Some(text) = key.as_str() {
+                self.string(text);
+            } else {
                 // Python writes numbers, booleans and None as texts.
-                None => {
-                    self.out.push('"');
-                    self.value(&key, depth + 1)?;
-                    self.out.push('"');
-                }
+                self.out.push('"');
+                self.value(&key, depth + 1)?;
+                self.out.push('"');
             }
             self.out.push_str(self.key);
             self.value(&value.get_item(&key)?, depth + 1)?;

@@ -31,9 +31,9 @@ pub(super) const KNOWN: &str = "gpt-2, smollm, starcoder, refact, command-r, exa
 /// The scheme called `name`; `None` if it is not known.
 pub(super) fn scheme(name: &str) -> Option<Result<Scheme>> {
     Some(match name {
-        "gpt-2" | "gpt2" | "default" | "phi-2" | "olmo" | "mpt" | "jina-v2-en" | "trillion" => plain(vec![gpt2()]),
+        "gpt-2" | "gpt2" | "default" | "phi-2" | "olmo" | "mpt" | "jina-v2-en" | "trillion" => Ok(plain(vec![gpt2()])),
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b" => {
-            plain(vec![Digits::new(true).into(), gpt2()])
+            Ok(plain(vec![Digits::new(true).into(), gpt2()]))
         }
         "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1" | "pixtral" | "lfm2" => pattern(LLAMA3, true),
         "smaug-bpe" | "dbrx" => pattern(LLAMA3, false),
@@ -50,11 +50,11 @@ fn gpt2() -> PreTokenizerWrapper {
     ByteLevel::new(false, true, true).into()
 }
 
-fn plain(steps: Vec<PreTokenizerWrapper>) -> Result<Scheme> {
-    Ok(Scheme { normalizer: None, pre_tokenizer: Sequence::new(steps).into(), ignore_merges: false })
+fn plain(steps: Vec<PreTokenizerWrapper>) -> Scheme {
+    Scheme { normalizer: None, pre_tokenizer: Sequence::new(steps).into(), ignore_merges: false }
 }
 
 fn pattern(regex: &str, ignore_merges: bool) -> Result<Scheme> {
     let split = Split::new(SplitPattern::Regex(regex.into()), Isolated, false)?;
-    Ok(Scheme { ignore_merges, ..plain(vec![split.into(), ByteLevel::new(false, true, false).into()])? })
+    Ok(Scheme { ignore_merges, ..plain(vec![split.into(), ByteLevel::new(false, true, false).into()]) })
 }
