@@ -22,10 +22,15 @@ impl Sha256 {
         self.0.update(bytes);
     }
 
+    /// The digest of all bytes added.
+    pub fn digest(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+
     /// The digest of all bytes added, as 64 hexadecimal digits.
     pub fn finish(self) -> String {
         let mut text = String::with_capacity(64);
-        for byte in self.0.finalize() {
+        for byte in self.digest() {
             // Writing to a string cannot fail.
             let _ = write!(text, "{byte:02x}");
         }

@@ -3,14 +3,28 @@
 //! Errors name the input as the user did, and the line (text) or the row,
 //! counted from 1 (columnar formats).
 
+mod buffer;
+mod delimited;
+mod detect;
 mod error;
+mod json;
 mod parquet_in;
 mod parquet_out;
+mod reader;
+mod rows;
 pub mod schema;
 mod spool;
+mod stream;
 mod tokens;
+mod value;
+mod window;
 
+pub use buffer::{BufferedRows, RowBuffer};
+pub use detect::Format;
 pub use error::Error;
+pub use json::kind;
 pub use parquet_in::{ParquetBatches, ParquetTable, read_parquet};
 pub use parquet_out::ParquetWriter;
+pub use reader::TableReader;
+pub use rows::{Data, Rows};
 pub use tokens::{TokenRow, Tokens, read_tokens};

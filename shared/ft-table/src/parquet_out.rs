@@ -94,6 +94,14 @@ impl ParquetWriter {
         Ok(())
     }
 
+    /// Adds key/value pairs to the footer, such as digests that are known only
+    /// at the end.
+    pub fn add_metadata(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
+        for (key, value) in pairs {
+            self.file.append_key_value_metadata(KeyValue::new(key, value));
+        }
+    }
+
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
         self.rows
@@ -173,7 +181,7 @@ fn encode(schema: &SchemaRef, mut writers: Vec<ArrowColumnWriter>, batches: &[Re
 }
 
 /// Bytes of the rows themselves, not of the buffers behind them.
-fn slice_bytes(batch: &RecordBatch) -> usize {
+pub(crate) fn slice_bytes(batch: &RecordBatch) -> usize {
     let bytes = |array: &arrow::array::ArrayRef| {
         array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
     };

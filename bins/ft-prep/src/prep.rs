@@ -1,0 +1,183 @@
+//! The whole of it: read, convert, split, write, tell.
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
+use ft_cli::{InputDigest, Provenance, Source, Target, interrupt, progress, typed_arguments};
+use ft_table::{Error, ParquetWriter, RowBuffer, TableReader};
+
+use crate::args::Args;
+use crate::convert::Converter;
+use crate::plan::Plan;
+use crate::recipe::{Recipe, unknown_shape};
+use crate::report::{InputReport, Report};
+use crate::split::{Selection, Side, TestSize};
+
+/// Rows that wait for the split are held in memory up to this many bytes.
+const HELD_BYTES: usize = 256 << 20;
+
+/// Runs the program.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let plan = Plan::new(args)?;
+    let mut converter = Converter::new(&args.keep_columns, args.dedup);
+    let mut sink = Sink::Empty;
+    let mut inputs = Vec::with_capacity(args.inputs.len());
+    for source in &args.inputs {
+        inputs.push(read(args, source, &mut converter, &mut |batch| sink.push(&plan, batch))?);
+    }
+    let counts = &converter.counts;
+    tracing::info!("{}", counts.line());
+    if counts.kept == 0 {
+        let names: Vec<_> = args.inputs.iter().map(Source::name).collect();
+        let told = format!("no row is left: {}", counts.line());
+        return Err(Error::format(names.join(", "), told).into());
+    }
+    let mut report = Report::new(inputs, counts);
+    sink.end(args, &plan, counts.kept, &mut report)?;
+    if let Some(path) = &args.report {
+        report.write(path)?;
+    }
+    Ok(())
+}
+
+/// Reads and converts one input.
+fn read(
+    args: &Args,
+    source: &Source,
+    converter: &mut Converter,
+    emit: &mut dyn FnMut(RecordBatch) -> anyhow::Result<()>,
+) -> anyhow::Result<InputReport> {
+    let mut reader = TableReader::open(source, args.format)?;
+    let recipe = Recipe::from_args(args)
+        .or_else(|| Recipe::detect(reader.columns()))
+        .ok_or_else(|| unknown_shape(reader.name(), reader.columns()))?;
+    let mut columns = recipe.columns();
+    columns.extend(args.keep_columns.iter().cloned());
+    reader.select(&columns)?;
+    tracing::debug!("{}: {}, columns of the shape {}", reader.name(), reader.format(), recipe.shape);
+    let before = converter.counts.read;
+    let bar = progress(None, "rows");
+    while let Some(rows) = reader.next_rows()? {
+        interrupt::check()?;
+        converter.convert(&recipe, &rows, emit)?;
+        bar.inc(rows.len() as u64);
+    }
+    let rows = converter.counts.read - before;
+    if rows == 0 {
+        return Err(Error::format(reader.name(), "holds no rows").into());
+    }
+    Ok(InputReport {
+        name: source.file_name(),
+        sha256: reader.sha256()?,
+        format: reader.format().name(),
+        shape: recipe.shape,
+        rows,
+    })
+}
+
+/// Where examples go as they are made.
+enum Sink {
+    /// None came yet, so the schema is not known.
+    Empty,
+    /// Straight to the output.
+    Write(Box<ParquetWriter>),
+    /// Held until the number of rows is known.
+    Hold(Box<RowBuffer>),
+}
+
+impl Sink {
+    fn push(&mut self, plan: &Plan, batch: RecordBatch) -> anyhow::Result<()> {
+        if let Self::Empty = self {
+            let schema = batch.schema();
+            *self = match plan {
+                Plan::All(target) => Self::Write(Box::new(ParquetWriter::create(target, schema, &[])?)),
+                Plan::Split(_) => Self::Hold(Box::new(RowBuffer::new(schema, HELD_BYTES))),
+            };
+        }
+        match self {
+            Self::Empty => {}
+            Self::Write(writer) => writer.write(&batch)?,
+            Self::Hold(buffer) => buffer.push(batch)?,
+        }
+        Ok(())
+    }
+
+    fn end(self, args: &Args, plan: &Plan, rows: u64, report: &mut Report) -> anyhow::Result<()> {
+        let provenance = provenance(args, report).to_pairs();
+        match (self, plan) {
+            (Self::Write(mut writer), Plan::All(target)) => {
+                writer.add_metadata(provenance);
+                writer.finish()?;
+                tell(report, "all", rows, target);
+            }
+            (Self::Hold(buffer), Plan::Split(sides)) => {
+                let size = args.test_size.unwrap_or(TestSize::Rows(0));
+                let names = || args.inputs.iter().map(Source::name).collect::<Vec<_>>();
+                let test = size.of(rows).map_err(|told| Error::format(names().join(", "), told))?;
+                report.seed = Some(args.seed);
+                let selection = Selection::new(args.seed, test, rows);
+                write_sides(*buffer, selection, sides, &provenance, report)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn write_sides(
+    buffer: RowBuffer,
+    mut selection: Selection,
+    sides: &[(Side, Target)],
+    provenance: &[(String, String)],
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    if buffer.is_spilled() {
+        tracing::debug!("the rows were held in a temporary file");
+    }
+    let mut writers = Vec::with_capacity(sides.len());
+    let schema = buffer.schema().clone();
+    for (side, target) in sides {
+        let writer = ParquetWriter::create(target, schema.clone(), provenance)?;
+        writers.push((*side, target, writer));
+    }
+    for batch in buffer.into_batches()? {
+        interrupt::check()?;
+        let batch = batch?;
+        let rows = 0..batch.num_rows();
+        let in_test: BooleanArray = rows.map(|_| Some(selection.next_is_test())).collect();
+        for (side, _, writer) in &mut writers {
+            let chosen = match side {
+                Side::Test => &in_test,
+                Side::Train => &not(&in_test)?,
+            };
+            writer.write(&filter_record_batch(&batch, chosen)?)?;
+        }
+    }
+    for (side, target, writer) in writers {
+        let rows = writer.rows();
+        writer.finish()?;
+        tell(report, side.name(), rows, target);
+    }
+    Ok(())
+}
+
+fn tell(report: &mut Report, side: &str, rows: u64, target: &Target) {
+    report.written.insert(side.into(), rows.into());
+    let prefix = if side == "all" { "" } else { side };
+    let space = if prefix.is_empty() { "" } else { ": " };
+    tracing::info!("{prefix}{space}{rows} rows to {target}");
+}
+
+/// Names of files are left out of it, so that a file and a pipe give the same
+/// bytes.
+fn provenance(args: &Args, report: &Report) -> Provenance {
+    let left_out = ["-o", "--output", "--report", "--format"];
+    let sources: Vec<_> = args.inputs.iter().collect();
+    let digest = |input: &InputReport| InputDigest { name: String::new(), sha256: input.sha256.clone() };
+    Provenance {
+        tool: report.tool.into(),
+        version: report.version.into(),
+        arguments: typed_arguments(&left_out, &sources),
+        inputs: report.inputs.iter().map(digest).collect(),
+        ..Provenance::default()
+    }
+}

@@ -1,0 +1,108 @@
+//! Some rows of an input, in columns or as JSON objects.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+use crate::value::cell_value;
+use crate::window;
+
+/// The rows themselves.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// CSV (all columns text), Parquet, Arrow.
+    Columns(RecordBatch),
+    /// JSON objects, whose keys and types may differ from row to row.
+    Objects(Vec<Map<String, Value>>),
+}
+
+/// Some rows and where they stand in their input.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    data: Data,
+    name: Arc<str>,
+    places: Places,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Places {
+    /// The line on which each row begins.
+    Lines(Vec<u64>),
+    /// The number of the first row, counted from 1.
+    From(u64),
+}
+
+impl Rows {
+    pub(crate) fn new(data: Data, name: Arc<str>, places: Places) -> Self {
+        Self { data, name, places }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        match &self.data {
+            Data::Columns(batch) => batch.num_rows(),
+            Data::Objects(objects) => objects.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rows themselves.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The columns of a table, or the keys of all objects in the order of
+    /// their first appearance.
+    pub fn columns(&self) -> Vec<String> {
+        match &self.data {
+            Data::Columns(batch) => {
+                let schema = batch.schema();
+                schema.fields().iter().map(|f| f.name().clone()).collect()
+            }
+            Data::Objects(objects) => {
+                let mut keys = Map::new();
+                for key in objects.iter().flat_map(Map::keys) {
+                    if !keys.contains_key(key) {
+                        keys.insert(key.clone(), Value::Null);
+                    }
+                }
+                keys.into_iter().map(|(key, _)| key).collect()
+            }
+        }
+    }
+
+    /// Any cell as JSON; null where the row has no such column.
+    pub fn value(&self, row: usize, column: &str) -> Cow<'_, Value> {
+        match &self.data {
+            Data::Columns(batch) => Cow::Owned(match batch.column_by_name(column) {
+                Some(array) => cell_value(array, row),
+                None => Value::Null,
+            }),
+            Data::Objects(objects) => match objects[row].get(column) {
+                Some(value) => Cow::Borrowed(value),
+                None => Cow::Owned(Value::Null),
+            },
+        }
+    }
+
+    /// Where a row stands, for messages: `data.csv, line 7` or
+    /// `data.parquet, row 7`.
+    pub fn place(&self, row: usize) -> String {
+        match &self.places {
+            Places::Lines(lines) => window::place(&self.name, lines[row]),
+            Places::From(first) => format!("{}, row {}", self.name, first + row as u64),
+        }
+    }
+
+    /// An error about one row.
+    pub fn error(&self, row: usize, message: impl Into<String>) -> Error {
+        Error::row(self.place(row), message)
+    }
+}

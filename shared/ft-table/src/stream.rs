@@ -1,0 +1,197 @@
+//! The bytes of an input, read, hashed and decompressed on a thread of their
+//! own while the rows before them are parsed.
+
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use flate2::read::MultiGzDecoder;
+use ft_cli::{Sha256, Source};
+
+use crate::error::Error;
+
+const CHUNK: usize = 256 << 10;
+/// Chunks that may wait to be parsed.
+const AHEAD: usize = 16;
+
+enum Message {
+    Bytes(Vec<u8>),
+    /// The end, with the digest of the input as it lies there (compressed).
+    End(String),
+    Failed(io::Error),
+}
+
+/// A decompressed input.
+pub(crate) struct ByteStream {
+    name: String,
+    messages: Receiver<Message>,
+    chunk: Vec<u8>,
+    position: usize,
+    sha256: Option<String>,
+}
+
+impl ByteStream {
+    /// Opens `source` and begins to read.
+    pub fn open(source: &Source) -> Result<Self, Error> {
+        let input = source.open()?;
+        let (sender, messages) = sync_channel(AHEAD);
+        let name = source.name();
+        let failed = |source| Error::Read { name: name.clone(), source };
+        thread::Builder::new().name("read".into()).spawn(move || pump(input, &sender)).map_err(failed)?;
+        Ok(Self { name: source.name(), messages, chunk: Vec::new(), position: 0, sha256: None })
+    }
+
+    /// The input as the user named it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What comes next, without taking it; empty at the end.
+    pub fn peek(&mut self) -> Result<&[u8], Error> {
+        if self.position == self.chunk.len() {
+            self.receive()?;
+        }
+        Ok(&self.chunk[self.position..])
+    }
+
+    /// Appends what comes next to `buffer`; false at the end.
+    pub fn append_to(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Error> {
+        self.peek()?;
+        buffer.extend_from_slice(&self.chunk[self.position..]);
+        let any = self.position < self.chunk.len();
+        self.position = self.chunk.len();
+        Ok(any)
+    }
+
+    /// SHA-256 of the whole input; reads what is left of it.
+    pub fn sha256(&mut self) -> Result<String, Error> {
+        while self.sha256.is_none() {
+            self.receive()?;
+        }
+        Ok(self.sha256.clone().unwrap_or_default())
+    }
+
+    fn receive(&mut self) -> Result<(), Error> {
+        self.chunk.clear();
+        self.position = 0;
+        if self.sha256.is_some() {
+            return Ok(());
+        }
+        let lost = || Message::Failed(io::Error::other("the reading thread failed"));
+        match self.messages.recv().unwrap_or_else(|_| lost()) {
+            Message::Bytes(bytes) => self.chunk = bytes,
+            Message::End(sha256) => self.sha256 = Some(sha256),
+            Message::Failed(source) => {
+                return Err(Error::Read { name: self.name.clone(), source });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Read for ByteStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let waiting = self.peek().map_err(|error| match error {
+            Error::Read { source, .. } => source,
+            other => io::Error::other(other),
+        })?;
+        let n = waiting.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&waiting[..n]);
+        self.position += n;
+        Ok(n)
+    }
+}
+
+/// The input with its first bytes put back, hashed as it is read.
+struct Raw {
+    head: Vec<u8>,
+    served: usize,
+    input: Box<dyn Read + Send>,
+    hash: Sha256,
+}
+
+impl Read for Raw {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let head = &self.head[self.served..];
+        let n = if head.is_empty() {
+            self.input.read(buffer)?
+        } else {
+            let n = head.len().min(buffer.len());
+            buffer[..n].copy_from_slice(&head[..n]);
+            self.served += n;
+            n
+        };
+        self.hash.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+/// The thread's work. A send fails only where nobody reads any more.
+fn pump(input: Box<dyn Read + Send>, sender: &SyncSender<Message>) {
+    let end = match copy_all(input, sender) {
+        Ok(Some(sha256)) => Message::End(sha256),
+        Ok(None) => return,
+        Err(error) => Message::Failed(error),
+    };
+    let _ = sender.send(end);
+}
+
+/// Sends everything, then gives the digest; None where nobody reads any more.
+fn copy_all(mut input: Box<dyn Read + Send>, sender: &SyncSender<Message>) -> io::Result<Option<String>> {
+    let mut head = vec![0; 4];
+    let n = fill(&mut input, &mut head)?;
+    head.truncate(n);
+    let gzip = head.starts_with(&[0x1f, 0x8b]);
+    let zstd = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    let raw = Raw { head, served: 0, input, hash: Sha256::new() };
+    let damaged = |kind: &str, error: io::Error| match error.raw_os_error() {
+        Some(_) => error,
+        None => io::Error::new(error.kind(), format!("its {kind} data is cut short or damaged ({error})")),
+    };
+    let rest = if gzip {
+        let mut decoder = MultiGzDecoder::new(raw);
+        send_all(&mut decoder, sender).map_err(|error| damaged("gzip", error))?.then(|| decoder.into_inner())
+    } else if zstd {
+        let mut decoder = zstd::Decoder::new(raw)?;
+        send_all(&mut decoder, sender)
+            .map_err(|error| damaged("zstd", error))?
+            .then(|| BufReader::into_inner(decoder.finish()))
+    } else {
+        let mut raw = raw;
+        send_all(&mut raw, sender)?.then_some(raw)
+    };
+    let Some(mut raw) = rest else {
+        return Ok(None);
+    };
+    io::copy(&mut raw, &mut io::sink())?;
+    Ok(Some(raw.hash.finish()))
+}
+
+/// Sends chunks to the end; false where nobody reads any more.
+fn send_all(reader: &mut impl Read, sender: &SyncSender<Message>) -> io::Result<bool> {
+    loop {
+        let mut chunk = vec![0; CHUNK];
+        let n = fill(reader, &mut chunk)?;
+        if n == 0 {
+            return Ok(true);
+        }
+        chunk.truncate(n);
+        if sender.send(Message::Bytes(chunk)).is_err() {
+            return Ok(false);
+        }
+    }
+}
+
+/// Reads until `buffer` is full or the input ends.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
