@@ -26,7 +26,7 @@ impl Dataset {
         let tokens = ft_table::read_tokens(&source)?;
         let tokenizer = tokens.metadata.get(TOKENIZER_KEY).cloned();
         let sequences = tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
-        let data = Self { name: source.name(), sequences, sha256: tokens.sha256, tokenizer };
+        let data = Self { name: source.file_name(), sequences, sha256: tokens.sha256, tokenizer };
         data.check(arch)?;
         Ok(data)
     }

@@ -122,6 +122,11 @@ pub fn block_length(k: usize) -> usize {
     k.div_ceil(blocks).next_multiple_of(8).max(8)
 }
 
+/// The instructions that the products run on here: `avx512`, `avx2` or `plain`.
+pub fn instruction_set() -> &'static str {
+    micro::kernels().name
+}
+
 /// `c = a·b`, or `c += a·b` where `accumulate` is set.
 ///
 /// Shapes: `a` `[m, k]`, `b` `[k, n]`, `c` `[m, n]`.

@@ -1,0 +1,91 @@
+//! `checkpoint-N/`: everything that a run needs to go on to the same bits.
+//!
+//! A checkpoint is built beside its name, synced and renamed; the marker in it is written last. A folder
+//! without the marker is not a checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ft_cli::AtomicDir;
+use ft_model::lora::Adapter;
+use ft_model::optimizer::Optimizer;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::history::State;
+
+const OPTIMIZER: &str = "optimizer.safetensors";
+const MARKER: &str = "complete";
+const PREFIX: &str = "checkpoint-";
+
+/// Writes `output/checkpoint-N`.
+pub fn save(output: &Path, adapter: &Adapter, optimizer: &Optimizer, state: &State) -> Result<PathBuf> {
+    let path = output.join(format!("{PREFIX}{}", state.global_step));
+    let dir = AtomicDir::create(&path)?;
+    adapter.save(dir.path(), &BTreeMap::new())?;
+    save_optimizer(&dir.path().join(OPTIMIZER), optimizer)?;
+    state.save(dir.path())?;
+    let marker = dir.path().join(MARKER);
+    std::fs::write(&marker, format!("{}\n", state.global_step)).with_context(|| format!("cannot write '{}'", marker.display()))?;
+    dir.commit(true)?;
+    Ok(path)
+}
+
+/// Where a run was.
+pub struct Saved {
+    pub adapter: Adapter,
+    pub optimizer: Optimizer,
+    pub state: State,
+}
+
+/// Reads a whole checkpoint; `optimizer` is a fresh one of this run's adapter.
+pub fn load(path: &Path, mut optimizer: Optimizer) -> Result<Saved> {
+    if !path.join(MARKER).exists() {
+        bail!("'{}' is no whole checkpoint: it has no file '{MARKER}'; take an older one", path.display());
+    }
+    let adapter = Adapter::load(path)?;
+    let state = State::load(path)?;
+    load_optimizer(&path.join(OPTIMIZER), &mut optimizer)?;
+    optimizer.step = state.global_step;
+    Ok(Saved { adapter, optimizer, state })
+}
+
+/// The newest whole checkpoint of an output folder.
+pub fn newest(output: &Path) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(output).with_context(|| format!("cannot read '{}'", output.display()))?;
+    let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse::<u64>().ok();
+    let whole = entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| p.join(MARKER).exists());
+    let newest = whole.filter_map(|p| Some((step(&p)?, p))).max();
+    newest.map(|(_, path)| path).with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
+}
+
+fn save_optimizer(path: &Path, optimizer: &Optimizer) -> Result<()> {
+    let mut bytes: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    for m in &optimizer.moments {
+        for (kind, values) in [("exp_avg", &m.first), ("exp_avg_sq", &m.second)] {
+            let shape = vec![m.shape.0, m.shape.1];
+            bytes.push((format!("{}.{kind}", m.name), shape, values.iter().flat_map(|x| x.to_le_bytes()).collect()));
+        }
+    }
+    let views = bytes.iter().map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
+    let views = views.collect::<Result<Vec<_>>>()?;
+    safetensors::serialize_to_file(views, None, path).with_context(|| format!("cannot write '{}'", path.display()))
+}
+
+fn load_optimizer(path: &Path, optimizer: &mut Optimizer) -> Result<()> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))?;
+    let tensors = SafeTensors::deserialize(&bytes).with_context(|| format!("'{}' is damaged", path.display()))?;
+    for m in &mut optimizer.moments {
+        for (kind, values) in [("exp_avg", &mut m.first), ("exp_avg_sq", &mut m.second)] {
+            let name = format!("{}.{kind}", m.name);
+            let tensor = tensors.tensor(&name).with_context(|| format!("'{}' lacks {name}", path.display()))?;
+            if tensor.data().len() != values.len() * 4 {
+                bail!("'{}': {name} has the shape {:?}, expected {:?}", path.display(), tensor.shape(), m.shape);
+            }
+            for (x, b) in values.iter_mut().zip(tensor.data().as_chunks::<4>().0) {
+                *x = f32::from_le_bytes(*b);
+            }
+        }
+    }
+    Ok(())
+}

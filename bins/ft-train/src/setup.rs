@@ -1,0 +1,110 @@
+//! Everything that is decided before the first step.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::DType;
+use ft_model::arch::Architecture;
+use ft_model::checkpoint::Checkpoint;
+use ft_model::decoder::Decoder;
+use ft_model::layers::{LayerSource, Mapped, Resident};
+use ft_model::lora::{Adapter, LoraConfig};
+
+use crate::args::{Args, LoadIn, LoraArgs, MemoryArgs, Offload};
+use crate::data::{Dataset, model_tokenizer};
+
+/// A run that is ready to start.
+pub struct Setup {
+    pub arch: Architecture,
+    pub source: Box<dyn LayerSource>,
+    pub adapter: Adapter,
+    pub train: Dataset,
+    pub eval: Option<Dataset>,
+    /// The fingerprint of the model's tokenizer, where it has one.
+    pub tokenizer: Option<String>,
+    pub activation_memory: u64,
+}
+
+impl Setup {
+    /// Reads model, adapter and data, and holds them against each other.
+    pub fn new(args: &Args) -> Result<Self> {
+        let checkpoint = Checkpoint::open(&args.model)?;
+        let arch = checkpoint.architecture().clone();
+        let adapter = initial_adapter(&args.lora, &arch, &args.model, args.training.seed)?;
+        let tokenizer = model_tokenizer(&args.model)?;
+        let read = |path: &Path| -> Result<Dataset> {
+            let data = Dataset::read(path, &arch)?;
+            data.check_tokenizer(&args.model, tokenizer.as_deref())?;
+            Ok(data)
+        };
+        let train = read(&args.train)?;
+        let eval = args.eval.as_deref().map(read).transpose()?;
+        let source = frozen(checkpoint, &args.memory)?;
+        let activation_memory = activation_memory(&args.memory);
+        Ok(Self { arch, source, adapter, train, eval, tokenizer, activation_memory })
+    }
+
+    /// Says what will happen.
+    pub fn announce(&self, args: &Args, steps: u64, sequences: usize) {
+        let trainable = self.adapter.parameters();
+        let all = self.arch.parameters();
+        tracing::info!(
+            "{} rows, {} tokens, {} labels; {steps} steps of {sequences} sequences",
+            self.train.sequences.len(),
+            self.train.tokens(),
+            self.train.labels(),
+        );
+        tracing::info!(
+            "{trainable} trainable of {all} parameters ({:.2} %), r {}, {} modules; initial adapter {}",
+            100.0 * trainable as f64 / (all + trainable) as f64,
+            self.adapter.config.r,
+            self.adapter.modules.len(),
+            self.adapter.sha256().map_or_else(|_| "unknown".into(), |hash| hash[..12].to_owned()),
+        );
+        let longest = self.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
+        let tokens = longest * args.training.per_device_train_batch_size as usize;
+        let decoder = Decoder { arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
+        let recomputed = decoder.recomputed_layers(tokens, self.activation_memory);
+        tracing::info!(
+            "a micro-batch has at most {tokens} tokens; of {} layers {recomputed} are then computed twice",
+            self.arch.num_layers
+        );
+    }
+}
+
+fn initial_adapter(args: &LoraArgs, arch: &Architecture, model: &Path, seed: u64) -> Result<Adapter> {
+    let Some(path) = &args.init_adapter else {
+        let mut config = LoraConfig::new(args.lora_r as usize, args.lora_alpha, &args.target_modules);
+        config.lora_dropout = args.lora_dropout;
+        config.base_model_name_or_path = Some(model.display().to_string());
+        return Ok(Adapter::init(arch, config, seed)?);
+    };
+    let mut adapter = Adapter::load(path)?;
+    adapter.check(arch)?;
+    adapter.config.lora_dropout = args.lora_dropout;
+    adapter.config.base_model_name_or_path = Some(model.display().to_string());
+    Ok(adapter)
+}
+
+fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSource>> {
+    let dtype = match args.load_in {
+        LoadIn::F32 => DType::F32,
+        LoadIn::Bf16 => DType::BF16,
+        LoadIn::F16 => DType::F16,
+    };
+    if args.offload_param_device == Offload::Disk {
+        return Ok(Box::new(Mapped::open(checkpoint, dtype)?));
+    }
+    let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
+    let resident = Resident::load(&checkpoint, dtype, |_| bar.inc(1));
+    bar.finish();
+    Ok(Box::new(resident?))
+}
+
+/// What may be kept between forward and backward.
+fn activation_memory(args: &MemoryArgs) -> u64 {
+    if args.gradient_checkpointing {
+        return 0;
+    }
+    args.activation_memory.unwrap_or_else(|| ft_kernels::memory::available_bytes().unwrap_or(4 << 30) / 4)
+}

@@ -1,0 +1,116 @@
+use half::{bf16, f16};
+
+use super::micro::{Kernels, available};
+use super::*;
+use crate::philox::Stream;
+
+fn random(len: usize, what: u64) -> Vec<f32> {
+    let mut values = vec![0.0; len];
+    Stream::new(7, 99, what).fill_uniform(0, &mut values);
+    values.iter_mut().for_each(|x| *x = *x * 2.0 - 1.0);
+    values
+}
+
+/// `matmul` on one set of kernels and a number of threads.
+fn multiply(kernels: &'static Kernels, threads: usize, a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| matmul_with(kernels, threads, a, b, c, accumulate));
+}
+
+const SHAPES: [(usize, usize, usize); 9] =
+    [(1, 1, 1), (3, 7, 5), (14, 32, 32), (15, 385, 33), (16, 100, 576), (100, 576, 16), (37, 1000, 50), (5, 9, 130), (29, 770, 300)];
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn every_kernel_gives_the_bits_of_the_reference() {
+    let sets: &'static [Kernels] = Box::leak(available().into_boxed_slice());
+    for (m, k, n) in SHAPES {
+        for case in 0..8 {
+            let (turned_a, turned_b, accumulate) = (case & 1 > 0, case & 2 > 0, case & 4 > 0);
+            let (a, b, start) = (random(m * k, 1), random(k * n, 2), random(m * n, 3));
+            let a = if turned_a { Mat::new(&a, k, m).t() } else { Mat::new(&a, m, k) };
+            let b = if turned_b { Rhs::F32(Mat::new(&b, n, k)).t() } else { Rhs::F32(Mat::new(&b, k, n)) };
+            let mut expected = start.clone();
+            reference::matmul(a, b, &mut MatMut::new(&mut expected, m, n), accumulate);
+            for kernels in sets {
+                for threads in [1, 3] {
+                    let mut c = start.clone();
+                    multiply(kernels, threads, a, b, &mut MatMut::new(&mut c, m, n), accumulate);
+                    assert_eq!(bits(&c), bits(&expected), "[{m}, {k}]x[{k}, {n}], case {case}, {}, {threads} threads", kernels.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_know_its_neighbours() {
+    for (k, n) in [(576, 16), (64, 300), (1536, 40), (16, 576)] {
+        let (a, b) = (random(200 * k, 4), random(k * n, 5));
+        let b = Rhs::F32(Mat::new(&b, n, k)).t();
+        let mut whole = vec![0.0; 200 * n];
+        matmul(Mat::new(&a, 200, k), b, &mut MatMut::new(&mut whole, 200, n), false);
+        for (first, rows) in [(0, 1), (17, 1), (3, 40), (150, 50)] {
+            let mut part = vec![0.0; rows * n];
+            matmul(Mat::new(&a[first * k..][..rows * k], rows, k), b, &mut MatMut::new(&mut part, rows, n), false);
+            assert_eq!(bits(&part), bits(&whole[first * n..][..rows * n]), "rows {first}+{rows} of [200, {k}]x[{k}, {n}]");
+        }
+    }
+}
+
+#[test]
+fn narrow_types_are_widened_exactly() {
+    let (m, k, n) = (20, 130, 70);
+    let (a, b) = (random(m * k, 6), random(k * n, 7));
+    let half: Vec<f16> = b.iter().map(|x| f16::from_f32(*x)).collect();
+    let brain: Vec<bf16> = b.iter().map(|x| bf16::from_f32(*x)).collect();
+    let wide = |values: Vec<f32>| {
+        let mut c = vec![0.0; m * n];
+        matmul(Mat::new(&a, m, k), Rhs::F32(Mat::new(&values, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
+        bits(&c)
+    };
+    let mut c = vec![0.0; m * n];
+    matmul(Mat::new(&a, m, k), Rhs::F16(Mat::new(&half, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
+    assert_eq!(bits(&c), wide(half.iter().map(|x| x.to_f32()).collect()));
+    matmul(Mat::new(&a, m, k), Rhs::Bf16(Mat::new(&brain, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
+    assert_eq!(bits(&c), wide(brain.iter().map(|x| x.to_f32()).collect()));
+}
+
+#[test]
+fn every_f16_is_widened_as_half_does() {
+    for b in 0..=u16::MAX {
+        let x = f16::from_bits(b);
+        let (ours, theirs) = (pack::widen_f16(x), x.to_f32());
+        assert!(ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()), "{b:#06x}: {ours} for {theirs}");
+    }
+}
+
+#[test]
+fn a_product_can_go_to_some_columns_of_a_wider_matrix() {
+    let (a, b) = (random(6 * 10, 8), random(10 * 4, 9));
+    let mut wide = vec![7.0; 6 * 9];
+    matmul(Mat::new(&a, 6, 10), Rhs::F32(Mat::new(&b, 10, 4)), &mut MatMut::strided(&mut wide[3..], 6, 4, 9), false);
+    let mut alone = vec![0.0; 6 * 4];
+    matmul(Mat::new(&a, 6, 10), Rhs::F32(Mat::new(&b, 10, 4)), &mut MatMut::new(&mut alone, 6, 4), false);
+    for (wide, alone) in wide.chunks(9).zip(alone.chunks(4)) {
+        assert_eq!(wide[3..7], *alone);
+        assert_eq!([&wide[..3], &wide[7..]].concat(), [7.0; 5]);
+    }
+}
+
+#[test]
+fn an_empty_inner_dimension_is_a_sum_of_nothing() {
+    let mut c = vec![3.0; 4];
+    matmul(Mat::new(&[], 2, 0), Rhs::F32(Mat::new(&[], 0, 2)), &mut MatMut::new(&mut c, 2, 2), true);
+    assert_eq!(c, [3.0; 4]);
+    matmul(Mat::new(&[], 2, 0), Rhs::F32(Mat::new(&[], 0, 2)), &mut MatMut::new(&mut c, 2, 2), false);
+    assert_eq!(c, [0.0; 4]);
+}
+
+#[test]
+fn the_blocks_of_the_inner_dimension_depend_on_it_alone() {
+    assert_eq!([block_length(1), block_length(576), block_length(1536), block_length(49152)], [8, 288, 384, 384]);
+}

@@ -1,0 +1,166 @@
+//! Every model of `testdata/reference` against what transformers and peft computed: logits, hidden
+//! states, the losses of ten steps, the first step's gradients, the final adapter.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use ft_model::batch::{Batch, Sequence};
+use ft_model::checkpoint::Checkpoint;
+use ft_model::decoder::Decoder;
+use ft_model::layers::{LayerSource, Mapped, Resident};
+use ft_model::lora::Adapter;
+use ft_model::optimizer::{AdamWConfig, Optimizer};
+use ft_model::step::Step;
+use serde_json::Value;
+
+struct Reference {
+    dir: PathBuf,
+    name: String,
+    data: HashMap<String, Tensor>,
+    meta: Value,
+}
+
+impl Reference {
+    fn all() -> Vec<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference");
+        let mut dirs: Vec<_> =
+            std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+        dirs.sort();
+        assert!(dirs.len() >= 6, "reference values are missing: {dirs:?}");
+        dirs.into_iter().map(Self::open).collect()
+    }
+
+    fn open(dir: PathBuf) -> Self {
+        let data = candle_core::safetensors::load(dir.join("data.safetensors"), &Device::Cpu).unwrap();
+        let meta = serde_json::from_slice(&std::fs::read(dir.join("meta.json")).unwrap()).unwrap();
+        let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+        Self { dir, name, data, meta }
+    }
+
+    /// The rows without their padding, which stands on the right.
+    fn sequences(&self) -> Vec<Sequence> {
+        let rows = |name: &str| self.data[name].to_dtype(DType::I64).unwrap().to_vec2::<i64>().unwrap();
+        let (ids, labels, mask) = (rows("input_ids"), rows("labels"), rows("attention_mask"));
+        let cut = |i: usize| {
+            let length = mask[i].iter().filter(|&&m| m == 1).count();
+            Sequence {
+                input_ids: ids[i][..length].iter().map(|&id| id as u32).collect(),
+                labels: labels[i][..length].iter().map(|&l| l as i32).collect(),
+            }
+        };
+        (0..ids.len()).map(cut).collect()
+    }
+
+    /// The largest difference to an expected `[rows, length, width]`, over the largest expected value;
+    /// `found` is `[tokens, width]`.
+    fn error(&self, expected: &str, found: &Tensor, batch: &Batch) -> f64 {
+        let expected = self.data[expected].to_dtype(DType::F32).unwrap();
+        let (mut difference, mut largest) = (0.0f32, 0.0f32);
+        for (i, span) in batch.starts.windows(2).enumerate() {
+            let length = span[1] - span[0];
+            let expected = expected.get(i).unwrap().narrow(0, 0, length).unwrap();
+            let found = found.narrow(0, span[0], length).unwrap();
+            difference = difference.max(max_abs(&(&expected - found).unwrap()));
+            largest = largest.max(max_abs(&expected));
+        }
+        f64::from(difference / largest)
+    }
+}
+
+fn max_abs(t: &Tensor) -> f32 {
+    t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap()
+}
+
+/// `‖found − expected‖ / ‖expected‖`; where nothing is expected, `‖found‖`.
+fn relative(found: &Tensor, expected: &Tensor) -> f64 {
+    let norm = |t: &Tensor| f64::from(t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt();
+    let (difference, size) = (norm(&(found - expected).unwrap()), norm(expected));
+    if size == 0.0 { difference } else { difference / size }
+}
+
+/// What is held against the reference; each is the largest error of its kind.
+#[derive(Debug, Default)]
+struct Errors {
+    hidden: f64,
+    logits: f64,
+    loss: f64,
+    gradient: f64,
+    adapter: f64,
+    final_logits: f64,
+}
+
+fn compare(
+    reference: &Reference,
+    source: &dyn LayerSource,
+    arch: &ft_model::Architecture,
+    batches: &[Batch],
+) -> Errors {
+    let mut errors = Errors::default();
+    let all = Batch::new(&reference.sequences());
+    let plain = Decoder { arch, source, adapter: None };
+    // The reference's last hidden state is the one after the final norm; the logits stand for it.
+    plain
+        .hidden_each(&all, |i, x| {
+            if i < arch.num_layers {
+                errors.hidden = errors.hidden.max(reference.error(&format!("hidden.{i}"), x, &all));
+            }
+            Ok(())
+        })
+        .unwrap();
+    errors.logits = reference.error("logits", &plain.logits(&all).unwrap(), &all);
+
+    let mut adapter = Adapter::load(&reference.dir.join("adapter_init")).unwrap();
+    adapter.check(arch).unwrap();
+    let settings = &reference.meta["settings"];
+    let number = |key: &str, default: f64| settings[key].as_f64().unwrap_or(default);
+    let config = AdamWConfig { weight_decay: number("weight_decay", 0.0), ..AdamWConfig::default() };
+    let mut optimizer = Optimizer::new(&adapter, config).unwrap();
+    let gradients =
+        candle_core::safetensors::load(reference.dir.join("grads_step0.safetensors"), &Device::Cpu).unwrap();
+    for (step, expected) in reference.meta["losses"].as_array().unwrap().iter().enumerate() {
+        let found = Step { arch, source, activation_memory: u64::MAX, dropout: None }.run(&adapter, batches).unwrap();
+        errors.loss = errors.loss.max((found.loss - expected.as_f64().unwrap()).abs());
+        if step == 0 {
+            for (pair, gradient) in adapter.modules.iter().zip(&found.gradients) {
+                for (kind, found) in [("A", &gradient.a), ("B", &gradient.b)] {
+                    let name = format!("base_model.model.{}.lora_{kind}.weight", pair.module);
+                    errors.gradient = errors.gradient.max(relative(found, &gradients[&name]));
+                }
+            }
+        }
+        optimizer.update(&mut adapter, &found.gradients, number("lr", 1e-3), 0.0).unwrap();
+    }
+    let expected = Adapter::load(&reference.dir.join("adapter_final")).unwrap();
+    for (found, expected) in adapter.modules.iter().zip(&expected.modules) {
+        assert_eq!(found.module, expected.module);
+        errors.adapter = errors.adapter.max(relative(&found.a, &expected.a)).max(relative(&found.b, &expected.b));
+    }
+    let trained = Decoder { arch, source, adapter: Some(&expected) };
+    errors.final_logits = reference.error("final_logits", &trained.logits(&all).unwrap(), &all);
+    errors
+}
+
+#[test]
+fn every_reference_is_reached() {
+    for reference in Reference::all() {
+        let checkpoint = Checkpoint::open(&reference.dir.join("model")).unwrap();
+        let arch = checkpoint.architecture().clone();
+        let sequences = reference.sequences();
+        let together = [Batch::new(&sequences)];
+        let apart: Vec<Batch> = sequences.iter().map(|s| Batch::new([s])).collect();
+        let resident = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
+        let mapped = Mapped::open(checkpoint, DType::F32).unwrap();
+        let sources: [(&dyn LayerSource, &[Batch]); 2] = [(&resident, &together), (&mapped, &apart)];
+        for (source, batches) in sources {
+            let e = compare(&reference, source, &arch, batches);
+            println!(
+                "{:24} hidden {:.1e} logits {:.1e} loss {:.1e} gradient {:.1e} adapter {:.1e} final logits {:.1e}",
+                reference.name, e.hidden, e.logits, e.loss, e.gradient, e.adapter, e.final_logits
+            );
+            assert!(e.hidden < 1e-4 && e.logits < 1e-4, "{}: {e:?}", reference.name);
+            assert!(e.loss < 1e-4 && e.gradient < 1e-3 && e.adapter < 1e-3, "{}: {e:?}", reference.name);
+            assert!(e.final_logits < 1e-4, "{}: {e:?}", reference.name);
+        }
+    }
+}
