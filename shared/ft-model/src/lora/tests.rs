@@ -156,13 +156,20 @@ fn broken(change: impl FnOnce(&mut Adapter), file: impl FnOnce(&mut Vec<u8>)) ->
     change(&mut adapter);
     let mut bytes = match adapter.to_bytes(&BTreeMap::new()) {
         Ok(bytes) => bytes,
-        Err(e) => return e.to_string(),
+        Err(e) => return words(e),
     };
     file(&mut bytes);
     match Adapter::from_bytes("a.safetensors", &bytes).and_then(|adapter| adapter.check(&arch())) {
         Ok(()) => "no error".into(),
-        Err(Error::In { source, .. }) => source.to_string(),
-        Err(e) => e.to_string(),
+        Err(e) => words(e),
+    }
+}
+
+/// What is wrong, without the file's name around it.
+fn words(error: Error) -> String {
+    match error {
+        Error::In { source, .. } => source.to_string(),
+        error => error.to_string(),
     }
 }
 
