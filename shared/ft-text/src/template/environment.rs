@@ -13,11 +13,18 @@ pub(super) fn new() -> Environment<'static> {
     let syntax = env.syntax().to_builder().trim_blocks(true).lstrip_blocks(true).build();
     env.set_syntax(syntax.expect("the delimiters are the default ones"));
     env.set_unknown_method_callback(unknown_method_callback);
+    env.add_test("iterable", is_iterable);
     env.add_filter("tojson", tojson);
     env.add_filter(generation::FILTER, generation::mark);
     env.add_function("raise_exception", raise_exception);
     env.add_function("strftime_now", strftime_now);
     env
+}
+
+/// Python's None has no items; minijinja's has none of them. Templates ask this of
+/// `tools` before they count them.
+fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
 }
 
 /// The error that `raise_exception` carries, so that its words can be told from

@@ -28,6 +28,8 @@ fn variables_that_transformers_passes() {
     assert_eq!(render("{{ messages[0].tool_calls is defined }}"), "False");
     assert_eq!(render("{{ messages[0].content is string }}"), "True");
     assert_eq!(render("{{ messages[0] is mapping }}"), "True");
+    assert_eq!(render("{{ tools is iterable and tools | length > 0 }}"), "False");
+    assert_eq!(render("{{ messages is iterable }}{{ 'x' is iterable }}{{ 1 is iterable }}"), "TrueTrueFalse");
 }
 
 #[test]
