@@ -1,0 +1,262 @@
+//! The written-out backward of the whole block, against candle's autograd of the reference operators and
+//! against finite differences of a plain f64 block.
+
+use std::path::Path;
+
+use candle_core::{DType, Tensor, Var};
+use ft_kernels::linear::{self, Linear, Lora};
+use ft_kernels::philox::Stream;
+use ft_kernels::rope::{Direction, RopeTables};
+use ft_kernels::tensor::from_vec;
+use ft_kernels::{activation, attention, norm, rope};
+use ft_model::arch::Architecture;
+use ft_model::block::{Adapted, Block, Rows, attention_spec};
+use ft_model::checkpoint::Checkpoint;
+use ft_model::layers::{LayerSource, LayerWeights, Resident};
+use ft_model::lora::{Adapter, LoraConfig, LoraPair};
+use ft_model::projection::{Projection, Site};
+
+const STARTS: [usize; 4] = [0, 4, 5, 11];
+
+struct Case {
+    arch: Architecture,
+    weights: std::sync::Arc<LayerWeights>,
+    adapter: Adapter,
+    x: Tensor,
+    dy: Tensor,
+}
+
+fn random(rows: usize, cols: usize, what: u64, size: f32) -> Tensor {
+    let mut values = vec![0.0; rows * cols];
+    Stream::new(5, 97, what).fill_normal(0, &mut values);
+    values.iter_mut().for_each(|x| *x *= size);
+    from_vec(values, (rows, cols)).unwrap()
+}
+
+/// Layer 0 of a reference model, with an adapter whose both halves are random.
+fn case(name: &str) -> Case {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(name).join("model");
+    let checkpoint = Checkpoint::open(&dir).unwrap();
+    let arch = checkpoint.architecture().clone();
+    let weights = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap().layer(0).unwrap();
+    let mut adapter = Adapter::init(&arch, LoraConfig::new(3, 6.0, "all-linear"), 1).unwrap();
+    adapter.modules.retain(|m| m.module.starts_with("model.layers.0."));
+    for (i, pair) in adapter.modules.iter_mut().enumerate() {
+        let (out, r) = pair.b.dims2().unwrap();
+        pair.b = random(out, r, 50 + i as u64, 0.2);
+    }
+    let tokens = STARTS[STARTS.len() - 1];
+    let (x, dy) = (random(tokens, arch.hidden_size, 1, 1.0), random(tokens, arch.hidden_size, 2, 1.0));
+    Case { arch, weights, adapter, x, dy }
+}
+
+fn tables(arch: &Architecture) -> RopeTables {
+    let (frequencies, magnitude) = arch.rope_frequencies();
+    RopeTables::for_sequences(&STARTS, &frequencies, magnitude)
+}
+
+/// The gradient of `x` and those of every adapter, summed over the sequences, as the block computes them.
+fn written_out(case: &Case) -> (Tensor, Vec<(Tensor, Tensor)>) {
+    let rows = Rows { starts: &STARTS, rope: tables(&case.arch) };
+    let adapted = |(module, pair): (usize, &'_ LoraPair)| (module, Projection::parse(&pair.module).unwrap().1);
+    let adapters = case.adapter.modules.iter().enumerate().map(|(i, pair)| {
+        let (module, projection) = adapted((i, pair));
+        Adapted { projection, module, pair, dropout: None }
+    });
+    let block = Block { arch: &case.arch, weights: &case.weights, adapters: adapters.collect(), rows: &rows };
+    let mut sums: Vec<Option<(Tensor, Tensor)>> = vec![None; case.adapter.modules.len()];
+    let kept = block.inner(&case.x).unwrap();
+    let dx = block.backward(&case.dy, &case.x, kept, true, &mut |found| {
+        let (a, b) = (found.gradient.a, found.gradient.b);
+        sums[found.module] = Some(match sums[found.module].take() {
+            Some((x, y)) => ((x + a)?, (y + b)?),
+            None => (a, b),
+        });
+        Ok(())
+    });
+    (dx.unwrap().unwrap(), sums.into_iter().map(Option::unwrap).collect())
+}
+
+/// The block's forward in the reference operators, which candle can differentiate.
+fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Result<Tensor> {
+    let (arch, w) = (&case.arch, &case.weights);
+    let product = |site: Site, x: &Tensor, residual: Option<&Tensor>| -> ft_kernels::Result<Tensor> {
+        let (weight, bias) = match site {
+            Site::Qkv => (&w.qkv, &w.qkv_bias),
+            Site::O => (&w.o, &w.o_bias),
+            Site::GateUp => (&w.gate_up, &w.gate_up_bias),
+            Site::Down => (&w.down, &w.down_bias),
+        };
+        let mut lora = Vec::new();
+        for (pair, (a, b)) in case.adapter.modules.iter().zip(pairs) {
+            let projection = Projection::parse(&pair.module).unwrap().1;
+            if site.projections().contains(&projection) {
+                lora.push(Lora { a, b, scaling: pair.scaling as f32, column: projection.column(arch), dropout: None });
+            }
+        }
+        let layer = Linear { weight, bias: bias.as_ref(), lora };
+        Ok(linear::reference::forward(&layer, x, &STARTS, residual)?)
+    };
+    let normed = norm::reference::rms_norm(x, &w.input_norm, arch.rms_norm_eps)?;
+    let qkv = product(Site::Qkv, &normed, None)?;
+    let heads = arch.num_heads + arch.num_kv_heads;
+    let qkv = rope::reference::rope(&qkv, &tables(arch), heads, arch.head_dim, Direction::Forward)?;
+    let (attended, _) = attention::reference::attention(&qkv, &attention_spec(arch), &STARTS)?;
+    let middle = product(Site::O, &attended, Some(x))?;
+    let normed = norm::reference::rms_norm(&middle, &w.post_norm, arch.rms_norm_eps)?;
+    let gated = activation::reference::swiglu(&product(Site::GateUp, &normed, None)?)?;
+    product(Site::Down, &gated, Some(&middle))
+}
+
+fn distance(found: &Tensor, expected: &Tensor) -> f64 {
+    let size = |t: &Tensor| f64::from(t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap());
+    size(&(found - expected).unwrap()) / size(expected).max(1e-6)
+}
+
+#[test]
+fn the_blocks_backward_is_candles_autograd_of_the_reference() {
+    for name in ["llama-s1", "llama_tied_bias-s2", "llama3_rope-s0"] {
+        let case = case(name);
+        let x = Var::from_tensor(&case.x).unwrap();
+        let pairs: Vec<(Var, Var)> =
+            case.adapter.modules.iter().map(|p| (Var::from_tensor(&p.a).unwrap(), Var::from_tensor(&p.b).unwrap())).collect();
+        let y = reference(&case, &x, &pairs).unwrap();
+        let gradients = (y * &case.dy).unwrap().sum_all().unwrap().backward().unwrap();
+        let (dx, found) = written_out(&case);
+        assert!(distance(&dx, gradients.get(&x).unwrap()) < 1e-4, "{name}");
+        for (((da, db), (a, b)), pair) in found.iter().zip(&pairs).zip(&case.adapter.modules) {
+            assert!(distance(da, gradients.get(a).unwrap()) < 1e-4, "{name}: A of {}", pair.module);
+            assert!(distance(db, gradients.get(b).unwrap()) < 1e-4, "{name}: B of {}", pair.module);
+        }
+    }
+}
+
+/// The block by its formulas, in f64, on one row after the other.
+struct Plain<'a> {
+    case: &'a Case,
+    weights: [Vec<f64>; 6],
+    biases: [Option<Vec<f64>>; 4],
+}
+
+fn wide(t: &Tensor) -> Vec<f64> {
+    t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect()
+}
+
+impl<'a> Plain<'a> {
+    fn new(case: &'a Case) -> Self {
+        let w = &case.weights;
+        let weights = [&w.qkv, &w.o, &w.gate_up, &w.down, &w.input_norm, &w.post_norm].map(wide);
+        let biases = [&w.qkv_bias, &w.o_bias, &w.gate_up_bias, &w.down_bias].map(|b| b.as_ref().map(wide));
+        Self { case, weights, biases }
+    }
+
+    /// `W·x + bias + s·B·A·x` of one row.
+    fn product(&self, site: usize, x: &[f64], pairs: &[(Vec<f64>, Vec<f64>)]) -> Vec<f64> {
+        let dot = |row: &[f64], x: &[f64]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
+        let mut y: Vec<f64> = self.weights[site].chunks(x.len()).map(|row| dot(row, x)).collect();
+        if let Some(bias) = &self.biases[site] {
+            y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+        for (pair, (a, b)) in self.case.adapter.modules.iter().zip(pairs) {
+            let projection = Projection::parse(&pair.module).unwrap().1;
+            if Site::ALL[site].projections().contains(&projection) {
+                let low: Vec<f64> = a.chunks(x.len()).map(|row| dot(row, x)).collect();
+                let column = projection.column(&self.case.arch);
+                b.chunks(low.len()).enumerate().for_each(|(o, row)| y[column + o] += pair.scaling * dot(row, &low));
+            }
+        }
+        y
+    }
+
+    fn norm(&self, which: usize, x: &[f64]) -> Vec<f64> {
+        let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
+        let factor = 1.0 / (mean + self.case.arch.rms_norm_eps).sqrt();
+        x.iter().zip(&self.weights[which]).map(|(x, w)| x * factor * w).collect()
+    }
+
+    fn rotate(&self, row: &mut [f64], position: usize) {
+        let (hd, (frequencies, _)) = (self.case.arch.head_dim, self.case.arch.rope_frequencies());
+        for head in row.chunks_mut(hd).take(self.case.arch.num_heads + self.case.arch.num_kv_heads) {
+            for (i, f) in frequencies.iter().enumerate() {
+                let (sin, cos) = (position as f64 * f).sin_cos();
+                let (a, b) = (head[i], head[i + hd / 2]);
+                (head[i], head[i + hd / 2]) = (a * cos - b * sin, b * cos + a * sin);
+            }
+        }
+    }
+
+    /// Causal attention of the last row of `qkv` over all of them.
+    fn attend(&self, qkv: &[Vec<f64>]) -> Vec<f64> {
+        let arch = &self.case.arch;
+        let (hd, group) = (arch.head_dim, arch.num_heads / arch.num_kv_heads);
+        let last = &qkv[qkv.len() - 1];
+        let mut out = Vec::new();
+        for head in 0..arch.num_heads {
+            let key = (arch.num_heads + head / group) * hd;
+            let value = (arch.num_heads + arch.num_kv_heads + head / group) * hd;
+            let score = |row: &Vec<f64>| (0..hd).map(|i| last[head * hd + i] * row[key + i]).sum::<f64>() / (hd as f64).sqrt();
+            let weights: Vec<f64> = qkv.iter().map(|row| score(row).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            out.extend((0..hd).map(|i| qkv.iter().zip(&weights).map(|(row, w)| w / total * row[value + i]).sum::<f64>()));
+        }
+        out
+    }
+
+    /// `sum(dy ⊙ block(x))`
+    fn objective(&self, x: &[f64], pairs: &[(Vec<f64>, Vec<f64>)]) -> f64 {
+        let (h, inter) = (self.case.arch.hidden_size, self.case.arch.intermediate_size);
+        let dy = wide(&self.case.dy);
+        let mut total = 0.0;
+        for span in STARTS.windows(2) {
+            let mut qkv: Vec<Vec<f64>> = Vec::new();
+            for t in span[0]..span[1] {
+                let x = &x[t * h..][..h];
+                let mut row = self.product(0, &self.norm(4, x), pairs);
+                self.rotate(&mut row, t - span[0]);
+                qkv.push(row);
+                let o = self.product(1, &self.attend(&qkv), pairs);
+                let middle: Vec<f64> = o.iter().zip(x).map(|(o, x)| o + x).collect();
+                let gate_up = self.product(2, &self.norm(5, &middle), pairs);
+                let gated: Vec<f64> = (0..inter).map(|i| gate_up[i] / (1.0 + (-gate_up[i]).exp()) * gate_up[inter + i]).collect();
+                let down = self.product(3, &gated, pairs);
+                total += down.iter().zip(&middle).zip(&dy[t * h..]).map(|((d, m), dy)| (d + m) * dy).sum::<f64>();
+            }
+        }
+        total
+    }
+}
+
+#[test]
+fn the_blocks_backward_is_the_finite_difference_in_f64() {
+    let case = case("llama_tied_bias-s2");
+    let plain = Plain::new(&case);
+    let x = wide(&case.x);
+    let pairs: Vec<_> = case.adapter.modules.iter().map(|p| (wide(&p.a), wide(&p.b))).collect();
+    let (dx, gradients) = written_out(&case);
+    let close = |what: &str, i: usize, found: f64, difference: f64| {
+        let expected = difference / 2e-5;
+        assert!((found - expected).abs() < 2e-3 * expected.abs().max(1.0), "{what}, element {i}: {found} for {expected}");
+    };
+    for (i, found) in wide(&dx).into_iter().enumerate().step_by(37) {
+        let at = |step: f64| {
+            let mut x = x.clone();
+            x[i] += step;
+            plain.objective(&x, &pairs)
+        };
+        close("x", i, found, at(1e-5) - at(-1e-5));
+    }
+    for (m, (da, db)) in gradients.iter().enumerate() {
+        let module = &case.adapter.modules[m].module;
+        for (kind, gradient) in [("A", da), ("B", db)] {
+            let all = wide(gradient);
+            for i in (0..all.len()).step_by(all.len() / 5 + 1) {
+                let at = |step: f64| {
+                    let mut pairs = pairs.clone();
+                    if kind == "A" { pairs[m].0[i] += step } else { pairs[m].1[i] += step }
+                    plain.objective(&x, &pairs)
+                };
+                close(&format!("{kind} of {module}"), i, all[i], at(1e-5) - at(-1e-5));
+            }
+        }
+    }
+}
