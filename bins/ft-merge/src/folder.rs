@@ -1,0 +1,137 @@
+//! What a Hugging Face folder holds beside the weights.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ft_model::{Architecture, Checkpoint};
+use ft_text::TextModel;
+use serde_json::{Map, Value, json};
+
+use crate::plan::Plan;
+
+const CONFIG: &str = "config.json";
+const GENERATION: &str = "generation_config.json";
+
+/// Files that go with the weights as they are.
+const COPIED: [&str; 14] = [
+    GENERATION,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "NOTICE",
+    "USE_POLICY.md",
+];
+
+/// Named templates beside the main one.
+const TEMPLATES: &str = "additional_chat_templates";
+
+/// Writes configuration, generation settings, tokenizer and chat template into `dir`.
+pub fn write(base: &Checkpoint, plan: &Plan, dir: &Path) -> Result<()> {
+    let arch = base.architecture();
+    write_json(&dir.join(CONFIG), &arch.to_config(plan.dtype))?;
+    if base.is_gguf() {
+        write_json(&dir.join(GENERATION), &generation_config(arch))?;
+        return write_tokenizer(base.path(), dir);
+    }
+    for name in COPIED {
+        copy(&base.path().join(name), &dir.join(name))?;
+    }
+    copy_templates(&base.path().join(TEMPLATES), &dir.join(TEMPLATES))?;
+    warn_of_other_end(arch, &dir.join(GENERATION))
+}
+
+/// Opens what was written as any reader would, and compares it with the plan.
+pub fn check(base: &Checkpoint, plan: &Plan, dir: &Path) -> Result<()> {
+    let told = || format!("reading back what was written for '{}'", base.path().display());
+    let written = Checkpoint::open(dir).with_context(told)?;
+    for tensor in plan.tensors() {
+        let (shape, dtype) = (written.shape(&tensor.name)?, written.stored_dtype(&tensor.name)?.float());
+        if shape != tensor.shape || dtype != Some(plan.dtype) {
+            bail!("{}: '{}' is {dtype:?} {shape:?}, expected {:?} {:?}", told(), tensor.name, plan.dtype, tensor.shape);
+        }
+    }
+    Ok(())
+}
+
+/// The tokenizer of a GGUF file as transformers reads it.
+fn write_tokenizer(gguf: &Path, dir: &Path) -> Result<()> {
+    match TextModel::open(gguf) {
+        Ok(text) => Ok(text.save_tokenizer(dir)?),
+        Err(ft_text::Error::NoTokenizer { .. }) => {
+            tracing::warn!("'{}' has no tokenizer, so the folder has none", gguf.display());
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn generation_config(arch: &Architecture) -> Value {
+    let mut config = Map::new();
+    let mut add = |key: &str, value: Option<Value>| value.map(|value| config.insert(key.into(), value));
+    add("_from_model_config", Some(json!(true)));
+    add("bos_token_id", arch.bos_token_id.map(Into::into));
+    add(
+        "eos_token_id",
+        match arch.eos_token_ids[..] {
+            [] => None,
+            [one] => Some(one.into()),
+            _ => Some(json!(arch.eos_token_ids)),
+        },
+    );
+    add("pad_token_id", arch.pad_token_id.map(Into::into));
+    Value::Object(config)
+}
+
+/// A model whose generation settings end at another token than its configuration does not stop where it
+/// was trained to.
+fn warn_of_other_end(arch: &Architecture, file: &Path) -> Result<()> {
+    if !file.exists() {
+        return Ok(());
+    }
+    let text = fs::read(file).with_context(|| format!("cannot read '{}'", file.display()))?;
+    let settings: Value =
+        serde_json::from_slice(&text).with_context(|| format!("the model's {GENERATION} is no JSON"))?;
+    let ids: Vec<u64> = match &settings["eos_token_id"] {
+        Value::Number(one) => one.as_u64().into_iter().collect(),
+        Value::Array(many) => many.iter().filter_map(Value::as_u64).collect(),
+        _ => Vec::new(),
+    };
+    if let Some(end) = arch.eos_token_ids.iter().find(|id| !ids.contains(&u64::from(**id))) {
+        tracing::warn!("{GENERATION} ends a text at {ids:?}, without the token {end} that {CONFIG} has");
+    }
+    Ok(())
+}
+
+fn copy_templates(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir(to).with_context(|| format!("cannot write '{}'", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read '{}'", from.display()))? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Copies a file byte by byte, if it is there. Its permissions are not wanted: caches are read-only.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_file() {
+        return Ok(());
+    }
+    let bytes = fs::read(from).with_context(|| format!("cannot read '{}'", from.display()))?;
+    fs::write(to, bytes).with_context(|| format!("cannot write '{}'", to.display()))
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    fs::write(path, format!("{value:#}\n")).with_context(|| format!("cannot write '{}'", path.display()))
+}
