@@ -114,7 +114,9 @@ impl Header {
         text.resize(text.len().next_multiple_of(8), b' ');
         let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
         bytes.extend(text);
-        entries.iter_mut().for_each(|entry| entry.offset += bytes.len() as u64);
+        for entry in &mut entries {
+            entry.offset += bytes.len() as u64;
+        }
         (Self { entries, metadata: metadata.clone() }, bytes)
     }
 }
@@ -172,11 +174,11 @@ impl<'de> Deserialize<'de> for Raw {
                 while let Some(name) = map.next_key::<String>()? {
                     if name == METADATA {
                         raw.metadata = map.next_value::<Option<_>>()?.unwrap_or_default();
-                    } else if raw.tensors.contains_key(&name) {
-                        return Err(serde::de::Error::custom(format!("the tensor '{name}' occurs twice")));
                     } else {
-                        let info = map.next_value()?;
-                        raw.tensors.insert(name, info);
+                        let told = format!("the tensor '{name}' occurs twice");
+                        if raw.tensors.insert(name, map.next_value()?).is_some() {
+                            return Err(serde::de::Error::custom(told));
+                        }
                     }
                 }
                 Ok(raw)

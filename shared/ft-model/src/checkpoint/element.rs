@@ -44,7 +44,7 @@ impl Element for bf16 {
 }
 
 /// As `bf16::from_f32`, but without a branch, so that the compiler makes vector code of it.
-#[inline(always)]
+#[inline]
 fn bf16_bits(x: f32) -> u16 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;

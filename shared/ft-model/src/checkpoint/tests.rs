@@ -53,7 +53,7 @@ fn parts(model: &Checkpoint) -> Vec<Part> {
 fn file(parts: &[Part]) -> Vec<u8> {
     let tensors: Vec<_> = parts.iter().map(|p| (p.name.clone(), p.dtype, p.shape.clone())).collect();
     let (_, mut bytes) = Header::build(&tensors, &BTreeMap::new());
-    parts.iter().for_each(|part| bytes.extend(&part.bytes));
+    bytes.extend(parts.iter().flat_map(|part| &part.bytes));
     bytes
 }
 
