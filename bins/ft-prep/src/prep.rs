@@ -47,6 +47,9 @@ fn read(
     emit: &mut dyn FnMut(RecordBatch) -> anyhow::Result<()>,
 ) -> anyhow::Result<InputReport> {
     let mut reader = TableReader::open(source, args.format)?;
+    if reader.columns().is_empty() {
+        return Err(Error::format(reader.name(), "holds no rows").into());
+    }
     let recipe = Recipe::from_args(args)
         .or_else(|| Recipe::detect(reader.columns()))
         .ok_or_else(|| unknown_shape(reader.name(), reader.columns()))?;

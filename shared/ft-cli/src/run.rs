@@ -1,8 +1,9 @@
 //! From `main` to the exit code.
 
-use std::any::Any;
-use std::panic::{self, AssertUnwindSafe};
+use std::num::NonZeroUsize;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::error::ErrorKind;
 
@@ -27,18 +28,24 @@ pub fn run<A: clap::Parser>(
     logging::install(tool, &shared);
     progress::configure(!shared.quiet && shared.log_format == LogFormat::Text);
     interrupt::install();
-    if let Some(threads) = shared.threads {
-        // Fails only where a pool exists already; then that one serves.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
-    }
+    panic::set_hook(Box::new(remember_panic));
+    // A panic in the pool must not abort the process: whoever waits for the
+    // result learns of it. Fails only where a pool exists already; then that
+    // one serves.
+    let _ = rayon::ThreadPoolBuilder::new()
+        .num_threads(shared.threads.map_or(0, NonZeroUsize::get))
+        .panic_handler(|_| ())
+        .build_global();
 
-    panic::set_hook(Box::new(move |info| tracing::debug!("{info}")));
     let result = panic::catch_unwind(AssertUnwindSafe(|| body(args)));
     let (message, code) = match result {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(_)) if output::stdout_closed() => return ExitCode::SUCCESS,
+        // After a signal the cause is often a program before us in the pipe
+        // that got it too.
+        Ok(Err(error)) if interrupt::requested() => (chain::one_line(&error), 130),
         Ok(Err(error)) => (chain::one_line(&error), chain::exit_code(&error)),
-        Err(payload) => (panic_message(&*payload), 1),
+        Err(_) => (panic_message(), 1),
     };
     logging::error_line(tool, shared.log_format, &message);
     ExitCode::from(code)
@@ -63,12 +70,18 @@ fn wrong_arguments(tool: &str, error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// Keeps what the last panic said and where, in place of the lines that Rust
+/// would print.
+fn remember_panic(info: &PanicHookInfo<'_>) {
+    tracing::debug!("{}", chain::flat(&info.to_string()));
+    let mut last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = chain::flat(&info.to_string());
+}
+
 /// A panic is a fault of ours; say so in the same one line.
-fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("unknown");
-    format!("internal fault, please report it (run with -v for where): {}", chain::flat(text))
+fn panic_message() -> String {
+    let last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+    format!("internal fault, please report it: {last}")
 }

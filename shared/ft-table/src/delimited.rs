@@ -131,7 +131,8 @@ impl Delimited {
             return Ok(());
         }
         let told = format!(
-            "{found} fields, expected {expected} as in the header ({}); quote fields that hold the delimiter or a line break",
+            "{found} {}, expected {expected} as in the header ({}); quote fields that hold the delimiter or a line break",
+            if found == 1 { "field" } else { "fields" },
             listed(&self.header)
         );
         Err(Error::row(self.window.place(), told))

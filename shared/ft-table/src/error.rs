@@ -11,6 +11,9 @@ pub enum Error {
     /// A file cannot be opened, created or renamed.
     #[error(transparent)]
     File(#[from] ft_cli::Error),
+    /// A signal came while an input was awaited: exit code 130.
+    #[error("interrupted")]
+    Interrupted(#[from] ft_cli::Interrupted),
     /// Reading stopped half-way.
     #[error("cannot read '{name}'")]
     Read {

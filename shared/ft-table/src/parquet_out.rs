@@ -2,7 +2,9 @@
 //! order, to a file that appears whole or to stdout.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -148,9 +150,26 @@ impl ParquetWriter {
     }
 
     fn append(&mut self, group: &Receiver<Encoded>) -> Result<(), Error> {
-        let lost = || ParquetError::General("an encoding thread failed".into());
-        let chunks = group.recv().unwrap_or_else(|_| Err(lost()));
-        append_group(&mut self.file, chunks).map_err(|error| Error::parquet_write(&self.name, error))
+        append_group(&mut self.file, wait(group)).map_err(|error| Error::parquet_write(&self.name, error))
+    }
+}
+
+/// Waits for a group without taking a thread from the pool that encodes it.
+fn wait(group: &Receiver<Encoded>) -> Encoded {
+    let lost = || Err(ParquetError::General("an encoding thread failed".into()));
+    if rayon::current_thread_index().is_none() {
+        return group.recv().unwrap_or_else(|_| lost());
+    }
+    loop {
+        match group.try_recv() {
+            Ok(encoded) => return encoded,
+            Err(TryRecvError::Disconnected) => return lost(),
+            Err(TryRecvError::Empty) => {
+                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                    thread::sleep(Duration::from_micros(100));
+                }
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::json::JsonReader;
 use crate::parquet_in::{ParquetBatches, ParquetTable};
 use crate::rows::{Data, Places, Rows};
-use crate::spool::{Spooled, spool, spool_reader};
+use crate::spool::{Spooled, spool, spool_stream};
 use crate::stream::ByteStream;
 use crate::window::Window;
 
@@ -230,16 +230,14 @@ fn names(schema: &SchemaRef) -> Vec<String> {
 
 /// A plain file as it is; a pipe or a compressed file through a temporary
 /// one.
-fn seekable(source: &Source, mut stream: ByteStream) -> Result<Spooled, Error> {
+fn seekable(source: &Source, stream: ByteStream) -> Result<Spooled, Error> {
     if let Some(path) = source.path()
         && path.is_file()
         && !compressed(path)
     {
         return spool(source);
     }
-    let mut spooled = spool_reader(stream.name().to_owned().as_str(), &mut stream)?;
-    spooled.sha256 = stream.sha256()?;
-    Ok(spooled)
+    spool_stream(stream)
 }
 
 /// Whether the file's own bytes are not what the stream gives.

@@ -2,11 +2,13 @@
 //! unlinked temporary file.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
 
-use ft_cli::{HashingReader, Sha256, Source};
+use ft_cli::{HashingReader, Source};
 
 use crate::error::Error;
+use crate::stream::ByteStream;
 
 /// An input that can be sought, and what was read from it.
 #[derive(Debug)]
@@ -16,15 +18,13 @@ pub(crate) struct Spooled {
     pub len: u64,
 }
 
-/// Opens `source` for seeking and hashes all of it.
+/// Opens `source` for seeking and hashes all of it. A pipe may be compressed.
 pub(crate) fn spool(source: &Source) -> Result<Spooled, Error> {
-    let file = source.open_file()?;
-    let failed = |source_error| Error::Read { name: source.name(), source: source_error };
-    let regular = file.metadata().map_err(failed)?.is_file();
-    if regular && source.path().is_some() {
-        return hash_in_place(file).map_err(failed);
+    let regular = source.path().is_some_and(Path::is_file);
+    if !regular {
+        return spool_stream(ByteStream::open(source)?);
     }
-    spool_reader(&source.name(), file)
+    hash_in_place(source.open_file()?).map_err(|error| Error::Read { name: source.name(), source: error })
 }
 
 fn hash_in_place(file: File) -> io::Result<Spooled> {
@@ -35,25 +35,20 @@ fn hash_in_place(file: File) -> io::Result<Spooled> {
     Ok(Spooled { file, sha256, len })
 }
 
-/// Copies a stream named `name` into an unlinked temporary file.
-pub(crate) fn spool_reader(name: &str, mut reader: impl Read) -> Result<Spooled, Error> {
+/// Copies a stream into an unlinked temporary file.
+pub(crate) fn spool_stream(mut stream: ByteStream) -> Result<Spooled, Error> {
     let mut file = tempfile::tempfile().map_err(Error::Spill)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
     let mut len = 0;
     loop {
-        let n = match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => {
-                return Err(Error::Read { name: name.into(), source });
-            }
-        };
-        hash.update(&buffer[..n]);
-        file.write_all(&buffer[..n]).map_err(Error::Spill)?;
+        let chunk = stream.peek()?;
+        let n = chunk.len();
+        if n == 0 {
+            break;
+        }
+        file.write_all(chunk).map_err(Error::Spill)?;
         len += n as u64;
+        stream.skip(n);
     }
     file.seek(SeekFrom::Start(0)).map_err(Error::Spill)?;
-    Ok(Spooled { file, sha256: hash.finish(), len })
+    Ok(Spooled { file, sha256: stream.sha256()?, len })
 }

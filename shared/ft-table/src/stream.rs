@@ -2,8 +2,9 @@
 //! own while the rows before them are parsed.
 
 use std::io::{self, BufReader, ErrorKind, Read};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use ft_cli::{Sha256, Source};
@@ -13,6 +14,8 @@ use crate::error::Error;
 const CHUNK: usize = 256 << 10;
 /// Chunks that may wait to be parsed.
 const AHEAD: usize = 16;
+/// How long to wait for a slow input before a look at the signals.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 enum Message {
     Bytes(Vec<u8>),
@@ -54,6 +57,11 @@ impl ByteStream {
         Ok(&self.chunk[self.position..])
     }
 
+    /// Takes `n` of the bytes that [`ByteStream::peek`] showed.
+    pub fn skip(&mut self, n: usize) {
+        self.position += n;
+    }
+
     /// Appends what comes next to `buffer`; false at the end.
     pub fn append_to(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Error> {
         self.peek()?;
@@ -78,7 +86,14 @@ impl ByteStream {
             return Ok(());
         }
         let lost = || Message::Failed(io::Error::other("the reading thread failed"));
-        match self.messages.recv().unwrap_or_else(|_| lost()) {
+        let message = loop {
+            match self.messages.recv_timeout(PATIENCE) {
+                Ok(message) => break message,
+                Err(RecvTimeoutError::Timeout) => ft_cli::interrupt::check()?,
+                Err(RecvTimeoutError::Disconnected) => break lost(),
+            }
+        };
+        match message {
             Message::Bytes(bytes) => self.chunk = bytes,
             Message::End(sha256) => self.sha256 = Some(sha256),
             Message::Failed(source) => {

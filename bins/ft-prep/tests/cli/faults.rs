@@ -1,0 +1,247 @@
+//! Bad input, and what the user is told.
+
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::{Scratch, stderr};
+
+/// What a run over `in.csv` with this content says.
+fn told(csv: &[u8], more: &str) -> String {
+    let scratch = Scratch::new();
+    scratch.write("in.csv", csv);
+    let told = scratch.failure(&format!("in.csv {more} -o out.parquet"), 1);
+    assert!(!scratch.path("out.parquet").exists(), "half a file is left");
+    assert_eq!(fs::read_dir(scratch.path(".")).unwrap().count(), 1);
+    told
+}
+
+#[test]
+fn a_missing_column_is_named_and_those_there_are_listed() {
+    let named = "--input-column question --output-column reply";
+    assert_eq!(told(b"question,answer\nq,a\n", named), "in.csv: no column 'reply'; there are: 'question', 'answer'");
+    assert_eq!(
+        told(b"input,output\nq,a\n", "--keep-columns id"),
+        "in.csv: no column 'id'; there are: 'input', 'output'"
+    );
+}
+
+#[test]
+fn columns_of_no_known_shape_are_listed() {
+    let scratch = Scratch::new();
+    scratch.write("in.csv", "question,answer\nq,a\n");
+    let told = scratch.failure("in.csv -o out.parquet", 2);
+    let start = "in.csv: the columns 'question', 'answer' tell no known shape (";
+    assert!(told.starts_with(start), "{told}");
+    assert!(told.contains("--input-column"), "{told}");
+}
+
+#[test]
+fn a_broken_csv_row_is_named_by_its_line() {
+    // Line 3 begins a row of two lines, so the short row is on line 5.
+    let start = "in.csv, line 5: 1 field, expected 2 as in the header ('input', 'output')";
+    let got = told(b"input,output\nq,a\n\"q\nr\",a\nq\nq,a\n", "");
+    assert!(got.starts_with(start), "{got}");
+    assert_eq!(
+        told(b"input,output\nq,a\nq,\"a\nb\n", ""),
+        "in.csv, line 3: a quote is opened in this row and never closed"
+    );
+    let start = "in.csv, line 2: text after the closing quote of field 2 ('output')";
+    let got = told(b"input,output\nq,\"a\"b\n", "");
+    assert!(got.starts_with(start), "{got}");
+}
+
+#[test]
+fn a_broken_row_deep_in_a_large_file_has_the_right_line() {
+    let csv = format!("input,output\n{}a,b,c\n", "q,\"two\nlines\"\n".repeat(60_000));
+    let got = told(csv.as_bytes(), "");
+    assert!(got.starts_with("in.csv, line 120002: 3 fields"), "{got}");
+}
+
+#[test]
+fn invalid_utf8_is_named_by_line_and_column() {
+    let got = told(b"input,output\nq,a\nq,\"a\n\xe9\"\n", "");
+    let start = "in.csv, line 4: column 'output' is not UTF-8 (byte 0xe9); convert the file";
+    assert!(got.starts_with(start), "{got}");
+    let scratch = Scratch::new();
+    scratch.write("in.jsonl", b"{\"input\":\"q\",\"output\":\"a\"}\n{\"input\":\"\xff\"}\n");
+    let got = scratch.failure("in.jsonl -o out.parquet", 1);
+    assert!(got.starts_with("in.jsonl, line 2: not UTF-8 (byte 0xff)"), "{got}");
+    let got = told(b"\xff\xfei\0n\0", "");
+    assert!(got.starts_with("in.csv: is UTF-16"), "{got}");
+}
+
+#[test]
+fn empty_inputs_are_told() {
+    assert_eq!(told(b"", ""), "in.csv: is empty");
+    assert_eq!(told(b"input,output\n", ""), "in.csv: holds no rows");
+    let scratch = Scratch::new();
+    let output = scratch.pipe("-", b"");
+    assert_eq!(output.status.code(), Some(1));
+    let got = stderr(&output);
+    assert_eq!(got, "ft-prep: error: standard input: is empty\n");
+    scratch.write("in.json", "[]");
+    let got = scratch.failure("in.json -o out.parquet", 1);
+    assert_eq!(got, "in.json: holds no rows");
+}
+
+#[test]
+fn when_every_row_is_dropped_that_is_an_error() {
+    let got = told(b"input,output\nq,\n,a\n", "");
+    assert_eq!(got, "in.csv: no row is left: 2 rows read, 0 kept, 2 dropped (empty question 1, empty answer 1)");
+}
+
+#[test]
+fn broken_json_is_named_by_its_line() {
+    let scratch = Scratch::new();
+    let good = "{\"input\":\"q\",\"output\":\"a\"}\n";
+    scratch.write("in.jsonl", format!("{good}{{\"input\" 1}}\n"));
+    let got = scratch.failure("in.jsonl -o out.parquet", 1);
+    assert_eq!(got, "in.jsonl, line 2: not JSON: expected `:` (column 10)");
+    scratch.write("in.jsonl", format!("{good}[1]\n"));
+    let got = scratch.failure("in.jsonl -o out.parquet", 1);
+    assert_eq!(got, "in.jsonl, line 2: expected an object, found a list");
+    scratch.write("in.json", format!("[{good}, {{\"input\":"));
+    let got = scratch.failure("in.json -o out.parquet", 1);
+    assert_eq!(got, "in.json, line 2: the object that begins here is never closed");
+    scratch.write("in.json", format!("[{good}"));
+    let got = scratch.failure("in.json -o out.parquet", 1);
+    assert!(got.ends_with("the array is cut short: no closing ']'"), "{got}");
+}
+
+#[test]
+fn broken_messages_are_named_by_their_line() {
+    let scratch = Scratch::new();
+    scratch.write("in.jsonl", "{\"messages\":[{\"role\":\"user\"}]}\n{\"messages\":[{\"content\":\"x\"}]}\n");
+    let got = scratch.failure("in.jsonl -o out.parquet", 1);
+    assert_eq!(got, "in.jsonl, line 2: message 1 of 'messages' has no 'role' (or 'from')");
+    scratch.write("in.jsonl", "{\"messages\":\"hello\"}\n");
+    let got = scratch.failure("in.jsonl -o out.parquet", 1);
+    assert!(got.contains("expected a list of messages"), "{got}");
+}
+
+#[test]
+fn a_truncated_parquet_is_told_apart_from_a_foreign_one() {
+    let scratch = Scratch::new();
+    scratch.write("in.csv", "input,output\nq,a\n");
+    scratch.examples("in.csv -o whole.parquet", "whole.parquet");
+    let whole = fs::read(scratch.path("whole.parquet")).unwrap();
+    scratch.write("cut.parquet", &whole[..whole.len() - 10]);
+    let got = scratch.failure("cut.parquet -o out.parquet", 1);
+    let start = "cut.parquet: is a truncated Parquet file: its ";
+    assert!(got.starts_with(start), "{got}");
+    let piped = scratch.pipe("- -o out.parquet", &whole[..whole.len() - 10]);
+    let got = stderr(&piped);
+    assert!(got.contains("standard input: is a truncated Parquet file"), "{got}");
+    scratch.write("foreign.parquet", "hello");
+    let got = scratch.failure("foreign.parquet -o out.parquet", 1);
+    let expected = "foreign.parquet: is named Parquet, but does not begin with 'PAR1'";
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn damaged_compression_is_told() {
+    let scratch = Scratch::new();
+    let zstd = zstd::encode_all(long_csv().as_bytes(), 1).unwrap();
+    scratch.write("in.csv.zst", &zstd[..zstd.len() / 2]);
+    let got = scratch.failure("in.csv.zst -o out.parquet", 1);
+    let start = "cannot read 'in.csv.zst': its zstd data is cut short or damaged";
+    assert!(got.starts_with(start), "{got}");
+}
+
+#[test]
+fn what_cannot_be_opened_is_told() {
+    let scratch = Scratch::new();
+    let got = scratch.failure("absent.csv -o out.parquet", 1);
+    assert!(got.starts_with("cannot read 'absent.csv': No such file"), "{got}");
+    fs::create_dir(scratch.path("folder")).unwrap();
+    let got = scratch.failure("folder -o out.parquet", 1);
+    assert!(got.starts_with("cannot read 'folder': it is a folder"), "{got}");
+    scratch.write("in.csv", "input,output\nq,a\n");
+    let got = scratch.failure("in.csv -o no/such/out.parquet", 1);
+    assert!(got.starts_with("cannot write 'no/such/out.parquet'"), "{got}");
+}
+
+#[test]
+fn an_unknown_format_asks_for_one() {
+    let scratch = Scratch::new();
+    scratch.write("notes.txt", "hello\nworld\n");
+    let got = scratch.failure("notes.txt -o out.parquet", 1);
+    assert!(got.starts_with("notes.txt: neither its name nor its content tells the format"), "{got}");
+    let got = scratch.failure("notes.txt --format xml -o out.parquet", 2);
+    assert!(got.contains("[possible values: csv, tsv, jsonl,"), "{got}");
+}
+
+/// Far more than a pipe holds.
+fn long_csv() -> String {
+    let row = |i: u64| format!("{i},{:x}\n", i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let rows: String = (0..60_000).map(row).collect();
+    format!("input,output\n{rows}")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told() {
+    let scratch = Scratch::new();
+    scratch.write("in.csv", long_csv());
+    let got = scratch.failure("in.csv -o /dev/full", 1);
+    assert!(got.starts_with("cannot write '/dev/full': No space left on device"), "{got}");
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = scratch.command("in.csv -q -o -").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let got = stderr(&output);
+    let start = "ft-prep: error: cannot write 'standard output': No space left on device";
+    assert!(got.starts_with(start), "{got}");
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let scratch = Scratch::new();
+    scratch.write("in.csv", long_csv());
+    let mut child = scratch.command("in.csv -q -o -").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(stderr(&output), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn messages_for_machines_are_json() {
+    let scratch = Scratch::new();
+    let output = scratch.run("absent.csv --log-format json -o out.parquet");
+    let line: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(line["level"], "error");
+    assert_eq!(line["tool"], "ft-prep");
+    let message = line["message"].as_str().unwrap();
+    assert!(message.starts_with("cannot read 'absent.csv'"), "{message}");
+}
+
+#[test]
+fn wrong_usage_is_one_line_and_code_2() {
+    let scratch = Scratch::new();
+    let got = scratch.failure("", 2);
+    assert!(got.contains("<INPUT>...") && got.ends_with("see 'ft-prep --help'"), "{got}");
+    scratch.write("a.csv", "q,a\n1,2\n");
+    let got = scratch.failure("a.csv --input-column q -o x", 2);
+    assert_eq!(got, "--input-column needs --output-column");
+    let got = scratch.failure("- - -o x", 2);
+    assert_eq!(got, "standard input can be read only once");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_ends_it_with_130_also_while_it_waits() {
+    let scratch = Scratch::new();
+    let mut child = scratch.command("- -o out.parquet").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Time to install the handler; then it waits for its input.
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(sent.success());
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(stderr(&output), "ft-prep: error: interrupted\n");
+    assert_eq!(fs::read_dir(scratch.path(".")).unwrap().count(), 0);
+}

@@ -1,0 +1,7 @@
+//! `ft-prep` as its users meet it: the built program, files and pipes.
+
+mod faults;
+mod formats;
+mod shapes;
+mod split;
+mod support;
