@@ -190,6 +190,7 @@ fn sentencepiece_merges_by_score() {
             ("tokenizer.ggml.scores", Value::Array(pieces.iter().map(|p| Value::F32(p.1)).collect())),
             ("tokenizer.ggml.token_type", Value::Array(pieces.iter().map(|p| Value::I32(p.2)).collect())),
             ("tokenizer.ggml.unknown_token_id", Value::U32(0)),
+            ("tokenizer.ggml.bos_token_id", Value::U32(1)),
         ],
     );
     let model = TextModel::open(&file).unwrap();
@@ -197,6 +198,8 @@ fn sentencepiece_merges_by_score() {
     assert_eq!(encode(&model, "ab bab"), [261, 262, 264, 260]);
     assert_eq!(encode(&model, "é"), [262, 3 + 0xC3, 3 + 0xA9]);
     assert_eq!(model.tokenizer.decode(&encode(&model, "ab é"), true).unwrap(), "ab é");
+    // Whoever asks the tokenizer for its special tokens gets the one that such models have.
+    assert_eq!(model.tokenizer.encode("a", true).unwrap().get_ids(), [1, 259]);
 }
 
 #[test]

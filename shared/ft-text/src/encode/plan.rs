@@ -83,7 +83,7 @@ impl Plan {
             if self.split.is_some() {
                 return None;
             }
-            self.split = Some(Split { regex: Regex::new(GPT2).ok()?, lines_are_words: false });
+            self.split = Some(Split::new(GPT2, false)?);
         }
         Some(())
     }
@@ -153,22 +153,32 @@ impl Plan {
 /// A pattern that isolates each of its matches.
 #[derive(Debug)]
 struct Split {
-    regex: Regex,
+    /// The pattern where the text begins: a search that may not move needs no second
+    /// pass to find where its match began.
+    here: Regex,
+    anywhere: Regex,
     lines_are_words: bool,
 }
 
 impl Split {
+    fn new(pattern: &str, lines_are_words: bool) -> Option<Self> {
+        Some(Self {
+            here: Regex::new(&format!(r"\A(?:{pattern})")).ok()?,
+            anywhere: Regex::new(pattern).ok()?,
+            lines_are_words,
+        })
+    }
+
     fn of(step: &Json) -> Option<Self> {
         let isolated = step.get("behavior")?.as_str()? == "Isolated";
         if !isolated || step.get("invert")?.as_bool()? {
             return None;
         }
         let pattern = step.get("pattern")?.get("Regex")?.as_str()?;
-        let (head, lines_are_words) = match pattern.strip_suffix(TAIL_WITH_LINES) {
-            Some(head) => (format!(r"{head}|\s*[\r\n]+"), true),
-            None => (pattern.strip_suffix(TAIL)?.to_owned(), false),
-        };
-        Some(Self { regex: Regex::new(&format!(r"{head}|\s+")).ok()?, lines_are_words })
+        match pattern.strip_suffix(TAIL_WITH_LINES) {
+            Some(head) => Self::new(&format!(r"{head}|\s*[\r\n]+|\s+"), true),
+            None => Self::new(&format!(r"{}|\s+", pattern.strip_suffix(TAIL)?), false),
+        }
     }
 
     /// The length of the word at the beginning of `rest`, which is not empty.
@@ -176,12 +186,9 @@ impl Split {
     /// The regex has no lookahead. `\s+(?!\S)|\s+` takes a run of white space but for
     /// its last character if something else follows, and a single one as it is.
     fn next(&self, rest: &str) -> usize {
-        let Some(found) = self.regex.find(rest) else {
-            return rest.len();
+        let Some(found) = self.here.find(rest) else {
+            return self.anywhere.find(rest).map_or(rest.len(), |next| next.start());
         };
-        if found.start() > 0 {
-            return found.start();
-        }
         let word = found.as_str();
         let Some(last) = word.chars().next_back().filter(|c| c.is_whitespace()) else {
             return found.end();

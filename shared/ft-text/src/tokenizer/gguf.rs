@@ -1,7 +1,7 @@
 //! The metadata of a GGUF file, by key.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -15,13 +15,41 @@ pub(crate) const SCORES: &str = "tokenizer.ggml.scores";
 pub(crate) const MERGES: &str = "tokenizer.ggml.merges";
 pub(crate) const PRE: &str = "tokenizer.ggml.pre";
 pub(crate) const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+pub(crate) const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+pub(crate) const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 pub(crate) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 
 /// Reads the header of the GGUF file at `path`; no tensor is touched.
 pub(crate) fn read(path: &Path) -> Result<Content> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    Content::read(&mut BufReader::with_capacity(1 << 20, file))
+    Content::read(&mut Counted { inner: BufReader::with_capacity(1 << 20, file), position: 0 })
         .map_err(|e| Error::malformed(path, format!("not a whole GGUF file: {e}")))
+}
+
+/// A reader that knows where it is: candle asks before each text, and `BufReader`
+/// would ask the system.
+struct Counted {
+    inner: BufReader<File>,
+    position: u64,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.position = self.inner.seek(to)?;
+        Ok(self.position)
+    }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position)
+    }
 }
 
 /// The text under `key`.

@@ -8,6 +8,7 @@ mod spm;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::Content;
+use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::error::{Error, Result};
@@ -40,7 +41,41 @@ pub(crate) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer> {
     };
     let added = added_tokens(content, &tokens);
     tokenizer.add_tokens(added).map_err(|e| Error::malformed(path, format!("added tokens: {e}")))?;
+    let ends = ends(content, kind, &tokens).map_err(|e| Error::malformed(path, format!("special tokens: {e}")))?;
+    if let Some(ends) = ends {
+        tokenizer.with_post_processor(Some(ends));
+    }
     Ok(tokenizer)
+}
+
+/// What puts the begin- and end-of-sequence tokens around plain text. Nothing here asks
+/// for it; those who read the saved tokenizer do.
+fn ends(
+    content: &Content,
+    kind: &str,
+    tokens: &[&str],
+) -> std::result::Result<Option<TemplateProcessing>, Box<dyn std::error::Error + Send + Sync>> {
+    // Files that do not say mean what their kind has always meant.
+    let by_default = kind == "llama" || gguf::string(content, gguf::PRE) == Some("llama-bpe");
+    let wanted = |flag: &str, default: bool, id: &str| {
+        let id = gguf::flag(content, flag).unwrap_or(default).then(|| gguf::number(content, id))??;
+        Some(((*tokens.get(id as usize)?).to_owned(), id))
+    };
+    let bos = wanted(gguf::ADD_BOS, by_default, "tokenizer.ggml.bos_token_id");
+    let eos = wanted(gguf::ADD_EOS, false, "tokenizer.ggml.eos_token_id");
+    if bos.is_none() && eos.is_none() {
+        return Ok(None);
+    }
+    let around = |sequence: &str| -> Vec<String> {
+        let name = |token: &Option<(String, u32)>| token.as_ref().map(|(text, _)| text.clone());
+        [name(&bos), Some(sequence.to_owned()), name(&eos)].into_iter().flatten().collect()
+    };
+    let template = TemplateProcessing::builder()
+        .try_single(around("$A"))?
+        .try_pair([around("$A"), around("$B")].concat())?
+        .special_tokens([bos.clone(), eos.clone()].into_iter().flatten().collect::<Vec<_>>())
+        .build()?;
+    Ok(Some(template))
 }
 
 /// Control and user-defined tokens, in the order of their ids.
