@@ -25,7 +25,6 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     let started = Instant::now();
-    rayon::ThreadPoolBuilder::new().num_threads(args.common.thread_count()).build_global()?;
     check_output(&args)?;
     let base = Checkpoint::open(&args.model)?;
     let adapters = Adapters::load(&args.adapters, &args.model, base.architecture())?;
