@@ -1,0 +1,6 @@
+//! Drives the built `ft-merge`.
+
+mod common;
+mod errors;
+mod folders;
+mod merging;
