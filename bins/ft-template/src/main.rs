@@ -1,6 +1,7 @@
 //! `ft-template`: conversations in, tokens and labels out.
 
 mod args;
+mod columns;
 mod conversations;
 mod counts;
 mod example;

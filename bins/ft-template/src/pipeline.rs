@@ -3,11 +3,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use arrow::array::{ListBuilder, PrimitiveBuilder, RecordBatch, StringBuilder, UInt32Builder};
-use arrow::datatypes::{ArrowPrimitiveType, Field, Int32Type, UInt32Type};
+use arrow::array::RecordBatch;
 use ft_cli::{InputDigest, Interrupted, Provenance, Source, interrupt, progress, typed_arguments};
 use ft_table::schema::{MESSAGES, REFERENCE, tokens_schema};
 use ft_table::{ParquetTable, ParquetWriter, read_parquet};
@@ -15,6 +13,7 @@ use ft_text::{Encoder, Scratch, TextModel};
 use rayon::prelude::*;
 
 use crate::args::{Args, Mode, Overlong, Policy};
+use crate::columns::Columns;
 use crate::conversations::{self, Conversations};
 use crate::counts::Counts;
 use crate::example;
@@ -217,53 +216,4 @@ fn nothing_left(name: &str, counts: &Counts) -> anyhow::Error {
     let first = [&counts.overlong, &counts.unlabelled, &counts.bad].into_iter().find_map(|d| d.first.as_ref());
     let (row, reason) = first.map_or((1, "unknown"), |(row, reason)| (*row, reason.as_str()));
     anyhow!("{name}: none of the {} rows can be used; row {row}: {reason}", counts.read)
-}
-
-/// The output's columns as they grow.
-struct Columns {
-    text: StringBuilder,
-    ids: ListBuilder<PrimitiveBuilder<UInt32Type>>,
-    labels: ListBuilder<PrimitiveBuilder<Int32Type>>,
-    length: UInt32Builder,
-    reference: StringBuilder,
-}
-
-impl Default for Columns {
-    fn default() -> Self {
-        Self {
-            text: StringBuilder::new(),
-            ids: list::<UInt32Type>(),
-            labels: list::<Int32Type>(),
-            length: UInt32Builder::new(),
-            reference: StringBuilder::new(),
-        }
-    }
-}
-
-/// A list whose items are never null, as the schema says.
-fn list<T: ArrowPrimitiveType>() -> ListBuilder<PrimitiveBuilder<T>> {
-    ListBuilder::new(PrimitiveBuilder::new()).with_field(Field::new_list_field(T::DATA_TYPE, false))
-}
-
-impl Columns {
-    fn add(&mut self, row: &Row) {
-        self.text.append_value(&row.text);
-        self.ids.values().append_slice(&row.tokens.ids);
-        self.ids.append(true);
-        self.labels.values().append_slice(&row.labels);
-        self.labels.append(true);
-        self.length.append_value(row.tokens.ids.len() as u32);
-        self.reference.append_option(row.reference.as_deref());
-    }
-
-    fn finish(mut self) -> Result<RecordBatch> {
-        let columns: Vec<arrow::array::ArrayRef> = vec![
-            Arc::new(self.text.finish()),
-            Arc::new(self.ids.finish()),
-            Arc::new(self.labels.finish()),
-            Arc::new(self.length.finish()),
-            Arc::new(self.reference.finish()),
-        ];
-        Ok(RecordBatch::try_new(tokens_schema(), columns)?)
-    }
 }
