@@ -20,12 +20,12 @@ use args::Args;
 use plan::Plan;
 
 fn main() -> ExitCode {
-    ft_cli::run("ft-merge", |args: &Args| &args.common, run)
+    ft_cli::run("ft-merge", |args: &Args| &args.common, |args| run(&args))
 }
 
-fn run(args: Args) -> Result<()> {
+fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
-    check_output(&args)?;
+    check_output(args)?;
     let base = Checkpoint::open(&args.model)?;
     let adapters = Adapters::load(&args.adapters, &args.model, base.architecture())?;
     let plan = Plan::new(&base, args.dtype, args.max_shard_size)?;
@@ -35,7 +35,7 @@ fn run(args: Args) -> Result<()> {
     let change = weights::write(&base, &adapters, &plan, output.path())?;
     folder::check(&base, &plan, output.path())?;
     output.commit(args.overwrite)?;
-    report::tell(&args, &plan, &adapters, &change, started.elapsed());
+    report::tell(args, &plan, &adapters, &change, started.elapsed());
     Ok(())
 }
 

@@ -103,7 +103,9 @@ fn measure(values: &[f32]) -> (f32, f64) {
         }
     };
     let (whole, rest) = values.as_chunks::<LANES>();
-    whole.iter().for_each(|part| lanes(part));
+    for part in whole {
+        lanes(part);
+    }
     lanes(rest);
     (largest.into_iter().fold(0.0, f32::max), squares.iter().sum())
 }

@@ -102,7 +102,9 @@ impl Job<'_> {
             pieces.par_iter().map_init(|| (Scratch::default(), Vec::new()), one).collect::<Result<_>>()?;
         // In the order of the pieces, whoever was ready first.
         let mut total = Change::default();
-        changes.iter().for_each(|change| total.add(change));
+        for change in &changes {
+            total.add(change);
+        }
         Ok(total)
     }
 

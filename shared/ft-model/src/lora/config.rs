@@ -171,13 +171,13 @@ impl LoraConfig {
             ));
         }
         if self.r == 0 {
-            return Err(feature("r", self.r, "1 or more"));
+            return Err(feature("r", &self.r, "1 or more"));
         }
         if !self.lora_alpha.is_finite() {
-            return Err(feature("lora_alpha", self.lora_alpha, "a finite number"));
+            return Err(feature("lora_alpha", &self.lora_alpha, "a finite number"));
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
-            return Err(feature("lora_dropout", self.lora_dropout, "a probability below 1"));
+            return Err(feature("lora_dropout", &self.lora_dropout, "a probability below 1"));
         }
         self.check_patterns()
     }
@@ -186,13 +186,13 @@ impl LoraConfig {
         for (pattern, rank) in &self.rank_pattern {
             ending(pattern)?;
             if rank.as_u64().is_none_or(|rank| rank == 0) {
-                return Err(feature("rank_pattern", format!("{rank} for '{pattern}'"), "whole numbers, 1 or more"));
+                return Err(feature("rank_pattern", &format!("{rank} for '{pattern}'"), "whole numbers, 1 or more"));
             }
         }
         for (pattern, alpha) in &self.alpha_pattern {
             ending(pattern)?;
             if alpha.as_f64().is_none() {
-                return Err(feature("alpha_pattern", format!("{alpha} for '{pattern}'"), "numbers"));
+                return Err(feature("alpha_pattern", &format!("{alpha} for '{pattern}'"), "numbers"));
             }
         }
         Ok(())
@@ -247,7 +247,7 @@ fn is_inert(value: &Value) -> bool {
     }
 }
 
-fn feature(key: &'static str, value: impl ToString, expected: &'static str) -> Error {
+fn feature(key: &'static str, value: &impl ToString, expected: &'static str) -> Error {
     Error::AdapterFeature { key, value: value.to_string(), expected }
 }
 

@@ -40,7 +40,9 @@ impl Adapter {
                 }
                 Value::String(kind) if kind == "gaussian" => {
                     stream.fill_normal(0, &mut a);
-                    a.iter_mut().for_each(|x| *x /= rank as f32);
+                    for x in &mut a {
+                        *x /= rank as f32;
+                    }
                 }
                 other => {
                     let (value, expected) = (other.to_string(), "true, false or gaussian for a new adapter");
@@ -58,5 +60,7 @@ impl Adapter {
 fn uniform(stream: Stream, inner: usize, out: &mut [f32]) {
     let bound = (1.0 / (inner as f64).sqrt()) as f32;
     stream.fill_uniform(0, out);
-    out.iter_mut().for_each(|x| *x = (*x * 2.0 - 1.0) * bound);
+    for x in out {
+        *x = (*x * 2.0 - 1.0) * bound;
+    }
 }

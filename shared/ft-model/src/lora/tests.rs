@@ -1,3 +1,5 @@
+#![expect(clippy::float_cmp, reason = "scales and copies are exact")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

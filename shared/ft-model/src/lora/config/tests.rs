@@ -1,3 +1,5 @@
+#![expect(clippy::float_cmp, reason = "scales and copies are exact")]
+
 use super::*;
 
 fn read(text: &str) -> LoraConfig {
@@ -67,7 +69,7 @@ fn unknown_keys_are_kept_and_nulls_are_defaults() {
     let text = config.to_json().unwrap();
     assert!(text.contains(r#""some_new_key": {"#), "{text}");
     assert!(text.contains("\"lora_alpha\": 8,"), "a whole alpha is written without a point: {text}");
-    let keys: Vec<&str> = text.lines().filter(|l| l.starts_with("  \"")).map(|l| l.trim()).collect();
+    let keys: Vec<&str> = text.lines().filter(|l| l.starts_with("  \"")).map(str::trim).collect();
     assert!(keys.is_sorted(), "{keys:?}");
 }
 
