@@ -26,7 +26,8 @@ pub fn save(output: &Path, adapter: &Adapter, optimizer: &Optimizer, state: &Sta
     save_optimizer(&dir.path().join(OPTIMIZER), optimizer)?;
     state.save(dir.path())?;
     let marker = dir.path().join(MARKER);
-    std::fs::write(&marker, format!("{}\n", state.global_step)).with_context(|| format!("cannot write '{}'", marker.display()))?;
+    std::fs::write(&marker, format!("{}\n", state.global_step))
+        .with_context(|| format!("cannot write '{}'", marker.display()))?;
     dir.commit(true)?;
     Ok(path)
 }
@@ -56,7 +57,9 @@ pub fn newest(output: &Path) -> Result<PathBuf> {
     let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse::<u64>().ok();
     let whole = entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| p.join(MARKER).exists());
     let newest = whole.filter_map(|p| Some((step(&p)?, p))).max();
-    newest.map(|(_, path)| path).with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
+    newest
+        .map(|(_, path)| path)
+        .with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
 }
 
 fn save_optimizer(path: &Path, optimizer: &Optimizer) -> Result<()> {

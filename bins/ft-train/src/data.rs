@@ -25,7 +25,8 @@ impl Dataset {
         let source = Source::parse(path);
         let tokens = ft_table::read_tokens(&source)?;
         let tokenizer = tokens.metadata.get(TOKENIZER_KEY).cloned();
-        let sequences = tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
+        let sequences =
+            tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
         let data = Self { name: source.file_name(), sequences, sha256: tokens.sha256, tokenizer };
         data.check(arch)?;
         Ok(data)
@@ -39,19 +40,35 @@ impl Dataset {
             let limit = arch.max_position_embeddings;
             if sequence.input_ids.len() > limit {
                 let length = sequence.input_ids.len();
-                bail!("{}: {length} tokens, but the model takes {limit}; make the rows with 'ft-template --max-seq-length {limit}'", place());
+                bail!(
+                    "{}: {length} tokens, but the model takes {limit}; make the rows with 'ft-template --max-seq-length {limit}'",
+                    place()
+                );
             }
             let labels = sequence.labels.iter().filter_map(|&l| u32::try_from(l).ok());
-            if let Some(id) = sequence.input_ids.iter().copied().chain(labels).find(|&id| id as usize >= arch.vocab_size) {
-                bail!("{}: token {id}, but the model's vocabulary has {}; were the rows made with another tokenizer?", place(), arch.vocab_size);
+            if let Some(id) =
+                sequence.input_ids.iter().copied().chain(labels).find(|&id| id as usize >= arch.vocab_size)
+            {
+                bail!(
+                    "{}: token {id}, but the model's vocabulary has {}; were the rows made with another tokenizer?",
+                    place(),
+                    arch.vocab_size
+                );
             }
             without_label += usize::from(sequence.labelled() == 0);
         }
         if without_label == self.sequences.len() {
-            bail!("{}: no row has a label (all are -100), so there is nothing to learn; see 'ft-template --labels'", self.name);
+            bail!(
+                "{}: no row has a label (all are -100), so there is nothing to learn; see 'ft-template --labels'",
+                self.name
+            );
         }
         if without_label > 0 {
-            tracing::warn!("{}: {without_label} of {} rows have no label and teach nothing", self.name, self.sequences.len());
+            tracing::warn!(
+                "{}: {without_label} of {} rows have no label and teach nothing",
+                self.name,
+                self.sequences.len()
+            );
         }
         Ok(())
     }
@@ -67,7 +84,9 @@ impl Dataset {
                 &model_s[..model_s.len().min(12)],
                 model.display()
             ),
-            (None, _) => tracing::warn!("{}: nothing says which tokenizer made these tokens; taking them as they are", self.name),
+            (None, _) => {
+                tracing::warn!("{}: nothing says which tokenizer made these tokens; taking them as they are", self.name);
+            }
             (Some(_), None) => tracing::debug!("'{}' has no tokenizer to compare with", model.display()),
             (Some(_), Some(_)) => {}
         }

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     ft_cli::run("ft-train", |args: &Args| &args.common, train)
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn train(args: Args) -> Result<()> {
     let started = Instant::now();
     ft_kernels::memory::keep_freed_pages();

@@ -52,7 +52,11 @@ impl Sampler {
     }
 
     fn order(&self, epoch: u64) -> Vec<usize> {
-        if self.shuffle { Stream::new(self.seed, SHUFFLE, epoch).permutation(self.rows) } else { (0..self.rows).collect() }
+        if self.shuffle {
+            Stream::new(self.seed, SHUFFLE, epoch).permutation(self.rows)
+        } else {
+            (0..self.rows).collect()
+        }
     }
 }
 
@@ -69,7 +73,8 @@ mod tests {
 
     #[test]
     fn an_epoch_takes_every_row_once_and_the_next_in_another_order() {
-        let (sampler, args) = sampler("--per-device-train-batch-size 2 --gradient-accumulation-steps 2 --num-train-epochs 2", 10);
+        let (sampler, args) =
+            sampler("--per-device-train-batch-size 2 --gradient-accumulation-steps 2 --num-train-epochs 2", 10);
         assert_eq!((sampler.steps_an_epoch(), sampler.steps(&args)), (3, 6));
         let epoch = |e: u64| (0..3).flat_map(|s| sampler.step(e * 3 + s)).flatten().collect::<Vec<_>>();
         let (one, two) = (epoch(0), epoch(1));

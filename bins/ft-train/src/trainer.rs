@@ -80,7 +80,19 @@ impl<'a> Trainer<'a> {
         let metrics = Metrics::create(output.as_deref(), &state.log_history)?;
         setup.announce(args, steps, t.sequences_a_step());
         let schedule = Schedule::new(t, steps);
-        Ok(Self { args, setup, sampler, schedule, optimizer, state, metrics, output, window: Window::default(), initial_adapter, started })
+        Ok(Self {
+            args,
+            setup,
+            sampler,
+            schedule,
+            optimizer,
+            state,
+            metrics,
+            output,
+            window: Window::default(),
+            initial_adapter,
+            started,
+        })
     }
 
     /// Takes all the steps that are left.
@@ -126,12 +138,15 @@ impl<'a> Trainer<'a> {
         let found = step.run(&self.setup.adapter, &batches).with_context(where_)?;
         let lr = self.schedule.learning_rate(number);
         let max_norm = self.args.training.max_grad_norm;
-        let norm = self.optimizer.update(&mut self.setup.adapter, &found.gradients, lr, max_norm).with_context(where_)?;
+        let norm =
+            self.optimizer.update(&mut self.setup.adapter, &found.gradients, lr, max_norm).with_context(where_)?;
         let tokens: usize = batches.iter().map(Batch::tokens).sum();
         self.account(&found, tokens);
         let speed = tokens as f64 / started.elapsed().as_secs_f64();
         bar.set_message(format!("loss {:.4} lr {lr:.2e} {speed:.0} tokens/s", found.loss));
-        if self.state.global_step % self.args.training.logging_steps == 0 || self.state.global_step == self.state.max_steps {
+        if self.state.global_step.is_multiple_of(self.args.training.logging_steps)
+            || self.state.global_step == self.state.max_steps
+        {
             self.log_window(norm, lr)?;
         }
         Ok(found.loss)
@@ -230,7 +245,14 @@ fn fresh_state(t: &TrainingArgs, steps: u64, sampler: &Sampler) -> State {
 }
 
 /// The keys of Trainer's `train_results.json`.
-fn train_results(state: &State, t: &TrainingArgs, steps: u64, loss: f64, seconds: f64, tokens: u64) -> Map<String, Value> {
+fn train_results(
+    state: &State,
+    t: &TrainingArgs,
+    steps: u64,
+    loss: f64,
+    seconds: f64,
+    tokens: u64,
+) -> Map<String, Value> {
     let samples = steps as f64 * t.sequences_a_step() as f64;
     let results = json!({
         "train_loss": loss / steps.max(1) as f64,

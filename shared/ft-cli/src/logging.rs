@@ -53,7 +53,7 @@ impl<S: Subscriber> Layer<S> for Lines {
 
 /// One log line with its line break.
 fn line(tool: &str, format: LogFormat, level: Level, mut fields: Map<String, Value>) -> String {
-    let message = match fields.remove("message") {
+    let message = match fields.shift_remove("message") {
         Some(Value::String(text)) => text,
         Some(other) => other.to_string(),
         None => String::new(),

@@ -43,7 +43,9 @@ impl<T> TreeSum<T> {
         self.next += 1;
         while node.index % 2 == 1 {
             match self.nodes.pop_if(|left| left.level == node.level && left.index + 1 == node.index) {
-                Some(left) => node = Node { level: node.level + 1, index: node.index / 2, sum: add(left.sum, node.sum)? },
+                Some(left) => {
+                    node = Node { level: node.level + 1, index: node.index / 2, sum: add(left.sum, node.sum)? }
+                }
                 None => break,
             }
         }
@@ -70,6 +72,8 @@ mod tests {
     use super::*;
     use std::convert::Infallible;
 
+    /// Writes the addition down.
+    #[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]
     fn add(left: String, right: String) -> Result<String, Infallible> {
         Ok(format!("({left}+{right})"))
     }

@@ -54,7 +54,8 @@ impl Case {
     }
 
     fn linear(&self, first_sequence: usize) -> Linear<'_> {
-        let streams = || (first_sequence..first_sequence + self.starts.len() - 1).map(|s| Stream::new(3, 7, s as u64)).collect();
+        let streams =
+            || (first_sequence..first_sequence + self.starts.len() - 1).map(|s| Stream::new(3, 7, s as u64)).collect();
         let lora = self.pairs.iter().map(|(a, b, scaling, column)| Lora {
             a,
             b,
@@ -111,8 +112,11 @@ fn fused_is_the_reference() -> Result<()> {
 fn backward_is_candles_autograd_of_the_reference() -> Result<()> {
     for case in cases() {
         let x = Var::from_tensor(&case.x)?;
-        let vars: Vec<(Var, Var)> =
-            case.pairs.iter().map(|(a, b, ..)| Ok((Var::from_tensor(a)?, Var::from_tensor(b)?))).collect::<Result<_>>()?;
+        let vars: Vec<(Var, Var)> = case
+            .pairs
+            .iter()
+            .map(|(a, b, ..)| Ok((Var::from_tensor(a)?, Var::from_tensor(b)?)))
+            .collect::<Result<_>>()?;
         let mut layer = case.linear(0);
         for (lora, (a, b)) in layer.lora.iter_mut().zip(&vars) {
             (lora.a, lora.b) = (a, b);
@@ -132,7 +136,9 @@ fn backward_is_candles_autograd_of_the_reference() -> Result<()> {
 
 /// `sum(dy ⊙ (x·Wᵀ + s·x·Aᵀ·Bᵀ))` in f64, by its formula.
 fn objective(case: &Case, x: &[f64], a: &[f64], b: &[f64]) -> f64 {
-    let wide = |t: &Tensor| -> Vec<f64> { t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect() };
+    let wide = |t: &Tensor| -> Vec<f64> {
+        t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect()
+    };
     let (weight, dy) = (wide(&case.weight), wide(&case.dy));
     let (out, inner) = case.weight.dims2().unwrap();
     let (tokens, r, scaling) = (x.len() / inner, a.len() / inner, f64::from(case.pairs[0].2));
@@ -152,7 +158,9 @@ fn objective(case: &Case, x: &[f64], a: &[f64], b: &[f64]) -> f64 {
 #[test]
 fn backward_is_the_finite_difference_in_f64() -> Result<()> {
     let case = Case::new(10, &[7], 3, &[4, 3], 0.0, false);
-    let wide = |t: &Tensor| -> Vec<f64> { t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect() };
+    let wide = |t: &Tensor| -> Vec<f64> {
+        t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect()
+    };
     let found = case.linear(0).backward(&case.dy, &case.x, &case.starts, true)?;
     let (da, db) = summed(&found, 0)?;
     let inputs = [wide(&case.x), wide(&case.pairs[0].0), wide(&case.pairs[0].1)];
@@ -164,7 +172,10 @@ fn backward_is_the_finite_difference_in_f64() -> Result<()> {
                 objective(&case, &inputs[0], &inputs[1], &inputs[2])
             };
             let expected = (at(1e-4) - at(-1e-4)) / 2e-4;
-            assert!((gradient - expected).abs() < 1e-4 * expected.abs().max(1.0), "input {which}, element {i}: {gradient} for {expected}");
+            assert!(
+                (gradient - expected).abs() < 1e-4 * expected.abs().max(1.0),
+                "input {which}, element {i}: {gradient} for {expected}"
+            );
         }
     }
     Ok(())
@@ -184,14 +195,21 @@ fn a_sequence_does_not_know_its_neighbours_nor_the_threads() -> Result<()> {
             for (s, span) in case.starts.windows(2).enumerate() {
                 let (from, length) = (span[0], span[1] - span[0]);
                 let rows = |t: &Tensor| t.narrow(0, from, length).unwrap().contiguous().unwrap();
-                let alone = Case { starts: vec![0, length], x: rows(&case.x), residual: rows(&case.residual), dy: rows(&case.dy), ..case.clone() };
+                let alone = Case {
+                    starts: vec![0, length],
+                    x: rows(&case.x),
+                    residual: rows(&case.residual),
+                    dy: rows(&case.dy),
+                    ..case.clone()
+                };
                 let layer = alone.linear(s);
                 let y = pool.install(|| layer.forward(&alone.x, &alone.starts, Some(&alone.residual)))?;
                 assert_eq!(bits(&y), bits(&rows(&whole)), "sequence {s}, {threads} threads");
                 let found = pool.install(|| layer.backward(&alone.dy, &alone.x, &alone.starts, true))?;
                 assert_eq!(bits(found.x.as_ref().unwrap()), bits(&rows(gradients.x.as_ref().unwrap())));
                 for found in &found.lora {
-                    let expected = gradients.lora.iter().find(|g| g.adapter == found.adapter && g.sequence == s).unwrap();
+                    let expected =
+                        gradients.lora.iter().find(|g| g.adapter == found.adapter && g.sequence == s).unwrap();
                     assert_eq!((bits(&found.a), bits(&found.b)), (bits(&expected.a), bits(&expected.b)));
                 }
             }

@@ -49,7 +49,8 @@ impl Gradients {
 }
 
 fn add_pairs(left: PairGradient, right: PairGradient) -> Result<PairGradient> {
-    Ok(PairGradient { a: add(left.a, &right.a)?, b: add(left.b, &right.b)? })
+    let PairGradient { a, b } = right;
+    Ok(PairGradient { a: add(left.a, &a)?, b: add(left.b, &b)? })
 }
 
 /// `left + right`, in the memory of `left` where that is on the CPU: nobody else holds it.

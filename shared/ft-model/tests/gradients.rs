@@ -109,7 +109,8 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
 }
 
 fn distance(found: &Tensor, expected: &Tensor) -> f64 {
-    let size = |t: &Tensor| f64::from(t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap());
+    let size =
+        |t: &Tensor| f64::from(t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap());
     size(&(found - expected).unwrap()) / size(expected).max(1e-6)
 }
 
@@ -118,8 +119,12 @@ fn the_blocks_backward_is_candles_autograd_of_the_reference() {
     for name in ["llama-s1", "llama_tied_bias-s2", "llama3_rope-s0"] {
         let case = case(name);
         let x = Var::from_tensor(&case.x).unwrap();
-        let pairs: Vec<(Var, Var)> =
-            case.adapter.modules.iter().map(|p| (Var::from_tensor(&p.a).unwrap(), Var::from_tensor(&p.b).unwrap())).collect();
+        let pairs: Vec<(Var, Var)> = case
+            .adapter
+            .modules
+            .iter()
+            .map(|p| (Var::from_tensor(&p.a).unwrap(), Var::from_tensor(&p.b).unwrap()))
+            .collect();
         let y = reference(&case, &x, &pairs).unwrap();
         let gradients = (y * &case.dy).unwrap().sum_all().unwrap().backward().unwrap();
         let (dx, found) = written_out(&case);
@@ -194,10 +199,13 @@ impl<'a> Plain<'a> {
         for head in 0..arch.num_heads {
             let key = (arch.num_heads + head / group) * hd;
             let value = (arch.num_heads + arch.num_kv_heads + head / group) * hd;
-            let score = |row: &Vec<f64>| (0..hd).map(|i| last[head * hd + i] * row[key + i]).sum::<f64>() / (hd as f64).sqrt();
+            let score =
+                |row: &Vec<f64>| (0..hd).map(|i| last[head * hd + i] * row[key + i]).sum::<f64>() / (hd as f64).sqrt();
             let weights: Vec<f64> = qkv.iter().map(|row| score(row).exp()).collect();
             let total: f64 = weights.iter().sum();
-            out.extend((0..hd).map(|i| qkv.iter().zip(&weights).map(|(row, w)| w / total * row[value + i]).sum::<f64>()));
+            out.extend(
+                (0..hd).map(|i| qkv.iter().zip(&weights).map(|(row, w)| w / total * row[value + i]).sum::<f64>()),
+            );
         }
         out
     }
@@ -217,7 +225,8 @@ impl<'a> Plain<'a> {
                 let o = self.product(1, &self.attend(&qkv), pairs);
                 let middle: Vec<f64> = o.iter().zip(x).map(|(o, x)| o + x).collect();
                 let gate_up = self.product(2, &self.norm(5, &middle), pairs);
-                let gated: Vec<f64> = (0..inter).map(|i| gate_up[i] / (1.0 + (-gate_up[i]).exp()) * gate_up[inter + i]).collect();
+                let gated: Vec<f64> =
+                    (0..inter).map(|i| gate_up[i] / (1.0 + (-gate_up[i]).exp()) * gate_up[inter + i]).collect();
                 let down = self.product(3, &gated, pairs);
                 total += down.iter().zip(&middle).zip(&dy[t * h..]).map(|((d, m), dy)| (d + m) * dy).sum::<f64>();
             }
@@ -235,7 +244,10 @@ fn the_blocks_backward_is_the_finite_difference_in_f64() {
     let (dx, gradients) = written_out(&case);
     let close = |what: &str, i: usize, found: f64, difference: f64| {
         let expected = difference / 2e-5;
-        assert!((found - expected).abs() < 2e-3 * expected.abs().max(1.0), "{what}, element {i}: {found} for {expected}");
+        assert!(
+            (found - expected).abs() < 2e-3 * expected.abs().max(1.0),
+            "{what}, element {i}: {found} for {expected}"
+        );
     };
     for (i, found) in wide(&dx).into_iter().enumerate().step_by(37) {
         let at = |step: f64| {
@@ -252,7 +264,11 @@ fn the_blocks_backward_is_the_finite_difference_in_f64() {
             for i in (0..all.len()).step_by(all.len() / 5 + 1) {
                 let at = |step: f64| {
                     let mut pairs = pairs.clone();
-                    if kind == "A" { pairs[m].0[i] += step } else { pairs[m].1[i] += step }
+                    if kind == "A" {
+                        pairs[m].0[i] += step;
+                    } else {
+                        pairs[m].1[i] += step;
+                    }
                     plain.objective(&x, &pairs)
                 };
                 close(&format!("{kind} of {module}"), i, all[i], at(1e-5) - at(-1e-5));

@@ -22,6 +22,7 @@ use rayon::prelude::*;
 
 use self::micro::{Block, Kernels};
 use self::pack::{pack_lhs, pack_rhs};
+pub(crate) use self::pack::{widen_bf16, widen_f16};
 
 /// A read-only matrix over a slice, with any strides (in elements).
 #[derive(Clone, Copy)]
@@ -42,14 +43,24 @@ impl<'a, T> Mat<'a, T> {
     /// A row-major matrix whose rows start `stride` elements apart (columns of a wider one).
     pub fn strided(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Self {
         let needed = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols };
-        assert!(needed <= data.len(), "matrix [{rows}, {cols}] by {stride} needs {needed} elements, the slice has {}", data.len());
+        assert!(
+            needed <= data.len(),
+            "matrix [{rows}, {cols}] by {stride} needs {needed} elements, the slice has {}",
+            data.len()
+        );
         Self { data, rows, cols, row_stride: stride, col_stride: 1 }
     }
 
     /// The transposed view; nothing is moved.
     #[must_use]
     pub fn t(self) -> Self {
-        Self { data: self.data, rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride }
+        Self {
+            data: self.data,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
     }
 }
 
@@ -99,7 +110,11 @@ impl<'a> MatMut<'a> {
     /// A row-major matrix whose rows start `stride` elements apart.
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
         let needed = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols };
-        assert!(needed <= data.len(), "matrix [{rows}, {cols}] by {stride} needs {needed} elements, the slice has {}", data.len());
+        assert!(
+            needed <= data.len(),
+            "matrix [{rows}, {cols}] by {stride} needs {needed} elements, the slice has {}",
+            data.len()
+        );
         assert!(rows < 2 || stride >= cols, "rows of {cols} elements, {stride} apart, would overlap");
         Self { data, rows, cols, stride }
     }
@@ -135,7 +150,14 @@ pub fn instruction_set() -> &'static str {
 /// Where the shapes do not fit together: that is a fault of the program, not of its input.
 pub fn matmul(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool) {
     let (k, n) = b.shape();
-    assert!(a.cols == k && c.rows == a.rows && c.cols == n, "product of [{}, {}] and [{k}, {n}] into [{}, {}]", a.rows, a.cols, c.rows, c.cols);
+    assert!(
+        a.cols == k && c.rows == a.rows && c.cols == n,
+        "product of [{}, {}] and [{k}, {n}] into [{}, {}]",
+        a.rows,
+        a.cols,
+        c.rows,
+        c.cols
+    );
     if a.rows == 0 || n == 0 {
         return;
     }
@@ -152,7 +174,14 @@ pub fn matmul(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool)
 }
 
 /// [`matmul`] of shapes that are checked and not empty, on these kernels.
-fn matmul_with(kernels: &'static Kernels, threads: usize, a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool) {
+fn matmul_with(
+    kernels: &'static Kernels,
+    threads: usize,
+    a: Mat<'_, f32>,
+    b: Rhs<'_>,
+    c: &mut MatMut<'_>,
+    accumulate: bool,
+) {
     let (k, n) = b.shape();
     let in_place = n <= PANELS_WITHOUT_PACKING * kernels.cols;
     let room = if in_place { 0 } else { a.rows.min(ROWS_AT_A_TIME).next_multiple_of(kernels.rows) * block_length(k) };
@@ -230,7 +259,14 @@ impl Product<'_> {
     }
 
     /// Panel `p` of `A`, packed or in place, with its strides from row to row and from `k` to `k`.
-    fn lhs<'p>(&'p self, p: usize, rows: &std::ops::Range<usize>, from: usize, length: usize, packed: &'p [f32]) -> (&'p [f32], (usize, usize)) {
+    fn lhs<'p>(
+        &'p self,
+        p: usize,
+        rows: &std::ops::Range<usize>,
+        from: usize,
+        length: usize,
+        packed: &'p [f32],
+    ) -> (&'p [f32], (usize, usize)) {
         if self.in_place {
             let (row, col) = (self.a.row_stride, self.a.col_stride);
             (&self.a.data[(self.first + rows.start) * row + from * col..], (row, col))
@@ -250,7 +286,10 @@ impl Product<'_> {
         (0..across * down)
             .map(|i| {
                 let (x, y) = (i % across, i / across);
-                Tile { rows: y * rows / down..(y + 1) * rows / down, cols: x * panels / across..(x + 1) * panels / across }
+                Tile {
+                    rows: y * rows / down..(y + 1) * rows / down,
+                    cols: x * panels / across..(x + 1) * panels / across,
+                }
             })
             .collect()
     }
@@ -286,7 +325,17 @@ impl Product<'_> {
                         unsafe {
                             let c = out.start.add(rows.start * out.stride + col);
                             let cols = wide.min(n - col);
-                            self.kernels.run(&Block { rows: rows.len(), cols, length, lhs, lhs_strides, rhs, c, stride: out.stride, accumulate });
+                            self.kernels.run(&Block {
+                                rows: rows.len(),
+                                cols,
+                                length,
+                                lhs,
+                                lhs_strides,
+                                rhs,
+                                c,
+                                stride: out.stride,
+                                accumulate,
+                            });
                         }
                     }
                 }

@@ -78,7 +78,15 @@ fn pack_rhs_avx2(b: &Rhs<'_>, from: usize, length: usize, col: usize, cols: usiz
 }
 
 #[inline(always)]
-fn pack_cols<const AVX: bool>(b: &Rhs<'_>, from: usize, length: usize, col: usize, cols: usize, lanes: usize, into: &mut [f32]) {
+fn pack_cols<const AVX: bool>(
+    b: &Rhs<'_>,
+    from: usize,
+    length: usize,
+    col: usize,
+    cols: usize,
+    lanes: usize,
+    into: &mut [f32],
+) {
     let width = cols.next_multiple_of(lanes);
     let into = &mut into[..width * length];
     match b {
@@ -89,7 +97,16 @@ fn pack_cols<const AVX: bool>(b: &Rhs<'_>, from: usize, length: usize, col: usiz
 }
 
 #[inline(always)]
-fn pack_columns<const AVX: bool, T: Copy>(m: &Mat<'_, T>, from: usize, length: usize, col: usize, cols: usize, width: usize, into: &mut [f32], widen: impl Fn(T) -> f32 + Copy) {
+fn pack_columns<const AVX: bool, T: Copy>(
+    m: &Mat<'_, T>,
+    from: usize,
+    length: usize,
+    col: usize,
+    cols: usize,
+    width: usize,
+    into: &mut [f32],
+    widen: impl Fn(T) -> f32 + Copy,
+) {
     let start = from * m.row_stride + col * m.col_stride;
     if cols < width {
         into.fill(0.0);
@@ -119,14 +136,14 @@ fn has_avx2() -> bool {
 
 /// Exact, and without a branch, so that it vectorises.
 #[inline(always)]
-fn widen_bf16(x: bf16) -> f32 {
+pub(crate) fn widen_bf16(x: bf16) -> f32 {
     f32::from_bits(u32::from(x.to_bits()) << 16)
 }
 
 /// Exact for every f16, subnormal and not finite ones too, and without a branch, so that it vectorises:
 /// the exponent is moved by a multiplication, which is exact.
 #[inline(always)]
-pub(super) fn widen_f16(x: f16) -> f32 {
+pub(crate) fn widen_f16(x: f16) -> f32 {
     let bits = u32::from(x.to_bits());
     let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
     let beyond = if magnitude >= 65536.0 { 0x7f80_0000 } else { 0 };
@@ -138,7 +155,15 @@ const SIDE: usize = 8;
 
 /// `to[k * width + i] = widen(from[i * stride + k])` for `i < rows`, `k < length`.
 #[inline(always)]
-fn transpose<const AVX: bool, T: Copy>(from: &[T], stride: usize, rows: usize, length: usize, to: &mut [f32], width: usize, widen: impl Fn(T) -> f32 + Copy) {
+fn transpose<const AVX: bool, T: Copy>(
+    from: &[T],
+    stride: usize,
+    rows: usize,
+    length: usize,
+    to: &mut [f32],
+    width: usize,
+    widen: impl Fn(T) -> f32 + Copy,
+) {
     let squares = length / SIDE * SIDE;
     for first in (0..rows).step_by(SIDE) {
         let high = SIDE.min(rows - first);
@@ -172,13 +197,8 @@ fn turn<const AVX: bool>(square: &mut [[f32; SIDE]; SIDE]) {
         unsafe { turn_avx(square) };
         return;
     }
-    for i in 0..SIDE {
-        for j in 0..i {
-            let kept = square[i][j];
-            square[i][j] = square[j][i];
-            square[j][i] = kept;
-        }
-    }
+    let turned = std::array::from_fn(|i| std::array::from_fn(|j| square[j][i]));
+    *square = turned;
 }
 
 /// [`turn`] by three rounds of interleaving.
@@ -186,7 +206,10 @@ fn turn<const AVX: bool>(square: &mut [[f32; SIDE]; SIDE]) {
 #[target_feature(enable = "avx2")]
 #[inline]
 fn turn_avx(square: &mut [[f32; SIDE]; SIDE]) {
-    use std::arch::x86_64::{_mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps};
+    use std::arch::x86_64::{
+        _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps,
+        _mm256_unpacklo_ps,
+    };
     // SAFETY: each row holds the eight elements that are loaded and stored.
     let r = square.each_ref().map(|row| unsafe { _mm256_loadu_ps(row.as_ptr()) });
     let mut pairs = r;

@@ -12,13 +12,29 @@ fn random(len: usize, what: u64) -> Vec<f32> {
 }
 
 /// `matmul` on one set of kernels and a number of threads.
-fn multiply(kernels: &'static Kernels, threads: usize, a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool) {
+fn multiply(
+    kernels: &'static Kernels,
+    threads: usize,
+    a: Mat<'_, f32>,
+    b: Rhs<'_>,
+    c: &mut MatMut<'_>,
+    accumulate: bool,
+) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| matmul_with(kernels, threads, a, b, c, accumulate));
 }
 
-const SHAPES: [(usize, usize, usize); 9] =
-    [(1, 1, 1), (3, 7, 5), (14, 32, 32), (15, 385, 33), (16, 100, 576), (100, 576, 16), (37, 1000, 50), (5, 9, 130), (29, 770, 300)];
+const SHAPES: [(usize, usize, usize); 9] = [
+    (1, 1, 1),
+    (3, 7, 5),
+    (14, 32, 32),
+    (15, 385, 33),
+    (16, 100, 576),
+    (100, 576, 16),
+    (37, 1000, 50),
+    (5, 9, 130),
+    (29, 770, 300),
+];
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
@@ -39,7 +55,12 @@ fn every_kernel_gives_the_bits_of_the_reference() {
                 for threads in [1, 3] {
                     let mut c = start.clone();
                     multiply(kernels, threads, a, b, &mut MatMut::new(&mut c, m, n), accumulate);
-                    assert_eq!(bits(&c), bits(&expected), "[{m}, {k}]x[{k}, {n}], case {case}, {}, {threads} threads", kernels.name);
+                    assert_eq!(
+                        bits(&c),
+                        bits(&expected),
+                        "[{m}, {k}]x[{k}, {n}], case {case}, {}, {threads} threads",
+                        kernels.name
+                    );
                 }
             }
         }
@@ -56,7 +77,11 @@ fn a_row_does_not_know_its_neighbours() {
         for (first, rows) in [(0, 1), (17, 1), (3, 40), (150, 50)] {
             let mut part = vec![0.0; rows * n];
             matmul(Mat::new(&a[first * k..][..rows * k], rows, k), b, &mut MatMut::new(&mut part, rows, n), false);
-            assert_eq!(bits(&part), bits(&whole[first * n..][..rows * n]), "rows {first}+{rows} of [200, {k}]x[{k}, {n}]");
+            assert_eq!(
+                bits(&part),
+                bits(&whole[first * n..][..rows * n]),
+                "rows {first}+{rows} of [200, {k}]x[{k}, {n}]"
+            );
         }
     }
 }
@@ -84,7 +109,10 @@ fn every_f16_is_widened_as_half_does() {
     for b in 0..=u16::MAX {
         let x = f16::from_bits(b);
         let (ours, theirs) = (pack::widen_f16(x), x.to_f32());
-        assert!(ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()), "{b:#06x}: {ours} for {theirs}");
+        assert!(
+            ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()),
+            "{b:#06x}: {ours} for {theirs}"
+        );
     }
 }
 
