@@ -25,6 +25,7 @@ mod parallel;
 pub mod philox;
 pub mod rope;
 pub mod simd;
+pub mod skinny;
 pub mod tensor;
 pub mod vector;
 

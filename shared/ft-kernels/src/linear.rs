@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::gemm::{Mat, MatMut, Rhs, matmul};
 use crate::philox::{self, Stream};
+use crate::skinny::{Weights, skinny};
 use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slices};
 
 /// An adapter of a range of a layer's output columns.
@@ -90,6 +91,33 @@ impl Linear<'_> {
         } else {
             reference::backward(self, dy, x, starts, want_x)
         }
+    }
+
+    /// [`Self::forward`] for a few rows that are not learned from, as a step of generation has them: fast where
+    /// the weights are read from memory for them alone. The adapters' dropout is left out.
+    ///
+    /// # Errors
+    /// If candle refuses the shapes or types.
+    pub fn forward_few(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        if !is_fused(x) || !self.weight.device().is_cpu() {
+            let lora = self.lora.iter().map(bare).collect();
+            return reference::forward(&Linear { lora, ..self.clone() }, x, &[], residual);
+        }
+        let rows = x.dim(0)?;
+        let out = self.weight.dim(0)?;
+        let mut y = product_few_slice(x, self.weight)?;
+        if let Some(bias) = self.bias {
+            with_slice(bias, |bias| {
+                y.chunks_mut(out).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+            })?;
+        }
+        if let Some(residual) = residual {
+            with_slice(residual, |residual| y.iter_mut().zip(residual).for_each(|(y, r)| *y += r))?;
+        }
+        for lora in &self.lora {
+            bare(lora).add_forward(x, &[], &mut y, out)?;
+        }
+        from_vec(y, (rows, out))
     }
 
     fn forward_fused(&self, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
@@ -176,29 +204,29 @@ impl Lora<'_> {
     ) -> Result<Vec<LoraGradient>> {
         let ((tokens, width), inner, (out, r)) = (dy.dims2()?, x.dim(1)?, self.b.dims2()?);
         let found: Vec<(Vec<f32>, Vec<f32>)> = with_slices([dy, x, self.a, self.b], |[dy, x, a, b]| {
-                let dy = &dy[self.column..];
-                let mut dlow = uninit(tokens * r);
-                let dy_all = Mat::strided(dy, tokens, out, width);
-                matmul(dy_all, Rhs::F32(Mat::new(b, out, r)), &mut MatMut::new(&mut dlow, tokens, r), false);
-                dlow.iter_mut().for_each(|u| *u *= self.scaling);
-                let kept = self.dropped(x, inner, starts);
-                if let Some(dx) = dx {
-                    self.add_to_input(&dlow, a, inner, starts, dx);
-                }
-                let x = kept.as_deref().unwrap_or(x);
-                let low = self.low(x, a, inner);
-                let sequence = |span: &[usize]| {
-                    let (from, length) = (span[0], span[1] - span[0]);
-                    let (mut da, mut db) = (uninit(r * inner), uninit(out * r));
-                    let x = Rhs::F32(Mat::new(&x[from * inner..][..length * inner], length, inner));
-                    let dlow = Mat::new(&dlow[from * r..][..length * r], length, r).t();
-                    matmul(dlow, x, &mut MatMut::new(&mut da, r, inner), false);
-                    let low = Rhs::F32(Mat::new(&low[from * r..][..length * r], length, r));
-                    let dy = Mat::strided(&dy[from * width..], length, out, width).t();
-                    matmul(dy, low, &mut MatMut::new(&mut db, out, r), false);
-                    (da, db)
-                };
-                starts.par_windows(2).map(sequence).collect()
+            let dy = &dy[self.column..];
+            let mut dlow = uninit(tokens * r);
+            let dy_all = Mat::strided(dy, tokens, out, width);
+            matmul(dy_all, Rhs::F32(Mat::new(b, out, r)), &mut MatMut::new(&mut dlow, tokens, r), false);
+            dlow.iter_mut().for_each(|u| *u *= self.scaling);
+            let kept = self.dropped(x, inner, starts);
+            if let Some(dx) = dx {
+                self.add_to_input(&dlow, a, inner, starts, dx);
+            }
+            let x = kept.as_deref().unwrap_or(x);
+            let low = self.low(x, a, inner);
+            let sequence = |span: &[usize]| {
+                let (from, length) = (span[0], span[1] - span[0]);
+                let (mut da, mut db) = (uninit(r * inner), uninit(out * r));
+                let x = Rhs::F32(Mat::new(&x[from * inner..][..length * inner], length, inner));
+                let dlow = Mat::new(&dlow[from * r..][..length * r], length, r).t();
+                matmul(dlow, x, &mut MatMut::new(&mut da, r, inner), false);
+                let low = Rhs::F32(Mat::new(&low[from * r..][..length * r], length, r));
+                let dy = Mat::strided(&dy[from * width..], length, out, width).t();
+                matmul(dy, low, &mut MatMut::new(&mut db, out, r), false);
+                (da, db)
+            };
+            starts.par_windows(2).map(sequence).collect()
         })?;
         found
             .into_iter()
@@ -232,12 +260,14 @@ impl Lora<'_> {
         let dropout = self.dropout.as_ref()?;
         let mut kept = uninit(x.len());
         for (stream, span) in dropout.streams.iter().zip(starts.windows(2)) {
-            kept[span[0] * cols..span[1] * cols].par_chunks_mut(cols).zip(x[span[0] * cols..].par_chunks(cols)).enumerate().for_each(
-                |(t, (kept, x))| {
+            kept[span[0] * cols..span[1] * cols]
+                .par_chunks_mut(cols)
+                .zip(x[span[0] * cols..].par_chunks(cols))
+                .enumerate()
+                .for_each(|(t, (kept, x))| {
                     philox::dropout_scale(stream, t, cols, dropout.p, kept);
                     kept.iter_mut().zip(x).for_each(|(k, x)| *k *= x);
-                },
-            );
+                });
         }
         Some(kept)
     }
@@ -259,6 +289,42 @@ pub fn product(x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> 
         with_slice(x, |x| matmul(Mat::new(x, rows, k), w, &mut MatMut::new(&mut y, rows, n), false))
     })??;
     from_vec(y, (rows, n))
+}
+
+/// The adapter without its dropout.
+fn bare<'a>(lora: &Lora<'a>) -> Lora<'a> {
+    Lora { dropout: None, ..lora.clone() }
+}
+
+/// [`product`] (not transposed) for a few rows: fast where the weights are read from memory for them alone.
+///
+/// # Errors
+/// If candle refuses the shapes or types.
+pub fn product_few(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if !is_fused(x) || !weight.device().is_cpu() {
+        return reference::product(x, weight, false);
+    }
+    from_vec(product_few_slice(x, weight)?, (x.dim(0)?, weight.dim(0)?))
+}
+
+fn product_few_slice(x: &Tensor, weight: &Tensor) -> Result<Vec<f32>> {
+    let ((rows, k), (n, inner)) = (x.dims2()?, weight.dims2()?);
+    if k != inner {
+        candle_core::bail!("a product of rows of {k} with rows of {inner} elements");
+    }
+    let mut y = uninit(rows * n);
+    let (storage, layout) = weight.storage_and_layout();
+    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
+        candle_core::bail!("a fused product needs a contiguous matrix on the CPU");
+    };
+    let weights = match weight.dtype() {
+        DType::F32 => Weights::F32(&storage.as_slice::<f32>()?[from..to]),
+        DType::BF16 => Weights::Bf16(&storage.as_slice::<bf16>()?[from..to]),
+        DType::F16 => Weights::F16(&storage.as_slice::<f16>()?[from..to]),
+        other => candle_core::bail!("a frozen matrix is f32, bf16 or f16, found {other:?}"),
+    };
+    with_slice(x, |x| skinny(x, weights, k, &mut y))?;
+    Ok(y)
 }
 
 /// Calls `f` with a contiguous matrix of any float type on the CPU.

@@ -25,6 +25,8 @@ pub const LANES: usize = 16;
 pub trait Simd: Copy + Send + Sync {
     /// Sixteen numbers.
     type V: Copy;
+    /// How many of them the machine's registers hold.
+    const REGISTERS: usize;
 
     /// Loads 16 numbers.
     ///

@@ -36,6 +36,7 @@ fn fold(v: V, f: impl Fn(f32, f32) -> f32) -> f32 {
 
 impl Simd for Portable {
     type V = V;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> V {

@@ -64,6 +64,7 @@ macro_rules! fold8 {
 // and the pointers are the caller's promise.
 impl Simd for Avx512 {
     type V = __m512;
+    const REGISTERS: usize = 32;
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m512 {
@@ -168,6 +169,7 @@ macro_rules! both {
 // SAFETY, for every block below: as above.
 impl Simd for Avx2 {
     type V = Two;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Two {
