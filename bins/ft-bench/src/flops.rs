@@ -1,0 +1,101 @@
+//! How many floating-point operations a training step needs.
+//!
+//! A product of `[m, k]` and `[k, n]` counts `2·m·k·n`. With `T` tokens in sequences of `S`, of which `R` rows
+//! have a label:
+//!
+//! | part | forward | backward |
+//! |---|---|---|
+//! | frozen matrices of the layers, `P` elements | `2·T·P` | `2·T·P`: the input's gradient alone, for they are not trained |
+//! | adapters, `A` elements | `2·T·A` | `4·T·A`: input and weights |
+//! | attention, `heads·head_dim = d` | `4·d·T·(S+1)/2` a layer | twice that |
+//! | head, `V·h` elements | `2·R·V·h` | `2·R·V·h` |
+//!
+//! Left out is what nothing asks for: the first layer's queries, keys and values have no input whose gradient is wanted.
+//! Operations that are done a second time (recomputed layers, attention's scores in backward, an adapter's `x·Aᵀ`)
+//! count once, and those that are no product (norms, softmax, activations, AdamW) not at all. So the figure belongs to
+//! the step and not to the way it is computed, and recomputing shows as a smaller share.
+
+use ft_model::Architecture;
+use ft_model::lora::Adapter;
+use ft_model::projection::Projection;
+use serde::Serialize;
+
+/// Operations of one optimizer step, by part.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StepFlops {
+    pub layers: f64,
+    pub adapters: f64,
+    pub attention: f64,
+    pub head: f64,
+}
+
+impl StepFlops {
+    /// Of `sequences` sequences of `length` tokens, each with a label.
+    pub fn new(arch: &Architecture, adapter: &Adapter, sequences: usize, length: usize) -> Self {
+        let tokens = (sequences * length) as f64;
+        let elements = |p: Projection| {
+            let (out, inner) = p.shape(arch);
+            (out * inner) as f64
+        };
+        let layer: f64 = Projection::ALL.into_iter().map(elements).sum();
+        let inputs: [Projection; 3] = [Projection::Q, Projection::K, Projection::V];
+        let unwanted: f64 = inputs.into_iter().map(elements).sum();
+        let layers = arch.num_layers as f64;
+        let unwanted_adapters: f64 = adapter
+            .modules
+            .iter()
+            .filter(|pair| matches!(Projection::parse(&pair.module), Some((0, p)) if inputs.contains(&p)))
+            .map(|pair| pair.a.elem_count() as f64)
+            .sum();
+        let pairs = tokens * (length + 1) as f64 / 2.0;
+        let width = (arch.num_heads * arch.head_dim) as f64;
+        // The first token of a sequence has nothing before it that could predict it.
+        let rows = (sequences * (length - 1)) as f64;
+        Self {
+            layers: 2.0 * tokens * (2.0 * layers * layer - unwanted),
+            adapters: 2.0 * tokens * (3.0 * adapter.parameters() as f64 - unwanted_adapters),
+            attention: 3.0 * layers * 4.0 * width * pairs,
+            head: 2.0 * 2.0 * rows * (arch.vocab_size * arch.hidden_size) as f64,
+        }
+    }
+
+    pub fn total(&self) -> f64 {
+        self.layers + self.adapters + self.attention + self.head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ft_model::lora::LoraConfig;
+    use serde_json::json;
+
+    /// Against the products themselves, one by one, for a small model.
+    #[test]
+    fn a_small_model_counted_by_hand() {
+        let arch = Architecture::from_config(&json!({
+            "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 12,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 10,
+            "max_position_embeddings": 16, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true,
+        }))
+        .unwrap();
+        let adapter = Adapter::init(&arch, LoraConfig::new(3, 6.0, "all-linear"), 0).unwrap();
+        let flops = StepFlops::new(&arch, &adapter, 2, 5);
+        let product = |m: f64, k: f64, n: f64| 2.0 * m * k * n;
+        let shapes = [(8.0, 8.0), (4.0, 8.0), (4.0, 8.0), (8.0, 8.0), (12.0, 8.0), (12.0, 8.0), (8.0, 12.0)];
+        let (mut layers, mut adapters) = (0.0, 0.0);
+        for layer in 0..2 {
+            for (i, (out, inner)) in shapes.into_iter().enumerate() {
+                let wanted = if layer == 0 && i < 3 { 0.0 } else { 1.0 };
+                layers += product(10.0, inner, out) * (1.0 + wanted);
+                let (low, up) = (product(10.0, inner, 3.0), product(10.0, 3.0, out));
+                adapters += low + up + (low + up) + up + low * wanted;
+            }
+        }
+        assert_eq!((flops.layers, flops.adapters), (layers, adapters));
+        // Two sequences, two layers, two heads of 4: 15 pairs each, two products forward and four backward.
+        assert_eq!(flops.attention, 2.0 * 2.0 * 2.0 * 15.0 * (2.0 * 4.0) * 6.0);
+        assert_eq!(flops.head, 2.0 * product(8.0, 8.0, 10.0));
+        assert_eq!(flops.total(), flops.layers + flops.adapters + flops.attention + flops.head);
+    }
+}

@@ -1,0 +1,194 @@
+//! Real training steps on random tokens.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use ft_cli::Usage;
+use ft_kernels::memory;
+use ft_kernels::philox::Stream;
+use ft_model::batch::{Batch, Sequence};
+use ft_model::decoder::Decoder;
+use ft_model::layers::{LayerSource, Resident};
+use ft_model::lora::{Adapter, LoraConfig};
+use ft_model::optimizer::{AdamWConfig, Optimizer};
+use ft_model::step::Step;
+use ft_model::{Architecture, Checkpoint};
+use serde_json::{Map, json};
+
+use crate::args::TrainArgs;
+use crate::flops::StepFlops;
+use crate::machine;
+use crate::matmul;
+use crate::plot::{Bar, Panel, figure};
+use crate::report::{Report, median};
+use crate::table::Table;
+
+/// The random stream of the tokens; the adapter's own have other numbers.
+const TOKENS: u32 = 0x100;
+const LEARNING_RATE: f64 = 1e-4;
+const MAX_GRAD_NORM: f64 = 1.0;
+/// Measurements of each product that the steps are held against.
+const REPEATS: usize = 3;
+const MEGABYTE: f64 = 1e6;
+
+/// What the steps took.
+struct Measured {
+    /// From the program's start to the first step's.
+    to_first_step: f64,
+    /// Of each step.
+    seconds: Vec<f64>,
+    losses: Vec<f64>,
+    flops: StepFlops,
+    recomputed_layers: usize,
+    activation_memory: u64,
+    peak_bytes: Option<u64>,
+}
+
+/// `ft-bench train`
+pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report> {
+    let checkpoint = Checkpoint::open(&args.model)?;
+    let arch = checkpoint.architecture().clone();
+    if args.seq_len > arch.max_position_embeddings {
+        bail!(Usage(format!(
+            "--seq-len {} is longer than the {} tokens that '{}' takes",
+            args.seq_len,
+            arch.max_position_embeddings,
+            args.model.display()
+        )));
+    }
+    let measured = steps(args, &arch, &checkpoint, started)?;
+    let bar = ft_cli::progress(None, "the best product");
+    let (product, best) = matmul::best(&arch, args.batch_size * args.seq_len, REPEATS)?;
+    bar.finish();
+    Ok(report(args, threads, &arch, &measured, (product.name, best)))
+}
+
+/// Loads, takes the steps, and notes the memory before anything else is measured.
+fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started: Instant) -> Result<Measured> {
+    let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
+    let source = Resident::load(checkpoint, args.load_in.dtype(), |_| bar.inc(1))?;
+    bar.finish();
+    let mut adapter =
+        Adapter::init(arch, LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"), args.seed)?;
+    let mut optimizer = Optimizer::new(&adapter, AdamWConfig::default())?;
+    let activation_memory = args.activation_memory.unwrap_or_else(|| memory::available_bytes().unwrap_or(4 << 30) / 4);
+    let source: &dyn LayerSource = &source;
+    let tokens = args.batch_size * args.seq_len;
+    let decoder = Decoder { arch, source, adapter: Some(&adapter) };
+    let recomputed_layers = decoder.recomputed_layers(tokens, activation_memory);
+    let mut measured = Measured {
+        to_first_step: started.elapsed().as_secs_f64(),
+        seconds: Vec::new(),
+        losses: Vec::new(),
+        flops: StepFlops::new(arch, &adapter, args.batch_size, args.seq_len),
+        recomputed_layers,
+        activation_memory,
+        peak_bytes: None,
+    };
+    let bar = ft_cli::progress(Some(args.max_steps as u64), "training");
+    for number in 0..args.max_steps {
+        ft_cli::interrupt::check()?;
+        let batch = Batch::new(&rows(args, arch.vocab_size, number));
+        let begun = Instant::now();
+        let step = Step { arch, source, activation_memory, dropout: None };
+        let found = step.run(&adapter, &[batch])?;
+        optimizer.update(&mut adapter, &found.gradients, LEARNING_RATE, MAX_GRAD_NORM)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        tracing::info!("step {}: loss {:.4}, {:.0} tokens/s", number + 1, found.loss, tokens as f64 / seconds);
+        measured.seconds.push(seconds);
+        measured.losses.push(found.loss);
+        bar.inc(1);
+    }
+    bar.finish();
+    measured.peak_bytes = memory::peak_rss_bytes();
+    Ok(measured)
+}
+
+/// The rows of step `number`: random tokens, each with a label.
+fn rows(args: &TrainArgs, vocabulary: usize, number: usize) -> Vec<Sequence> {
+    let row = |row: usize| {
+        let stream = Stream::new(args.seed, TOKENS, (number * args.batch_size + row) as u64);
+        let input_ids: Vec<u32> = (0..args.seq_len as u64).map(|i| stream.below(i, vocabulary as u64) as u32).collect();
+        let labels = input_ids.iter().map(|&id| id as i32).collect();
+        Sequence { input_ids, labels }
+    };
+    (0..args.batch_size).map(row).collect()
+}
+
+fn report(args: &TrainArgs, threads: usize, arch: &Architecture, m: &Measured, (product, best): (&str, f64)) -> Report {
+    let tokens = (args.batch_size * args.seq_len) as f64;
+    let seconds = median(&m.seconds);
+    let gflops = m.flops.total() / seconds / 1e9;
+    let peak = m.peak_bytes.map_or_else(|| "unknown".into(), |bytes| format!("{:.0} MB", bytes as f64 / MEGABYTE));
+    let mut table = Table::new(&["training", ""]);
+    let mut row = |name: &str, value: String| table.row(&[name.to_owned(), value]);
+    row("tokens in a step", format!("{} × {} = {tokens}", args.batch_size, args.seq_len));
+    row("frozen weights", format!("{} in {}", arch.parameters(), args.load_in.name()));
+    row("layers computed twice", format!("{} of {}", m.recomputed_layers, arch.num_layers));
+    row("seconds a step (median)", format!("{seconds:.3}"));
+    row("tokens/s", figure(tokens / seconds));
+    row("GFLOP a token", figure(m.flops.total() / tokens / 1e9));
+    row("GFLOP/s", figure(gflops));
+    row(&format!("best product ({product}), GFLOP/s"), figure(best));
+    row("share of the best product", format!("{:.1} %", 100.0 * gflops / best));
+    row("time to the first step", format!("{:.2} s", m.to_first_step));
+    row("peak memory", peak);
+    Report {
+        benchmark: "train",
+        machine: machine::describe(threads),
+        figures: figures(args, arch, m, (product, best)),
+        tables: vec![table],
+        notes: Vec::new(),
+        panels: panels(m, tokens, gflops, best),
+    }
+}
+
+fn figures(
+    args: &TrainArgs,
+    arch: &Architecture,
+    m: &Measured,
+    (product, best): (&str, f64),
+) -> Map<String, serde_json::Value> {
+    let tokens = (args.batch_size * args.seq_len) as f64;
+    let seconds = median(&m.seconds);
+    let gflops = m.flops.total() / seconds / 1e9;
+    let all = json!({
+        "model": args.model.file_name().map(|name| name.to_string_lossy()),
+        "parameters": arch.parameters(),
+        "load_in": args.load_in.name(),
+        "lora_r": args.lora_r,
+        "batch_size": args.batch_size,
+        "seq_len": args.seq_len,
+        "max_steps": args.max_steps,
+        "activation_memory": m.activation_memory,
+        "recomputed_layers": m.recomputed_layers,
+        "step_seconds": m.seconds,
+        "losses": m.losses,
+        "median_step_seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "flops_per_step": m.flops,
+        "gflop_per_token": m.flops.total() / tokens / 1e9,
+        "gflops": gflops,
+        "best_product": product,
+        "best_product_gflops": best,
+        "share_of_best_product": gflops / best,
+        "peak_memory_bytes": m.peak_bytes,
+        "seconds_to_first_step": m.to_first_step,
+    });
+    all.as_object().cloned().unwrap_or_default()
+}
+
+fn panels(m: &Measured, tokens: f64, gflops: f64, best: f64) -> Vec<Panel> {
+    let panel = |title: &str, bars: Vec<(String, f64)>| Panel {
+        title: title.into(),
+        bars: bars.into_iter().map(|(label, value)| Bar { label, series: String::new(), value }).collect(),
+    };
+    let steps = m.seconds.iter().enumerate().map(|(i, s)| (format!("step {}", i + 1), tokens / s)).collect();
+    let StepFlops { layers, adapters, attention, head } = m.flops;
+    let parts = [("layers", layers), ("head", head), ("adapters", adapters), ("attention", attention)];
+    vec![
+        panel("training, tokens/s", steps),
+        panel("GFLOP/s", vec![("training step".into(), gflops), ("best matrix product".into(), best)]),
+        panel("GFLOP a token", parts.map(|(name, flops)| (name.to_owned(), flops / tokens / 1e9)).to_vec()),
+    ]
+}

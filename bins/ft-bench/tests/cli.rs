@@ -1,0 +1,230 @@
+//! Drives the built program. What it measures is only held to be plausible: times are nobody's promise.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A model of 3 layers with 128 positions.
+const MODEL: &str = "llama-s0";
+
+fn model() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(MODEL).join("model");
+    path.to_str().unwrap().to_owned()
+}
+
+struct Scratch(TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs the program; `MODEL` in `line` is the small model's folder.
+    fn run(&self, line: &str) -> Output {
+        let model = model();
+        let words = line.split_whitespace().map(|word| if word == "MODEL" { &model } else { word });
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ft-bench"));
+        command.current_dir(self.0.path()).args(words).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs, expects success, and gives stdout.
+    fn succeed(&self, line: &str) -> String {
+        let output = self.run(line);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{line}: {told}");
+        assert!(!told.contains("error"), "{told}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
+    }
+
+    /// Runs, expects failure with `code`, and gives the one line on stderr.
+    fn failure(&self, line: &str, code: i32) -> String {
+        let output = self.run(line);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{line}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(output.stdout.is_empty(), "nothing on stdout");
+        told.trim_end().strip_prefix("ft-bench: error: ").unwrap_or_else(|| panic!("{told}")).to_owned()
+    }
+}
+
+fn number(value: &Value, key: &str) -> f64 {
+    value[key].as_f64().unwrap_or_else(|| panic!("{key} is no number in {value}"))
+}
+
+fn positive(value: &Value, keys: &[&str]) {
+    for key in keys {
+        let x = number(value, key);
+        assert!(x.is_finite() && x > 0.0, "{key}: {x}");
+    }
+}
+
+/// Every tag that is opened is closed, in the right order.
+fn assert_well_formed(svg: &str) {
+    assert!(svg.trim_start().starts_with("<svg"), "{}", &svg[..60.min(svg.len())]);
+    let mut open: Vec<&str> = Vec::new();
+    for tag in svg.split('<').skip(1) {
+        let (tag, text) = tag.split_once('>').expect("a tag ends");
+        assert!(!text.contains('&') || text.contains(';'), "an unescaped &: {text}");
+        let name = tag.trim_start_matches('/').split([' ', '\n', '/']).next().unwrap();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "{tag}");
+        } else if !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "{open:?} never end");
+}
+
+fn assert_machine(json: &Value, benchmark: &str, threads: u64) {
+    assert_eq!((json["tool"].as_str(), json["benchmark"].as_str()), (Some("ft-bench"), Some(benchmark)));
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(json["machine"]["threads"], threads);
+    assert!(["avx512", "avx2", "plain"].contains(&json["machine"]["instruction_set"].as_str().unwrap()));
+}
+
+#[test]
+fn products_are_measured_on_one_thread_and_on_all() {
+    let scratch = Scratch::new();
+    let table = scratch.succeed("matmul --model MODEL --tokens 40 --repeats 1 --threads 2 --json m.json --svg m.svg");
+    assert!(
+        table.contains("1 thread") && table.contains("2 threads") && table.contains("best on 2 threads"),
+        "{table}"
+    );
+    let json = scratch.json("m.json");
+    assert_machine(&json, "matmul", 2);
+    let products = json["products"].as_array().unwrap();
+    assert!(products.iter().all(|p| number(p, "gflops") > 0.0));
+    for (rhs, threads) in [("f32", 1), ("f32", 2), ("bf16", 2), ("f16", 1)] {
+        assert!(products.iter().any(|p| p["rhs"] == rhs && p["threads"] == threads), "{rhs} on {threads}");
+    }
+    // The sizes are the model's.
+    let head = products.iter().find(|p| p["name"] == "head, x·Wᵀ").unwrap();
+    let config = std::fs::read(Path::new(&model()).join("config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!((&head["k"], &head["n"]), (&config["hidden_size"], &config["vocab_size"]));
+    assert_eq!(head["m"], 40);
+    let best = json["best"].as_array().unwrap();
+    assert_eq!(best.len(), 2);
+    let most = products.iter().filter(|p| p["threads"] == 1 && p["rhs"] == "f32").map(|p| number(p, "gflops"));
+    assert_eq!(number(&best[0], "gflops"), most.fold(0.0, f64::max), "the best is the largest");
+    assert_well_formed(&std::fs::read_to_string(scratch.path("m.svg")).unwrap());
+}
+
+#[test]
+fn training_steps_are_measured() {
+    let scratch = Scratch::new();
+    let line = "train --model MODEL --max-steps 3 --batch-size 2 --seq-len 64 --lora-r 4 --threads 1";
+    let table = scratch.succeed(&format!("{line} --json t.json --svg t.svg"));
+    for name in ["tokens/s", "GFLOP/s", "share of the best product", "time to the first step", "peak memory"] {
+        assert!(table.contains(name), "{name} in {table}");
+    }
+    let json = scratch.json("t.json");
+    assert_machine(&json, "train", 1);
+    let keys = ["tokens_per_second", "gflops", "gflop_per_token", "best_product_gflops", "share_of_best_product"];
+    positive(&json, &keys);
+    positive(&json, &["peak_memory_bytes", "seconds_to_first_step", "median_step_seconds", "activation_memory"]);
+    assert_eq!(json["model"], "model");
+    assert_eq!(json["step_seconds"].as_array().unwrap().len(), 3);
+    // Tokens are drawn evenly, so a model can do no better than the vocabulary's logarithm.
+    let losses: Vec<f64> = json["losses"].as_array().unwrap().iter().map(|l| l.as_f64().unwrap()).collect();
+    assert!(losses.len() == 3 && losses.iter().all(|l| (4.0..40.0).contains(l)), "{losses:?}");
+    let share = number(&json, "gflops") / number(&json, "best_product_gflops");
+    assert!((share - number(&json, "share_of_best_product")).abs() < 1e-9);
+    let speed = 128.0 / number(&json, "median_step_seconds");
+    assert!((speed - number(&json, "tokens_per_second")).abs() < 1e-6 * speed);
+    let parts = json["flops_per_step"].as_object().unwrap();
+    let sum: f64 = parts.values().map(|v| v.as_f64().unwrap()).sum();
+    assert!((sum / 128.0 / 1e9 - number(&json, "gflop_per_token")).abs() < 1e-12);
+    assert_eq!(json["recomputed_layers"], 0);
+    assert_well_formed(&std::fs::read_to_string(scratch.path("t.svg")).unwrap());
+}
+
+#[test]
+fn what_is_trained_does_not_depend_on_memory_and_threads() {
+    let scratch = Scratch::new();
+    let line = "train --model MODEL --max-steps 2 --batch-size 2 --seq-len 32 --json -";
+    let losses = |more: &str| {
+        let json: Value = serde_json::from_str(&scratch.succeed(&format!("{line} {more}"))).unwrap();
+        (json["losses"].clone(), json["recomputed_layers"].as_u64().unwrap())
+    };
+    let (kept, none) = losses("--threads 1");
+    let (recomputed, some) = losses("--threads 2 --activation-memory 0");
+    assert_eq!(kept, recomputed);
+    assert!(none == 0 && some > 0, "{none} {some}");
+    assert_ne!(losses("--seed 7").0, kept);
+    let (narrow, _) = losses("--load-in bf16");
+    assert_ne!(narrow, kept);
+    let (a, b) = (narrow[0].as_f64().unwrap(), kept[0].as_f64().unwrap());
+    assert!((a - b).abs() < 0.1 * b, "{a} {b}");
+}
+
+#[test]
+fn a_drawing_on_stdout_takes_the_tables_place() {
+    let scratch = Scratch::new();
+    let svg = scratch.succeed("train --model MODEL --max-steps 1 --batch-size 1 --seq-len 8 --svg -");
+    assert_well_formed(&svg);
+}
+
+#[test]
+fn faults_are_told_on_one_line() {
+    let scratch = Scratch::new();
+    let told = scratch.failure("train --model nowhere", 1);
+    assert!(told.contains("'nowhere'"), "{told}");
+    let told = scratch.failure("train --model MODEL", 2);
+    assert!(told.contains("--seq-len 256 is longer than the 128 tokens"), "{told}");
+    let told = scratch.failure("train --model MODEL --seq-len 1", 2);
+    assert!(told.contains("--seq-len") && told.contains("at least 2"), "{told}");
+    let told = scratch.failure("train --model MODEL --activation-memory lots", 2);
+    assert!(told.contains("expected bytes"), "{told}");
+    let told = scratch.failure("matmul --json no/such/folder.json", 1);
+    assert!(told.contains("no/such/folder.json"), "{told}");
+    let told = scratch.failure("matmul --json a --svg b --svg c", 2);
+    assert!(told.contains("--svg"), "{told}");
+    let told = scratch.failure("matmul --json same --svg same", 2);
+    assert!(told.contains("the same output"), "{told}");
+    let told = scratch.failure("matmul --wide", 2);
+    assert!(told.contains("--wide") && told.contains("ft-bench --help"), "{told}");
+    let told = scratch.failure("", 2);
+    assert!(told.contains("arguments are missing"), "{told}");
+    let left: Vec<_> = std::fs::read_dir(scratch.0.path()).unwrap().collect();
+    assert!(left.is_empty(), "a failed run leaves nothing: {left:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told_and_a_closed_pipe_is_not() {
+    let scratch = Scratch::new();
+    let told =
+        scratch.failure("train --model MODEL --max-steps 1 --batch-size 1 --seq-len 8 --quiet --json /dev/full", 1);
+    assert!(told.contains("cannot write '/dev/full'") && told.contains("No space left"), "{told}");
+    let mut command = Command::new("sh");
+    let line = format!(
+        "'{}' train --model '{}' --max-steps 1 --batch-size 1 --seq-len 8 -q | true",
+        env!("CARGO_BIN_EXE_ft-bench"),
+        model()
+    );
+    let output = command.arg("-c").arg(line).output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn help_teaches() {
+    let scratch = Scratch::new();
+    assert!(scratch.succeed("--help").contains("ft-bench train --model"));
+    let help = scratch.succeed("train --help");
+    for flag in
+        ["--max-steps", "--batch-size", "--seq-len", "--lora-r", "--activation-memory", "--load-in", "--json", "--svg"]
+    {
+        assert!(help.contains(flag), "{flag}");
+    }
+}
