@@ -349,4 +349,23 @@ mod tests {
         assert_eq!(record("x,\"a", true), Err(Scan::OpenQuote));
         assert_eq!(record("x,\"a\"b\n", true), Err(Scan::AfterQuote(1)));
     }
+
+    #[test]
+    fn a_record_is_the_same_wherever_the_window_ends() {
+        let text = "\"a\"\"\",b\r\nc,\"d\ne\"\n,\nlast,\"\"";
+        let mut start = 0;
+        let mut found = Vec::new();
+        while start < text.len() {
+            let (texts, bytes, _) = record(&text[start..], true).unwrap();
+            for cut in start..text.len() {
+                match record(&text[start..cut], false) {
+                    Ok((early, length, _)) => assert_eq!((&early, length), (&texts, bytes), "cut at {cut}"),
+                    Err(other) => assert_eq!(other, Scan::More, "cut at {cut}"),
+                }
+            }
+            found.push(texts);
+            start += bytes;
+        }
+        assert_eq!(found, [["a\"", "b"], ["c", "d\ne"], ["", ""], ["last", ""]]);
+    }
 }

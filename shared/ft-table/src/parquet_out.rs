@@ -223,14 +223,14 @@ fn properties(schema: &SchemaRef, metadata: &[(String, String)]) -> WriterProper
     builder.build()
 }
 
-/// Turns the dictionary off for text but a message's role.
+/// Turns statistics off for text, and the dictionary but for a message's role.
 fn plain_text(builder: WriterPropertiesBuilder, field: &Field, path: &mut Vec<String>) -> WriterPropertiesBuilder {
     path.push(field.name().clone());
     let builder = match field.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if field.name() != "role" => {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             let column = ColumnPath::new(path.clone());
             builder
-                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_dictionary_enabled(column.clone(), field.name() == "role")
                 .set_column_statistics_enabled(column, EnabledStatistics::None)
         }
         DataType::List(item) | DataType::LargeList(item) => {

@@ -208,4 +208,17 @@ mod tests {
     fn no_rows_are_an_error() {
         assert_eq!(read(&[], &[]).unwrap_err(), "t.parquet: holds no rows");
     }
+
+    #[test]
+    fn a_missing_column_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let batch = RecordBatch::try_from_iter([("input_ids", column)]).unwrap();
+        let mut writer = ParquetWriter::create(&Target::Path(path.clone()), batch.schema(), &[]).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        let told = read_tokens(&Source::Path(path)).unwrap_err().to_string();
+        assert!(told.ends_with("t.parquet: no column 'labels'; there are: 'input_ids'"), "{told}");
+    }
 }
