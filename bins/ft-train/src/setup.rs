@@ -45,7 +45,7 @@ impl Setup {
     }
 
     /// Says what will happen.
-    pub fn announce(&self, args: &Args, steps: u64, sequences: usize) {
+    pub fn announce(&self, steps: u64, sequences: usize) {
         let trainable = self.adapter.parameters();
         let all = self.arch.parameters();
         tracing::info!(
@@ -62,11 +62,11 @@ impl Setup {
             self.adapter.sha256().map_or_else(|_| "unknown".into(), |hash| hash[..12].to_owned()),
         );
         let longest = self.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
-        let tokens = longest * args.training.per_device_train_batch_size as usize;
         let decoder = Decoder { arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
-        let recomputed = decoder.recomputed_layers(tokens, self.activation_memory);
+        let recomputed = decoder.recomputed_layers(longest, self.activation_memory);
         tracing::info!(
-            "a micro-batch has at most {tokens} tokens; of {} layers {recomputed} are then computed twice",
+            "{} MB for activations; for the longest row of {longest} tokens, {recomputed} of {} layers are computed twice",
+            self.activation_memory / 1_000_000,
             self.arch.num_layers
         );
     }

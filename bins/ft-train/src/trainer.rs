@@ -78,7 +78,7 @@ impl<'a> Trainer<'a> {
             state = State { max_steps: steps, ..saved.state };
         }
         let metrics = Metrics::create(output.as_deref(), &state.log_history)?;
-        setup.announce(args, steps, t.sequences_a_step());
+        setup.announce(steps, t.sequences_a_step());
         let schedule = Schedule::new(t, steps);
         Ok(Self {
             args,
@@ -125,7 +125,6 @@ impl<'a> Trainer<'a> {
     fn step(&mut self, bar: &ft_cli::Progress) -> Result<f64> {
         let number = self.state.global_step;
         let rows = self.sampler.step(number);
-        let batches = self.micro_batches(&rows);
         let started = Instant::now();
         let p = self.setup.adapter.config.lora_dropout;
         let step = Step {
@@ -134,6 +133,7 @@ impl<'a> Trainer<'a> {
             activation_memory: self.setup.activation_memory,
             dropout: (p > 0.0).then_some(DropoutKey { p, seed: self.args.training.seed, step: number }),
         };
+        let batches = self.pieces(&step, &rows);
         let where_ = || format!("step {}, rows {}", number + 1, numbers(&rows.concat()));
         let found = step.run(&self.setup.adapter, &batches).with_context(where_)?;
         let lr = self.schedule.learning_rate(number);
@@ -152,9 +152,11 @@ impl<'a> Trainer<'a> {
         Ok(found.loss)
     }
 
-    fn micro_batches(&self, rows: &[Vec<usize>]) -> Vec<Batch> {
+    /// The micro-batches, each cut to the memory that there is.
+    fn pieces(&self, step: &Step<'_>, micro_batches: &[Vec<usize>]) -> Vec<Batch> {
         let sequences = &self.setup.train.sequences;
-        rows.iter().map(|rows| Batch::new(rows.iter().map(|&r| &sequences[r]))).collect()
+        let of = |rows: &Vec<usize>| rows.iter().map(|&r| &sequences[r]).collect::<Vec<_>>();
+        micro_batches.iter().flat_map(|rows| step.cut(&of(rows))).collect()
     }
 
     fn account(&mut self, found: &StepResult, tokens: usize) {
