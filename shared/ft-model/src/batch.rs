@@ -52,6 +52,16 @@ impl Batch {
         batch
     }
 
+    /// Lays prompts end to end; nothing of them is labelled.
+    pub fn of_prompts(prompts: &[&[u32]]) -> Self {
+        let mut batch = Self { starts: vec![0], ..Self::default() };
+        for prompt in prompts {
+            batch.ids.extend_from_slice(prompt);
+            batch.starts.push(batch.ids.len());
+        }
+        batch
+    }
+
     /// The position of each token in its sequence.
     pub fn positions(&self) -> Vec<usize> {
         self.starts.windows(2).flat_map(|span| 0..span[1] - span[0]).collect()

@@ -54,6 +54,13 @@ pub struct Kept {
     gate_up: Tensor,
 }
 
+impl Kept {
+    /// Rotated queries and keys, and values: `[tokens, (heads + 2·kv_heads)·head_dim]`.
+    pub(crate) fn qkv(&self) -> &Tensor {
+        &self.qkv
+    }
+}
+
 /// The gradient of one module's adapter from one sequence.
 pub struct ModuleGradient {
     /// The module's place among the adapter's modules.
@@ -132,7 +139,7 @@ impl Block<'_> {
     }
 
     /// Turns the heads of queries and keys, the first ones of the fused product.
-    fn rotate(&self, qkv: Tensor, direction: Direction) -> Result<Tensor> {
+    pub(crate) fn rotate(&self, qkv: Tensor, direction: Direction) -> Result<Tensor> {
         let heads = self.arch.num_heads + self.arch.num_kv_heads;
         Ok(rope(qkv, &self.rows.rope, heads, self.arch.head_dim, direction)?)
     }
@@ -173,7 +180,7 @@ impl Block<'_> {
         site.projections().iter().filter_map(|p| self.adapters.iter().find(|a| a.projection == *p))
     }
 
-    fn linear(&self, site: Site) -> Linear<'_> {
+    pub(crate) fn linear(&self, site: Site) -> Linear<'_> {
         let w = self.weights;
         let (weight, bias) = match site {
             Site::Qkv => (&w.qkv, &w.qkv_bias),

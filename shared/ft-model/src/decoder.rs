@@ -63,7 +63,7 @@ impl<'a> Decoder<'a> {
     /// As [`Self::hidden`], and what `see` reports.
     pub fn hidden_each(&self, batch: &Batch, mut see: impl FnMut(usize, &Tensor) -> Result<()>) -> Result<Tensor> {
         let rows = self.rows(batch);
-        let mut x = self.embed(batch)?;
+        let mut x = self.embed(&batch.ids)?;
         for i in 0..self.arch.num_layers {
             see(i, &x)?;
             let weights = self.source.layer(i)?;
@@ -140,7 +140,7 @@ impl<'a> Decoder<'a> {
         recomputed: usize,
         options: &StepOptions,
     ) -> Result<(Tensor, Vec<(Tensor, Option<Kept>)>)> {
-        let mut x = self.embed(batch)?;
+        let mut x = self.embed(&batch.ids)?;
         let mut all = Vec::with_capacity(self.arch.num_layers);
         for i in 0..self.arch.num_layers {
             let weights = self.source.layer(i)?;
@@ -157,21 +157,22 @@ impl<'a> Decoder<'a> {
         Head { source: self.source, eps: self.arch.rms_norm_eps }
     }
 
-    fn embed(&self, batch: &Batch) -> Result<Tensor> {
-        if let Some(at) = batch.ids.iter().position(|&id| id as usize >= self.arch.vocab_size) {
-            return Err(Error::Token { id: batch.ids[at], vocabulary: self.arch.vocab_size });
+    /// The embeddings of tokens, `[tokens, hidden]`.
+    pub(crate) fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.arch.vocab_size) {
+            return Err(Error::Token { id, vocabulary: self.arch.vocab_size });
         }
         let table = self.source.embedding()?;
-        let ids = Tensor::new(batch.ids.as_slice(), table.device())?;
+        let ids = Tensor::new(ids, table.device())?;
         Ok(table.index_select(&ids, 0)?.to_dtype(DType::F32)?)
     }
 
-    fn rows<'b>(&self, batch: &'b Batch) -> Rows<'b> {
+    pub(crate) fn rows<'b>(&self, batch: &'b Batch) -> Rows<'b> {
         let (frequencies, magnitude) = self.arch.rope_frequencies();
         Rows { starts: &batch.starts, rope: RopeTables::for_sequences(&batch.starts, &frequencies, magnitude) }
     }
 
-    fn block<'b>(
+    pub(crate) fn block<'b>(
         &'b self,
         layer: usize,
         weights: &'b LayerWeights,

@@ -163,6 +163,15 @@ pub enum Error {
         vocabulary: usize,
     },
 
+    /// A prompt cannot be continued.
+    #[error("prompt {number} {reason}")]
+    Prompt {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// No sequence of a step has a label, so there is no loss.
     #[error("no token of this step has a label, so there is no loss to train on")]
     NoLabel,

@@ -6,6 +6,7 @@ pub mod block;
 pub mod checkpoint;
 pub mod decoder;
 pub mod error;
+pub mod generate;
 pub mod gradients;
 pub mod head;
 pub mod layers;

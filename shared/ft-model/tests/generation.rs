@@ -1,0 +1,142 @@
+//! Generation on the models of `testdata/reference`: the cache against the whole forward, and a
+//! sequence alone against the same among others.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use candle_core::{DType, Tensor};
+use ft_model::batch::{Batch, Sequence};
+use ft_model::checkpoint::Checkpoint;
+use ft_model::decoder::Decoder;
+use ft_model::generate::{Answer, Generator, Options};
+use ft_model::layers::Resident;
+use ft_model::lora::Adapter;
+use ft_model::{Architecture, Error};
+
+struct Model {
+    arch: Architecture,
+    source: Resident,
+    adapter: Option<Adapter>,
+}
+
+impl Model {
+    fn open(name: &str, dtype: DType, adapted: bool) -> Self {
+        let dir = reference(name);
+        let checkpoint = Checkpoint::open(&dir.join("model")).unwrap();
+        let source = Resident::load(&checkpoint, dtype, |_| {}).unwrap();
+        let adapter = adapted.then(|| Adapter::load(&dir.join("adapter_final")).unwrap());
+        Self { arch: checkpoint.architecture().clone(), source, adapter }
+    }
+
+    fn decoder(&self) -> Decoder<'_> {
+        Decoder { arch: &self.arch, source: &self.source, adapter: self.adapter.as_ref() }
+    }
+
+    /// Prompts of different lengths, whose tokens have nothing in common.
+    fn prompts(&self, count: usize) -> Vec<Vec<u32>> {
+        let token = |i: usize, t: usize| ((i * 31 + t * 17 + 5) % self.arch.vocab_size) as u32;
+        (0..count).map(|i| (0..1 + (i * 5) % 13).map(|t| token(i, t)).collect()).collect()
+    }
+
+    /// All answers, and the logits that each of their tokens was chosen from.
+    fn answers(&self, prompts: &[Vec<u32>], options: Options) -> (Vec<Answer>, Vec<Vec<Vec<f32>>>) {
+        let logits = Mutex::new(vec![Vec::new(); prompts.len()]);
+        let mut choose = |prompt: usize, row: &Tensor| {
+            logits.lock().unwrap()[prompt].push(row.to_vec1().unwrap());
+            Ok(row.argmax(0)?.to_scalar()?)
+        };
+        let mut generator = Generator::new(self.decoder(), prompts, options).unwrap();
+        let mut answers = Vec::new();
+        while !generator.is_done() {
+            answers.extend(generator.step(&mut choose).unwrap());
+        }
+        answers.sort_by_key(|answer| answer.prompt);
+        (answers, logits.into_inner().unwrap())
+    }
+}
+
+fn reference(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(name)
+}
+
+fn options(max_new_tokens: usize, batch_size: usize) -> Options {
+    Options { max_new_tokens, batch_size, end_ids: Vec::new() }
+}
+
+/// The models of all kinds: plain, tied with biases, stretched positions.
+const MODELS: [&str; 3] = ["llama-s0", "llama_tied_bias-s0", "llama3_rope-s0"];
+
+#[test]
+fn logits_with_the_cache_are_those_of_the_whole_text() {
+    for (name, adapted) in MODELS.iter().flat_map(|name| [(name, false), (name, true)]) {
+        let model = Model::open(name, DType::F32, adapted);
+        let prompts = model.prompts(3);
+        let (answers, logits) = model.answers(&prompts, options(9, 3));
+        for (answer, logits) in answers.iter().zip(&logits) {
+            let prompt = &prompts[answer.prompt];
+            let ids: Vec<u32> = prompt.iter().chain(&answer.tokens).copied().collect();
+            let whole = Batch::new([&Sequence { labels: vec![-100; ids.len()], input_ids: ids }]);
+            let whole = model.decoder().logits(&whole).unwrap().to_vec2::<f32>().unwrap();
+            for (step, row) in logits.iter().enumerate() {
+                let expected = &whole[prompt.len() - 1 + step];
+                let difference = row.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(difference < 1e-4, "{name}, adapter {adapted}, step {step}: {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sequence_does_not_know_its_batch() {
+    for (dtype, adapted) in [(DType::F32, true), (DType::BF16, false), (DType::F16, true)] {
+        let model = Model::open("llama-s0", dtype, adapted);
+        let prompts = model.prompts(8);
+        let together = model.answers(&prompts, options(7, 8));
+        for batch_size in [1, 3] {
+            assert!(model.answers(&prompts, options(7, batch_size)) == together, "{dtype:?}, {batch_size} at a time");
+        }
+    }
+}
+
+#[test]
+fn an_end_token_frees_the_seat() {
+    let model = Model::open("llama-s0", DType::F32, false);
+    let prompts = model.prompts(6);
+    let (long, _) = model.answers(&prompts, options(8, 6));
+    // What the first answer says third ends it, and whoever else says it.
+    let end = long[0].tokens[2];
+    let cut = |tokens: &[u32]| tokens.iter().position(|&t| t == end).map_or(tokens.len(), |at| at + 1);
+    for batch_size in [1, 2, 4, 6] {
+        let (short, _) = model.answers(&prompts, Options { end_ids: vec![end], ..options(8, batch_size) });
+        for (short, long) in short.iter().zip(&long) {
+            assert_eq!(short.tokens, long.tokens[..cut(&long.tokens)]);
+            assert_eq!(short.ended, long.tokens.contains(&end));
+        }
+    }
+}
+
+#[test]
+fn an_answer_ends_where_the_model_does() {
+    let mut model = Model::open("llama-s0", DType::F32, false);
+    model.arch.max_position_embeddings = 10;
+    let (answers, _) = model.answers(&[vec![1, 2, 3, 4]], options(100, 2));
+    assert_eq!((answers[0].tokens.len(), answers[0].ended), (6, false));
+}
+
+#[test]
+fn prompts_that_cannot_be_continued_are_named() {
+    let mut model = Model::open("llama-s0", DType::F32, false);
+    model.arch.max_position_embeddings = 4;
+    let vocabulary = model.arch.vocab_size;
+    let refused = |prompt: Vec<u32>| {
+        let prompts = [vec![1], prompt];
+        match Generator::new(model.decoder(), &prompts, options(1, 1)) {
+            Err(error @ Error::Prompt { .. }) => error.to_string(),
+            other => panic!("{:?}", other.err()),
+        }
+    };
+    assert_eq!(refused(vec![]), "prompt 2 has no tokens to go on from");
+    assert!(refused(vec![1; 4]).ends_with("which leaves no room for an answer: the model takes 4"));
+    let unknown = vocabulary as u32;
+    assert!(refused(vec![unknown]).contains(&format!("token {unknown}, but the model's vocabulary has {vocabulary}")));
+}
