@@ -235,7 +235,7 @@ fn plain_text(builder: WriterPropertiesBuilder, field: &Field, path: &mut Vec<St
         }
         DataType::List(item) | DataType::LargeList(item) => {
             path.push("list".into());
-            let builder = plain_text(builder, &item.as_ref().clone().with_name("element"), path);
+            let builder = plain_text(builder, item, path);
             path.pop();
             builder
         }
@@ -244,4 +244,28 @@ fn plain_text(builder: WriterPropertiesBuilder, field: &Field, path: &mut Vec<St
     };
     path.pop();
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{examples_schema, tokens_schema};
+
+    fn path(dotted: &str) -> ColumnPath {
+        ColumnPath::new(dotted.split('.').map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn the_settings_of_text_reach_nested_columns() {
+        let kept = Field::new("note", DataType::Utf8, true);
+        let found = properties(&examples_schema([kept]), &[]);
+        assert!(found.dictionary_enabled(&path("messages.list.item.role")));
+        for text in ["messages.list.item.content", "note"] {
+            assert!(!found.dictionary_enabled(&path(text)), "{text}");
+            assert_eq!(found.statistics_enabled(&path(text)), EnabledStatistics::None);
+        }
+        let found = properties(&tokens_schema(), &[]);
+        assert!(!found.dictionary_enabled(&path("text")));
+        assert!(found.dictionary_enabled(&path("labels.list.item")));
+    }
 }
