@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use candle_core::DType;
@@ -27,6 +28,8 @@ compile_error!("safetensors are little-endian, and weights are written as they l
 /// Elements of a piece of work. The sums over a tensor are taken piece by piece, so this is no matter of
 /// how many threads there are.
 const PIECE: usize = 1 << 18;
+/// How long written data may wait for the disk.
+const SYNC_EVERY: Duration = Duration::from_millis(50);
 
 /// Writes all tensors and, where there are several files, their index.
 pub fn write(base: &Checkpoint, adapters: &Adapters, plan: &Plan, dir: &Path) -> Result<Change> {
@@ -94,8 +97,29 @@ struct Piece<'a> {
 }
 
 impl Job<'_> {
-    /// Writes the tensors' data from byte `start` on, with all threads.
+    /// Writes the tensors' data from byte `start` on, with all threads. What is written goes to the disk
+    /// meanwhile, so that the last sync has little left to do.
     fn write<T: Number>(&self, start: u64) -> Result<Change> {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(SYNC_EVERY);
+                    self.file.sync_data()?;
+                }
+                std::io::Result::Ok(())
+            });
+            let change = self.compute::<T>(start);
+            done.store(true, Ordering::Relaxed);
+            syncing.thread().unpark();
+            let synced = syncing.join().map_err(|_| anyhow!("the thread that syncs the output failed"))?;
+            let change = change?;
+            synced.with_context(|| cannot_write(self.path))?;
+            Ok(change)
+        })
+    }
+
+    fn compute<T: Number>(&self, start: u64) -> Result<Change> {
         let pieces = self.pieces::<T>(start)?;
         let one = |(scratch, out): &mut (Scratch, Vec<T>), piece: &Piece<'_>| self.piece(piece, scratch, out);
         let changes: Vec<Change> =
