@@ -133,7 +133,7 @@ impl Default for LoraConfig {
             rank_pattern: Map::new(),
             alpha_pattern: Map::new(),
             inference_mode: true,
-            other: Map::new(),
+            other: unused_keys(),
         }
     }
 }
@@ -249,6 +249,13 @@ fn is_inert(value: &Value) -> bool {
 
 fn feature(key: &'static str, value: &impl ToString, expected: &'static str) -> Error {
     Error::AdapterFeature { key, value: value.to_string(), expected }
+}
+
+/// Keys that other readers look for although nothing here sets them.
+fn unused_keys() -> Map<String, Value> {
+    let no = |key: &str| (key.to_owned(), Value::Bool(false));
+    let null = |key: &str| (key.to_owned(), Value::Null);
+    [no("fan_in_fan_out"), no("use_dora"), null("layers_pattern"), null("modules_to_save")].into_iter().collect()
 }
 
 fn eight() -> usize {
