@@ -28,6 +28,8 @@ pub(crate) struct Delimited {
     /// Which columns to give out.
     wanted: Vec<bool>,
     fields: Vec<Field>,
+    /// Bytes to expect in each column of the next batch.
+    sizes: Vec<usize>,
 }
 
 /// A field's bytes within the window, quotes taken off.
@@ -55,7 +57,15 @@ enum Scan {
 impl Delimited {
     pub fn new(window: Window, delimiter: u8) -> Result<Self, Error> {
         let name: Arc<str> = window.name().into();
-        let mut reader = Self { window, name, delimiter, header: Vec::new(), wanted: Vec::new(), fields: Vec::new() };
+        let mut reader = Self {
+            window,
+            name,
+            delimiter,
+            header: Vec::new(),
+            wanted: Vec::new(),
+            fields: Vec::new(),
+            sizes: Vec::new(),
+        };
         reader.read_header()?;
         Ok(reader)
     }
@@ -98,7 +108,8 @@ impl Delimited {
     /// The next batch, or None at the end.
     pub fn next_rows(&mut self) -> Result<Option<Rows>, Error> {
         let count = self.wanted.iter().filter(|wanted| **wanted).count();
-        let mut columns: Vec<Column> = (0..count).map(|_| Column::new()).collect();
+        self.sizes.resize(count, 0);
+        let mut columns: Vec<Column> = self.sizes.iter().map(|&bytes| Column::new(bytes)).collect();
         let mut lines = Vec::with_capacity(BATCH_ROWS);
         let mut total = 0;
         while lines.len() < BATCH_ROWS && total < BATCH_BYTES {
@@ -119,6 +130,9 @@ impl Delimited {
         }
         if lines.is_empty() {
             return Ok(None);
+        }
+        for (size, column) in self.sizes.iter_mut().zip(&columns) {
+            *size = column.bytes.len() + column.bytes.len() / 16;
         }
         let batch = self.batch(columns, &lines)?;
         let places = Places::Lines(lines);
@@ -199,10 +213,11 @@ struct Column {
 }
 
 impl Column {
-    fn new() -> Self {
+    /// Room for `bytes` of text.
+    fn new(bytes: usize) -> Self {
         let mut offsets = Vec::with_capacity(BATCH_ROWS + 1);
         offsets.push(0);
-        Self { bytes: Vec::new(), offsets }
+        Self { bytes: Vec::with_capacity(bytes), offsets }
     }
 
     // A batch holds at most BATCH_BYTES and one record of at most 1 GiB.

@@ -2,7 +2,7 @@
 //! own while the rows before them are parsed.
 
 use std::io::{self, BufReader, ErrorKind, Read};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ enum Message {
 pub(crate) struct ByteStream {
     name: String,
     messages: Receiver<Message>,
+    /// Chunks that were used up go back to be filled again.
+    used: Sender<Vec<u8>>,
     chunk: Vec<u8>,
     position: usize,
     sha256: Option<String>,
@@ -38,10 +40,12 @@ impl ByteStream {
     pub fn open(source: &Source) -> Result<Self, Error> {
         let input = source.open()?;
         let (sender, messages) = sync_channel(AHEAD);
+        let (used, spare) = channel();
+        let outlet = Outlet { sender, spare };
         let name = source.name();
         let failed = |source| Error::Read { name: name.clone(), source };
-        thread::Builder::new().name("read".into()).spawn(move || pump(input, &sender)).map_err(failed)?;
-        Ok(Self { name: source.name(), messages, chunk: Vec::new(), position: 0, sha256: None })
+        thread::Builder::new().name("read".into()).spawn(move || pump(input, &outlet)).map_err(failed)?;
+        Ok(Self { name: source.name(), messages, used, chunk: Vec::new(), position: 0, sha256: None })
     }
 
     /// The input as the user named it.
@@ -80,7 +84,8 @@ impl ByteStream {
     }
 
     fn receive(&mut self) -> Result<(), Error> {
-        self.chunk.clear();
+        // At the end nobody fills chunks any more.
+        let _ = self.used.send(std::mem::take(&mut self.chunk));
         self.position = 0;
         if self.sha256.is_some() {
             return Ok(());
@@ -141,18 +146,33 @@ impl Read for Raw {
     }
 }
 
+/// The reading thread's ends of the channels.
+struct Outlet {
+    sender: SyncSender<Message>,
+    spare: Receiver<Vec<u8>>,
+}
+
+impl Outlet {
+    /// A chunk to fill: one that was used up, or a new one.
+    fn chunk(&self) -> Vec<u8> {
+        let mut chunk = self.spare.try_recv().unwrap_or_default();
+        chunk.resize(CHUNK, 0);
+        chunk
+    }
+}
+
 /// The thread's work. A send fails only where nobody reads any more.
-fn pump(input: Box<dyn Read + Send>, sender: &SyncSender<Message>) {
-    let end = match copy_all(input, sender) {
+fn pump(input: Box<dyn Read + Send>, outlet: &Outlet) {
+    let end = match copy_all(input, outlet) {
         Ok(Some(sha256)) => Message::End(sha256),
         Ok(None) => return,
         Err(error) => Message::Failed(error),
     };
-    let _ = sender.send(end);
+    let _ = outlet.sender.send(end);
 }
 
 /// Sends everything, then gives the digest; None where nobody reads any more.
-fn copy_all(mut input: Box<dyn Read + Send>, sender: &SyncSender<Message>) -> io::Result<Option<String>> {
+fn copy_all(mut input: Box<dyn Read + Send>, outlet: &Outlet) -> io::Result<Option<String>> {
     let mut head = vec![0; 4];
     let n = fill(&mut input, &mut head)?;
     head.truncate(n);
@@ -165,15 +185,15 @@ fn copy_all(mut input: Box<dyn Read + Send>, sender: &SyncSender<Message>) -> io
     };
     let rest = if gzip {
         let mut decoder = MultiGzDecoder::new(raw);
-        send_all(&mut decoder, sender).map_err(|error| damaged("gzip", error))?.then(|| decoder.into_inner())
+        send_all(&mut decoder, outlet).map_err(|error| damaged("gzip", error))?.then(|| decoder.into_inner())
     } else if zstd {
         let mut decoder = zstd::Decoder::new(raw)?;
-        send_all(&mut decoder, sender)
+        send_all(&mut decoder, outlet)
             .map_err(|error| damaged("zstd", error))?
             .then(|| BufReader::into_inner(decoder.finish()))
     } else {
         let mut raw = raw;
-        send_all(&mut raw, sender)?.then_some(raw)
+        send_all(&mut raw, outlet)?.then_some(raw)
     };
     let Some(mut raw) = rest else {
         return Ok(None);
@@ -183,15 +203,15 @@ fn copy_all(mut input: Box<dyn Read + Send>, sender: &SyncSender<Message>) -> io
 }
 
 /// Sends chunks to the end; false where nobody reads any more.
-fn send_all(reader: &mut impl Read, sender: &SyncSender<Message>) -> io::Result<bool> {
+fn send_all(reader: &mut impl Read, outlet: &Outlet) -> io::Result<bool> {
     loop {
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = outlet.chunk();
         let n = fill(reader, &mut chunk)?;
         if n == 0 {
             return Ok(true);
         }
         chunk.truncate(n);
-        if sender.send(Message::Bytes(chunk)).is_err() {
+        if outlet.sender.send(Message::Bytes(chunk)).is_err() {
             return Ok(false);
         }
     }
