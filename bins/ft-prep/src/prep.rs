@@ -1,9 +1,13 @@
 //! The whole of it: read, convert, split, write, tell.
 
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use anyhow::anyhow;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
 use ft_cli::{InputDigest, Provenance, Source, Target, interrupt, progress, typed_arguments};
-use ft_table::{Error, ParquetWriter, RowBuffer, TableReader};
+use ft_table::{Error, ParquetWriter, RowBuffer, Rows, TableReader};
 
 use crate::args::Args;
 use crate::convert::Converter;
@@ -14,6 +18,11 @@ use crate::split::{Selection, Side, TestSize};
 
 /// Rows that wait for the split are held in memory up to this many bytes.
 const HELD_BYTES: usize = 256 << 20;
+
+/// Batches that may wait to be converted.
+const AHEAD: usize = 4;
+
+type Batch = Result<Rows, Error>;
 
 /// Runs the program.
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -59,11 +68,14 @@ fn read(
     tracing::debug!("{}: {}, columns of the shape {}", reader.name(), reader.format(), recipe.shape);
     let before = converter.counts.read;
     let bar = progress(None, "rows");
-    while let Some(rows) = reader.next_rows()? {
+    let (batches, parser) = parse_ahead(reader)?;
+    for rows in batches {
+        let rows = rows?;
         interrupt::check()?;
         converter.convert(&recipe, &rows, emit)?;
         bar.inc(rows.len() as u64);
     }
+    let mut reader = parser.join().map_err(|_| anyhow!("the parsing thread failed"))?;
     let rows = converter.counts.read - before;
     if rows == 0 {
         return Err(Error::format(reader.name(), "holds no rows").into());
@@ -75,6 +87,23 @@ fn read(
         shape: recipe.shape,
         rows,
     })
+}
+
+/// Parses on a thread of its own while the rows before are converted. The
+/// thread gives the reader back at the end; after an error nobody waits for it.
+fn parse_ahead(mut reader: TableReader) -> anyhow::Result<(Receiver<Batch>, JoinHandle<TableReader>)> {
+    let (sender, batches) = sync_channel(AHEAD);
+    let parse = move || {
+        while let Some(rows) = reader.next_rows().transpose() {
+            let failed = rows.is_err();
+            if sender.send(rows).is_err() || failed {
+                break;
+            }
+        }
+        reader
+    };
+    let parser = thread::Builder::new().name("parse".into()).spawn(parse)?;
+    Ok((batches, parser))
 }
 
 /// Where examples go as they are made.
