@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 
 const EXAMPLES: &str = "\
@@ -37,7 +38,7 @@ pub struct Args {
     #[arg(long)]
     pub overwrite_output_dir: bool,
     /// Go on from this checkpoint; without a value, from the newest whole one in the output folder
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", value_parser = path_or_nothing())]
     pub resume_from_checkpoint: Option<PathBuf>,
 
     #[command(flatten)]
@@ -182,6 +183,11 @@ pub enum Offload {
     None,
     /// On disk, mapped
     Disk,
+}
+
+/// clap's own parser of paths refuses the empty one, which here says that no value was given.
+fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 impl TrainingArgs {

@@ -12,19 +12,28 @@ use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::history::State;
+use crate::history::{State, Window, write_json};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
+/// What goes into the next log, for which Trainer's state has no key.
+const WINDOW: &str = "log_window.json";
 const MARKER: &str = "complete";
 const PREFIX: &str = "checkpoint-";
 
 /// Writes `output/checkpoint-N`.
-pub fn save(output: &Path, adapter: &Adapter, optimizer: &Optimizer, state: &State) -> Result<PathBuf> {
+pub fn save(
+    output: &Path,
+    adapter: &Adapter,
+    optimizer: &Optimizer,
+    state: &State,
+    window: &Window,
+) -> Result<PathBuf> {
     let path = output.join(format!("{PREFIX}{}", state.global_step));
     let dir = AtomicDir::create(&path)?;
     adapter.save(dir.path(), &BTreeMap::new())?;
     save_optimizer(&dir.path().join(OPTIMIZER), optimizer)?;
     state.save(dir.path())?;
+    write_json(&dir.path().join(WINDOW), &serde_json::to_value(window)?)?;
     let marker = dir.path().join(MARKER);
     std::fs::write(&marker, format!("{}\n", state.global_step))
         .with_context(|| format!("cannot write '{}'", marker.display()))?;
@@ -37,6 +46,7 @@ pub struct Saved {
     pub adapter: Adapter,
     pub optimizer: Optimizer,
     pub state: State,
+    pub window: Window,
 }
 
 /// Reads a whole checkpoint; `optimizer` is a fresh one of this run's adapter.
@@ -48,7 +58,10 @@ pub fn load(path: &Path, mut optimizer: Optimizer) -> Result<Saved> {
     let state = State::load(path)?;
     load_optimizer(&path.join(OPTIMIZER), &mut optimizer)?;
     optimizer.step = state.global_step;
-    Ok(Saved { adapter, optimizer, state })
+    let window = path.join(WINDOW);
+    let text = std::fs::read(&window).with_context(|| format!("cannot read '{}'", window.display()))?;
+    let window = serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
+    Ok(Saved { adapter, optimizer, state, window })
 }
 
 /// The newest whole checkpoint of an output folder.

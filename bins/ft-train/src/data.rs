@@ -85,7 +85,10 @@ impl Dataset {
                 model.display()
             ),
             (None, _) => {
-                tracing::warn!("{}: nothing says which tokenizer made these tokens; taking them as they are", self.name);
+                tracing::warn!(
+                    "{}: nothing says which tokenizer made these tokens; taking them as they are",
+                    self.name
+                );
             }
             (Some(_), None) => tracing::debug!("'{}' has no tokenizer to compare with", model.display()),
             (Some(_), Some(_)) => {}

@@ -24,6 +24,15 @@ pub struct State {
     pub log_history: Vec<Map<String, Value>>,
 }
 
+/// What was seen since the last log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    pub steps: u64,
+    pub loss: f64,
+    pub labels: usize,
+    pub correct: usize,
+}
+
 impl State {
     /// As Trainer writes it: sorted keys, two blanks of indent.
     pub fn save(&self, dir: &Path) -> Result<()> {

@@ -1,17 +1,19 @@
 //! What a run leaves behind.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use ft_cli::{Provenance, Target, typed_arguments};
+use ft_cli::{AtomicDir, Provenance, Target, typed_arguments};
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
 use crate::history::write_json;
 use crate::trainer::Outcome;
 
+const CONFIG: &str = "adapter_config.json";
 const ADAPTER: &str = "adapter_model.safetensors";
 
 /// Makes the output folder ready; none where the adapter goes to a pipe.
@@ -41,7 +43,7 @@ pub fn write(args: &Args, output: Option<&Path>, outcome: &Outcome) -> Result<()
         stdout.write_all(&bytes).and_then(|()| stdout.flush()).context("cannot write the adapter to stdout")?;
         return Ok(());
     };
-    outcome.setup.adapter.save(dir, &metadata)?;
+    save_adapter(dir, outcome, &metadata)?;
     outcome.state.save(dir)?;
     let with_epoch = |results: &Map<String, Value>| {
         let mut results = results.clone();
@@ -58,6 +60,19 @@ pub fn write(args: &Args, output: Option<&Path>, outcome: &Outcome) -> Result<()
     write_json(&dir.join("all_results.json"), &Value::Object(with_epoch(&all)))?;
     write_json(&dir.join("run.json"), &record(args, outcome)?)?;
     tracing::info!("wrote the adapter to '{}'", dir.display());
+    Ok(())
+}
+
+/// Writes the adapter's folder beside, reads it back there, and gives its files their names; the weights last, for
+/// with them the adapter is there.
+fn save_adapter(dir: &Path, outcome: &Outcome, metadata: &BTreeMap<String, String>) -> Result<()> {
+    let beside = AtomicDir::create(&dir.join("adapter"))?;
+    outcome.setup.adapter.save(beside.path(), metadata)?;
+    for name in [CONFIG, ADAPTER] {
+        let (from, to) = (beside.path().join(name), dir.join(name));
+        let moved = File::open(&from).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&from, &to));
+        moved.with_context(|| format!("cannot write '{}'", to.display()))?;
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{Args, TrainingArgs};
 use crate::checkpoint;
 use crate::evaluate::{Evaluation, evaluate};
-use crate::history::{Metrics, State, rounded};
+use crate::history::{Metrics, State, Window, rounded};
 use crate::sampler::Sampler;
 use crate::schedule::Schedule;
 use crate::setup::Setup;
@@ -33,15 +33,6 @@ pub struct Trainer<'a> {
     window: Window,
     initial_adapter: String,
     started: Instant,
-}
-
-/// What was seen since the last log.
-#[derive(Default)]
-struct Window {
-    steps: u64,
-    loss: f64,
-    labels: usize,
-    correct: usize,
 }
 
 /// How the run went.
@@ -65,7 +56,7 @@ impl<'a> Trainer<'a> {
         let steps = sampler.steps(t);
         let initial_adapter = setup.adapter.sha256()?;
         let mut optimizer = Optimizer::new(&setup.adapter, adamw(t))?;
-        let mut state = fresh_state(t, steps, &sampler);
+        let (mut state, mut window) = (fresh_state(t, steps, &sampler), Window::default());
         if let Some(path) = &args.resume_from_checkpoint {
             let path = match (&output, path.as_os_str().is_empty()) {
                 (Some(output), true) => checkpoint::newest(output)?,
@@ -74,25 +65,13 @@ impl<'a> Trainer<'a> {
             };
             let saved = checkpoint::load(&path, optimizer)?;
             tracing::info!("going on after step {} from '{}'", saved.state.global_step, path.display());
-            (setup.adapter, optimizer) = (saved.adapter, saved.optimizer);
+            (setup.adapter, optimizer, window) = (saved.adapter, saved.optimizer, saved.window);
             state = State { max_steps: steps, ..saved.state };
         }
         let metrics = Metrics::create(output.as_deref(), &state.log_history)?;
         setup.announce(steps, t.sequences_a_step());
         let schedule = Schedule::new(t, steps);
-        Ok(Self {
-            args,
-            setup,
-            sampler,
-            schedule,
-            optimizer,
-            state,
-            metrics,
-            output,
-            window: Window::default(),
-            initial_adapter,
-            started,
-        })
+        Ok(Self { args, setup, sampler, schedule, optimizer, state, metrics, output, window, initial_adapter, started })
     }
 
     /// Takes all the steps that are left.
@@ -116,7 +95,7 @@ impl<'a> Trainer<'a> {
         let tokens = self.state.num_input_tokens_seen - seen_before;
         let results = train_results(&self.state, &self.args.training, steps, total_loss, seconds, tokens);
         self.log(results.clone())?;
-        let eval_results = self.evaluate()?;
+        let eval_results = self.evaluate_or_save()?;
         let Self { setup, state, initial_adapter, .. } = self;
         Ok(Outcome { setup, state, results, eval_results, initial_adapter, seconds_to_first_step })
     }
@@ -197,16 +176,32 @@ impl<'a> Trainer<'a> {
         let step = self.state.global_step;
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
         if due(t.eval_steps) && step < self.state.max_steps {
-            self.evaluate()?;
+            self.evaluate_or_save()?;
         }
         let interrupted = ft_cli::interrupt::requested();
-        if let Some(output) = self.output.as_deref().filter(|_| due(t.save_steps) || interrupted) {
-            let path = checkpoint::save(output, &self.setup.adapter, &self.optimizer, &self.state)?;
-            tracing::info!("wrote '{}'", path.display());
+        if due(t.save_steps) || interrupted {
+            self.save()?;
         }
         if interrupted {
             return Err(Interrupted.into());
         }
+        Ok(())
+    }
+
+    /// [`Self::evaluate`]; a signal that ends it leaves a checkpoint behind.
+    fn evaluate_or_save(&mut self) -> Result<Option<Map<String, Value>>> {
+        let evaluated = self.evaluate();
+        if evaluated.is_err() && ft_cli::interrupt::requested() {
+            self.save()?;
+        }
+        evaluated
+    }
+
+    /// Writes a checkpoint, where there is a folder for it.
+    fn save(&self) -> Result<()> {
+        let Some(output) = self.output.as_deref() else { return Ok(()) };
+        let path = checkpoint::save(output, &self.setup.adapter, &self.optimizer, &self.state, &self.window)?;
+        tracing::info!("wrote '{}'", path.display());
         Ok(())
     }
 

@@ -1,0 +1,281 @@
+//! Bad input and bad circumstances: each on one line that says where, what, and what to do.
+
+use std::fs;
+use std::fs::File;
+use std::process::Command;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Builder, ListBuilder, StringArray, UInt32Builder};
+use serde_json::json;
+
+use crate::support::{
+    POSITIONS, Row, Scratch, VOCABULARY, model, reference, rewrite_safetensors, rows, stderr, with_base, write_columns,
+    write_tokens,
+};
+
+const LINE: &str = "--model MODEL --train rows.parquet --output-dir out --max-steps 2";
+
+fn told(rows: &[Row]) -> String {
+    let scratch = Scratch::new();
+    scratch.tokens("rows.parquet", rows);
+    scratch.failure(LINE, 1)
+}
+
+#[test]
+fn a_missing_column_is_named_with_those_there_are() {
+    let scratch = Scratch::new();
+    let mut ids = ListBuilder::new(UInt32Builder::new());
+    ids.append_value([Some(1), Some(2)]);
+    let columns: [(&str, ArrayRef); 2] =
+        [("input_ids", Arc::new(ids.finish())), ("text", Arc::new(StringArray::from(vec!["a"])))];
+    write_columns(&scratch.path("rows.parquet"), &columns, &[]);
+    let told = scratch.failure(LINE, 1);
+    assert!(told.contains("rows.parquet") && told.contains("'labels'"), "{told}");
+    assert!(told.contains("input_ids") && told.contains("text"), "{told}");
+}
+
+#[test]
+fn rows_that_cannot_be_are_named() {
+    let scratch = Scratch::new();
+    let ids = || {
+        let mut ids = ListBuilder::new(Int32Builder::new());
+        ids.append_value([Some(1), Some(2)]);
+        ids.append_value([Some(1), Some(-7)]);
+        Arc::new(ids.finish()) as ArrayRef
+    };
+    let labels = |rows: [&[i32]; 2]| {
+        let mut labels = ListBuilder::new(Int32Builder::new());
+        rows.iter().for_each(|row| labels.append_value(row.iter().copied().map(Some)));
+        Arc::new(labels.finish()) as ArrayRef
+    };
+    let write = |columns: [(&str, ArrayRef); 2]| write_columns(&scratch.path("rows.parquet"), &columns, &[]);
+    write([("input_ids", ids()), ("labels", labels([&[1, 2], &[1, 2]]))]);
+    let told = scratch.failure(LINE, 1);
+    assert!(told.contains("rows.parquet, row 2") && told.contains("-7"), "{told}");
+    write([("input_ids", ids()), ("labels", labels([&[1, 2, 3], &[1, 2]]))]);
+    let told = scratch.failure(LINE, 1);
+    assert!(told.contains("rows.parquet, row 1") && told.contains("3 labels for 2 ids"), "{told}");
+}
+
+#[test]
+fn nothing_to_learn() {
+    let mut all = rows(3);
+    all.iter_mut().for_each(|row| row.1.fill(-100));
+    let told = told(&all);
+    assert!(told.contains("rows.parquet: no row has a label") && told.contains("ft-template --labels"), "{told}");
+}
+
+#[test]
+fn a_label_on_the_first_token_alone_is_none() {
+    let told = told(&[(vec![4, 5], vec![4, -100])]);
+    assert!(told.contains("no row has a label"), "{told}");
+}
+
+/// A batch without a label would be a division by zero.
+#[test]
+fn a_batch_without_a_label() {
+    let scratch = Scratch::new();
+    let mut all = rows(4);
+    all[2].1.fill(-100);
+    scratch.tokens("rows.parquet", &all);
+    let told = scratch.failure(&with_base("-o out --no-shuffle --per-device-train-batch-size 1"), 1);
+    assert!(told.contains("step 3, rows 3") && told.contains("no token of this step has a label"), "{told}");
+}
+
+#[test]
+fn tokens_outside_the_vocabulary() {
+    let mut all = rows(3);
+    all[1].0[2] = VOCABULARY;
+    let told = told(&all);
+    assert!(told.contains("rows.parquet, row 2: token 320, but the model's vocabulary has 320"), "{told}");
+    assert!(told.contains("another tokenizer"), "{told}");
+}
+
+#[test]
+fn labels_outside_the_vocabulary() {
+    let mut all = rows(3);
+    all[2].1[2] = 4000;
+    assert!(told(&all).contains("row 3: token 4000"));
+}
+
+#[test]
+fn rows_over_the_models_length() {
+    let long = POSITIONS as u32 + 1;
+    let all = [rows(1).remove(0), ((0..long).collect(), (0..long as i32).collect())];
+    let told = told(&all);
+    assert!(told.contains("rows.parquet, row 2: 129 tokens, but the model takes 128"), "{told}");
+    assert!(told.contains("--max-seq-length 128"), "{told}");
+}
+
+#[test]
+fn files_that_are_no_tokens() {
+    let scratch = Scratch::with_rows();
+    let bytes = fs::read(scratch.path("rows.parquet")).unwrap();
+    let failure = |bytes: &[u8]| {
+        fs::write(scratch.path("rows.parquet"), bytes).unwrap();
+        scratch.failure(LINE, 1)
+    };
+    let told = failure(&bytes[..bytes.len() - 20]);
+    assert!(told.contains("rows.parquet") && told.contains("truncated"), "{told}");
+    let told = failure(b"");
+    assert!(told.contains("rows.parquet") && told.contains("empty"), "{told}");
+    let told = failure(b"input_ids,labels\n1,2\n");
+    assert!(told.contains("rows.parquet") && told.contains("Parquet"), "{told}");
+    fs::remove_file(scratch.path("rows.parquet")).unwrap();
+    let told = scratch.failure(LINE, 1);
+    assert!(told.contains("cannot read 'rows.parquet'") && told.contains("No such file"), "{told}");
+    write_tokens(&scratch.path("rows.parquet"), &[], &[]);
+    let told = scratch.failure(LINE, 1);
+    assert!(told.contains("rows.parquet") && told.contains("no rows"), "{told}");
+}
+
+#[test]
+fn tokens_of_another_tokenizer() {
+    let scratch = Scratch::new();
+    scratch.copy_model("model");
+    let tokenizer = reference("../tokenizer/tokenizer.json");
+    fs::copy(tokenizer, scratch.path("model/tokenizer.json")).unwrap();
+    let other = "0123456789abcdef".repeat(4);
+    write_tokens(&scratch.path("rows.parquet"), &rows(3), &[("ft.tokenizer_sha256", &other)]);
+    let told = scratch.failure("--model model --train rows.parquet -o out", 1);
+    assert!(told.contains("rows.parquet: its tokens were made with another tokenizer (0123456789ab…)"), "{told}");
+    assert!(told.contains("ft-template --model model"), "{told}");
+}
+
+#[test]
+fn models_that_are_not_whole() {
+    let scratch = Scratch::with_rows();
+    let weights = scratch.copy_model("model").join("model.safetensors");
+    let line = LINE.replace("MODEL", "model");
+    let whole = fs::read(&weights).unwrap();
+
+    fs::write(&weights, &whole[..whole.len() - 4]).unwrap();
+    let told = scratch.failure(&line, 1);
+    assert!(told.contains("model.safetensors") && told.contains("cut short"), "{told}");
+
+    fs::write(&weights, &whole).unwrap();
+    rewrite_safetensors(&weights, |header, data| {
+        // Four bytes that belong to no tensor, before the last one.
+        let end = data.len();
+        let last = header.values_mut().find(|t| t["data_offsets"][1] == end).unwrap();
+        let begin = last["data_offsets"][0].as_u64().unwrap();
+        last["data_offsets"] = json!([begin + 4, end + 4]);
+        data.splice(begin as usize..begin as usize, [0; 4]);
+    });
+    let told = scratch.failure(&line, 1);
+    assert!(told.contains("model.safetensors") && told.contains("a hole of 4 bytes before the tensor '"), "{told}");
+
+    fs::write(&weights, &whole).unwrap();
+    let mut missing = String::new();
+    rewrite_safetensors(&weights, |header, data| {
+        let last = header.iter().find(|(_, t)| t["data_offsets"][1] == data.len()).unwrap().0.clone();
+        data.truncate(header[&last]["data_offsets"][0].as_u64().unwrap() as usize);
+        header.remove(&last);
+        missing = last;
+    });
+    let told = scratch.failure(&line, 1);
+    assert!(told.contains(&format!("has no tensor '{missing}', expected one of shape [")), "{told}");
+
+    fs::remove_file(&weights).unwrap();
+    let told = scratch.failure(&line, 1);
+    assert!(told.contains("'model'") && told.contains("safetensors"), "{told}");
+}
+
+#[test]
+fn models_that_are_not_known() {
+    let scratch = Scratch::with_rows();
+    let config = scratch.copy_model("model").join("config.json");
+    let line = LINE.replace("MODEL", "model");
+    let known = fs::read_to_string(&config).unwrap();
+    let other = known.replace("\"model_type\": \"llama\"", "\"model_type\": \"mamba\"").replace("LlamaFor", "MambaFor");
+    fs::write(&config, other).unwrap();
+    let told = scratch.failure(&line, 1);
+    assert!(told.contains("config.json") && told.contains("mamba") && told.contains("llama"), "{told}");
+    fs::write(&config, known.replace("\"silu\"", "\"relu\"")).unwrap();
+    let told = scratch.failure(&line, 1);
+    assert!(told.contains("config.json") && told.contains("hidden_act") && told.contains("relu"), "{told}");
+    fs::write(&config, &known[..known.len() / 2]).unwrap();
+    let told = scratch.failure(&line, 1);
+    assert!(told.contains("config.json"), "{told}");
+    let told = scratch.failure(&LINE.replace("MODEL", "nowhere"), 1);
+    assert!(told.contains("'nowhere'"), "{told}");
+}
+
+#[test]
+fn an_output_folder_in_use() {
+    let scratch = Scratch::with_rows();
+    scratch.train("out", "");
+    let before = scratch.adapter("out");
+    let told = scratch.failure(LINE, 1);
+    assert!(told.contains("'out' already holds a run") && told.contains("--overwrite-output-dir"), "{told}");
+    assert_eq!(scratch.adapter("out"), before);
+    scratch.train("out", "--overwrite-output-dir --seed 5");
+    assert_ne!(scratch.adapter("out"), before);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_ends_the_run_with_its_step() {
+    let scratch = Scratch::with_rows();
+    let told = scratch.failure(&with_base("-o out --learning-rate 1e30 --max-grad-norm 0"), 1);
+    assert!(told.contains("step 2, rows ") && told.contains("finite"), "{told}");
+    assert!(!scratch.path("out/adapter_model.safetensors").exists());
+}
+
+#[test]
+fn modules_that_no_model_has() {
+    let scratch = Scratch::with_rows();
+    let told = scratch.failure(&format!("{LINE} --target-modules gate"), 1);
+    assert!(told.contains("gate") && told.contains("gate_proj"), "{told}");
+    let told = scratch.failure(&format!("{LINE} --target-modules ((("), 1);
+    assert!(told.contains("((("), "{told}");
+}
+
+#[test]
+fn wrong_usage() {
+    let scratch = Scratch::with_rows();
+    for (line, word) in [
+        ("--lora-rank 4", "--lora-rank"),
+        ("--lora-r 0", "--lora-r"),
+        ("--lora-dropout 1.5", "--lora-dropout"),
+        ("--learning-rate=-1", "expected a number of at least 0"),
+        ("--lr-scheduler-type steep", "cosine"),
+        ("--activation-memory lots", "expected bytes"),
+        ("--threads 0", "--threads"),
+    ] {
+        let told = scratch.failure(&format!("{LINE} {line}"), 2);
+        assert!(told.contains(word) && told.contains("ft-train --help"), "{line}: {told}");
+    }
+    let told = scratch.failure("", 2);
+    assert!(told.contains("--model") || told.contains("missing"), "{told}");
+    assert!(!scratch.path("out").exists(), "a wrong line leaves nothing");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk() {
+    let scratch = Scratch::with_rows();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = scratch.command("--model MODEL --train rows.parquet -o - --max-steps 1 -q");
+    let output = command.stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    let last = told.lines().last().unwrap();
+    assert!(last.starts_with("ft-train: error: cannot write") && last.contains("No space left"), "{told}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_closed_pipe_is_quiet() {
+    let scratch = Scratch::with_rows();
+    let line = format!(
+        "'{}' --model '{}' --train rows.parquet -o - --max-steps 1 -q 2>told; echo $? >code",
+        env!("CARGO_BIN_EXE_ft-train"),
+        model().display()
+    );
+    let status =
+        Command::new("sh").current_dir(scratch.path("")).args(["-c", &format!("({line}) | true")]).status().unwrap();
+    assert!(status.success());
+    let read = |name: &str| fs::read_to_string(scratch.path(name)).unwrap();
+    assert_eq!(read("code").trim(), "0");
+    assert!(!read("told").contains("error"), "{}", read("told"));
+}

@@ -1,0 +1,8 @@
+//! Drives the built program as a user does: files, pipes, signals, and what it says on stderr.
+
+mod adapters;
+mod faults;
+mod resume;
+mod run;
+mod same_bits;
+mod support;

@@ -1,0 +1,170 @@
+//! Checkpoints: going on from one gives the bits of a run that was never interrupted.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Scratch, rows, with_base};
+
+const LINE: &str = "--lora-dropout 0.1 --save-steps 2 --warmup-ratio 0.2";
+
+/// The run `whole` with its checkpoints.
+fn whole() -> Scratch {
+    let scratch = Scratch::with_rows();
+    scratch.train("whole", LINE);
+    scratch
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// What is logged of the steps, without what a clock says.
+fn logged(scratch: &Scratch, out: &str) -> Vec<Value> {
+    scratch.metrics(out).into_iter().filter(|entry| entry.get("loss").is_some()).collect()
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one() {
+    let scratch = whole();
+    for step in [2, 4] {
+        let out = format!("from{step}");
+        let checkpoint = format!("checkpoint-{step}");
+        copy_folder(&scratch.path("whole").join(&checkpoint), &scratch.path(&out).join(&checkpoint));
+        let told = scratch.train(&out, &format!("{LINE} --resume-from-checkpoint"));
+        assert!(told.contains(&format!("going on after step {step} from '{out}/{checkpoint}'")), "{told}");
+        assert_eq!(scratch.adapter(&out), scratch.adapter("whole"));
+        assert_eq!(logged(&scratch, &out), logged(&scratch, "whole"));
+        let optimizer = |out: &str| fs::read(scratch.path(out).join("checkpoint-6/optimizer.safetensors")).unwrap();
+        assert!(optimizer(&out) == optimizer("whole"), "the optimizer's state too");
+    }
+    // The state matters: the same steps from a cold start end elsewhere.
+    let cold = scratch.trained("cold", &format!("{LINE} --max-steps 2"));
+    assert_ne!(cold, scratch.adapter("whole"));
+}
+
+#[test]
+fn the_newest_whole_checkpoint_counts_and_a_named_one_is_taken() {
+    let scratch = whole();
+    fs::remove_file(scratch.path("whole/checkpoint-6/complete")).unwrap();
+    let told = scratch.train("whole", &format!("{LINE} --resume-from-checkpoint"));
+    assert!(told.contains("after step 4 from 'whole/checkpoint-4'"), "{told}");
+    let expected = scratch.adapter("whole");
+    let told = scratch.train("named", &format!("{LINE} --resume-from-checkpoint whole/checkpoint-2"));
+    assert!(told.contains("after step 2"), "{told}");
+    assert_eq!(scratch.adapter("named"), expected);
+}
+
+/// A checkpoint between two logs: the next log is of all steps since the last one.
+#[test]
+fn a_log_across_a_resume_is_whole() {
+    let scratch = Scratch::with_rows();
+    let line = "--save-steps 2 --logging-steps 3";
+    scratch.train("whole", line);
+    scratch.train("from2", &format!("{line} --resume-from-checkpoint whole/checkpoint-2"));
+    let (whole, resumed) = (scratch.series("whole", "loss"), scratch.series("from2", "loss"));
+    assert_eq!(whole.len(), 2);
+    assert!(whole.iter().zip(&resumed).all(|(a, b)| (a - b).abs() < 1e-12 * a), "{whole:?} {resumed:?}");
+}
+
+#[test]
+fn how_the_work_is_cut_may_change_at_a_resume() {
+    let scratch = whole();
+    let line = format!(
+        "{LINE} --resume-from-checkpoint whole/checkpoint-2 --per-device-train-batch-size 1 \
+         --gradient-accumulation-steps 4 --threads 1 --activation-memory 0"
+    );
+    assert_eq!(scratch.trained("cut", &line), scratch.adapter("whole"));
+}
+
+#[test]
+fn checkpoints_that_are_not_whole_are_refused() {
+    let scratch = whole();
+    let line = |more: &str| with_base(&format!("--output-dir new {LINE} --resume-from-checkpoint {more}"));
+    fs::remove_file(scratch.path("whole/checkpoint-2/complete")).unwrap();
+    let told = scratch.failure(&line("whole/checkpoint-2"), 1);
+    assert!(told.contains("'whole/checkpoint-2' is no whole checkpoint") && told.contains("older one"), "{told}");
+    fs::create_dir_all(scratch.path("new")).unwrap();
+    let told = scratch.failure(&line(""), 1);
+    assert!(told.contains("'new' holds no whole checkpoint"), "{told}");
+    let optimizer = scratch.path("whole/checkpoint-4/optimizer.safetensors");
+    let bytes = fs::read(&optimizer).unwrap();
+    fs::write(&optimizer, &bytes[..bytes.len() - 9]).unwrap();
+    let told = scratch.failure(&line("whole/checkpoint-4"), 1);
+    assert!(told.contains("optimizer.safetensors' is damaged"), "{told}");
+    let told = scratch.failure(&with_base("--output-dir - --resume-from-checkpoint"), 1);
+    assert!(told.contains("--resume-from-checkpoint needs a folder"), "{told}");
+}
+
+#[test]
+fn another_rank_than_the_checkpoints_is_refused() {
+    let scratch = whole();
+    let line = format!("--output-dir new --lora-r 8 {LINE} --resume-from-checkpoint whole/checkpoint-2");
+    let told = scratch.failure(&with_base(&line), 1);
+    assert!(told.contains("checkpoint-2") && told.contains("lora_A"), "{told}");
+}
+
+/// Runs, sends SIGINT once stderr has told `word`, and gives the exit code and stderr.
+fn interrupt_at(scratch: &Scratch, line: &str, word: &str) -> (Option<i32>, String) {
+    let mut child = scratch.command(line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut text = String::new();
+    while !text.contains(word) {
+        assert!(told.read_line(&mut text).unwrap() > 0, "it ended before '{word}': {text}");
+    }
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    told.read_to_string(&mut text).unwrap();
+    (child.wait().unwrap().code(), text)
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_ends_the_step_writes_a_checkpoint_and_leaves() {
+    let scratch = Scratch::with_rows();
+    let line = with_base("--output-dir out --max-steps 1000000");
+    let (code, text) = interrupt_at(&scratch, &line, "\"step\":3");
+    assert_eq!(code, Some(130), "{text}");
+    assert_eq!(text.lines().last(), Some("ft-train: error: interrupted"));
+    let folders = fs::read_dir(scratch.path("out")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let checkpoints: Vec<String> = folders.filter(|name| name.starts_with("checkpoint-")).collect();
+    assert_eq!(checkpoints.len(), 1);
+    assert!(scratch.path("out").join(&checkpoints[0]).join("complete").exists());
+    let step: u64 = checkpoints[0]["checkpoint-".len()..].parse().unwrap();
+    scratch.train("out", &format!("--resume-from-checkpoint --max-steps {}", step + 1));
+    assert_eq!(scratch.json("out/trainer_state.json")["global_step"], step + 1);
+}
+
+/// The adapter is trained by then, and would be lost.
+#[test]
+#[cfg(unix)]
+fn a_signal_during_the_last_evaluation_leaves_a_checkpoint_too() {
+    let scratch = Scratch::with_rows();
+    scratch.tokens("held.parquet", &rows(20_000));
+    let line = with_base("--output-dir out --eval held.parquet --per-device-eval-batch-size 1");
+    let (code, text) = interrupt_at(&scratch, &line, "train_runtime");
+    assert_eq!(code, Some(130), "{text}");
+    assert!(!text.contains("eval_loss"), "it came too late to tell: {text}");
+    assert!(scratch.path("out/checkpoint-6/complete").exists());
+    assert!(!scratch.path("out/adapter_model.safetensors").exists());
+    fs::remove_file(scratch.path("held.parquet")).unwrap();
+    scratch.train("whole", "");
+    assert_eq!(scratch.trained("out", "--resume-from-checkpoint"), scratch.adapter("whole"));
+}
+
+#[test]
+fn evaluation_does_not_disturb_training() {
+    let scratch = whole();
+    scratch.tokens("held.parquet", &rows(3));
+    assert_eq!(
+        scratch.trained("evaluated", &format!("{LINE} --eval held.parquet --eval-steps 1")),
+        scratch.adapter("whole")
+    );
+}

@@ -1,0 +1,74 @@
+//! One seed gives one adapter, bit by bit, however the work is cut.
+
+use crate::support::{Scratch, rows};
+
+/// With dropout, whose masks must not depend on the cut either.
+const DROPOUT: &str = "--lora-dropout 0.2";
+
+#[test]
+fn a_second_run_and_any_number_of_threads() {
+    let scratch = Scratch::with_rows();
+    let one = scratch.trained("one", &format!("{DROPOUT} --threads 1"));
+    assert_eq!(one, scratch.trained("again", &format!("{DROPOUT} --threads 1")));
+    assert_eq!(one, scratch.trained("two", &format!("{DROPOUT} --threads 2")));
+    assert_eq!(one, scratch.trained("five", &format!("{DROPOUT} --threads 5")));
+    assert_ne!(one, scratch.trained("other", &format!("{DROPOUT} --seed 43")));
+    assert_ne!(one, scratch.trained("without", ""), "dropout does something");
+}
+
+#[test]
+fn any_cut_of_a_step_into_micro_batches() {
+    let scratch = Scratch::with_rows();
+    let cut = |out: &str, batch: u32, accumulation: u32| {
+        let line = format!(
+            "{DROPOUT} --per-device-train-batch-size {batch} --gradient-accumulation-steps {accumulation} --max-steps 5"
+        );
+        let adapter = scratch.trained(out, &line);
+        (adapter, scratch.series(out, "loss"), scratch.series(out, "grad_norm"))
+    };
+    // 18 rows: the third step of an epoch is short, of two rows.
+    let whole = cut("8x1", 8, 1);
+    assert!(cut("1x8", 1, 8) == whole, "1 × 8");
+    assert!(cut("2x4", 2, 4) == whole, "2 × 4");
+    assert!(cut("4x2", 4, 2) == whole, "4 × 2");
+}
+
+#[test]
+fn any_memory() {
+    let scratch = Scratch::with_rows();
+    let all = scratch.trained("all", &format!("{DROPOUT} --activation-memory 1GB"));
+    let told = scratch.train("none", &format!("{DROPOUT} --activation-memory 0"));
+    assert!(told.contains("3 of 3 layers are computed twice"), "{told}");
+    assert_eq!(scratch.adapter("none"), all);
+    let told = scratch.train("some", &format!("{DROPOUT} --activation-memory 80KB"));
+    assert!(["1", "2"].iter().any(|some| told.contains(&format!("{some} of 3 layers are computed twice"))), "{told}");
+    assert_eq!(scratch.adapter("some"), all);
+    assert_eq!(scratch.trained("checkpointing", &format!("{DROPOUT} --gradient-checkpointing")), all);
+}
+
+#[test]
+fn frozen_weights_in_memory_or_on_disk() {
+    let scratch = Scratch::with_rows();
+    for load_in in ["f32", "bf16", "f16"] {
+        let memory = scratch.trained(&format!("memory-{load_in}"), &format!("--load-in {load_in}"));
+        let disk = format!("--load-in {load_in} --offload-param-device disk");
+        assert_eq!(scratch.trained(&format!("disk-{load_in}"), &disk), memory, "{load_in}");
+    }
+    assert_ne!(scratch.adapter("memory-f32"), scratch.adapter("memory-bf16"));
+}
+
+/// Other rows in the same step change a sequence's part by nothing, so the order within a step is all that counts.
+#[test]
+fn rows_without_a_label_change_nothing_but_the_tokens() {
+    let scratch = Scratch::new();
+    let mut all = rows(8);
+    all[5].1.fill(-100);
+    scratch.tokens("rows.parquet", &all);
+    let line = "--no-shuffle --per-device-train-batch-size 8 --max-steps 1 --learning-rate 1e-2";
+    scratch.train("with", line);
+    all.remove(5);
+    scratch.tokens("rows.parquet", &all);
+    scratch.train("without", &line.replace("size 8", "size 7"));
+    let losses = (scratch.series("with", "loss")[0], scratch.series("without", "loss")[0]);
+    assert!((losses.0 - losses.1).abs() < 1e-6, "one normaliser: {losses:?}");
+}
