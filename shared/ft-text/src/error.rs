@@ -66,6 +66,23 @@ pub enum Error {
     /// The text could not be cut into tokens.
     #[error("tokenizer: {0}")]
     Encode(String),
+    /// Tokens were made with another tokenizer than the model's.
+    #[error(
+        "{name}: its tokens were made with another tokenizer ({made}…) than that of '{}' ({own}…); \
+         make them again with 'ft-template --model {}'",
+        model.display(),
+        model.display()
+    )]
+    OtherTokenizer {
+        /// The tokens' file.
+        name: String,
+        /// The beginning of the fingerprint that the file gives.
+        made: String,
+        /// The model.
+        model: PathBuf,
+        /// The beginning of its tokenizer's fingerprint.
+        own: String,
+    },
     /// The rendered text begins with two begin-of-sequence tokens.
     #[error(
         "the text begins with two begin-of-sequence tokens ({token}): the template adds one \

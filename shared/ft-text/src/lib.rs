@@ -13,6 +13,7 @@ mod error;
 mod fingerprint;
 mod labels;
 mod model;
+pub mod origin;
 mod save;
 mod template;
 mod tokenizer;

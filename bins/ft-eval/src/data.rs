@@ -1,0 +1,78 @@
+//! Labelled rows of tokens, held against the model before anything is computed.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ft_cli::Source;
+use ft_model::Architecture;
+use ft_model::batch::Sequence;
+use ft_text::origin::{self, Origin};
+
+/// The rows of one input.
+pub struct Dataset {
+    pub name: String,
+    pub sequences: Vec<Sequence>,
+    pub sha256: String,
+    /// The tokenizer that made the tokens, where the file says it.
+    tokenizer: Option<String>,
+}
+
+impl Dataset {
+    /// Reads the first `limit` rows of `source`.
+    pub fn read(source: &Source, limit: Option<u32>) -> Result<Self> {
+        let tokens = ft_table::read_tokens(source)?;
+        let tokenizer = tokens.metadata.get(origin::TOKENIZER_KEY).cloned();
+        let rows = tokens.rows.into_iter().take(limit.map_or(usize::MAX, |n| n as usize));
+        let sequences = rows.map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
+        Ok(Self { name: source.name(), sequences, sha256: tokens.sha256, tokenizer })
+    }
+
+    /// Refuses rows that the model cannot be measured on.
+    pub fn check(&self, arch: &Architecture, model: &Path) -> Result<()> {
+        check_origin(&self.name, self.tokenizer.as_deref(), model)?;
+        for (i, sequence) in self.sequences.iter().enumerate() {
+            let place = || format!("{}, row {}", self.name, i + 1);
+            let (length, limit) = (sequence.input_ids.len(), arch.max_position_embeddings);
+            if length > limit {
+                bail!(
+                    "{}: {length} tokens, but the model takes {limit}; make the rows with 'ft-template --max-seq-length {limit}'",
+                    place()
+                );
+            }
+            let labels = sequence.labels.iter().filter_map(|&l| u32::try_from(l).ok());
+            let vocabulary = arch.vocab_size;
+            if let Some(id) = sequence.input_ids.iter().copied().chain(labels).find(|&id| id as usize >= vocabulary) {
+                bail!(
+                    "{}: token {id}, but the model's vocabulary has {vocabulary}; were the rows made with another tokenizer?",
+                    place()
+                );
+            }
+        }
+        if self.labels() == 0 {
+            bail!("{}: no row has a label (all are -100), so there is no loss; see 'ft-template --labels'", self.name);
+        }
+        Ok(())
+    }
+
+    pub fn tokens(&self) -> usize {
+        self.sequences.iter().map(|s| s.input_ids.len()).sum()
+    }
+
+    pub fn labels(&self) -> usize {
+        self.sequences.iter().map(Sequence::labelled).sum()
+    }
+}
+
+/// Refuses tokens of another tokenizer than the model's; says so where that cannot be known.
+pub fn check_origin(name: &str, made: Option<&str>, model: &Path) -> Result<()> {
+    let fingerprint = ft_text::fingerprint(model)
+        .with_context(|| format!("cannot read the tokenizer of '{}'", model.display()))?;
+    match origin::compare(name, made, model, fingerprint.as_deref())? {
+        Origin::Same => {}
+        Origin::Unsaid => {
+            tracing::warn!("{name}: nothing says which tokenizer made these tokens; taking them as they are");
+        }
+        Origin::NoTokenizer => tracing::debug!("'{}' has no tokenizer to compare with", model.display()),
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! `ft-eval loss`: how well the model foretells labelled tokens.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, UInt32Array, UInt64Array};
+use ft_cli::{InputDigest, Provenance, Source, Target, interrupt, progress, typed_arguments};
+use ft_model::batch::Batch;
+use ft_model::decoder::Decoder;
+use ft_model::head::SequenceLoss;
+use ft_table::ParquetWriter;
+use serde_json::{Map, Value, json};
+
+use crate::args::{LossArgs, source, target};
+use crate::data::Dataset;
+use crate::model::Model;
+use crate::report::{LEFT_OUT, Report, figure, peak, rate, table};
+
+pub fn run(args: &LossArgs) -> Result<()> {
+    let source = source(args.input.as_ref(), &args.model)?;
+    let rows = args.per_example.then(|| target(args.output.as_ref())).transpose()?;
+    let report = Report::open(args.model.report.as_ref(), rows.as_ref())?;
+    let data = Dataset::read(&source, args.limit)?;
+    let model = Model::open(&args.model)?;
+    data.check(&model.arch, &args.model.model)?;
+
+    let started = Instant::now();
+    let losses = losses(&model.decoder(), &data, args.model.batch_size as usize)?;
+    let seconds = started.elapsed().as_secs_f64();
+    if let Some(target) = rows {
+        write_rows(&target, &losses, &data, &source)?;
+    }
+    let mut figures = model.describe(&args.model)?;
+    figures.extend(summary(&losses, &data, seconds));
+    report.write("loss", figures, &source, &data.sha256)
+}
+
+/// The losses of all rows, in their order.
+fn losses(decoder: &Decoder<'_>, data: &Dataset, batch_size: usize) -> Result<Vec<SequenceLoss>> {
+    let bar = progress(Some(data.sequences.len() as u64), "evaluating");
+    let mut losses = Vec::with_capacity(data.sequences.len());
+    for some in data.sequences.chunks(batch_size) {
+        interrupt::check()?;
+        losses.extend(decoder.losses(&Batch::new(some))?);
+        bar.inc(some.len() as u64);
+    }
+    Ok(losses)
+}
+
+fn summary(losses: &[SequenceLoss], data: &Dataset, seconds: f64) -> Map<String, Value> {
+    let (labels, correct) = losses.iter().fold((0, 0), |(l, c), loss| (l + loss.labels, c + loss.correct));
+    let loss = losses.iter().map(|loss| loss.sum).sum::<f64>() / labels as f64;
+    let accuracy = correct as f64 / labels as f64;
+    let tokens = data.tokens();
+    let speed = rate(tokens, seconds);
+    table(&[
+        ("loss", format!("{loss:.4}")),
+        ("perplexity", format!("{:.3}", loss.exp())),
+        ("mean token accuracy", format!("{:.2} %", 100.0 * accuracy)),
+        ("rows, tokens, labels", format!("{}, {tokens}, {labels}", losses.len())),
+        ("tokens a second", format!("{speed:.0}")),
+        ("peak memory", peak()),
+    ]);
+    let figures = json!({
+        "loss": figure(loss),
+        "perplexity": figure(loss.exp()),
+        "mean_token_accuracy": figure(accuracy),
+        "rows": losses.len(),
+        "tokens": tokens,
+        "labels": labels,
+        "seconds": seconds,
+        "tokens_per_second": speed,
+        "peak_memory_bytes": ft_kernels::memory::peak_rss_bytes(),
+    });
+    figures.as_object().cloned().unwrap_or_default()
+}
+
+/// A Parquet row a row: its number, the mean loss of its labels (null without any), their number, and
+/// how many were the likeliest token.
+fn write_rows(target: &Target, losses: &[SequenceLoss], data: &Dataset, source: &Source) -> Result<()> {
+    let mean = |loss: &SequenceLoss| (loss.labels > 0).then(|| loss.sum / loss.labels as f64);
+    let columns: [(&str, ArrayRef, bool); 4] = [
+        ("row", Arc::new(UInt64Array::from_iter_values(1..=losses.len() as u64)), false),
+        ("loss", Arc::new(losses.iter().map(mean).collect::<Float64Array>()), true),
+        ("labels", Arc::new(UInt32Array::from_iter_values(losses.iter().map(|l| l.labels as u32))), false),
+        ("correct", Arc::new(UInt32Array::from_iter_values(losses.iter().map(|l| l.correct as u32))), false),
+    ];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
+    let provenance = Provenance {
+        tool: "ft-eval".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        arguments: typed_arguments(&LEFT_OUT, &[source]),
+        inputs: vec![InputDigest { name: source.file_name(), sha256: data.sha256.clone() }],
+        ..Provenance::default()
+    };
+    let mut writer = ParquetWriter::create(target, batch.schema(), &provenance.to_pairs())?;
+    writer.write(&batch)?;
+    Ok(writer.finish()?)
+}

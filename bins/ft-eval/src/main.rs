@@ -1,0 +1,32 @@
+//! `ft-eval`: measure a language model: loss, answers, multiple choice.
+
+mod args;
+mod choice;
+mod data;
+mod generate;
+mod loss;
+mod model;
+mod prompts;
+mod questions;
+mod report;
+mod sampling;
+mod score;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use args::{Args, Task};
+
+fn main() -> ExitCode {
+    ft_cli::run("ft-eval", |args: &Args| &args.common, evaluate)
+}
+
+fn evaluate(args: Args) -> Result<()> {
+    ft_kernels::memory::keep_freed_pages();
+    match args.task {
+        Task::Loss(args) => loss::run(&args),
+        Task::Generate(args) => generate::run(&args),
+        Task::Choice(args) => choice::run(&args),
+    }
+}

@@ -1,0 +1,59 @@
+//! The model under test.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use ft_cli::Source;
+use ft_model::layers::{LayerSource, Resident};
+use ft_model::{Adapter, Architecture, Checkpoint};
+use ft_model::decoder::Decoder;
+use serde_json::{Map, Value, json};
+
+use crate::args::ModelArgs;
+
+/// A model, and the adapter on it if there is one.
+pub struct Model {
+    pub arch: Architecture,
+    source: Resident,
+    adapter: Option<Adapter>,
+    name: String,
+}
+
+impl Model {
+    /// Reads weights and adapter, and holds one against the other.
+    pub fn open(args: &ModelArgs) -> Result<Self> {
+        let checkpoint = Checkpoint::open(&args.model)?;
+        let arch = checkpoint.architecture().clone();
+        let adapter = args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
+        let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
+        let source = Resident::load(&checkpoint, args.load_in.dtype(), |_| bar.inc(1))?;
+        bar.finish();
+        let name = args.model.file_name().unwrap_or(args.model.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { arch, source, adapter, name })
+    }
+
+    pub fn decoder(&self) -> Decoder<'_> {
+        Decoder { arch: &self.arch, source: &self.source as &dyn LayerSource, adapter: self.adapter.as_ref() }
+    }
+
+    /// What a report says of it.
+    pub fn describe(&self, args: &ModelArgs) -> Result<Map<String, Value>> {
+        let adapter = self.adapter.as_ref().map(Adapter::sha256).transpose()?;
+        let load_in = format!("{:?}", args.load_in).to_lowercase();
+        let described = json!({"model": self.name, "adapter_sha256": adapter, "load_in": load_in});
+        Ok(described.as_object().cloned().unwrap_or_default())
+    }
+}
+
+fn adapter(source: &Source, arch: &Architecture, model: &Path) -> Result<Adapter> {
+    let adapter = if let Some(path) = source.path() {
+        Adapter::load(path)?
+    } else {
+        let mut bytes = Vec::new();
+        source.open()?.read_to_end(&mut bytes).context("cannot read an adapter from standard input")?;
+        Adapter::from_bytes("standard input", &bytes)?
+    };
+    adapter.check(arch).with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
+    Ok(adapter)
+}
