@@ -184,6 +184,9 @@ fn write_sides(
             writer.write(&filter_record_batch(&batch, chosen)?)?;
         }
     }
+    for (_, _, writer) in &mut writers {
+        writer.end_group()?;
+    }
     for (side, target, writer) in writers {
         let rows = writer.rows();
         writer.finish()?;

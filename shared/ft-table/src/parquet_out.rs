@@ -24,7 +24,7 @@ use crate::error::Error;
 /// A row group ends at the first batch that reaches one of these. The bytes
 /// are those of the arrays in memory; two groups a thread are held at most.
 const GROUP_ROWS: usize = 1 << 17;
-const GROUP_BYTES: usize = 32 << 20;
+const GROUP_BYTES: usize = 16 << 20;
 
 type Encoded = Result<Vec<ArrowColumnChunk>, ParquetError>;
 
@@ -123,9 +123,14 @@ impl ParquetWriter {
         Ok(output.commit()?)
     }
 
-    /// Hands the pending rows to the pool, and waits for the oldest group
-    /// where two a thread are on their way.
-    fn end_group(&mut self) -> Result<(), Error> {
+    /// Ends the row group: hands its rows to the pool, and waits for the oldest
+    /// group where two a thread are on their way. [`ParquetWriter::finish`]
+    /// does it too; with several writers, end the groups of all before the
+    /// first is finished, and they are encoded side by side.
+    ///
+    /// # Errors
+    /// If earlier rows cannot be written.
+    pub fn end_group(&mut self) -> Result<(), Error> {
         if self.pending.is_empty() {
             return Ok(());
         }
