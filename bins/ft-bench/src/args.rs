@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use candle_core::DType;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -90,38 +89,16 @@ pub struct TrainArgs {
     pub lora_r: usize,
     /// Bytes (or 512MB, 2GB) of activations kept for backward; the rest is computed twice [default: a quarter of the
     /// memory that is free]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = ft_cli::bytes)]
     pub activation_memory: Option<u64>,
     /// Keep the frozen matrices in this type; products widen them as they go
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
-    pub load_in: LoadIn,
+    pub load_in: ft_cli::LoadIn,
     /// Seed of the random tokens and the adapter
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub seed: u64,
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-/// `--load-in`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LoadIn {
-    F32,
-    Bf16,
-    F16,
-}
-
-impl LoadIn {
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-            Self::F16 => DType::F16,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        self.dtype().as_str()
-    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -133,36 +110,9 @@ fn at_least_two(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 1).ok_or_else(|| "expected a whole number of at least 2".into())
 }
 
-/// `1000000`, `512MB`, `2GB`, `1GiB`
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim().to_ascii_uppercase().as_str() {
-        "" | "B" => Some(1.0),
-        "K" | "KB" => Some(1e3),
-        "M" | "MB" => Some(1e6),
-        "G" | "GB" => Some(1e9),
-        "KIB" => Some(1024.0),
-        "MIB" => Some(1_048_576.0),
-        "GIB" => Some(1_073_741_824.0),
-        _ => None,
-    };
-    let number: Option<f64> = number.parse().ok();
-    let bytes = number.zip(factor).map(|(number, factor)| (number * factor) as u64);
-    bytes.ok_or_else(|| "expected bytes, as 1000000, 512MB or 2GiB".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_with_their_units() {
-        assert_eq!(bytes("0"), Ok(0));
-        assert_eq!(bytes("1.5GB"), Ok(1_500_000_000));
-        assert_eq!(bytes("2MiB"), Ok(2 << 20));
-        assert!(bytes("many").is_err() && bytes("3 apples").is_err());
-    }
 
     #[test]
     fn the_help_is_well_formed() {

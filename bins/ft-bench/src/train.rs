@@ -66,7 +66,7 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
 /// Loads, takes the steps, and notes the memory before anything else is measured.
 fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started: Instant) -> Result<Measured> {
     let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-    let source = Resident::load(checkpoint, args.load_in.dtype(), |_| bar.inc(1))?;
+    let source = Resident::load(checkpoint, ft_model::layers::dtype(args.load_in), |_| bar.inc(1))?;
     bar.finish();
     let mut adapter =
         Adapter::init(arch, LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"), args.seed)?;
@@ -74,8 +74,9 @@ fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started
     let activation_memory = args.activation_memory.unwrap_or_else(|| memory::available_bytes().unwrap_or(4 << 30) / 4);
     let source: &dyn LayerSource = &source;
     let tokens = args.batch_size * args.seq_len;
+    // A step is cut to the budget; a layer is computed twice only where one row does not fit it.
     let decoder = Decoder { arch, source, adapter: Some(&adapter) };
-    let recomputed_layers = decoder.recomputed_layers(tokens, activation_memory);
+    let recomputed_layers = decoder.recomputed_layers(args.seq_len, activation_memory);
     let mut measured = Measured {
         to_first_step: started.elapsed().as_secs_f64(),
         seconds: Vec::new(),
@@ -88,10 +89,10 @@ fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started
     let bar = ft_cli::progress(Some(args.max_steps as u64), "training");
     for number in 0..args.max_steps {
         ft_cli::interrupt::check()?;
-        let batch = Batch::new(&rows(args, arch.vocab_size, number));
+        let rows = rows(args, arch.vocab_size, number);
         let begun = Instant::now();
-        let step = Step { arch, source, activation_memory, dropout: None };
-        let found = step.run(&adapter, &[batch])?;
+        let step = Step { arch, source, ranks: &ft_dist::Solo, activation_memory, dropout: None };
+        let found = step.run(&adapter, &step.cut(&rows.iter().collect::<Vec<_>>()))?;
         optimizer.update(&mut adapter, &found.gradients, LEARNING_RATE, MAX_GRAD_NORM)?;
         let seconds = begun.elapsed().as_secs_f64();
         tracing::info!("step {}: loss {:.4}, {:.0} tokens/s", number + 1, found.loss, tokens as f64 / seconds);

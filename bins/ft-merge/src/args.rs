@@ -70,39 +70,7 @@ impl Dtype {
     }
 }
 
-/// `5GB` is 5·10⁹ bytes, as in Hugging Face's libraries, `5GiB` 5·2³⁰.
+/// A shard of no bytes holds nothing.
 fn parse_size(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 9] = [
-        ("kib", 1 << 10),
-        ("mib", 1 << 20),
-        ("gib", 1 << 30),
-        ("tib", 1 << 40),
-        ("kb", 1_000),
-        ("mb", 1_000_000),
-        ("gb", 1_000_000_000),
-        ("tb", 1_000_000_000_000),
-        ("b", 1),
-    ];
-    let lower = text.trim().to_ascii_lowercase();
-    let (number, unit) =
-        UNITS.iter().find_map(|(name, unit)| Some((lower.strip_suffix(name)?, *unit))).unwrap_or((lower.as_str(), 1));
-    let wrong = || "expected a number of bytes, or one with KB, MB, GB, TB, KiB, MiB, GiB or TiB".to_owned();
-    let size = number.trim().parse::<f64>().map_err(|_| wrong())? * unit as f64;
-    if size >= 1.0 && size < u64::MAX as f64 { Ok(size as u64) } else { Err(wrong()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_size;
-
-    #[test]
-    fn sizes_are_read_as_hugging_face_reads_them() {
-        assert_eq!(parse_size("5GB"), Ok(5_000_000_000));
-        assert_eq!(parse_size("1.5 GiB"), Ok(3 << 29));
-        assert_eq!(parse_size("4096"), Ok(4096));
-        assert_eq!(parse_size("10kb"), Ok(10_000));
-        for wrong in ["", "GB", "-1", "0", "5XB", "nan"] {
-            assert!(parse_size(wrong).is_err(), "{wrong}");
-        }
-    }
+    ft_cli::bytes(text).and_then(|size| if size > 0 { Ok(size) } else { Err("expected at least one byte".into()) })
 }

@@ -141,13 +141,13 @@ pub struct TrainingArgs {
 pub struct MemoryArgs {
     /// Keep the frozen matrices in this type; products widen them as they go
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
-    pub load_in: LoadIn,
+    pub load_in: ft_cli::LoadIn,
     /// Leave the frozen weights in the model's file and read one layer at a time
     #[arg(long, value_name = "WHERE", value_enum, default_value = "none")]
     pub offload_param_device: Offload,
     /// Bytes (or 512MB, 2GB) of activations kept for backward; the rest is computed twice [default: a quarter
     /// of the memory that is free]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = ft_cli::bytes)]
     pub activation_memory: Option<u64>,
     /// Keep no activations: --activation-memory 0
     #[arg(long, conflicts_with = "activation_memory")]
@@ -166,14 +166,6 @@ pub enum SchedulerType {
     /// As it is, after the warm-up
     #[value(name = "constant_with_warmup")]
     ConstantWithWarmup,
-}
-
-/// `--load-in`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LoadIn {
-    F32,
-    Bf16,
-    F16,
 }
 
 /// `--offload-param-device`
@@ -213,35 +205,9 @@ fn within(text: &str, range: std::ops::Range<f64>, what: &str) -> Result<f64, St
     text.parse().ok().filter(|x| range.contains(x)).ok_or_else(|| format!("expected {what}"))
 }
 
-/// `1000000`, `512MB`, `2GB`, `1GiB`
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim().to_ascii_uppercase().as_str() {
-        "" | "B" => 1.0,
-        "K" | "KB" => 1e3,
-        "M" | "MB" => 1e6,
-        "G" | "GB" => 1e9,
-        "KIB" => 1024.0,
-        "MIB" => 1_048_576.0,
-        "GIB" => 1_073_741_824.0,
-        _ => return Err("expected bytes, as 1000000, 512MB or 2GiB".into()),
-    };
-    let number: f64 = number.parse().map_err(|_| "expected bytes, as 1000000, 512MB or 2GiB".to_owned())?;
-    Ok((number * factor) as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_with_their_units() {
-        assert_eq!(bytes("0"), Ok(0));
-        assert_eq!(bytes("1.5GB"), Ok(1_500_000_000));
-        assert_eq!(bytes("2MiB"), Ok(2 << 20));
-        assert!(bytes("many").is_err() && bytes("3 apples").is_err());
-    }
 
     #[test]
     fn the_help_is_well_formed() {

@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use candle_core::DType;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{LayerSource, Mapped, Resident};
+use ft_model::layers::{LayerSource, Mapped, Resident, dtype};
 use ft_model::lora::{Adapter, LoraConfig};
 
-use crate::args::{Args, LoadIn, LoraArgs, MemoryArgs, Offload};
+use crate::args::{Args, LoraArgs, MemoryArgs, Offload};
 use crate::data::{Dataset, model_tokenizer};
 
 /// A run that is ready to start.
@@ -87,11 +86,7 @@ fn initial_adapter(args: &LoraArgs, arch: &Architecture, model: &Path, seed: u64
 }
 
 fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSource>> {
-    let dtype = match args.load_in {
-        LoadIn::F32 => DType::F32,
-        LoadIn::Bf16 => DType::BF16,
-        LoadIn::F16 => DType::F16,
-    };
+    let dtype = dtype(args.load_in);
     if args.offload_param_device == Offload::Disk {
         return Ok(Box::new(Mapped::open(checkpoint, dtype)?));
     }

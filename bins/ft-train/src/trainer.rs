@@ -109,6 +109,7 @@ impl<'a> Trainer<'a> {
         let step = Step {
             arch: &self.setup.arch,
             source: &*self.setup.source,
+            ranks: &ft_dist::Solo,
             activation_memory: self.setup.activation_memory,
             dropout: (p > 0.0).then_some(DropoutKey { p, seed: self.args.training.seed, step: number }),
         };

@@ -31,6 +31,7 @@ pub mod output;
 mod progress;
 mod provenance;
 mod run;
+mod size;
 
 pub use common::{Common, LogFormat};
 pub use digest::{HashingReader, Sha256, sha256_file, sha256_hex};
@@ -40,3 +41,4 @@ pub use output::{AtomicDir, AtomicFile, Target};
 pub use progress::{Progress, progress};
 pub use provenance::{InputDigest, Provenance, typed_arguments};
 pub use run::run;
+pub use size::{LoadIn, bytes};

@@ -9,7 +9,8 @@ pub use resident::Resident;
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
+use ft_cli::LoadIn;
 
 use crate::error::Result;
 
@@ -64,6 +65,15 @@ pub trait LayerSource: Send + Sync {
     /// # Errors
     /// If it cannot be had.
     fn final_norm(&self) -> Result<Tensor>;
+}
+
+/// candle's name of a type.
+pub fn dtype(load_in: LoadIn) -> DType {
+    match load_in {
+        LoadIn::F32 => DType::F32,
+        LoadIn::Bf16 => DType::BF16,
+        LoadIn::F16 => DType::F16,
+    }
 }
 
 #[cfg(test)]

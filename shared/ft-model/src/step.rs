@@ -1,5 +1,7 @@
 //! One optimizer step over its micro-batches: losses and summed gradients.
 
+use ft_dist::Communicator;
+
 use crate::arch::Architecture;
 use crate::batch::{Batch, Sequence};
 use crate::block::kept_bytes_per_token;
@@ -14,6 +16,8 @@ use crate::lora::Adapter;
 pub struct Step<'a> {
     pub arch: &'a Architecture,
     pub source: &'a dyn LayerSource,
+    /// The other ranks that work on the same step.
+    pub ranks: &'a dyn Communicator,
     /// Bytes that may be kept between a micro-batch's forward and backward, beside each layer's input.
     pub activation_memory: u64,
     pub dropout: Option<DropoutKey>,
@@ -60,7 +64,8 @@ impl Step<'_> {
     /// # Errors
     /// If no sequence has a label, the loss is not finite, or a layer or an operator fails.
     pub fn run(&self, adapter: &Adapter, micro_batches: &[Batch]) -> Result<StepResult> {
-        let labels: usize = micro_batches.iter().map(|b| b.rows.len()).sum();
+        let labels = micro_batches.iter().map(|b| b.rows.len()).sum::<usize>() as u64;
+        let labels = self.ranks.all_reduce_counts(labels) as usize;
         if labels == 0 {
             return Err(Error::NoLabel);
         }

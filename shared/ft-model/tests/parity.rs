@@ -119,7 +119,9 @@ fn compare(
     let gradients =
         candle_core::safetensors::load(reference.dir.join("grads_step0.safetensors"), &Device::Cpu).unwrap();
     for (step, expected) in reference.meta["losses"].as_array().unwrap().iter().enumerate() {
-        let found = Step { arch, source, activation_memory: u64::MAX, dropout: None }.run(&adapter, batches).unwrap();
+        let found = Step { arch, source, ranks: &ft_dist::Solo, activation_memory: u64::MAX, dropout: None }
+            .run(&adapter, batches)
+            .unwrap();
         errors.loss = errors.loss.max((found.loss - expected.as_f64().unwrap()).abs());
         if step == 0 {
             for (pair, gradient) in adapter.modules.iter().zip(&found.gradients) {
