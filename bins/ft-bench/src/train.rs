@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use ft_cli::Usage;
 use ft_kernels::memory;
 use ft_kernels::philox::Stream;
-use ft_model::batch::{Batch, Sequence};
+use ft_model::batch::Sequence;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{LayerSource, Resident};
 use ft_model::lora::{Adapter, LoraConfig};
