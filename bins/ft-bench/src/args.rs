@@ -29,6 +29,8 @@ pub enum What {
     Matmul(MatmulArgs),
     /// Tokens/s, GFLOP/s, peak memory and time to the first step of real training steps on random tokens
     Train(TrainArgs),
+    /// Tokens/s of reading prompts and of answering them greedily, for several batch sizes
+    Generate(GenerateArgs),
 }
 
 impl What {
@@ -37,6 +39,7 @@ impl What {
         match self {
             Self::Matmul(args) => &args.output,
             Self::Train(args) => &args.output,
+            Self::Generate(args) => &args.output,
         }
     }
 }
@@ -101,11 +104,39 @@ pub struct TrainArgs {
     pub output: OutputArgs,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct GenerateArgs {
+    /// The model: a Hugging Face folder or a GGUF file
+    #[arg(long, value_name = "DIR|GGUF")]
+    pub model: PathBuf,
+    /// Sequences at a time, one measurement each
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4, 8], value_parser = positive)]
+    pub batch_sizes: Vec<usize>,
+    /// Random tokens in a prompt
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub prompt_len: usize,
+    /// Tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_two)]
+    pub max_new_tokens: usize,
+    /// Times that each batch is measured; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
+    pub repeats: usize,
+    /// Keep the matrices in this type; products widen them as they go
+    #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
+    pub load_in: ft_cli::LoadIn,
+    /// Seed of the random tokens
+    #[arg(long, value_name = "SEED", default_value_t = 42)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".into())
 }
 
-/// A sequence of one token has no label that something before it could predict.
+/// A sequence of one token has no label that something before it could predict; an answer of one token is all
+/// reading of the prompt.
 fn at_least_two(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 1).ok_or_else(|| "expected a whole number of at least 2".into())
 }

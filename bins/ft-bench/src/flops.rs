@@ -1,4 +1,4 @@
-//! How many floating-point operations a training step needs.
+//! How many floating-point operations training and generation need.
 //!
 //! A product of `[m, k]` and `[k, n]` counts `2·m·k·n`. With `T` tokens in sequences of `S`, of which `R` rows
 //! have a label:
@@ -29,17 +29,44 @@ pub struct StepFlops {
     pub head: f64,
 }
 
+/// Of the frozen matrices of a layer.
+fn elements(arch: &Architecture, projection: Projection) -> f64 {
+    let (out, inner) = projection.shape(arch);
+    (out * inner) as f64
+}
+
+/// Elements of all the matrices of all layers.
+fn layer_elements(arch: &Architecture) -> f64 {
+    arch.num_layers as f64 * Projection::ALL.into_iter().map(|p| elements(arch, p)).sum::<f64>()
+}
+
+/// A forward through all layers over `tokens` tokens that look at `pairs` keys in all, with the logits of `rows` rows.
+fn forward(arch: &Architecture, tokens: f64, pairs: f64, rows: f64) -> f64 {
+    let width = (arch.num_heads * arch.head_dim) as f64;
+    let head = (arch.vocab_size * arch.hidden_size) as f64;
+    2.0 * tokens * layer_elements(arch) + 4.0 * width * pairs * arch.num_layers as f64 + 2.0 * rows * head
+}
+
+/// Reading `sequences` prompts of `length` tokens: every token goes through the layers, the last one of each through
+/// the head.
+pub fn prefill(arch: &Architecture, sequences: usize, length: usize) -> f64 {
+    let (n, length) = (sequences as f64, length as f64);
+    forward(arch, n * length, n * length * (length + 1.0) / 2.0, n)
+}
+
+/// `steps` more tokens of `sequences` sequences that have `length` tokens already.
+pub fn decode(arch: &Architecture, sequences: usize, length: usize, steps: usize) -> f64 {
+    let keys: f64 = (1..=steps).map(|step| (length + step) as f64).sum();
+    let (n, steps) = (sequences as f64, steps as f64);
+    forward(arch, n * steps, n * keys, n * steps)
+}
+
 impl StepFlops {
     /// Of `sequences` sequences of `length` tokens, each with a label.
     pub fn new(arch: &Architecture, adapter: &Adapter, sequences: usize, length: usize) -> Self {
         let tokens = (sequences * length) as f64;
-        let elements = |p: Projection| {
-            let (out, inner) = p.shape(arch);
-            (out * inner) as f64
-        };
-        let layer: f64 = Projection::ALL.into_iter().map(elements).sum();
         let inputs: [Projection; 3] = [Projection::Q, Projection::K, Projection::V];
-        let unwanted: f64 = inputs.into_iter().map(elements).sum();
+        let unwanted: f64 = inputs.into_iter().map(|p| elements(arch, p)).sum();
         let layers = arch.num_layers as f64;
         let unwanted_adapters: f64 = adapter
             .modules
@@ -52,7 +79,7 @@ impl StepFlops {
         // The first token of a sequence has nothing before it that could predict it.
         let rows = (sequences * (length - 1)) as f64;
         Self {
-            layers: 2.0 * tokens * (2.0 * layers * layer - unwanted),
+            layers: 2.0 * tokens * (2.0 * layer_elements(arch) - unwanted),
             adapters: 2.0 * tokens * (3.0 * adapter.parameters() as f64 - unwanted_adapters),
             attention: 3.0 * layers * 4.0 * width * pairs,
             head: 2.0 * 2.0 * rows * (arch.vocab_size * arch.hidden_size) as f64,
@@ -70,15 +97,19 @@ mod tests {
     use ft_model::lora::LoraConfig;
     use serde_json::json;
 
-    /// Against the products themselves, one by one, for a small model.
-    #[test]
-    fn a_small_model_counted_by_hand() {
-        let arch = Architecture::from_config(&json!({
+    fn small() -> Architecture {
+        Architecture::from_config(&json!({
             "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 12,
             "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 10,
             "max_position_embeddings": 16, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true,
         }))
-        .unwrap();
+        .unwrap()
+    }
+
+    /// Against the products themselves, one by one.
+    #[test]
+    fn a_small_model_counted_by_hand() {
+        let arch = small();
         let adapter = Adapter::init(&arch, LoraConfig::new(3, 6.0, "all-linear"), 0).unwrap();
         let flops = StepFlops::new(&arch, &adapter, 2, 5);
         let product = |m: f64, k: f64, n: f64| 2.0 * m * k * n;
@@ -97,5 +128,15 @@ mod tests {
         assert_eq!(flops.attention, 2.0 * 2.0 * 2.0 * 15.0 * (2.0 * 4.0) * 6.0);
         assert_eq!(flops.head, 2.0 * product(8.0, 8.0, 10.0));
         assert_eq!(flops.total(), flops.layers + flops.adapters + flops.attention + flops.head);
+    }
+
+    /// Reading a token after the others costs what reading it with them costs, but for the logits.
+    #[test]
+    fn prefill_and_decode_agree() {
+        let arch = small();
+        let logits = 2.0 * 8.0 * 10.0;
+        let one_by_one = prefill(&arch, 3, 1) + decode(&arch, 3, 1, 4);
+        assert_eq!(one_by_one, prefill(&arch, 3, 5) + 3.0 * 4.0 * logits);
+        assert_eq!(decode(&arch, 1, 5, 0), 0.0);
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod flops;
+mod generate;
 mod machine;
 mod matmul;
 mod plot;
@@ -31,6 +32,7 @@ fn bench(args: Args) -> Result<()> {
     let report = match what {
         What::Matmul(args) => matmul::run(&args, threads)?,
         What::Train(args) => train::run(&args, threads, started)?,
+        What::Generate(args) => generate::run(&args, threads, started)?,
     };
     outputs.write(&report)
 }

@@ -22,11 +22,10 @@ impl std::fmt::Display for Table {
         let width = |c: usize| self.rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for (i, row) in self.rows.iter().enumerate() {
-            let mut line = format!("{:<1$}", row[0], widths[0]);
-            for (cell, width) in row.iter().zip(&widths).skip(1) {
-                line.push_str(&format!("  {cell:>width$}"));
-            }
-            writeln!(f, "{}", line.trim_end())?;
+            let first = format!("{:<1$}", row[0], widths[0]);
+            let others = row.iter().zip(&widths).skip(1).map(|(cell, width)| format!("{cell:>width$}"));
+            let line: Vec<String> = std::iter::once(first).chain(others).collect();
+            writeln!(f, "{}", line.join("  ").trim_end())?;
             if i == 0 {
                 writeln!(f, "{}", "-".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1)))?;
             }

@@ -169,6 +169,34 @@ fn what_is_trained_does_not_depend_on_memory_and_threads() {
 }
 
 #[test]
+fn generation_is_measured_for_each_batch_size() {
+    let scratch = Scratch::new();
+    let line = "generate --model MODEL --batch-sizes 1,3 --prompt-len 20 --max-new-tokens 5 --repeats 2 --threads 1";
+    let table = scratch.succeed(&format!("{line} --json g.json --svg g.svg"));
+    assert!(table.contains("prefill tokens/s") && table.contains("decode tokens/s"), "{table}");
+    assert!(table.contains("prompts of 20 tokens, answers of 5") && table.contains("peak memory"), "{table}");
+    let json = scratch.json("g.json");
+    assert_machine(&json, "generate", 1);
+    positive(&json, &["best_product_gflops", "peak_memory_bytes", "seconds_to_first_step", "seconds_to_first_token"]);
+    let batches = json["batches"].as_array().unwrap();
+    assert_eq!(batches.iter().map(|b| number(b, "batch_size")).collect::<Vec<_>>(), [1.0, 3.0]);
+    for batch in batches {
+        positive(batch, &["prefill_gflops", "decode_gflops", "prefill_tokens_per_second"]);
+        let seconds: Vec<f64> =
+            batch["decode_seconds"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+        assert_eq!(seconds.len(), 2);
+        // Of five tokens the first one comes with the prompt.
+        let speed = 4.0 * number(batch, "batch_size") / f64::midpoint(seconds[0], seconds[1]);
+        assert!((speed - number(batch, "decode_tokens_per_second")).abs() < 1e-6 * speed);
+    }
+    assert_well_formed(&std::fs::read_to_string(scratch.path("g.svg")).unwrap());
+    let told = scratch.failure("generate --model MODEL --prompt-len 127", 2);
+    assert!(told.contains("make 159 tokens, but") && told.contains("takes 128"), "{told}");
+    let told = scratch.failure("generate --model MODEL --batch-sizes 1,0", 2);
+    assert!(told.contains("--batch-sizes") && told.contains("at least 1"), "{told}");
+}
+
+#[test]
 fn a_drawing_on_stdout_takes_the_tables_place() {
     let scratch = Scratch::new();
     let svg = scratch.succeed("train --model MODEL --max-steps 1 --batch-size 1 --seq-len 8 --svg -");
@@ -185,7 +213,7 @@ fn faults_are_told_on_one_line() {
     let told = scratch.failure("train --model MODEL --seq-len 1", 2);
     assert!(told.contains("--seq-len") && told.contains("at least 2"), "{told}");
     let told = scratch.failure("train --model MODEL --activation-memory lots", 2);
-    assert!(told.contains("expected bytes"), "{told}");
+    assert!(told.contains("expected a number of bytes"), "{told}");
     let told = scratch.failure("matmul --json no/such/folder.json", 1);
     assert!(told.contains("no/such/folder.json"), "{told}");
     let told = scratch.failure("matmul --json a --svg b --svg c", 2);

@@ -239,7 +239,7 @@ fn wrong_usage() {
         ("--lora-dropout 1.5", "--lora-dropout"),
         ("--learning-rate=-1", "expected a number of at least 0"),
         ("--lr-scheduler-type steep", "cosine"),
-        ("--activation-memory lots", "expected bytes"),
+        ("--activation-memory lots", "expected a number of bytes"),
         ("--threads 0", "--threads"),
     ] {
         let told = scratch.failure(&format!("{LINE} {line}"), 2);
