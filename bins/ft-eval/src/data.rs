@@ -31,22 +31,7 @@ impl Dataset {
     pub fn check(&self, arch: &Architecture, model: &Path) -> Result<()> {
         check_origin(&self.name, self.tokenizer.as_deref(), model)?;
         for (i, sequence) in self.sequences.iter().enumerate() {
-            let place = || format!("{}, row {}", self.name, i + 1);
-            let (length, limit) = (sequence.input_ids.len(), arch.max_position_embeddings);
-            if length > limit {
-                bail!(
-                    "{}: {length} tokens, but the model takes {limit}; make the rows with 'ft-template --max-seq-length {limit}'",
-                    place()
-                );
-            }
-            let labels = sequence.labels.iter().filter_map(|&l| u32::try_from(l).ok());
-            let vocabulary = arch.vocab_size;
-            if let Some(id) = sequence.input_ids.iter().copied().chain(labels).find(|&id| id as usize >= vocabulary) {
-                bail!(
-                    "{}: token {id}, but the model's vocabulary has {vocabulary}; were the rows made with another tokenizer?",
-                    place()
-                );
-            }
+            sequence.check(arch).with_context(|| format!("{}, row {}", self.name, i + 1))?;
         }
         if self.labels() == 0 {
             bail!("{}: no row has a label (all are -100), so there is no loss; see 'ft-template --labels'", self.name);
@@ -65,8 +50,8 @@ impl Dataset {
 
 /// Refuses tokens of another tokenizer than the model's; says so where that cannot be known.
 pub fn check_origin(name: &str, made: Option<&str>, model: &Path) -> Result<()> {
-    let fingerprint = ft_text::fingerprint(model)
-        .with_context(|| format!("cannot read the tokenizer of '{}'", model.display()))?;
+    let fingerprint =
+        ft_text::fingerprint(model).with_context(|| format!("cannot read the tokenizer of '{}'", model.display()))?;
     match origin::compare(name, made, model, fingerprint.as_deref())? {
         Origin::Same => {}
         Origin::Unsaid => {

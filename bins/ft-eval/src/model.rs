@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ft_cli::Source;
+use ft_model::decoder::Decoder;
 use ft_model::layers::{LayerSource, Resident};
 use ft_model::{Adapter, Architecture, Checkpoint};
-use ft_model::decoder::Decoder;
 use serde_json::{Map, Value, json};
 
 use crate::args::ModelArgs;
@@ -25,7 +25,8 @@ impl Model {
     pub fn open(args: &ModelArgs) -> Result<Self> {
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
-        let adapter = args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
+        let adapter =
+            args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
         let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
         let source = Resident::load(&checkpoint, args.load_in.dtype(), |_| bar.inc(1))?;
         bar.finish();

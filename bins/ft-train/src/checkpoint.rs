@@ -64,15 +64,20 @@ pub fn load(path: &Path, mut optimizer: Optimizer) -> Result<Saved> {
     Ok(Saved { adapter, optimizer, state, window })
 }
 
-/// The newest whole checkpoint of an output folder.
-pub fn newest(output: &Path) -> Result<PathBuf> {
+/// The whole checkpoints of an output folder, the oldest first.
+pub fn all(output: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(output).with_context(|| format!("cannot read '{}'", output.display()))?;
     let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse::<u64>().ok();
     let whole = entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| p.join(MARKER).exists());
-    let newest = whole.filter_map(|p| Some((step(&p)?, p))).max();
-    newest
-        .map(|(_, path)| path)
-        .with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
+    let mut found: Vec<(u64, PathBuf)> = whole.filter_map(|p| Some((step(&p)?, p))).collect();
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The newest whole checkpoint of an output folder.
+pub fn newest(output: &Path) -> Result<PathBuf> {
+    let newest = all(output)?.pop();
+    newest.with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
 }
 
 fn save_optimizer(path: &Path, optimizer: &Optimizer) -> Result<()> {

@@ -6,9 +6,7 @@ use anyhow::{Context, Result, bail};
 use ft_cli::Source;
 use ft_model::arch::Architecture;
 use ft_model::batch::Sequence;
-
-/// Which tokenizer made a file of tokens; ft-template writes it.
-const TOKENIZER_KEY: &str = "ft.tokenizer_sha256";
+use ft_text::origin::{self, Origin};
 
 /// The rows of one input.
 pub struct Dataset {
@@ -24,7 +22,7 @@ impl Dataset {
     pub fn read(path: &Path, arch: &Architecture) -> Result<Self> {
         let source = Source::parse(path);
         let tokens = ft_table::read_tokens(&source)?;
-        let tokenizer = tokens.metadata.get(TOKENIZER_KEY).cloned();
+        let tokenizer = tokens.metadata.get(origin::TOKENIZER_KEY).cloned();
         let sequences =
             tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
         let data = Self { name: source.file_name(), sequences, sha256: tokens.sha256, tokenizer };
@@ -35,26 +33,7 @@ impl Dataset {
     fn check(&self, arch: &Architecture) -> Result<()> {
         let mut without_label = 0;
         for (i, sequence) in self.sequences.iter().enumerate() {
-            let row = i + 1;
-            let place = || format!("{}, row {row}", self.name);
-            let limit = arch.max_position_embeddings;
-            if sequence.input_ids.len() > limit {
-                let length = sequence.input_ids.len();
-                bail!(
-                    "{}: {length} tokens, but the model takes {limit}; make the rows with 'ft-template --max-seq-length {limit}'",
-                    place()
-                );
-            }
-            let labels = sequence.labels.iter().filter_map(|&l| u32::try_from(l).ok());
-            if let Some(id) =
-                sequence.input_ids.iter().copied().chain(labels).find(|&id| id as usize >= arch.vocab_size)
-            {
-                bail!(
-                    "{}: token {id}, but the model's vocabulary has {}; were the rows made with another tokenizer?",
-                    place(),
-                    arch.vocab_size
-                );
-            }
+            sequence.check(arch).with_context(|| format!("{}, row {}", self.name, i + 1))?;
             without_label += usize::from(sequence.labelled() == 0);
         }
         if without_label == self.sequences.len() {
@@ -75,23 +54,15 @@ impl Dataset {
 
     /// Refuses tokens of another tokenizer than the model's; warns where one of the two is not known.
     pub fn check_tokenizer(&self, model: &Path, fingerprint: Option<&str>) -> Result<()> {
-        match (self.tokenizer.as_deref(), fingerprint) {
-            (Some(made), Some(model_s)) if made != model_s => bail!(
-                "{}: its tokens were made with another tokenizer ({}…) than that of '{}' ({}…); make them again with 'ft-template --model {}'",
-                self.name,
-                &made[..made.len().min(12)],
-                model.display(),
-                &model_s[..model_s.len().min(12)],
-                model.display()
-            ),
-            (None, _) => {
+        match origin::compare(&self.name, self.tokenizer.as_deref(), model, fingerprint)? {
+            Origin::Same => {}
+            Origin::Unsaid => {
                 tracing::warn!(
                     "{}: nothing says which tokenizer made these tokens; taking them as they are",
                     self.name
                 );
             }
-            (Some(_), None) => tracing::debug!("'{}' has no tokenizer to compare with", model.display()),
-            (Some(_), Some(_)) => {}
+            Origin::NoTokenizer => tracing::debug!("'{}' has no tokenizer to compare with", model.display()),
         }
         Ok(())
     }

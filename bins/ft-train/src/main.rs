@@ -30,6 +30,7 @@ fn train(args: Args) -> Result<()> {
     ft_kernels::memory::keep_freed_pages();
     let output = output::prepare(&args)?;
     let setup = Setup::new(&args)?;
+    output::clear(&args, output.as_deref())?;
     let outcome = Trainer::new(&args, setup, output.clone(), started)?.run()?;
     output::write(&args, output.as_deref(), &outcome)
 }

@@ -10,6 +10,7 @@ use ft_cli::{AtomicDir, Provenance, Target, typed_arguments};
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
+use crate::checkpoint;
 use crate::history::write_json;
 use crate::trainer::Outcome;
 
@@ -32,6 +33,19 @@ pub fn prepare(args: &Args) -> Result<Option<PathBuf>> {
         );
     }
     Ok(Some(dir))
+}
+
+/// Removes the checkpoints of a run that is overwritten: a later resume would take them for this run's. Called once
+/// model and data are known to be good.
+pub fn clear(args: &Args, output: Option<&Path>) -> Result<()> {
+    let Some(dir) = output.filter(|_| args.overwrite_output_dir && args.resume_from_checkpoint.is_none()) else {
+        return Ok(());
+    };
+    for path in checkpoint::all(dir)? {
+        std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
+        tracing::info!("removed '{}' of the run that is overwritten", path.display());
+    }
+    Ok(())
 }
 
 /// Writes adapter, state, results and the run's record, or the adapter alone to a pipe.

@@ -1,5 +1,8 @@
 //! A micro-batch: sequences laid end to end, without padding.
 
+use crate::arch::Architecture;
+use crate::error::{Error, Result};
+
 /// The label of a position that carries no loss.
 pub const IGNORE: i32 = -100;
 
@@ -15,6 +18,23 @@ impl Sequence {
     /// How many of the labels count: the first has nothing before it that could predict it.
     pub fn labelled(&self) -> usize {
         self.labels.iter().skip(1).filter(|&&l| l != IGNORE).count()
+    }
+
+    /// Whether a model can take it.
+    ///
+    /// # Errors
+    /// If it is longer than the model's positions, or a token or a label lies outside the vocabulary.
+    pub fn check(&self, arch: &Architecture) -> Result<()> {
+        let (length, limit) = (self.input_ids.len(), arch.max_position_embeddings);
+        if length > limit {
+            return Err(Error::TooLong { length, limit });
+        }
+        let vocabulary = arch.vocab_size;
+        let labels = self.labels.iter().filter_map(|&l| u32::try_from(l).ok());
+        match self.input_ids.iter().copied().chain(labels).find(|&id| id as usize >= vocabulary) {
+            Some(id) => Err(Error::Token { id, vocabulary }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -154,8 +154,17 @@ pub enum Error {
     #[error("frozen weights are kept as f32, bf16 or f16, not as {0:?}")]
     FrozenType(candle_core::DType),
 
+    /// A sequence is longer than the model's positions.
+    #[error("{length} tokens, but the model takes {limit}; make the rows with 'ft-template --max-seq-length {limit}'")]
+    TooLong {
+        /// The sequence's tokens.
+        length: usize,
+        /// The model's positions.
+        limit: usize,
+    },
+
     /// A token lies outside the vocabulary.
-    #[error("the token {id} is outside the model's vocabulary of {vocabulary}; was it made with another tokenizer?")]
+    #[error("token {id}, but the model's vocabulary has {vocabulary}; were the rows made with another tokenizer?")]
     Token {
         /// The token.
         id: u32,

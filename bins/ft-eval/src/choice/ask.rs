@@ -84,7 +84,10 @@ impl Asker {
             && let Some(at) = choices.iter().position(|ids| ids.len() != 1)
         {
             let letter = letter(at);
-            bail!("the letter {letter} is {} tokens to this tokenizer, expected 1; use --format text", choices[at].len());
+            bail!(
+                "the letter {letter} is {} tokens to this tokenizer, expected 1; use --format text",
+                choices[at].len()
+            );
         }
         Ok(Asked { prompt: self.prompt(prompt, scratch)?, choices })
     }
