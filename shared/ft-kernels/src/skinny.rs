@@ -20,6 +20,8 @@ use crate::simd::{Kernel, LANES, Simd, dispatch};
 const WORTH_THREADS: usize = 1 << 18;
 /// Pieces of `W` for each thread, so that one that is held up does not hold up all.
 const PIECES_A_THREAD: usize = 4;
+/// Sums of a tile, in whole vectors: of the widest, 8 by 3.
+const MOST_SUMS: usize = 2 * LANES;
 /// Rows of `W` that make a piece.
 const LEAST_ROWS: usize = 24;
 
@@ -138,9 +140,9 @@ impl<'a, T: Copy, W: Fn(T) -> f32 + Copy, F: Fn(&'a [T]) -> Option<&'a [f32]>> C
         let in_place = if k == width { (self.as_f32)(self.w) } else { None };
         let room = if in_place.is_some() { 0 } else { N * width };
         with_scratch(
-            [room],
+            [room, MOST_SUMS * LANES],
             #[inline(always)]
-            |[widened]| {
+            |[widened, lanes]| {
                 widened.fill(0.0);
                 for (i, w) in self.w.chunks(N * k).enumerate() {
                     let count = w.len() / k;
@@ -155,11 +157,16 @@ impl<'a, T: Copy, W: Fn(T) -> f32 + Copy, F: Fn(&'a [T]) -> Option<&'a [f32]>> C
                         &widened[..count * width]
                     };
                     let column = self.first + i * N;
+                    let ahead = Ahead {
+                        start: w.as_ptr().wrapping_add(N * k).cast(),
+                        row: k * size_of::<T>(),
+                        element: size_of::<T>(),
+                    };
                     if count == N {
-                        all_rows::<S, M, N>(s, &self.product, rows, column);
+                        all_rows::<S, M, N>(s, &self.product, rows, column, &ahead, lanes);
                     } else {
                         for (j, row) in rows.chunks_exact(width).enumerate() {
-                            all_rows::<S, M, 1>(s, &self.product, row, column + j);
+                            all_rows::<S, M, 1>(s, &self.product, row, column + j, &ahead, lanes);
                         }
                     }
                 }
@@ -168,32 +175,49 @@ impl<'a, T: Copy, W: Fn(T) -> f32 + Copy, F: Fn(&'a [T]) -> Option<&'a [f32]>> C
     }
 }
 
-/// All rows of `x` with `N` rows of `W`, which give the columns from `column` on.
+/// All rows of `x` with `N` rows of `W`, which give the columns from `column` on. `lanes` has room for a
+/// tile's sums.
 #[inline(always)]
-fn all_rows<S: Simd, const M: usize, const N: usize>(s: S, product: &Product<'_>, w: &[f32], column: usize) {
+fn all_rows<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    product: &Product<'_>,
+    w: &[f32],
+    column: usize,
+    ahead: &Ahead,
+    lanes: &mut [f32],
+) {
     let rows = product.rows;
     let mut row = 0;
     while rows - row >= M {
-        tile::<S, M, N>(s, product, w, row, column);
+        tile::<S, M, N>(s, product, w, row, column, ahead, lanes);
         row += M;
     }
     if M > 4 && rows - row >= 4 {
-        tile::<S, 4, N>(s, product, w, row, column);
+        tile::<S, 4, N>(s, product, w, row, column, ahead, lanes);
         row += 4;
     }
     if M > 2 && rows - row >= 2 {
-        tile::<S, 2, N>(s, product, w, row, column);
+        tile::<S, 2, N>(s, product, w, row, column, ahead, lanes);
         row += 2;
     }
     if rows > row {
-        tile::<S, 1, N>(s, product, w, row, column);
+        tile::<S, 1, N>(s, product, w, row, column, ahead, lanes);
     }
 }
 
 /// `M` rows of `x` with `N` rows of `W`, the sums in registers.
 #[inline(always)]
-fn tile<S: Simd, const M: usize, const N: usize>(s: S, product: &Product<'_>, w: &[f32], row: usize, column: usize) {
+fn tile<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    product: &Product<'_>,
+    w: &[f32],
+    row: usize,
+    column: usize,
+    ahead: &Ahead,
+    lanes: &mut [f32],
+) {
     let width = product.width;
+    let lanes = &mut lanes[..MOST_SUMS * LANES];
     let x = &product.x[row * width..][..M * width];
     let w = &w[..N * width];
     let mut sums = [[s.splat(0.0); N]; M];
@@ -201,7 +225,7 @@ fn tile<S: Simd, const M: usize, const N: usize>(s: S, product: &Product<'_>, w:
     while at < width {
         let mut right = [s.splat(0.0); N];
         for (j, right) in right.iter_mut().enumerate() {
-            prefetch(w.as_ptr().wrapping_add((N + j) * width + at));
+            prefetch(ahead.start.wrapping_add(j * ahead.row + at * ahead.element));
             // SAFETY: `w` has N rows of `width`, a multiple of the vector's length.
             *right = unsafe { s.load(w.as_ptr().add(j * width + at)) };
         }
@@ -214,18 +238,39 @@ fn tile<S: Simd, const M: usize, const N: usize>(s: S, product: &Product<'_>, w:
         }
         at += LANES;
     }
+    let lanes = lanes.as_mut_ptr();
+    let mut totals = [0.0; MOST_SUMS];
+    // Two loops of known length, which the compiler unrolls: else it keeps the sums in memory all along.
     for (i, sums) in sums.iter().enumerate() {
         for (j, &sum) in sums.iter().enumerate() {
+            // SAFETY: there are at most as many sums as there is room for.
+            unsafe { s.store(lanes.add((i * N + j) * LANES), sum) };
+        }
+    }
+    for first in (0..M * N).step_by(LANES) {
+        // SAFETY: as above; what stands past the last sum is added up too, and not read.
+        unsafe { s.sum_each(lanes.add(first * LANES), totals.as_mut_ptr().add(first)) };
+    }
+    for (i, totals) in totals[..M * N].chunks_exact(N).enumerate() {
+        for (j, &total) in totals.iter().enumerate() {
             // SAFETY: the row is below `rows` and the column below `n`; columns belong to one thread each.
-            unsafe { *product.out.at((row + i) * product.n + column + j) = s.sum(sum) };
+            unsafe { *product.out.at((row + i) * product.n + column + j) = total };
         }
     }
 }
 
-/// Asks for the cache line at `place`, which need not exist: what the next tile needs is under way while this
-/// one is computed.
+/// The rows of `W` that the next tile needs: they are on their way while this one is computed.
+struct Ahead {
+    start: *const u8,
+    /// Bytes of a row.
+    row: usize,
+    /// Bytes of an element.
+    element: usize,
+}
+
+/// Asks for the cache line at `place`, which need not exist.
 #[inline(always)]
-fn prefetch(place: *const f32) {
+fn prefetch(place: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults.
     unsafe {

@@ -8,6 +8,8 @@
 mod portable;
 mod product;
 #[cfg(target_arch = "x86_64")]
+mod sums;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -69,6 +71,18 @@ pub trait Simd: Copy + Send + Sync {
     /// # Safety
     /// As [`Product`] says.
     unsafe fn product(self, product: &Product);
+
+    /// [`Self::sum`] of each of 16 vectors, which lie one after the other.
+    ///
+    /// # Safety
+    /// The 256 numbers must be readable and the 16 places writable.
+    #[inline(always)]
+    unsafe fn sum_each(self, from: *const f32, to: *mut f32) {
+        for i in 0..LANES {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(i) = self.sum(self.load(from.add(i * LANES))) };
+        }
+    }
 
     /// The sum of four vectors' lanes.
     #[inline(always)]

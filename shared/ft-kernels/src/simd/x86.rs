@@ -154,6 +154,11 @@ impl Simd for Avx512 {
     unsafe fn product(self, product: &Product) {
         unsafe { product_avx512(self, product) }
     }
+
+    #[inline(always)]
+    unsafe fn sum_each(self, from: *const f32, to: *mut f32) {
+        unsafe { super::sums::sum_each_avx512(from, to) }
+    }
 }
 
 /// Sixteen lanes in two registers.
@@ -257,5 +262,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn product(self, product: &Product) {
         unsafe { product_avx2(self, product) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_each(self, from: *const f32, to: *mut f32) {
+        unsafe { super::sums::sum_each_avx2(from, to) }
     }
 }
