@@ -125,6 +125,7 @@ fn record(args: &Args, outcome: &Outcome) -> Result<Value> {
         "seed": args.training.seed,
         "steps": outcome.state.global_step,
         "threads": args.common.thread_count(),
+        "instruction_set": ft_kernels::gemm::instruction_set(),
         "peak_memory_bytes": ft_kernels::memory::peak_rss_bytes(),
         "seconds_to_first_step": outcome.seconds_to_first_step,
     }))
