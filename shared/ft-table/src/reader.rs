@@ -68,7 +68,7 @@ impl TableReader {
         match format {
             Format::Csv | Format::Tsv => {
                 let delimiter = if format == Format::Csv { b',' } else { b'\t' };
-                let table = Delimited::new(Window::new(stream)?, delimiter)?;
+                let table = Delimited::new(stream, delimiter)?;
                 reader.columns = table.header().to_vec();
                 reader.inner = Inner::Delimited(Box::new(table));
             }

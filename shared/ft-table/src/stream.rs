@@ -109,6 +109,20 @@ impl ByteStream {
     }
 }
 
+#[cfg(test)]
+impl ByteStream {
+    /// A stream of these chunks.
+    pub fn of_chunks(chunks: &[&[u8]]) -> Self {
+        let (sender, messages) = sync_channel(chunks.len() + 1);
+        for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
+            sender.send(Message::Bytes(chunk.to_vec())).unwrap();
+        }
+        sender.send(Message::End(String::new())).unwrap();
+        let name = "test.csv".into();
+        Self { name, messages, used: channel().0, chunk: Vec::new(), position: 0, sha256: None }
+    }
+}
+
 impl Read for ByteStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let waiting = self.peek().map_err(|error| match error {

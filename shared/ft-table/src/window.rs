@@ -5,7 +5,9 @@ use crate::stream::ByteStream;
 
 /// A record longer than this is taken for a mistake, such as a quote that is
 /// never closed.
-const MAX_RECORD: usize = 1 << 30;
+pub(crate) const MAX_RECORD: usize = 1 << 30;
+
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 pub(crate) struct Window {
     stream: ByteStream,
@@ -21,8 +23,8 @@ impl Window {
     pub fn new(stream: ByteStream) -> Result<Self, Error> {
         let mut window = Self { stream, buffer: Vec::new(), start: 0, ended: false, line: 1 };
         window.grow()?;
-        if window.rest().starts_with(b"\xef\xbb\xbf") {
-            window.start = 3;
+        if window.rest().starts_with(BYTE_ORDER_MARK) {
+            window.start = BYTE_ORDER_MARK.len();
         }
         Ok(window)
     }
@@ -48,10 +50,7 @@ impl Window {
         self.buffer.drain(..self.start);
         self.start = 0;
         if self.buffer.len() > MAX_RECORD {
-            return Err(Error::row(
-                self.place(),
-                "a row longer than 1 GiB begins here; is a quote or a bracket left open?",
-            ));
+            return Err(too_long(self.place()));
         }
         // As much again as waits here, so that a long record costs no
         // quadratic time.
@@ -81,6 +80,11 @@ impl Window {
 /// How messages name a line.
 pub(crate) fn place(name: &str, line: u64) -> String {
     format!("{name}, line {line}")
+}
+
+/// A record beyond [`MAX_RECORD`].
+pub(crate) fn too_long(place: String) -> Error {
+    Error::row(place, "a row longer than 1 GiB begins here; is a quote or a bracket left open?")
 }
 
 /// The words for bytes that are no UTF-8.
