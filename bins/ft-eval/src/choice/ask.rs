@@ -77,19 +77,20 @@ impl Asker {
             Format::Letters => letter(i).to_string(),
             Format::Text => question.choices[i].clone(),
         };
-        let choices = (0..question.choices.len())
+        let mut choices = (0..question.choices.len())
             .map(|i| self.continuation(&continuation(i), scratch))
             .collect::<Result<Vec<_>>>()?;
-        if self.format == Format::Letters
-            && let Some(at) = choices.iter().position(|ids| ids.len() != 1)
-        {
-            let letter = letter(at);
-            bail!(
-                "the letter {letter} is {} tokens to this tokenizer, expected 1; use --format text",
-                choices[at].len()
-            );
+        let mut prompt = self.prompt(prompt, scratch)?;
+        if self.format == Format::Letters {
+            // What all letters begin with, such as a space of its own, tells them not apart.
+            let same = common_prefix(&choices);
+            prompt.extend(choices[0].iter().take(same));
+            choices.iter_mut().for_each(|ids| drop(ids.drain(..same)));
+            if let Some(at) = choices.iter().position(|ids| ids.len() != 1) {
+                bail!("the letter {} is not one token to this tokenizer; use --format text", letter(at));
+            }
         }
-        Ok(Asked { prompt: self.prompt(prompt, scratch)?, choices })
+        Ok(Asked { prompt, choices })
     }
 
     /// The tokens up to where the answer begins.
@@ -112,6 +113,12 @@ impl Asker {
         }
         Ok(ids)
     }
+}
+
+/// How many tokens all lists begin with alike.
+fn common_prefix(lists: &[Vec<u32>]) -> usize {
+    let first = lists.first().map_or(&[][..], Vec::as_slice);
+    (0..first.len()).take_while(|&i| lists.iter().all(|list| list.get(i) == Some(&first[i]))).count()
 }
 
 /// The question with its choices by letter, in the words of MMLU's own evaluation.
@@ -145,6 +152,13 @@ mod tests {
         let expected = "The following are multiple choice questions (with answers) about professional accounting.\n\n\
                         What is owed?\nA. Tax\nB. Rent\nAnswer:";
         assert_eq!(listed(&question), expected);
+    }
+
+    #[test]
+    fn what_the_letters_share_belongs_to_the_question() {
+        assert_eq!(common_prefix(&[vec![9, 1], vec![9, 2], vec![9, 3]]), 1);
+        assert_eq!(common_prefix(&[vec![1], vec![2]]), 0);
+        assert_eq!(common_prefix(&[]), 0);
     }
 
     #[test]

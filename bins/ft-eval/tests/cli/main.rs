@@ -1,0 +1,8 @@
+//! Drives the built program through paths and pipes.
+
+mod bench;
+mod candle_llama;
+mod choice;
+mod errors;
+mod generate;
+mod loss;
