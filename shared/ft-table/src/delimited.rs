@@ -85,16 +85,13 @@ impl Delimited {
         let mut found = 0;
         loop {
             let named = self.header.get(found).map(String::as_str);
-            let ended = match columns.get_mut(found) {
-                Some(Some(column)) => {
-                    let ended = self.fields.next_field(column, found, named)?;
-                    column.end_row();
-                    ended
-                }
-                _ => {
-                    self.ignored.clear();
-                    self.fields.next_field(&mut self.ignored, found, named)?
-                }
+            let ended = if let Some(Some(column)) = columns.get_mut(found) {
+                let ended = self.fields.next_field(column, found, named)?;
+                column.end_row();
+                ended
+            } else {
+                self.ignored.clear();
+                self.fields.next_field(&mut self.ignored, found, named)?
             };
             found += 1;
             if ended {
