@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use ft_cli::{Source, interrupt, progress};
 use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::Decoder;
+use ft_model::generate::Engine;
 use ft_text::TextModel;
 use serde_json::{Map, Value, json};
 
@@ -32,7 +33,7 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
     let started = Instant::now();
     let batch_size = args.model.batch_size as usize;
     let likelihoods = match args.format {
-        Format::Letters => by_letters(&model.decoder(), &asked, batch_size)?,
+        Format::Letters => by_letters(model.decoder(), &asked, batch_size)?,
         Format::Text => by_text(&model.decoder(), &asked, batch_size)?,
     };
     let seconds = started.elapsed().as_secs_f64();
@@ -41,7 +42,7 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
     let mut figures = model.describe(&args.model)?;
     figures.insert("format".into(), json!(args.format.name()));
     figures.insert("chat_template".into(), json!(asker.uses_template()));
-    figures.extend(summary(&tally, tokens, seconds));
+    figures.extend(summary(&source.name(), &tally, tokens, seconds));
     figures.extend(tally.as_lm_eval(args.task.as_deref(), &stem(&source)));
     report.write("choice", figures, &source, &questions.sha256)
 }
@@ -59,15 +60,14 @@ fn check_lengths(asked: &[Asked], questions: &Questions, limit: usize) -> Result
 }
 
 /// The logits of the choices' letters after the prompt: one forward a question.
-fn by_letters(decoder: &Decoder<'_>, asked: &[Asked], batch_size: usize) -> Result<Vec<Vec<f64>>> {
+fn by_letters(decoder: Decoder<'_>, asked: &[Asked], batch_size: usize) -> Result<Vec<Vec<f64>>> {
     let bar = progress(Some(asked.len() as u64), "questions");
+    let engine = Engine::new(decoder);
     let mut all = Vec::with_capacity(asked.len());
     for some in asked.chunks(batch_size) {
         interrupt::check()?;
         let prompts: Vec<&[u32]> = some.iter().map(|asked| asked.prompt.as_slice()).collect();
-        let batch = Batch::of_prompts(&prompts);
-        let last: Vec<u32> = batch.starts[1..].iter().map(|&end| end as u32 - 1).collect();
-        let logits = decoder.head().logits(&decoder.hidden(&batch)?, &last)?.to_vec2::<f32>()?;
+        let logits = engine.last_logits(&prompts)?.to_vec2::<f32>()?;
         for (asked, row) in some.iter().zip(&logits) {
             // What turns logits into logarithms of probabilities is the same for all letters.
             all.push(asked.choices.iter().map(|letter| f64::from(row[letter[0] as usize])).collect());
@@ -97,7 +97,7 @@ fn stem(source: &Source) -> String {
     stem.map_or_else(|| "choice".into(), |stem| stem.to_string_lossy().into_owned())
 }
 
-fn summary(tally: &Tally, tokens: usize, seconds: f64) -> Map<String, Value> {
+fn summary(what: &str, tally: &Tally, tokens: usize, seconds: f64) -> Map<String, Value> {
     let all = &tally.all;
     let speed = rate(tokens, seconds);
     let said = |share: Share| format!("{:.2} % ± {:.2}", 100.0 * share.value(), 100.0 * share.standard_error());
@@ -108,7 +108,7 @@ fn summary(tally: &Tally, tokens: usize, seconds: f64) -> Map<String, Value> {
         ("tokens a second", format!("{speed:.0}")),
         ("peak memory", peak()),
     ]);
-    table(&rows);
+    table(what, &rows);
     let mut figures = Map::new();
     figures.insert("accuracy".into(), figure(all.plain.value()));
     figures.insert("accuracy_stderr".into(), figure(all.plain.standard_error()));

@@ -56,7 +56,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         write_rows(&target, &predictions, &prompts, &text.tokenizer, &source)?;
     }
     let mut figures = model.describe(&args.model)?;
-    figures.extend(summary(&predictions, seconds));
+    figures.extend(summary(&prompts.name, &predictions, seconds));
     report.write("generate", figures, &source, &prompts.sha256)
 }
 
@@ -87,7 +87,7 @@ fn decode(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool) -> Result<Stri
     tokenizer.decode(ids, skip_special).map_err(|error| anyhow!("tokens cannot be turned into text: {error}"))
 }
 
-fn summary(predictions: &[Prediction], seconds: f64) -> Map<String, Value> {
+fn summary(what: &str, predictions: &[Prediction], seconds: f64) -> Map<String, Value> {
     let scores: Vec<(bool, f64)> = predictions.iter().filter_map(|p| p.score).collect();
     let mean = |sum: f64| sum / scores.len() as f64;
     let exact = mean(scores.iter().filter(|(exact, _)| *exact).count() as f64);
@@ -96,14 +96,17 @@ fn summary(predictions: &[Prediction], seconds: f64) -> Map<String, Value> {
     let ended = predictions.iter().filter(|p| p.ended).count();
     let speed = rate(tokens, seconds);
     let share = |value: f64| if value.is_nan() { "no references".into() } else { format!("{:.2} %", 100.0 * value) };
-    table(&[
-        ("exact match", share(exact)),
-        ("F1", share(f1)),
-        ("answers, with a reference, ended", format!("{}, {}, {ended}", predictions.len(), scores.len())),
-        ("new tokens", tokens.to_string()),
-        ("new tokens a second", format!("{speed:.0}")),
-        ("peak memory", peak()),
-    ]);
+    table(
+        what,
+        &[
+            ("exact match", share(exact)),
+            ("F1", share(f1)),
+            ("answers, with a reference, ended", format!("{}, {}, {ended}", predictions.len(), scores.len())),
+            ("new tokens", tokens.to_string()),
+            ("new tokens a second", format!("{speed:.0}")),
+            ("peak memory", peak()),
+        ],
+    );
     let figures = json!({
         "exact_match": figure(exact),
         "f1": figure(f1),

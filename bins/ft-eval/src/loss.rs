@@ -49,19 +49,23 @@ fn losses(decoder: &Decoder<'_>, data: &Dataset, batch_size: usize) -> Result<Ve
 }
 
 fn summary(losses: &[SequenceLoss], data: &Dataset, seconds: f64) -> Map<String, Value> {
+    let what = &data.name;
     let (labels, correct) = losses.iter().fold((0, 0), |(l, c), loss| (l + loss.labels, c + loss.correct));
     let loss = losses.iter().map(|loss| loss.sum).sum::<f64>() / labels as f64;
     let accuracy = correct as f64 / labels as f64;
     let tokens = data.tokens();
     let speed = rate(tokens, seconds);
-    table(&[
-        ("loss", format!("{loss:.4}")),
-        ("perplexity", format!("{:.3}", loss.exp())),
-        ("mean token accuracy", format!("{:.2} %", 100.0 * accuracy)),
-        ("rows, tokens, labels", format!("{}, {tokens}, {labels}", losses.len())),
-        ("tokens a second", format!("{speed:.0}")),
-        ("peak memory", peak()),
-    ]);
+    table(
+        what,
+        &[
+            ("loss", format!("{loss:.4}")),
+            ("perplexity", format!("{:.3}", loss.exp())),
+            ("mean token accuracy", format!("{:.2} %", 100.0 * accuracy)),
+            ("rows, tokens, labels", format!("{}, {tokens}, {labels}", losses.len())),
+            ("tokens a second", format!("{speed:.0}")),
+            ("peak memory", peak()),
+        ],
+    );
     let figures = json!({
         "loss": figure(loss),
         "perplexity": figure(loss.exp()),

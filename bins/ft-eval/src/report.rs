@@ -43,11 +43,11 @@ impl Report {
     }
 }
 
-/// Says the figures to a person.
-pub fn table(rows: &[(&str, String)]) {
+/// Says the figures of `what` to a person.
+pub fn table(what: &str, rows: &[(&str, String)]) {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
-    tracing::info!("{}", lines.join("\n"));
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("\n  {name:width$}  {value}")).collect();
+    tracing::info!("{what}{}", lines.concat());
 }
 
 /// The most memory that the process had so far, in words.

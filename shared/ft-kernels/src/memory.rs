@@ -28,6 +28,25 @@ pub fn keep_freed_pages() -> bool {
     }
 }
 
+/// Asks the kernel for large pages behind these values, where it has them: weights that every token reads
+/// from memory then cost fewer look-ups of addresses. Call it before they are written.
+pub fn prefer_large_pages<T>(values: &[T]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4096;
+        const LARGE: usize = 2 << 20;
+        let start = (values.as_ptr() as usize).next_multiple_of(PAGE);
+        let end = (values.as_ptr() as usize + size_of_val(values)) / PAGE * PAGE;
+        if end >= start + 2 * LARGE {
+            // SAFETY: the pages lie inside the values; the advice changes no content. Where it is refused, all
+            // stays as it was.
+            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = values;
+}
+
 /// The largest resident memory that this process has had, in bytes; `None` where the system does
 /// not tell.
 pub fn peak_rss_bytes() -> Option<u64> {

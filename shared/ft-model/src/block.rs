@@ -54,13 +54,6 @@ pub struct Kept {
     gate_up: Tensor,
 }
 
-impl Kept {
-    /// Rotated queries and keys, and values: `[tokens, (heads + 2·kv_heads)·head_dim]`.
-    pub(crate) fn qkv(&self) -> &Tensor {
-        &self.qkv
-    }
-}
-
 /// The gradient of one module's adapter from one sequence.
 pub struct ModuleGradient {
     /// The module's place among the adapter's modules.

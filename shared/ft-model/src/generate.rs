@@ -9,6 +9,7 @@
 
 mod cache;
 mod engine;
+mod prompts;
 
 pub use cache::Cache;
 pub use engine::Engine;

@@ -35,7 +35,7 @@ impl Model {
     /// Prompts of different lengths, whose tokens have nothing in common.
     fn prompts(&self, count: usize) -> Vec<Vec<u32>> {
         let token = |i: usize, t: usize| ((i * 31 + t * 17 + 5) % self.arch.vocab_size) as u32;
-        (0..count).map(|i| (0..1 + (i * 5) % 13).map(|t| token(i, t)).collect()).collect()
+        (0..count).map(|i| (0..=(i * 5) % 13).map(|t| token(i, t)).collect()).collect()
     }
 
     /// All answers, and the logits that each of their tokens was chosen from.
@@ -96,6 +96,15 @@ fn a_sequence_does_not_know_its_batch() {
             assert!(model.answers(&prompts, options(7, batch_size)) == together, "{dtype:?}, {batch_size} at a time");
         }
     }
+}
+
+#[test]
+fn a_beginning_that_prompts_share_changes_nothing() {
+    let model = Model::open("llama_tied_bias-s0", DType::F32, true);
+    let begin: Vec<u32> = (0..20).map(|t| (t * 29 + 3) % 250).collect();
+    let prompts: Vec<Vec<u32>> = model.prompts(5).into_iter().map(|own| [begin.clone(), own].concat()).collect();
+    let together = model.answers(&prompts, options(6, 5));
+    assert!(model.answers(&prompts, options(6, 1)) == together);
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl Bench {
         let columns: [(&str, ArrayRef, bool); 3] = [
             ("input_ids", Arc::new(ids.finish()), false),
             ("labels", Arc::new(labels.finish()), false),
-            ("reference", Arc::new(StringArray::from_iter(references)), true),
+            ("reference", Arc::new(references.collect::<StringArray>()), true),
         ];
         let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
         let metadata: Vec<_> =

@@ -21,7 +21,8 @@ fn as_json_lines() -> String {
             let line = json!({
                 "question": text("question", row), "subject": text("subject", row), "choices": choices, "answer": answer,
             });
-            lines.push_str(&format!("{line}\n"));
+            lines += &line.to_string();
+            lines.push('\n');
         }
     }
     lines
@@ -52,7 +53,8 @@ fn both_formats_with_and_without_the_template() {
     for i in 0..6 {
         let choices = ["tax", "the rent of it", "no", "debt"];
         let line = json!({"question": format!("{i}?"), "choices": choices, "answer": i % 4, "subject": "tax_law"});
-        lines.push_str(&format!("{line}\n"));
+        lines += &line.to_string();
+        lines.push('\n');
     }
     std::fs::write(bench.path("q.jsonl"), &lines).unwrap();
     let run = |args: &[&str]| bench.run_on("choice", "model".as_ref(), args, lines.as_bytes()).figures();

@@ -2,15 +2,15 @@
 
 use candle_core::Tensor;
 use ft_kernels::activation::swiglu;
-use ft_kernels::attention::{AttentionSpec, attention_decode};
-use ft_kernels::linear::product_few;
+use ft_kernels::attention::{AttentionSpec, attention, attention_decode};
+use ft_kernels::linear::{Linear, product_few};
 use ft_kernels::norm::rms_norm;
 use ft_kernels::rope::{Direction, RopeTables};
 use ft_kernels::tensor::{from_vec, with_slice};
 
 use super::cache::Cache;
+use super::prompts::Prompts;
 use crate::arch::Architecture;
-use crate::batch::Batch;
 use crate::block::{Block, Rows, attention_spec};
 use crate::decoder::Decoder;
 use crate::error::Result;
@@ -22,6 +22,13 @@ pub struct Engine<'a> {
     spec: AttentionSpec,
     frequencies: Vec<f64>,
     magnitude: f64,
+}
+
+/// How a layer's products are computed: many rows pack the weights, few read them where they lie.
+#[derive(Clone, Copy)]
+enum Products {
+    Many,
+    Few,
 }
 
 impl<'a> Engine<'a> {
@@ -37,33 +44,46 @@ impl<'a> Engine<'a> {
     }
 
     /// Reads prompts: their caches, with room for `more` tokens each, and the logits of their last
-    /// tokens, `[prompts, vocabulary]`.
+    /// tokens, `[prompts, vocabulary]`. No prompt may be empty.
     ///
     /// # Errors
-    /// If a layer cannot be had, a prompt is empty or has a token outside the vocabulary, or an operator fails.
+    /// If a layer cannot be had, a prompt has a token outside the vocabulary, or an operator fails.
     pub fn prefill(&self, prompts: &[&[u32]], more: usize) -> Result<(Vec<Cache>, Tensor)> {
-        let batch = Batch::of_prompts(prompts);
         let layers = self.decoder.arch.num_layers;
         let cache = |prompt: &&[u32]| Cache::new(layers, &self.spec, prompt.len() + more);
         let mut caches: Vec<Cache> = prompts.iter().map(cache).collect();
-        let rows = self.decoder.rows(&batch);
-        let mut x = self.decoder.embed(&batch.ids)?;
         let columns = self.spec.qkv_columns();
-        for i in 0..layers {
-            let weights = self.decoder.source.layer(i)?;
-            let block = self.decoder.block(i, &weights, &rows, None)?;
-            let kept = block.inner(&x)?;
-            with_slice(kept.qkv(), |qkv| {
-                for (cache, span) in caches.iter_mut().zip(batch.starts.windows(2)) {
-                    cache.extend(i, &qkv[span[0] * columns..span[1] * columns], &self.spec);
-                }
-            })?;
-            x = block.output(&kept)?;
-        }
+        let logits = self.read(prompts, |layer, qkv, starts| {
+            for (cache, span) in caches.iter_mut().zip(starts.windows(2)) {
+                cache.extend(layer, &qkv[span[0] * columns..span[1] * columns], &self.spec);
+            }
+        })?;
         caches.iter_mut().zip(prompts).for_each(|(cache, prompt)| cache.advance(prompt.len()));
-        let last: Vec<u32> = batch.starts[1..].iter().map(|&end| end as u32 - 1).collect();
-        let last = x.index_select(&Tensor::new(last.as_slice(), x.device())?, 0)?;
-        Ok((caches, self.logits(&last)?))
+        Ok((caches, logits))
+    }
+
+    /// The logits of the prompts' last tokens, `[prompts, vocabulary]`, and no caches.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    pub fn last_logits(&self, prompts: &[&[u32]]) -> Result<Tensor> {
+        self.read(prompts, |_, _, _| {})
+    }
+
+    /// Runs prompts through all layers; `keep` sees each layer's rotated queries, keys and values, row by
+    /// row, and where each prompt starts among the rows.
+    fn read(&self, prompts: &[&[u32]], mut keep: impl FnMut(usize, &[f32], &[usize])) -> Result<Tensor> {
+        let prompts = Prompts::new(prompts);
+        let last = |x: Tensor| -> Result<Tensor> {
+            Ok(x.index_select(&Tensor::new(prompts.last.as_slice(), x.device())?, 0)?)
+        };
+        let x = self.run(&prompts.ids, &prompts.positions, Products::Many, |layer, qkv| {
+            let qkv = prompts.whole(qkv)?;
+            with_slice(&qkv, |qkv| keep(layer, qkv, &prompts.starts))?;
+            let (attended, _) = attention(&qkv, &self.spec, &prompts.starts)?;
+            Ok(prompts.once(attended)?)
+        })?;
+        self.logits(&last(x)?)
     }
 
     /// Adds one token to each sequence; the logits of these tokens, `[sequences, vocabulary]`.
@@ -72,37 +92,44 @@ impl<'a> Engine<'a> {
     /// As [`Self::prefill`].
     pub fn step(&self, tokens: &[u32], caches: &mut [&mut Cache]) -> Result<Tensor> {
         let positions: Vec<u32> = caches.iter().map(|cache| cache.tokens() as u32).collect();
-        let starts: Vec<usize> = (0..=tokens.len()).collect();
-        let rows = Rows { starts: &starts, rope: RopeTables::new(&positions, &self.frequencies, self.magnitude) };
-        let mut x = self.decoder.embed(tokens)?;
-        for i in 0..self.decoder.arch.num_layers {
-            let weights = self.decoder.source.layer(i)?;
-            let block = self.decoder.block(i, &weights, &rows, None)?;
-            x = self.step_block(i, &block, &x, caches)?;
-        }
+        let x = self.run(tokens, &positions, Products::Few, |layer, qkv| self.attend(layer, &qkv, caches))?;
         caches.iter_mut().for_each(|cache| cache.advance(1));
         self.logits(&x)
     }
 
-    fn step_block(&self, layer: usize, block: &Block<'_>, x: &Tensor, caches: &mut [&mut Cache]) -> Result<Tensor> {
-        let (w, eps) = (block.weights, block.arch.rms_norm_eps);
-        let normed = rms_norm(x, &w.input_norm, eps)?;
-        let qkv = block.linear(Site::Qkv).forward_few(&normed, None)?;
-        let qkv = block.rotate(qkv, Direction::Forward)?;
+    /// The attention of one new token a sequence, whose keys and values go to the caches.
+    fn attend(&self, layer: usize, qkv: &Tensor, caches: &mut [&mut Cache]) -> Result<Tensor> {
         let (columns, width) = (self.spec.query_columns(), self.spec.qkv_columns());
         let mut queries = Vec::with_capacity(caches.len() * columns);
-        with_slice(&qkv, |qkv| {
+        with_slice(qkv, |qkv| {
             for (cache, row) in caches.iter_mut().zip(qkv.chunks_exact(width)) {
                 queries.extend_from_slice(&row[..columns]);
                 cache.extend(layer, row, &self.spec);
             }
         })?;
         let views: Vec<_> = caches.iter().map(|cache| cache.layer(layer)).collect();
-        let attended = attention_decode(&from_vec(queries, (views.len(), columns))?, &views, &self.spec)?;
-        let middle = block.linear(Site::O).forward_few(&attended, Some(x))?;
-        let normed = rms_norm(&middle, &w.post_norm, eps)?;
-        let gated = swiglu(&block.linear(Site::GateUp).forward_few(&normed, None)?)?;
-        Ok(block.linear(Site::Down).forward_few(&gated, Some(&middle))?)
+        let queries = from_vec(queries, (views.len(), columns))?;
+        Ok(attention_decode(&queries, &views, &self.spec)?)
+    }
+
+    /// All layers; `attend` makes the attention of a layer from its rotated queries, keys and values.
+    fn run(
+        &self,
+        ids: &[u32],
+        positions: &[u32],
+        products: Products,
+        mut attend: impl FnMut(usize, Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let rope = RopeTables::new(positions, &self.frequencies, self.magnitude);
+        // Where sequences start matters for dropout alone, and here is none.
+        let rows = Rows { starts: &[0, ids.len()], rope };
+        let mut x = self.decoder.embed(ids)?;
+        for layer in 0..self.decoder.arch.num_layers {
+            let weights = self.decoder.source.layer(layer)?;
+            let block = self.decoder.block(layer, &weights, &rows, None)?;
+            x = run_block(&block, &x, products, |qkv| attend(layer, qkv))?;
+        }
+        Ok(x)
     }
 
     /// The logits of hidden states `[rows, hidden]` of the last layer.
@@ -111,4 +138,25 @@ impl<'a> Engine<'a> {
         let normed = rms_norm(x, &source.final_norm()?, self.decoder.arch.rms_norm_eps)?;
         Ok(product_few(&normed, &source.head()?)?)
     }
+}
+
+/// One layer, as [`Block::inner`] and [`Block::output`] have it, with another attention.
+fn run_block(
+    block: &Block<'_>,
+    x: &Tensor,
+    products: Products,
+    attend: impl FnOnce(Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let (w, eps) = (block.weights, block.arch.rms_norm_eps);
+    let product = |linear: Linear<'_>, x: &Tensor, residual: Option<&Tensor>| match products {
+        Products::Many => linear.forward(x, block.rows.starts, residual),
+        Products::Few => linear.forward_few(x, residual),
+    };
+    let normed = rms_norm(x, &w.input_norm, eps)?;
+    let qkv = product(block.linear(Site::Qkv), &normed, None)?;
+    let attended = attend(block.rotate(qkv, Direction::Forward)?)?;
+    let middle = product(block.linear(Site::O), &attended, Some(x))?;
+    let normed = rms_norm(&middle, &w.post_norm, eps)?;
+    let gated = swiglu(&product(block.linear(Site::GateUp), &normed, None)?)?;
+    Ok(product(block.linear(Site::Down), &gated, Some(&middle))?)
 }

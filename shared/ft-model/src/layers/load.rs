@@ -101,6 +101,7 @@ fn joined(checkpoint: &Checkpoint, names: &[String], dtype: DType) -> Result<Ten
 
 /// Fills `out` with the named tensors, one after the other.
 fn read<T: Element>(checkpoint: &Checkpoint, names: &[String], mut out: Vec<T>) -> Result<Vec<T>> {
+    ft_kernels::memory::prefer_large_pages(&out);
     let mut rest = out.as_mut_slice();
     for name in names {
         let len = checkpoint.shape(name)?.iter().product();
