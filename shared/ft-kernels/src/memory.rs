@@ -33,13 +33,13 @@ pub fn keep_freed_pages() -> bool {
 pub fn prefer_large_pages<T>(values: &[T]) {
     #[cfg(target_os = "linux")]
     {
-        const PAGE: usize = 4096;
         const LARGE: usize = 2 << 20;
-        let start = (values.as_ptr() as usize).next_multiple_of(PAGE);
-        let end = (values.as_ptr() as usize + size_of_val(values)) / PAGE * PAGE;
-        if end >= start + 2 * LARGE {
-            // SAFETY: the pages lie inside the values; the advice changes no content. Where it is refused, all
-            // stays as it was.
+        // Whole large pages, so that the ranges of neighbours in the heap meet.
+        let start = values.as_ptr() as usize / LARGE * LARGE;
+        let end = (values.as_ptr() as usize + size_of_val(values)).next_multiple_of(LARGE);
+        if size_of_val(values) >= LARGE / 4 {
+            // SAFETY: the advice changes no content, of the values or of what lies around them, and passes over
+            // addresses behind which there is nothing.
             unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
         }
     }
