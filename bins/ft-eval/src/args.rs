@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use candle_core::DType;
 use clap::{Parser, Subcommand, ValueEnum};
 use ft_cli::{Source, Target, Usage};
 
@@ -59,34 +58,13 @@ pub struct ModelArgs {
     pub adapter: Option<OsString>,
     /// The type in which the weights are held in memory; computing is in f32
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
-    pub load_in: LoadIn,
+    pub load_in: ft_cli::LoadIn,
     /// Sequences at a time; no result depends on it
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: u32,
     /// The JSON file to write the figures to ('-': standard output)
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<OsString>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LoadIn {
-    #[value(alias = "float32")]
-    F32,
-    #[value(alias = "bfloat16")]
-    Bf16,
-    #[value(alias = "float16")]
-    F16,
-}
-
-impl LoadIn {
-    /// candle's name for it.
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-            Self::F16 => DType::F16,
-        }
-    }
 }
 
 #[derive(Debug, clap::Args)]

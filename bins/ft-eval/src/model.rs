@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ft_cli::Source;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{LayerSource, Resident};
+use ft_model::layers::{LayerSource, Resident, dtype};
 use ft_model::{Adapter, Architecture, Checkpoint};
 use serde_json::{Map, Value, json};
 
@@ -28,7 +28,7 @@ impl Model {
         let adapter =
             args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
         let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-        let source = Resident::load(&checkpoint, args.load_in.dtype(), |_| bar.inc(1))?;
+        let source = Resident::load(&checkpoint, dtype(args.load_in), |_| bar.inc(1))?;
         bar.finish();
         let name = args.model.file_name().unwrap_or(args.model.as_os_str()).to_string_lossy().into_owned();
         Ok(Self { arch, source, adapter, name })
@@ -41,8 +41,7 @@ impl Model {
     /// What a report says of it.
     pub fn describe(&self, args: &ModelArgs) -> Result<Map<String, Value>> {
         let adapter = self.adapter.as_ref().map(Adapter::sha256).transpose()?;
-        let load_in = format!("{:?}", args.load_in).to_lowercase();
-        let described = json!({"model": self.name, "adapter_sha256": adapter, "load_in": load_in});
+        let described = json!({"model": self.name, "adapter_sha256": adapter, "load_in": args.load_in.name()});
         Ok(described.as_object().cloned().unwrap_or_default())
     }
 }

@@ -28,6 +28,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LoadIn {
     #[default]
+    #[value(alias = "float32")]
     F32,
     #[value(alias = "bfloat16")]
     Bf16,
