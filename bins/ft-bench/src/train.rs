@@ -70,7 +70,7 @@ fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started
     bar.finish();
     let mut adapter =
         Adapter::init(arch, LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"), args.seed)?;
-    let mut optimizer = Optimizer::new(&adapter, AdamWConfig::default())?;
+    let mut optimizer = Optimizer::new(&adapter, AdamWConfig::default());
     let activation_memory = args.activation_memory.unwrap_or_else(|| memory::available_bytes().unwrap_or(4 << 30) / 4);
     let source: &dyn LayerSource = &source;
     let tokens = args.batch_size * args.seq_len;

@@ -84,7 +84,7 @@ fn save_optimizer(path: &Path, optimizer: &Optimizer) -> Result<()> {
     let mut bytes: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for m in &optimizer.moments {
         for (kind, values) in [("exp_avg", &m.first), ("exp_avg_sq", &m.second)] {
-            let shape = vec![m.shape.0, m.shape.1];
+            let shape = m.shape.clone();
             bytes.push((format!("{}.{kind}", m.name), shape, values.iter().flat_map(|x| x.to_le_bytes()).collect()));
         }
     }

@@ -55,7 +55,7 @@ impl<'a> Trainer<'a> {
         let sampler = Sampler::new(t, setup.train.sequences.len());
         let steps = sampler.steps(t);
         let initial_adapter = setup.adapter.sha256()?;
-        let mut optimizer = Optimizer::new(&setup.adapter, adamw(t))?;
+        let mut optimizer = Optimizer::new(&setup.adapter, adamw(t));
         let (mut state, mut window) = (fresh_state(t, steps, &sampler), Window::default());
         if let Some(path) = &args.resume_from_checkpoint {
             let path = match (&output, path.as_os_str().is_empty()) {

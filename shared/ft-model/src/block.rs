@@ -19,8 +19,8 @@ use crate::projection::{Projection, Site};
 /// An adapter on one projection of this block.
 pub struct Adapted<'a> {
     pub projection: Projection,
-    /// Its place among the adapter's modules.
-    pub module: usize,
+    /// The place of its `A` among the adapter's trained tensors; those after it follow.
+    pub first: usize,
     pub pair: &'a LoraPair,
     pub dropout: Option<Dropout>,
 }
@@ -54,12 +54,15 @@ pub struct Kept {
     gate_up: Tensor,
 }
 
-/// The gradient of one module's adapter from one sequence.
-pub struct ModuleGradient {
-    /// The module's place among the adapter's modules.
-    pub module: usize,
-    pub gradient: LoraGradient,
+/// The gradient of one trained tensor from one sequence.
+pub struct Found {
+    /// The tensor's place among the adapter's trained ones.
+    pub trainable: usize,
+    pub gradient: Tensor,
 }
+
+/// Takes gradients, for each trained tensor in the order of the sequences.
+pub type Sink<'s> = dyn FnMut(Found) -> Result<()> + 's;
 
 /// The number of bytes that [`Kept`] takes for one token.
 pub fn kept_bytes_per_token(arch: &Architecture) -> usize {
@@ -107,7 +110,7 @@ impl Block<'_> {
         x: &Tensor,
         kept: Kept,
         want_x: bool,
-        sink: &mut dyn FnMut(ModuleGradient) -> Result<()>,
+        sink: &mut Sink<'_>,
     ) -> Result<Option<Tensor>> {
         let (w, eps) = (self.weights, self.arch.rms_norm_eps);
         let Kept { qkv, attended, lse, middle, gate_up } = kept;
@@ -142,13 +145,7 @@ impl Block<'_> {
     }
 
     /// [`Self::product_backward`] where the input's gradient is needed.
-    fn site_backward(
-        &self,
-        site: Site,
-        dy: &Tensor,
-        x: &Tensor,
-        sink: &mut dyn FnMut(ModuleGradient) -> Result<()>,
-    ) -> Result<Tensor> {
+    fn site_backward(&self, site: Site, dy: &Tensor, x: &Tensor, sink: &mut Sink<'_>) -> Result<Tensor> {
         let dx = self.product_backward(site, dy, x, true, sink)?;
         dx.ok_or_else(|| candle_core::Error::Msg("the gradient of a product's input is missing".into()).into())
     }
@@ -159,12 +156,14 @@ impl Block<'_> {
         dy: &Tensor,
         x: &Tensor,
         want_x: bool,
-        sink: &mut dyn FnMut(ModuleGradient) -> Result<()>,
+        sink: &mut Sink<'_>,
     ) -> Result<Option<Tensor>> {
-        let modules: Vec<usize> = self.adapters_of(site).map(|a| a.module).collect();
+        let places: Vec<usize> = self.adapters_of(site).map(|a| a.first).collect();
         let gradients = self.linear(site).backward(dy, x, self.rows.starts, want_x)?;
-        for gradient in gradients.lora {
-            sink(ModuleGradient { module: modules[gradient.adapter], gradient })?;
+        for LoraGradient { adapter, a, b, .. } in gradients.lora {
+            let first = places[adapter];
+            sink(Found { trainable: first, gradient: a })?;
+            sink(Found { trainable: first + 1, gradient: b })?;
         }
         Ok(gradients.x)
     }

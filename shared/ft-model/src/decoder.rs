@@ -7,7 +7,7 @@ use ft_kernels::rope::RopeTables;
 
 use crate::arch::Architecture;
 use crate::batch::Batch;
-use crate::block::{Adapted, Block, Kept, ModuleGradient, Rows, kept_bytes_per_token};
+use crate::block::{Adapted, Block, Kept, Rows, Sink, kept_bytes_per_token};
 use crate::error::{Error, Result};
 use crate::head::{Head, SequenceLoss};
 use crate::layers::{LayerSource, LayerWeights};
@@ -100,7 +100,7 @@ impl<'a> Decoder<'a> {
         &self,
         batch: &Batch,
         options: &StepOptions,
-        sink: &mut dyn FnMut(ModuleGradient) -> Result<()>,
+        sink: &mut Sink<'_>,
     ) -> Result<Vec<SequenceLoss>> {
         let rows = self.rows(batch);
         let recomputed = self.recomputed_layers(batch.tokens(), options.activation_memory);
@@ -180,11 +180,14 @@ impl<'a> Decoder<'a> {
         options: Option<&StepOptions>,
     ) -> Result<Block<'b>> {
         let mut adapters = Vec::new();
-        for (module, pair) in self.adapter.map_or(&[][..], |a| &a.modules).iter().enumerate() {
+        let mut next = 0;
+        for pair in self.adapter.map_or(&[][..], |a| &a.modules) {
+            let first = next;
+            next += pair.trained();
             let (on, projection) = Projection::parse(&pair.module).ok_or_else(|| Error::Module(pair.module.clone()))?;
             if on == layer {
                 let dropout = options.and_then(|o| dropout(o, rows.starts.len() - 1, layer, projection));
-                adapters.push(Adapted { projection, module, pair, dropout });
+                adapters.push(Adapted { projection, first, pair, dropout });
             }
         }
         Ok(Block { arch: self.arch, weights, adapters, rows })

@@ -31,20 +31,88 @@ pub struct LoraPair {
     pub b: Tensor,
     /// The factor of `B·A`.
     pub scaling: f64,
+    /// DoRA's length of each row of the weight, `[out]`, f32.
+    pub magnitude: Option<Tensor>,
+}
+
+/// A tensor of the base that is trained and saved whole: a bias, or the weight of a module of
+/// `modules_to_save`.
+#[derive(Debug, Clone)]
+pub struct SavedTensor {
+    /// Its name in the base's checkpoint, such as `lm_head.weight`.
+    pub name: String,
+    /// f32, in the shape of the base's.
+    pub tensor: Tensor,
 }
 
 /// An adapter of a whole model.
 #[derive(Debug, Clone)]
 pub struct Adapter {
     pub config: LoraConfig,
-    /// By layer, then in the order of [`Projection::ALL`].
+    /// By layer, then in the order of the layer's modules.
     pub modules: Vec<LoraPair>,
+    /// What is trained beside the pairs, by name.
+    pub saved: Vec<SavedTensor>,
+}
+
+/// What a trained tensor is, which decides its learning rate and its decay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `A` of a module.
+    A,
+    /// `B` of a module.
+    B,
+    /// DoRA's magnitudes.
+    Magnitude,
+    /// A tensor of the base that is trained whole.
+    Saved,
+}
+
+/// A trained tensor of an adapter.
+#[derive(Debug, Clone, Copy)]
+pub struct Trainable<'a> {
+    /// The module, or the tensor of the base.
+    pub of: &'a str,
+    pub kind: Kind,
+    pub tensor: &'a Tensor,
+}
+
+impl Trainable<'_> {
+    /// Its name in peft's file.
+    pub fn name(&self) -> String {
+        match self.kind {
+            Kind::A => write::key(self.of, "lora_A.weight"),
+            Kind::B => write::key(self.of, "lora_B.weight"),
+            Kind::Magnitude => write::key(self.of, "lora_magnitude_vector"),
+            Kind::Saved => format!("{}{}", write::PREFIX, self.of),
+        }
+    }
+}
+
+impl LoraPair {
+    /// How many trained tensors it has: `A` and `B`, and DoRA's magnitudes.
+    pub fn trained(&self) -> usize {
+        2 + usize::from(self.magnitude.is_some())
+    }
+
+    fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
+        let of = |kind, tensor| Trainable { of: &self.module, kind, tensor };
+        let magnitude = self.magnitude.as_ref().map(|tensor| of(Kind::Magnitude, tensor));
+        [Some(of(Kind::A, &self.a)), Some(of(Kind::B, &self.b)), magnitude].into_iter().flatten()
+    }
 }
 
 impl Adapter {
+    /// The trained tensors, module by module `A`, `B` and the magnitudes, then the saved ones. Gradients and the
+    /// optimizer's states have this order.
+    pub fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
+        let saved = self.saved.iter().map(|s| Trainable { of: &s.name, kind: Kind::Saved, tensor: &s.tensor });
+        self.modules.iter().flat_map(LoraPair::trainable).chain(saved)
+    }
+
     /// The number of trained parameters.
     pub fn parameters(&self) -> usize {
-        self.modules.iter().map(|pair| pair.a.elem_count() + pair.b.elem_count()).sum()
+        self.trainable().map(|t| t.tensor.elem_count()).sum()
     }
 
     /// SHA-256 over all names and values, as 64 hexadecimal digits: two adapters that agree in it are the
@@ -55,13 +123,11 @@ impl Adapter {
     pub fn sha256(&self) -> Result<String> {
         let mut hash = ft_cli::Sha256::new();
         let mut bytes = Vec::new();
-        for pair in &self.modules {
-            for (kind, tensor) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
-                hash.update(write::key(&pair.module, kind));
-                bytes.clear();
-                with_slice(tensor, |values| bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())))?;
-                hash.update(&bytes);
-            }
+        for trained in self.trainable() {
+            hash.update(trained.name());
+            bytes.clear();
+            with_slice(trained.tensor, |values| bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())))?;
+            hash.update(&bytes);
         }
         Ok(hash.finish())
     }
@@ -83,8 +149,8 @@ impl Adapter {
             })?;
             let (out, inner) = projection.shape(arch);
             let rank = self.config.rank(&pair.module);
-            expect_shape(pair, "lora_A", &pair.a, [rank, inner])?;
-            expect_shape(pair, "lora_B", &pair.b, [out, rank])?;
+            expect_shape(pair, "lora_A.weight", &pair.a, [rank, inner])?;
+            expect_shape(pair, "lora_B.weight", &pair.b, [out, rank])?;
         }
         if self.config.target_modules.is_some() {
             self.check_complete(&self.config.modules(arch)?)?;
@@ -113,16 +179,14 @@ impl Adapter {
         if self.modules.is_empty() {
             return Err(Error::Adapter("holds no tensors".into()));
         }
-        for pair in &self.modules {
-            for (kind, tensor) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
-                let name = write::key(&pair.module, kind);
-                if tensor.elem_count() == 0 {
-                    let shape = tensor.dims();
-                    return Err(Error::Adapter(format!("has the empty tensor '{name}' of shape {shape:?}")));
-                }
-                if let Some(value) = with_slice(tensor, |values| values.iter().copied().find(|x| !x.is_finite()))? {
-                    return Err(Error::Adapter(format!("has {value} in the tensor '{name}', expected finite numbers")));
-                }
+        for trained in self.trainable() {
+            let (name, tensor) = (trained.name(), trained.tensor);
+            if tensor.elem_count() == 0 {
+                let shape = tensor.dims();
+                return Err(Error::Adapter(format!("has the empty tensor '{name}' of shape {shape:?}")));
+            }
+            if let Some(value) = with_slice(tensor, |values| values.iter().copied().find(|x| !x.is_finite()))? {
+                return Err(Error::Adapter(format!("has {value} in the tensor '{name}', expected finite numbers")));
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! AdamW over an adapter's matrices, with moments that can be saved.
+//! AdamW over an adapter's tensors, with moments that can be saved.
 
 use ft_kernels::optim::{AdamW, adamw_step, scale_in_place, sum_of_squares};
 use ft_kernels::tensor::{with_slice, with_slice_mut};
@@ -6,7 +6,6 @@ use ft_kernels::tensor::{with_slice, with_slice_mut};
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
-use crate::gradients::PairGradient;
 use crate::lora::Adapter;
 
 /// What does not change from step to step.
@@ -25,12 +24,12 @@ impl Default for AdamWConfig {
     }
 }
 
-/// The two moments of one matrix, row-major.
+/// The two moments of one trained tensor, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
-    /// The matrix's name, as the adapter's file has it.
+    /// The tensor's name, as the adapter's file has it.
     pub name: String,
-    pub shape: (usize, usize),
+    pub shape: Vec<usize>,
     pub first: Vec<f32>,
     pub second: Vec<f32>,
 }
@@ -41,40 +40,27 @@ pub struct Optimizer {
     pub config: AdamWConfig,
     /// Steps taken.
     pub step: u64,
-    /// For each module the moments of `A`, then of `B`.
+    /// In the order of [`Adapter::trainable`].
     pub moments: Vec<Moments>,
 }
 
 impl Optimizer {
     /// No step taken, moments of zero.
-    ///
-    /// # Errors
-    /// If a matrix of the adapter is none.
-    pub fn new(adapter: &Adapter, config: AdamWConfig) -> Result<Self> {
-        let mut moments = Vec::new();
-        for pair in &adapter.modules {
-            for (kind, matrix) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
-                let shape = matrix.dims2()?;
-                let zeros = vec![0.0; shape.0 * shape.1];
-                let name = format!("{}.{kind}", pair.module);
-                moments.push(Moments { name, shape, first: zeros.clone(), second: zeros });
-            }
-        }
-        Ok(Self { config, step: 0, moments })
+    pub fn new(adapter: &Adapter, config: AdamWConfig) -> Self {
+        let moments = adapter.trainable().map(|trained| {
+            let zeros = vec![0.0; trained.tensor.elem_count()];
+            let (name, shape) = (trained.name(), trained.tensor.dims().to_vec());
+            Moments { name, shape, first: zeros.clone(), second: zeros }
+        });
+        Self { config, step: 0, moments: moments.collect() }
     }
 
     /// Clips the gradients to `max_grad_norm` (0 is no clipping), takes one step and returns the norm of
-    /// the gradients before clipping. The adapter's matrices change in place.
+    /// the gradients before clipping. The adapter's tensors change in place.
     ///
     /// # Errors
     /// If a gradient is not finite; nothing has changed then.
-    pub fn update(
-        &mut self,
-        adapter: &mut Adapter,
-        gradients: &[PairGradient],
-        lr: f64,
-        max_grad_norm: f64,
-    ) -> Result<f64> {
+    pub fn update(&mut self, adapter: &mut Adapter, gradients: &[Tensor], lr: f64, max_grad_norm: f64) -> Result<f64> {
         let norm = gradient_norm(gradients)?;
         if !norm.is_finite() {
             return Err(Error::NotFinite { what: "the gradient's norm", value: norm });
@@ -85,17 +71,15 @@ impl Optimizer {
         self.step += 1;
         let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
         let adamw = AdamW { lr, beta1, beta2, eps, weight_decay, step: self.step };
-        let matrices = adapter.modules.iter().flat_map(|pair| [&pair.a, &pair.b]);
-        let gradients = gradients.iter().flat_map(|pair| [&pair.a, &pair.b]);
-        for ((matrix, gradient), moments) in matrices.zip(gradients).zip(&mut self.moments) {
-            update_matrix(matrix, gradient, moments, adamw, clip)?;
+        for ((trained, gradient), moments) in adapter.trainable().zip(gradients).zip(&mut self.moments) {
+            update_tensor(trained.tensor, gradient, moments, adamw, clip)?;
         }
         Ok(norm)
     }
 }
 
-fn update_matrix(
-    matrix: &Tensor,
+fn update_tensor(
+    tensor: &Tensor,
     gradient: &Tensor,
     moments: &mut Moments,
     adamw: AdamW,
@@ -105,17 +89,17 @@ fn update_matrix(
         if let Some(factor) = clip {
             scale_in_place(gradient, factor);
         }
-        with_slice_mut(matrix, |matrix| {
-            adamw_step(matrix, gradient, &mut moments.first, &mut moments.second, adamw);
+        with_slice_mut(tensor, |tensor| {
+            adamw_step(tensor, gradient, &mut moments.first, &mut moments.second, adamw);
         })
     })??;
     Ok(())
 }
 
-/// The norm of all the gradients together, summed in f64 in the order of the modules.
-fn gradient_norm(gradients: &[PairGradient]) -> Result<f64> {
+/// The norm of all the gradients together, summed in f64 in the order of the tensors.
+fn gradient_norm(gradients: &[Tensor]) -> Result<f64> {
     let mut total = 0.0;
-    for gradient in gradients.iter().flat_map(|pair| [&pair.a, &pair.b]) {
+    for gradient in gradients {
         total += with_slice(gradient, sum_of_squares)?;
     }
     Ok(total.sqrt())

@@ -1,5 +1,6 @@
 //! One optimizer step over its micro-batches: losses and summed gradients.
 
+use candle_core::Tensor;
 use ft_dist::Communicator;
 
 use crate::arch::Architecture;
@@ -7,7 +8,7 @@ use crate::batch::{Batch, Sequence};
 use crate::block::kept_bytes_per_token;
 use crate::decoder::{Decoder, DropoutKey, StepOptions};
 use crate::error::{Error, Result};
-use crate::gradients::{Gradients, PairGradient};
+use crate::gradients::Gradients;
 use crate::head::SequenceLoss;
 use crate::layers::LayerSource;
 use crate::lora::Adapter;
@@ -30,7 +31,8 @@ pub struct StepResult {
     pub labels: usize,
     /// Labels that were the likeliest token.
     pub correct: usize,
-    pub gradients: Vec<PairGradient>,
+    /// One a trained tensor, in the order of [`Adapter::trainable`].
+    pub gradients: Vec<Tensor>,
 }
 
 /// More tokens than this in one piece make no product faster.
@@ -70,7 +72,7 @@ impl Step<'_> {
             return Err(Error::NoLabel);
         }
         let decoder = Decoder { arch: self.arch, source: self.source, adapter: Some(adapter) };
-        let mut gradients = Gradients::new(adapter.modules.len(), 0);
+        let mut gradients = Gradients::new(adapter.trainable().count(), 0);
         let mut losses: Vec<SequenceLoss> = Vec::new();
         for batch in micro_batches {
             let options = StepOptions {

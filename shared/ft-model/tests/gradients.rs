@@ -13,7 +13,7 @@ use ft_model::arch::Architecture;
 use ft_model::block::{Adapted, Block, Rows, attention_spec};
 use ft_model::checkpoint::Checkpoint;
 use ft_model::layers::{LayerSource, LayerWeights, Resident};
-use ft_model::lora::{Adapter, LoraConfig, LoraPair};
+use ft_model::lora::{Adapter, LoraConfig};
 use ft_model::projection::{Projection, Site};
 
 const STARTS: [usize; 4] = [0, 4, 5, 11];
@@ -58,23 +58,23 @@ fn tables(arch: &Architecture) -> RopeTables {
 /// The gradient of `x` and those of every adapter, summed over the sequences, as the block computes them.
 fn written_out(case: &Case) -> (Tensor, Vec<(Tensor, Tensor)>) {
     let rows = Rows { starts: &STARTS, rope: tables(&case.arch) };
-    let adapted = |(module, pair): (usize, &'_ LoraPair)| (module, Projection::parse(&pair.module).unwrap().1);
     let adapters = case.adapter.modules.iter().enumerate().map(|(i, pair)| {
-        let (module, projection) = adapted((i, pair));
-        Adapted { projection, module, pair, dropout: None }
+        let projection = Projection::parse(&pair.module).unwrap().1;
+        Adapted { projection, first: 2 * i, pair, dropout: None }
     });
     let block = Block { arch: &case.arch, weights: &case.weights, adapters: adapters.collect(), rows: &rows };
-    let mut sums: Vec<Option<(Tensor, Tensor)>> = vec![None; case.adapter.modules.len()];
+    let mut sums: Vec<Option<Tensor>> = vec![None; case.adapter.trainable().count()];
     let kept = block.inner(&case.x).unwrap();
     let dx = block.backward(&case.dy, &case.x, kept, true, &mut |found| {
-        let (a, b) = (found.gradient.a, found.gradient.b);
-        sums[found.module] = Some(match sums[found.module].take() {
-            Some((x, y)) => ((x + a)?, (y + b)?),
-            None => (a, b),
+        let sum = &mut sums[found.trainable];
+        *sum = Some(match sum.take() {
+            Some(sum) => (sum + found.gradient)?,
+            None => found.gradient,
         });
         Ok(())
     });
-    (dx.unwrap().unwrap(), sums.into_iter().map(Option::unwrap).collect())
+    let sums: Vec<Tensor> = sums.into_iter().map(Option::unwrap).collect();
+    (dx.unwrap().unwrap(), sums.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
 }
 
 /// The block's forward in the reference operators, which candle can differentiate.

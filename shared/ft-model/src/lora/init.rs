@@ -50,9 +50,10 @@ impl Adapter {
                 }
             }
             let scaling = config.scaling(&module);
-            modules.push(LoraPair { module, a: from_vec(a, (rank, inner))?, b: from_vec(b, (out, rank))?, scaling });
+            let (a, b) = (from_vec(a, (rank, inner))?, from_vec(b, (out, rank))?);
+            modules.push(LoraPair { module, a, b, scaling, magnitude: None });
         }
-        Ok(Self { config, modules })
+        Ok(Self { config, modules, saved: Vec::new() })
     }
 }
 

@@ -75,12 +75,12 @@ impl Adapter {
         for ((layer, projection), [a, b]) in found {
             let module = projection.module(layer);
             let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&module, kind)));
-            let (a, b) = (a.ok_or_else(|| lacks("lora_A"))?, b.ok_or_else(|| lacks("lora_B"))?);
+            let (a, b) = (a.ok_or_else(|| lacks("lora_A.weight"))?, b.ok_or_else(|| lacks("lora_B.weight"))?);
             check_rank(&config, &module, &a, &b)?;
             let scaling = config.scaling(&module);
-            modules.push(LoraPair { module, a, b, scaling });
+            modules.push(LoraPair { module, a, b, scaling, magnitude: None });
         }
-        let adapter = Self { config, modules };
+        let adapter = Self { config, modules, saved: Vec::new() };
         adapter.check_values()?;
         Ok(adapter)
     }

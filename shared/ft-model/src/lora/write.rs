@@ -8,16 +8,16 @@ use candle_core::Tensor;
 use ft_kernels::tensor::with_slice;
 
 use super::read::{CONFIG, CONFIG_KEY, WEIGHTS};
-use super::{Adapter, LoraPair};
+use super::Adapter;
 use crate::error::{Error, Result};
 use crate::safetensors::Header;
 
 /// What peft puts before a module's name.
 pub(super) const PREFIX: &str = "base_model.model.";
 
-/// peft's name of a module's `lora_A` or `lora_B`.
+/// peft's name of a module's tensor, such as `lora_A.weight`.
 pub(super) fn key(module: &str, kind: &str) -> String {
-    format!("{PREFIX}{module}.{kind}.weight")
+    format!("{PREFIX}{module}.{kind}")
 }
 
 impl Adapter {
@@ -38,7 +38,7 @@ impl Adapter {
         if std::fs::read(&path).map_err(|e| Error::read(&path, e))? != weights {
             return Err(Error::malformed(path, "read back after writing, it holds other bytes; is the disk broken?"));
         }
-        let names = |adapter: &Adapter| adapter.modules.iter().map(|pair| pair.module.clone()).collect::<Vec<_>>();
+        let names = |adapter: &Adapter| adapter.trainable().map(|t| t.name()).collect::<Vec<_>>();
         if names(&Self::load(dir)?) != names(self) {
             return Err(Error::malformed(path, "read back after writing, it holds other tensors"));
         }
@@ -62,7 +62,7 @@ impl Adapter {
         self.config.check()?;
         self.check_values()?;
         metadata.entry("format".into()).or_insert_with(|| "pt".into());
-        let mut tensors: Vec<(String, &Tensor)> = self.modules.iter().flat_map(named).collect();
+        let mut tensors: Vec<(String, &Tensor)> = self.trainable().map(|t| (t.name(), t.tensor)).collect();
         tensors.sort_by(|x, y| x.0.cmp(&y.0));
         let shapes: Vec<_> =
             tensors.iter().map(|(name, tensor)| (name.clone(), Dtype::F32, tensor.dims().to_vec())).collect();
@@ -73,8 +73,4 @@ impl Adapter {
         }
         Ok(bytes)
     }
-}
-
-fn named(pair: &LoraPair) -> [(String, &Tensor); 2] {
-    [(key(&pair.module, "lora_A"), &pair.a), (key(&pair.module, "lora_B"), &pair.b)]
 }
