@@ -4,7 +4,10 @@
 mod activation;
 mod attention;
 mod common;
+mod head_norm;
+mod layer_norm;
 mod loss;
 mod norm;
 mod optim;
 mod rope;
+mod rows;

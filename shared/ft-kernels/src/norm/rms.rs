@@ -1,10 +1,13 @@
-//! Root-mean-square normalisation of rows: `y = w * x / sqrt(mean(x^2) + eps)`.
+//! Root-mean-square normalisation of rows: `y = w * x / sqrt(mean(x^2) + eps)` (Zhang and Sennrich
+//! 2019, "Root Mean Square Layer Normalization").
 //!
 //! Its gradient, with `n` columns, `s = 1 / sqrt(mean(x^2) + eps)` and `g = w * dy`:
 //! `dx = s g - x s^3 sum(g x) / n`. Nothing but `x` is needed from the forward pass.
 
 use candle_core::Tensor;
 
+use super::reference;
+use super::sums::{inverse_rms, part, rms_factors};
 use crate::error::{Result, expect_shape};
 use crate::parallel::for_row_blocks;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -78,7 +81,8 @@ fn backward(dy: &Tensor, x: &Tensor, w: &Tensor, eps: f64, residual: Option<&Ten
     Ok(from_vec(dx, (rows, columns))?)
 }
 
-fn check(name: &'static str, x: &Tensor, w: &Tensor) -> Result<(usize, usize)> {
+/// The rows and columns of `x`, which the weight must fit.
+pub(super) fn check(name: &'static str, x: &Tensor, w: &Tensor) -> Result<(usize, usize)> {
     let (rows, columns) = x.dims2()?;
     expect_shape(w.dims() == [columns], name, "the weight", [columns], w.dims())?;
     Ok((rows, columns))
@@ -126,18 +130,8 @@ impl Kernel for Backward<'_> {
         let columns = self.w.len();
         let rows = self.x.chunks_exact(columns).zip(self.dy.chunks_exact(columns));
         for (row, ((x, dy), dx)) in rows.zip(self.dx.chunks_exact_mut(columns)).enumerate() {
-            let scale = inverse_rms(s, x, self.eps);
-            let along = sum_of(
-                s,
-                columns,
-                #[inline(always)]
-                |at| {
-                    let g = s.mul(s.load_part(&dy[at..], 0.0), s.load_part(&self.w[at..], 0.0));
-                    (g, s.load_part(&x[at..], 0.0))
-                },
-            );
-            let back = s.splat(along * scale * scale * scale / columns as f32);
-            let scale = s.splat(scale);
+            let (scale, back) = rms_factors(s, dy, x, self.w, self.eps);
+            let (scale, back) = (s.splat(scale), s.splat(back));
             for at in (0..columns).step_by(LANES) {
                 let g = s.mul(s.load_part(&dy[at..], 0.0), s.load_part(&self.w[at..], 0.0));
                 let d = s.fnma(s.load_part(&x[at..], 0.0), back, s.mul(g, scale));
@@ -148,80 +142,5 @@ impl Kernel for Backward<'_> {
                 s.store_part(part(dx, at), d);
             }
         }
-    }
-}
-
-/// Up to a vector's worth of elements from `at` on.
-#[inline(always)]
-fn part(values: &mut [f32], at: usize) -> &mut [f32] {
-    let end = values.len().min(at + LANES);
-    &mut values[at..end]
-}
-
-/// 1 / sqrt(mean(x^2) + eps).
-#[inline(always)]
-fn inverse_rms<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
-    let squares = sum_of(
-        s,
-        x.len(),
-        #[inline(always)]
-        |at| {
-            let x = s.load_part(&x[at..], 0.0);
-            (x, x)
-        },
-    );
-    1.0 / (squares / x.len() as f32 + eps).sqrt()
-}
-
-/// The sum of products of the pairs of vectors that `pair` gives for 0, 16, 32, …, in four
-/// interleaved sums.
-#[inline(always)]
-fn sum_of<S: Simd>(s: S, len: usize, pair: impl Fn(usize) -> (S::V, S::V)) -> f32 {
-    let mut sums = [s.splat(0.0); 4];
-    let mut at = 0;
-    while at + 4 * LANES <= len {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let (a, b) = pair(at + i * LANES);
-            *sum = s.fma(a, b, *sum);
-        }
-        at += 4 * LANES;
-    }
-    while at < len {
-        let (a, b) = pair(at);
-        sums[0] = s.fma(a, b, sums[0]);
-        at += LANES;
-    }
-    s.sum4(sums)
-}
-
-/// The same in candle operations, on any device.
-pub mod reference {
-    use candle_core::{D, Tensor};
-
-    use crate::error::Result;
-
-    /// See [`super::rms_norm`]; candle can differentiate it.
-    ///
-    /// # Errors
-    /// If the shapes do not fit.
-    pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
-        Ok(x.broadcast_mul(&inverse_rms(x, eps)?)?.broadcast_mul(w)?)
-    }
-
-    /// See [`super::rms_norm_backward`].
-    ///
-    /// # Errors
-    /// If the shapes do not fit.
-    pub fn rms_norm_backward(dy: &Tensor, x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
-        let s = inverse_rms(x, eps)?;
-        let g = dy.broadcast_mul(w)?;
-        let along = (&g * x)?.mean_keepdim(D::Minus1)?;
-        let back = (along * s.powf(3.0)?)?;
-        Ok((g.broadcast_mul(&s)? - x.broadcast_mul(&back)?)?)
-    }
-
-    fn inverse_rms(x: &Tensor, eps: f64) -> Result<Tensor> {
-        let mean = x.sqr()?.mean_keepdim(D::Minus1)?;
-        Ok((mean + eps)?.sqrt()?.recip()?)
     }
 }

@@ -1,0 +1,95 @@
+//! The products of frozen matrices, and the gradient of one that is not.
+
+use candle_core::{DType, Result, Storage, Tensor};
+use half::{bf16, f16};
+
+use super::reference;
+use crate::gemm::{Mat, MatMut, Rhs, matmul};
+use crate::skinny::{Weights, skinny};
+use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slices};
+
+/// `x·Wᵀ` (or, with `transposed`, `x·W`) for a frozen `W` `[out, in]` of any float type, no adapters.
+///
+/// # Errors
+/// If candle refuses the shapes or types.
+pub fn product(x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
+    if !is_fused(x) || !weight.device().is_cpu() {
+        return reference::product(x, weight, transposed);
+    }
+    let (rows, k) = x.dims2()?;
+    let n = weight.dim(usize::from(transposed))?;
+    let mut y = uninit(rows * n);
+    with_rhs(weight, |w| {
+        let w = if transposed { w } else { w.t() };
+        with_slice(x, |x| matmul(Mat::new(x, rows, k), w, &mut MatMut::new(&mut y, rows, n), false))
+    })??;
+    from_vec(y, (rows, n))
+}
+
+/// The gradient of a whole matrix `W` `[out, in]` in `x·Wᵀ`: `dyᵀ·x`, with `dy` `[rows, out]` and `x`
+/// `[rows, in]`. The rows are summed in an order that depends on their number alone.
+///
+/// # Errors
+/// If the numbers of rows differ or candle refuses the types.
+pub fn weight_gradient(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let ((rows, out), (rows_of_x, inner)) = (dy.dims2()?, x.dims2()?);
+    if rows != rows_of_x {
+        candle_core::bail!("the gradient of a matrix from {rows} rows of outputs and {rows_of_x} rows of inputs");
+    }
+    if !is_fused(dy) || !is_fused(x) {
+        return reference::weight_gradient(dy, x);
+    }
+    let mut dw = uninit(out * inner);
+    with_slices([dy, x], |[dy, x]| {
+        let x = Rhs::F32(Mat::new(x, rows, inner));
+        matmul(Mat::new(dy, rows, out).t(), x, &mut MatMut::new(&mut dw, out, inner), false);
+    })?;
+    from_vec(dw, (out, inner))
+}
+
+/// [`product`] (not transposed) for a few rows: fast where the weights are read from memory for them alone.
+///
+/// # Errors
+/// If candle refuses the shapes or types.
+pub fn product_few(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if !is_fused(x) || !weight.device().is_cpu() {
+        return reference::product(x, weight, false);
+    }
+    from_vec(product_few_slice(x, weight)?, (x.dim(0)?, weight.dim(0)?))
+}
+
+pub(super) fn product_few_slice(x: &Tensor, weight: &Tensor) -> Result<Vec<f32>> {
+    let ((rows, k), (n, inner)) = (x.dims2()?, weight.dims2()?);
+    if k != inner {
+        candle_core::bail!("a product of rows of {k} with rows of {inner} elements");
+    }
+    let mut y = uninit(rows * n);
+    let (storage, layout) = weight.storage_and_layout();
+    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
+        candle_core::bail!("a fused product needs a contiguous matrix on the CPU");
+    };
+    let weights = match weight.dtype() {
+        DType::F32 => Weights::F32(&storage.as_slice::<f32>()?[from..to]),
+        DType::BF16 => Weights::Bf16(&storage.as_slice::<bf16>()?[from..to]),
+        DType::F16 => Weights::F16(&storage.as_slice::<f16>()?[from..to]),
+        other => candle_core::bail!("a frozen matrix is f32, bf16 or f16, found {other:?}"),
+    };
+    with_slice(x, |x| skinny(x, weights, k, &mut y))?;
+    Ok(y)
+}
+
+/// Calls `f` with a contiguous matrix of any float type on the CPU.
+pub(super) fn with_rhs<R>(weight: &Tensor, f: impl FnOnce(Rhs<'_>) -> R) -> Result<R> {
+    let (rows, cols) = weight.dims2()?;
+    let (storage, layout) = weight.storage_and_layout();
+    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
+        candle_core::bail!("a fused product needs a contiguous matrix on the CPU");
+    };
+    let rhs = match weight.dtype() {
+        DType::F32 => Rhs::F32(Mat::new(&storage.as_slice::<f32>()?[from..to], rows, cols)),
+        DType::BF16 => Rhs::Bf16(Mat::new(&storage.as_slice::<bf16>()?[from..to], rows, cols)),
+        DType::F16 => Rhs::F16(Mat::new(&storage.as_slice::<f16>()?[from..to], rows, cols)),
+        other => candle_core::bail!("a frozen matrix is f32, bf16 or f16, found {other:?}"),
+    };
+    Ok(f(rhs))
+}

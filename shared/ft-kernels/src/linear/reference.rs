@@ -1,0 +1,130 @@
+//! The same in plain candle operations, for every device.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::{Gradients, Linear, Lora, LoraGradient};
+use crate::philox;
+use crate::tensor::from_vec;
+
+/// See [`super::Linear::forward`]; differentiable by candle.
+///
+/// # Errors
+/// If candle refuses the shapes or types.
+pub fn forward(layer: &Linear<'_>, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
+    let mut y = product(x, layer.weight, false)?;
+    if let Some(bias) = layer.bias {
+        y = y.broadcast_add(bias)?;
+    }
+    if let Some(residual) = residual {
+        y = (y + residual)?;
+    }
+    let width = y.dim(1)?;
+    for lora in &layer.lora {
+        let x = masked(lora, x, starts)?;
+        let mut part = low(lora, &x)?.matmul(&lora.b.t()?)?;
+        if let Some((weight, _, factor)) = scales(lora, layer.weight)? {
+            let base = product(&x, &weight, false)?.broadcast_mul(&(&factor - 1.0)?)?;
+            part = (base + part.broadcast_mul(&factor)?)?;
+        }
+        let right = width - lora.column - part.dim(1)?;
+        y = (y + part.pad_with_zeros(1, lora.column, right)?)?;
+    }
+    Ok(y)
+}
+
+/// See [`super::Linear::backward`].
+///
+/// # Errors
+/// If candle refuses the shapes or types.
+pub fn backward(layer: &Linear<'_>, dy: &Tensor, x: &Tensor, starts: &[usize], want_x: bool) -> Result<Gradients> {
+    let mut dx = want_x.then(|| product(dy, layer.weight, true)).transpose()?;
+    let mut gradients = Vec::new();
+    for (adapter, lora) in layer.lora.iter().enumerate() {
+        let dy = dy.narrow(1, lora.column, lora.b.dim(0)?)?.contiguous()?;
+        let scales = scales(lora, layer.weight)?;
+        let through = match &scales {
+            Some((_, _, factor)) => dy.broadcast_mul(factor)?,
+            None => dy.clone(),
+        };
+        let dlow = (through.matmul(lora.b)? * f64::from(lora.scaling))?;
+        if let Some(so_far) = &dx {
+            let mut part = dlow.matmul(lora.a)?;
+            if let Some((weight, _, factor)) = &scales {
+                part = (part + product(&dy.broadcast_mul(&(factor - 1.0)?)?, weight, true)?)?;
+            }
+            dx = Some((so_far + masked(lora, &part, starts)?)?);
+        }
+        let x = masked(lora, x, starts)?;
+        let low = low(lora, &x)?;
+        let along = match &scales {
+            Some((weight, norm, _)) => {
+                let row = (product(&x, weight, false)? + low.matmul(&lora.b.t()?)?)?.broadcast_div(norm)?;
+                Some((&dy * row)?)
+            }
+            None => None,
+        };
+        for (sequence, span) in starts.windows(2).enumerate() {
+            let rows = |t: &Tensor| t.narrow(0, span[0], span[1] - span[0])?.contiguous();
+            let a = rows(&dlow)?.t()?.matmul(&rows(&x)?)?;
+            let b = rows(&through)?.t()?.matmul(&rows(&low)?)?;
+            let magnitude = along.as_ref().map(|along| rows(along)?.sum(0)).transpose()?;
+            gradients.push(LoraGradient { adapter, sequence, a, b, magnitude });
+        }
+    }
+    Ok(Gradients { x: dx, lora: gradients })
+}
+
+/// See [`super::product`].
+///
+/// # Errors
+/// If candle refuses the shapes or types.
+pub fn product(x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
+    let weight = weight.to_dtype(x.dtype())?;
+    if transposed { x.matmul(&weight) } else { x.matmul(&weight.t()?) }
+}
+
+/// See [`super::weight_gradient`].
+///
+/// # Errors
+/// If candle refuses the shapes or types.
+pub fn weight_gradient(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+    dy.t()?.matmul(x)
+}
+
+/// See [`super::dora_norm`].
+///
+/// # Errors
+/// If candle refuses the shapes or types.
+pub fn dora_norm(weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
+    let delta = (b.matmul(a)? * f64::from(scaling))?;
+    (weight.to_dtype(delta.dtype())? + delta)?.sqr()?.sum(1)?.sqrt()
+}
+
+/// The adapter's rows of the matrix, the norms of its adapted rows (1 for 0) and the factors of its columns,
+/// of which only the magnitude in the factors is learned.
+fn scales(lora: &Lora<'_>, weight: &Tensor) -> Result<Option<(Tensor, Tensor, Tensor)>> {
+    let Some(magnitude) = lora.magnitude else { return Ok(None) };
+    let weight = weight.narrow(0, lora.column, lora.b.dim(0)?)?;
+    let norm = dora_norm(&weight, lora.a, lora.b, lora.scaling)?.detach();
+    let norm = (&norm + norm.eq(0f32)?.to_dtype(DType::F32)?)?;
+    let factor = (magnitude / &norm)?;
+    Ok(Some((weight, norm, factor)))
+}
+
+/// `s·x·Aᵀ`
+fn low(lora: &Lora<'_>, x: &Tensor) -> Result<Tensor> {
+    x.matmul(&lora.a.t()?)? * f64::from(lora.scaling)
+}
+
+/// `x` times the adapter's dropout mask, drawn on the host.
+fn masked(lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Tensor> {
+    let Some(dropout) = &lora.dropout else { return Ok(x.clone()) };
+    let (tokens, cols) = x.dims2()?;
+    let mut mask = vec![0.0; tokens * cols];
+    for (stream, span) in dropout.streams.iter().zip(starts.windows(2)) {
+        for (t, row) in mask[span[0] * cols..span[1] * cols].chunks_mut(cols).enumerate() {
+            philox::dropout_scale(stream, t, cols, dropout.p, row);
+        }
+    }
+    x * from_vec(mask, (tokens, cols))?.to_device(x.device())?
+}
