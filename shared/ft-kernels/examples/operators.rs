@@ -6,11 +6,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
+use ft_kernels::activation::{Activation, gated, gated_backward_inplace};
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention, attention_backward, attention_decode};
 use ft_kernels::optim::{AdamW, adamw_step, sum_of_squares};
 use ft_kernels::philox::{Stream, dropout_scale};
 use ft_kernels::rope::{Direction, RopeTables, rope};
-use ft_kernels::{Result, activation, loss, memory, norm, tensor};
+use ft_kernels::{Result, loss, memory, norm, tensor};
 
 const TOKENS: usize = 1024;
 const HIDDEN: usize = 576;
@@ -45,9 +46,11 @@ fn elementwise() -> Result<()> {
     time("rms_norm_backward_add", || norm::rms_norm_backward_add(&dy, &x, &w, EPS, &dy))?;
     let gate_up = random(TOKENS, 2 * INTER)?;
     let dh = random(TOKENS, INTER)?;
-    time("swiglu", || activation::swiglu(&gate_up))?;
-    time("swiglu_backward", || activation::swiglu_backward(&dh, &gate_up))?;
-    time("swiglu_backward_inplace", || activation::swiglu_backward_inplace(&dh, gate_up.clone()))?;
+    for activation in [Activation::Silu, Activation::GeluTanh, Activation::Gelu] {
+        time(&format!("gated, {activation:?}"), || gated(&gate_up, activation))?;
+        let backward = || gated_backward_inplace(&dh, gate_up.clone(), activation);
+        time(&format!("gated_backward_inplace, {activation:?}"), backward)?;
+    }
     let qkv = random(TOKENS, 960)?;
     let frequencies: Vec<f64> = (0..32).map(|i| 1e5f64.powf(-f64::from(i) / 32.0)).collect();
     time("rope tables", || Ok(RopeTables::for_sequences(&[0, 256, 512, 768, 1024], &frequencies, 1.0)))?;

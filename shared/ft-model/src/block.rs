@@ -4,7 +4,7 @@
 //! backward needs is [`Kept`], and may be dropped and computed again by a second forward.
 
 use candle_core::Tensor;
-use ft_kernels::activation::{swiglu, swiglu_backward_inplace};
+use ft_kernels::activation::{Activation, gated, gated_backward_inplace};
 use ft_kernels::attention::{AttentionSpec, attention, attention_backward};
 use ft_kernels::linear::{Dropout, Linear, Lora, LoraGradient};
 use ft_kernels::norm::{rms_norm, rms_norm_backward_add};
@@ -95,8 +95,8 @@ impl Block<'_> {
     /// # Errors
     /// If an operator fails.
     pub fn output(&self, kept: &Kept) -> Result<Tensor> {
-        let gated = swiglu(&kept.gate_up)?;
-        Ok(self.linear(Site::Down).forward(&gated, self.rows.starts, Some(&kept.middle))?)
+        let h = gated(&kept.gate_up, Activation::Silu)?;
+        Ok(self.linear(Site::Down).forward(&h, self.rows.starts, Some(&kept.middle))?)
     }
 
     /// `dy` is the gradient of the output and `x` the input of the forward, `[tokens, hidden]`; hands the
@@ -114,11 +114,11 @@ impl Block<'_> {
     ) -> Result<Option<Tensor>> {
         let (w, eps) = (self.weights, self.arch.rms_norm_eps);
         let Kept { qkv, attended, lse, middle, gate_up } = kept;
-        let gated = swiglu(&gate_up)?;
-        let dgated = self.site_backward(Site::Down, dy, &gated, sink)?;
-        drop(gated);
-        let dgate_up = swiglu_backward_inplace(&dgated, gate_up)?;
-        drop(dgated);
+        let h = gated(&gate_up, Activation::Silu)?;
+        let dh = self.site_backward(Site::Down, dy, &h, sink)?;
+        drop(h);
+        let dgate_up = gated_backward_inplace(&dh, gate_up, Activation::Silu)?;
+        drop(dh);
         let normed = rms_norm(&middle, &w.post_norm, eps)?;
         let dnormed = self.site_backward(Site::GateUp, &dgate_up, &normed, sink)?;
         drop((dgate_up, normed));

@@ -104,7 +104,7 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
     let (attended, _) = attention::reference::attention(&qkv, &attention_spec(arch), &STARTS)?;
     let middle = product(Site::O, &attended, Some(x))?;
     let normed = norm::reference::rms_norm(&middle, &w.post_norm, arch.rms_norm_eps)?;
-    let gated = activation::reference::swiglu(&product(Site::GateUp, &normed, None)?)?;
+    let gated = activation::reference::gated(&product(Site::GateUp, &normed, None)?, activation::Activation::Silu)?;
     product(Site::Down, &gated, Some(&middle))
 }
 

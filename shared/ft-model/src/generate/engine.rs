@@ -1,7 +1,7 @@
 //! The model's forward over prompts, and over one new token a sequence.
 
 use candle_core::Tensor;
-use ft_kernels::activation::swiglu;
+use ft_kernels::activation::{Activation, gated};
 use ft_kernels::attention::{AttentionSpec, attention, attention_decode};
 use ft_kernels::linear::{Linear, product_few};
 use ft_kernels::norm::rms_norm;
@@ -157,6 +157,6 @@ fn run_block(
     let attended = attend(block.rotate(qkv, Direction::Forward)?)?;
     let middle = product(block.linear(Site::O), &attended, Some(x))?;
     let normed = rms_norm(&middle, &w.post_norm, eps)?;
-    let gated = swiglu(&product(block.linear(Site::GateUp), &normed, None)?)?;
-    Ok(product(block.linear(Site::Down), &gated, Some(&middle))?)
+    let h = gated(&product(block.linear(Site::GateUp), &normed, None)?, Activation::Silu)?;
+    Ok(product(block.linear(Site::Down), &h, Some(&middle))?)
 }
