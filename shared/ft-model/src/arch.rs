@@ -1,44 +1,24 @@
 //! What a decoder is made of, the same from whatever file it was read.
+//!
+//! One description serves all families: a block is attention and MLP on a residual stream, with norms before or after
+//! each or both, and each of the constants below. No family has code of its own in the engine.
 
 mod config;
-mod gguf;
+mod family;
+mod families;
+pub(crate) mod gguf;
 mod keys;
 mod rope;
+mod rope_config;
 
-pub(crate) use gguf::ROPE_FACTORS;
+pub use family::{Family, K_NORM, Names, Q_NORM};
+pub use ft_kernels::activation::Activation;
 pub use rope::{Rope, RopeScaling};
 
+use ft_kernels::rope::RopeTables;
 use serde_json::Value;
 
-/// The families of decoders that are implemented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// Llama 1 to 3.3, and what is built alike (SmolLM2).
-    Llama,
-    /// Mistral, where it has no sliding window: the same block as Llama's.
-    Mistral,
-}
-
-impl Family {
-    /// All of them.
-    pub const ALL: [Family; 2] = [Family::Llama, Family::Mistral];
-
-    /// `model_type` in `config.json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::Llama => "llama",
-            Family::Mistral => "mistral",
-        }
-    }
-
-    /// The model's class in `architectures` of `config.json`.
-    pub fn class(self) -> &'static str {
-        match self {
-            Family::Llama => "LlamaForCausalLM",
-            Family::Mistral => "MistralForCausalLM",
-        }
-    }
-}
+use crate::projection::{Projection, Site};
 
 /// A decoder's shape and the constants of its mathematics.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +27,7 @@ pub struct Architecture {
     pub family: Family,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the gated MLP.
+    /// Width of the MLP.
     pub intermediate_size: usize,
     /// Number of blocks.
     pub num_layers: usize,
@@ -59,16 +39,50 @@ pub struct Architecture {
     pub head_dim: usize,
     /// Rows of the embedding.
     pub vocab_size: usize,
-    /// Added to the mean square in every norm.
-    pub rms_norm_eps: f64,
-    /// The rotary position embedding.
-    pub rope: Rope,
+    /// How rows are normalised.
+    pub norm: NormKind,
+    /// Added to the mean square, or the variance, in every norm.
+    pub norm_eps: f64,
+    /// Whether a norm multiplies by 1 and its weight (Gemma), and not by the weight itself.
+    pub norm_plus_one: bool,
+    /// Which norm queries and keys have of their own.
+    pub qk_norm: QkNorm,
+    /// Whether the MLP reads what the attention reads, and both are added to it (GPT-NeoX, Phi).
+    pub parallel: bool,
+    /// What products of queries and keys are multiplied by.
+    pub attention_scale: f64,
+    /// The bound that attention scores are squeezed into.
+    pub attention_softcap: Option<f64>,
+    /// Whether queries, keys and values have a bias.
+    pub qkv_bias: bool,
+    /// Whether the attention's output projection has one.
+    pub o_bias: bool,
+    /// Whether the MLP's projections have one.
+    pub mlp_bias: bool,
+    /// Whether the MLP multiplies its activation with a second projection.
+    pub gated: bool,
+    /// The MLP's activation.
+    pub activation: Activation,
+    /// What differs from layer to layer.
+    pub layers: Vec<LayerKind>,
+    /// The rotary position embeddings that layers name.
+    pub ropes: Vec<Rope>,
+    /// Rows of the table of learned positions, where there is one.
+    pub learned_positions: Option<usize>,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f64,
+    /// What attention and MLP are multiplied by before they are added to the residual stream.
+    pub residual_scale: f64,
+    /// What logits are multiplied by.
+    pub logit_scale: f64,
+    /// The bound that logits are squeezed into.
+    pub logit_softcap: Option<f64>,
+    /// Whether the head has a bias.
+    pub head_bias: bool,
     /// Whether the head is the embedding.
     pub tie_word_embeddings: bool,
-    /// Whether the four attention projections have a bias.
-    pub attention_bias: bool,
-    /// Whether the three MLP projections have a bias.
-    pub mlp_bias: bool,
+    /// Keys of `config.json` that ask for dropout inside the base while it trains, with what they ask for.
+    pub base_dropout: Vec<(String, f64)>,
     /// The longest sequence that the model was made for.
     pub max_position_embeddings: usize,
     /// The token that begins a text.
@@ -81,6 +95,35 @@ pub struct Architecture {
     pub raw: Value,
 }
 
+/// How rows are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormKind {
+    /// By the root of the mean square (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019).
+    Rms,
+    /// By mean and deviation, with a bias (Ba et al., "Layer Normalization", 2016).
+    Layer,
+}
+
+/// The norm of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QkNorm {
+    /// None.
+    None,
+    /// Each head by itself, before it turns.
+    Head,
+    /// All heads together, before they turn.
+    Whole,
+}
+
+/// What a layer has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerKind {
+    /// How many tokens a token sees, itself included; all where there is none.
+    pub sliding_window: Option<usize>,
+    /// Its rotary embedding among the architecture's; none where positions are not turned in.
+    pub rope: Option<usize>,
+}
+
 /// A tensor that an architecture asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
@@ -91,49 +134,125 @@ pub struct Expected {
 }
 
 impl Architecture {
-    /// The frequencies of the rotary embedding, radians a position, one for each pair of a head's
-    /// elements; and the factor of cosines and sines.
-    pub fn rope_frequencies(&self) -> (Vec<f64>, f64) {
-        (self.rope.frequencies(self.head_dim), 1.0)
+    /// What checkpoints of the family call each part.
+    pub fn names(&self) -> &'static Names {
+        self.family.names()
+    }
+
+    /// Columns of the queries.
+    pub fn query_columns(&self) -> usize {
+        self.num_heads * self.head_dim
+    }
+
+    /// Columns of the keys, and of the values.
+    pub fn key_columns(&self) -> usize {
+        self.num_kv_heads * self.head_dim
+    }
+
+    /// Columns of queries, keys and values together.
+    pub fn qkv_columns(&self) -> usize {
+        self.query_columns() + 2 * self.key_columns()
+    }
+
+    /// Columns of the MLP's first product: gate and up, or the one projection of an MLP without a gate.
+    pub fn gate_up_columns(&self) -> usize {
+        self.intermediate_size * if self.gated { 2 } else { 1 }
+    }
+
+    /// The cosines and sines of sequences laid end to end, for each of the rotary embeddings. A sequence's
+    /// frequencies may depend on its own length.
+    pub fn rope_tables(&self, starts: &[usize]) -> Vec<RopeTables> {
+        let lengths: Vec<usize> = starts.windows(2).map(|span| span[1] - span[0]).collect();
+        self.ropes.iter().map(|rope| rope.tables(lengths.iter().map(|&n| (0..n as u32, n)))).collect()
+    }
+
+    /// Whether sequences of these lengths have the same rotations at the same positions.
+    pub fn turns_alike(&self, lengths: impl Iterator<Item = usize>) -> bool {
+        let (short, long) = lengths.fold((usize::MAX, 0), |(short, long), n| (short.min(n), long.max(n)));
+        short >= long || self.ropes.iter().all(|rope| rope.frequencies(short) == rope.frequencies(long))
+    }
+
+    /// The weight's shape of a projection as the checkpoint stores it.
+    fn stored_shape(&self, projection: Projection) -> Vec<usize> {
+        let (out, inner) = projection.shape(self);
+        if self.family.is_transposed() { vec![inner, out] } else { vec![out, inner] }
     }
 
     /// The tensors of block `layer`, in the order of the computation.
     pub fn layer_tensors(&self, layer: usize) -> Vec<Expected> {
-        let (h, m) = (self.hidden_size, self.intermediate_size);
-        let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
-        let mut all = Vec::new();
-        let mut add = |name: &str, shape: &[usize]| {
-            all.push(Expected { name: format!("model.layers.{layer}.{name}"), shape: shape.to_vec() });
-        };
-        let mut linear = |name: &str, out: usize, inner: usize, bias: bool| {
-            add(&format!("{name}.weight"), &[out, inner]);
-            if bias {
-                add(&format!("{name}.bias"), &[out]);
+        let names = self.names();
+        let mut all: Vec<Expected> = Vec::new();
+        let mut add = |part: &str, kind: &str, shape: Vec<usize>| {
+            let name = names.in_layer(layer, &format!("{part}.{kind}"));
+            // Where attention and MLP share a norm it is one tensor.
+            if all.iter().all(|known| known.name != name) {
+                all.push(Expected { name, shape });
             }
         };
-        linear("self_attn.q_proj", q, h, self.attention_bias);
-        linear("self_attn.k_proj", kv, h, self.attention_bias);
-        linear("self_attn.v_proj", kv, h, self.attention_bias);
-        linear("self_attn.o_proj", h, q, self.attention_bias);
-        linear("mlp.gate_proj", m, h, self.mlp_bias);
-        linear("mlp.up_proj", m, h, self.mlp_bias);
-        linear("mlp.down_proj", h, m, self.mlp_bias);
-        add("input_layernorm.weight", &[h]);
-        add("post_attention_layernorm.weight", &[h]);
+        for projection in Projection::all(self) {
+            add(projection.path(self), "weight", self.stored_shape(projection));
+            if self.has_bias(projection.site) {
+                add(projection.path(self), "bias", vec![projection.shape(self).0]);
+            }
+        }
+        for norm in [names.input_norm, names.attention_norm, names.mlp_norm, names.output_norm].into_iter().flatten() {
+            add(norm, "weight", vec![self.hidden_size]);
+            if self.norm == NormKind::Layer {
+                add(norm, "bias", vec![self.hidden_size]);
+            }
+        }
+        match self.qk_norm {
+            QkNorm::None => {}
+            QkNorm::Head => [Q_NORM, K_NORM].iter().for_each(|norm| add(norm, "weight", vec![self.head_dim])),
+            QkNorm::Whole => {
+                add(Q_NORM, "weight", vec![self.query_columns()]);
+                add(K_NORM, "weight", vec![self.key_columns()]);
+            }
+        }
         all
     }
 
-    /// All tensors: the embedding, the blocks', the final norm, and the head where it is not the
-    /// embedding.
+    /// Whether the projections of a site have a bias.
+    pub fn has_bias(&self, site: Site) -> bool {
+        match site {
+            Site::Qkv => self.qkv_bias,
+            Site::O => self.o_bias,
+            Site::GateUp | Site::Down => self.mlp_bias,
+        }
+    }
+
+    /// All tensors: the embeddings, the blocks', the final norm, and the head where it is not the embedding.
     pub fn tensors(&self) -> Vec<Expected> {
-        let table = |name: &str| Expected { name: name.into(), shape: vec![self.vocab_size, self.hidden_size] };
-        let mut all = vec![table(EMBEDDING)];
+        let names = self.names();
+        let tensor = |name: &str, kind: &str, shape: Vec<usize>| Expected { name: format!("{name}.{kind}"), shape };
+        let table = vec![self.vocab_size, self.hidden_size];
+        let mut all = vec![tensor(names.embedding, "weight", table.clone())];
+        if let (Some(name), Some(rows)) = (names.positions, self.learned_positions) {
+            all.push(tensor(name, "weight", vec![rows, self.hidden_size]));
+        }
         all.extend((0..self.num_layers).flat_map(|layer| self.layer_tensors(layer)));
-        all.push(Expected { name: FINAL_NORM.into(), shape: vec![self.hidden_size] });
+        all.push(tensor(names.final_norm, "weight", vec![self.hidden_size]));
+        if self.norm == NormKind::Layer {
+            all.push(tensor(names.final_norm, "bias", vec![self.hidden_size]));
+        }
         if !self.tie_word_embeddings {
-            all.push(table(HEAD));
+            all.push(tensor(names.head, "weight", table));
+        }
+        if self.head_bias {
+            all.push(tensor(names.head, "bias", vec![self.vocab_size]));
         }
         all
+    }
+
+    /// The name of the embedding's tensor.
+    pub fn embedding_name(&self) -> String {
+        format!("{}.weight", self.names().embedding)
+    }
+
+    /// The name of the head's tensor: the embedding's where they are tied.
+    pub fn head_name(&self) -> String {
+        let names = self.names();
+        format!("{}.weight", if self.tie_word_embeddings { names.embedding } else { names.head })
     }
 
     /// The number of parameters; a tied head counts once.
@@ -143,16 +262,21 @@ impl Architecture {
 
     /// Whether a stored tensor may be left unread: what it says is computed, or is the embedding once more.
     pub(crate) fn is_redundant(&self, tensor: &str) -> bool {
-        tensor.ends_with(".rotary_emb.inv_freq") || (self.tie_word_embeddings && tensor == HEAD)
+        let computed = [".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias", ".attn.bias"];
+        computed.iter().any(|end| tensor.ends_with(end))
+            || (self.tie_word_embeddings && tensor == format!("{}.weight", self.names().head))
     }
 }
 
-/// The embedding's name.
-pub const EMBEDDING: &str = "model.embed_tokens.weight";
-/// The final norm's name.
-pub const FINAL_NORM: &str = "model.norm.weight";
-/// The head's name.
-pub const HEAD: &str = "lm_head.weight";
+impl Rope {
+    /// The cosines and sines of runs of positions, each in a sequence of so many tokens.
+    pub fn tables(&self, runs: impl IntoIterator<Item = (std::ops::Range<u32>, usize)>) -> RopeTables {
+        let one = |(positions, length): (std::ops::Range<u32>, usize)| {
+            RopeTables::new(&positions.collect::<Vec<_>>(), &self.frequencies(length), self.magnitude())
+        };
+        RopeTables::join(runs.into_iter().map(one).collect())
+    }
+}
 
 #[cfg(test)]
 mod tests;

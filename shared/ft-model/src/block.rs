@@ -1,20 +1,25 @@
-//! One decoder block, its forward and backward written out.
+//! One decoder block, its forward and backward written out, for every family.
 //!
-//! What costs no matrix product to compute again (norms, gated activations) is never kept; what else
-//! backward needs is [`Kept`], and may be dropped and computed again by a second forward.
+//! Attention and MLP each read the residual stream, through a norm or not, and are added to it, through a norm or
+//! not. What costs no matrix product to compute again (norms, rotations of normalised heads, gated activations) is never
+//! kept; what else backward needs is [`Kept`], and may be dropped and computed again by a second forward.
 
 use candle_core::Tensor;
-use ft_kernels::activation::{Activation, gated, gated_backward_inplace};
+use ft_kernels::activation::{gated, gated_backward_inplace, plain, plain_backward_inplace};
 use ft_kernels::attention::{AttentionSpec, attention, attention_backward};
+use ft_kernels::columns::{join_heads, split_heads};
+use ft_kernels::head_norm::{head_norm, head_norm_backward};
 use ft_kernels::linear::{Dropout, Linear, Lora, LoraGradient};
-use ft_kernels::norm::{rms_norm, rms_norm_backward_add};
+use ft_kernels::residual::{add_scaled, scaled};
 use ft_kernels::rope::{Direction, RopeTables, rope};
+use ft_kernels::rows::sum_rows;
 
-use crate::arch::Architecture;
+use crate::arch::{Architecture, QkNorm};
 use crate::error::Result;
-use crate::layers::LayerWeights;
+use crate::layers::{LayerWeights, NormWeights};
 use crate::lora::LoraPair;
 use crate::projection::{Projection, Site};
+use crate::trained::{Biases, NormSite};
 
 /// An adapter on one projection of this block.
 pub struct Adapted<'a> {
@@ -29,29 +34,38 @@ pub struct Adapted<'a> {
 pub struct Rows<'a> {
     /// Where each sequence starts, and the number of tokens last.
     pub starts: &'a [usize],
-    pub rope: RopeTables,
+    /// The rotations, for each of the architecture's rotary embeddings.
+    pub ropes: Vec<RopeTables>,
 }
 
 /// One block with its frozen weights and adapters.
 pub struct Block<'a> {
     pub arch: &'a Architecture,
+    /// Its number.
+    pub layer: usize,
     pub weights: &'a LayerWeights,
     pub adapters: Vec<Adapted<'a>>,
+    /// The biases that are trained.
+    pub biases: &'a Biases,
     pub rows: &'a Rows<'a>,
 }
 
 /// What backward needs of a forward.
 pub struct Kept {
-    /// `[tokens, (heads + 2·kv_heads)·head_dim]`, rotated
+    /// `[tokens, (heads + 2·kv_heads)·head_dim]`: turned, or, where heads are normalised first, as the product left it
     qkv: Tensor,
     /// `[tokens, heads·head_dim]`
     attended: Tensor,
     /// `[tokens, heads]`, the logarithm of each softmax's denominator
     lse: Tensor,
+    /// `[tokens, hidden]`, the attention's output before its norm, where it has one
+    projected: Option<Tensor>,
     /// `[tokens, hidden]`, between attention and MLP
     middle: Tensor,
-    /// `[tokens, 2·intermediate]`
+    /// `[tokens, 2·intermediate]`, or half of that without a gate
     gate_up: Tensor,
+    /// `[tokens, hidden]`, the MLP's output before its norm, where it has one
+    down: Option<Tensor>,
 }
 
 /// The gradient of one trained tensor from one sequence.
@@ -66,10 +80,10 @@ pub type Sink<'s> = dyn FnMut(Found) -> Result<()> + 's;
 
 /// The number of bytes that [`Kept`] takes for one token.
 pub fn kept_bytes_per_token(arch: &Architecture) -> usize {
-    let q = arch.num_heads * arch.head_dim;
-    let kv = arch.num_kv_heads * arch.head_dim;
-    let floats = (q + 2 * kv) + q + arch.num_heads + arch.hidden_size + 2 * arch.intermediate_size;
-    floats * size_of::<f32>()
+    let names = arch.names();
+    let norms = usize::from(names.attention_norm.is_some()) + usize::from(names.output_norm.is_some());
+    let floats = arch.qkv_columns() + arch.query_columns() + arch.num_heads + arch.gate_up_columns();
+    (floats + (1 + norms) * arch.hidden_size) * size_of::<f32>()
 }
 
 impl Block<'_> {
@@ -78,16 +92,27 @@ impl Block<'_> {
     /// # Errors
     /// If an operator fails.
     pub fn inner(&self, x: &Tensor) -> Result<Kept> {
-        let (w, eps, starts) = (self.weights, self.arch.rms_norm_eps, self.rows.starts);
-        let normed = rms_norm(x, &w.input_norm, eps)?;
+        let (w, starts) = (self.weights, self.rows.starts);
+        let normed = self.normed(w.input_norm.as_ref(), x)?;
         let qkv = self.linear(Site::Qkv).forward(&normed, starts, None)?;
         drop(normed);
-        let qkv = self.rotate(qkv, Direction::Forward)?;
-        let (attended, lse) = attention(&qkv, &self.spec(), starts)?;
-        let middle = self.linear(Site::O).forward(&attended, starts, Some(x))?;
-        let normed = rms_norm(&middle, &w.post_norm, eps)?;
+        let qkv = self.by_kind(qkv)?;
+        let turned = self.turned(&qkv)?;
+        let (attended, lse) = attention(&turned, &self.spec(), starts)?;
+        // Without a norm of heads nothing but the turned ones is needed again.
+        let qkv = if self.arch.qk_norm == QkNorm::None { turned } else { qkv };
+        let linear = self.linear(Site::O);
+        let (middle, projected) = self.add(x, w.attention_norm.as_ref(), |residual| {
+            Ok(linear.forward(&attended, starts, residual)?)
+        })?;
+        let normed = self.normed(w.mlp_norm.as_ref(), if self.arch.parallel { x } else { &middle })?;
         let gate_up = self.linear(Site::GateUp).forward(&normed, starts, None)?;
-        Ok(Kept { qkv, attended, lse, middle, gate_up })
+        drop(normed);
+        let down = match &w.output_norm {
+            Some(_) => Some(self.linear(Site::Down).forward(&self.activated(&gate_up)?, starts, None)?),
+            None => None,
+        };
+        Ok(Kept { qkv, attended, lse, projected, middle, gate_up, down })
     }
 
     /// The block's output, `[tokens, hidden]`.
@@ -95,8 +120,12 @@ impl Block<'_> {
     /// # Errors
     /// If an operator fails.
     pub fn output(&self, kept: &Kept) -> Result<Tensor> {
-        let h = gated(&kept.gate_up, Activation::Silu)?;
-        Ok(self.linear(Site::Down).forward(&h, self.rows.starts, Some(&kept.middle))?)
+        let (w, starts) = (self.weights, self.rows.starts);
+        let (y, _) = self.add(&kept.middle, w.output_norm.as_ref(), |residual| match &kept.down {
+            Some(down) => Ok(down.clone()),
+            None => Ok(self.linear(Site::Down).forward(&self.activated(&kept.gate_up)?, starts, residual)?),
+        })?;
+        Ok(y)
     }
 
     /// `dy` is the gradient of the output and `x` the input of the forward, `[tokens, hidden]`; hands the
@@ -112,36 +141,167 @@ impl Block<'_> {
         want_x: bool,
         sink: &mut Sink<'_>,
     ) -> Result<Option<Tensor>> {
-        let (w, eps) = (self.weights, self.arch.rms_norm_eps);
-        let Kept { qkv, attended, lse, middle, gate_up } = kept;
-        let h = gated(&gate_up, Activation::Silu)?;
-        let dh = self.site_backward(Site::Down, dy, &h, sink)?;
-        drop(h);
-        let dgate_up = gated_backward_inplace(&dh, gate_up, Activation::Silu)?;
-        drop(dh);
-        let normed = rms_norm(&middle, &w.post_norm, eps)?;
+        let w = self.weights;
+        let Kept { qkv, attended, lse, projected, middle, gate_up, down } = kept;
+        let ddown = self.branch_gradient(NormSite::Output, w.output_norm.as_ref(), dy, down.as_ref(), sink)?;
+        let hidden = self.activated(&gate_up)?;
+        let dhidden = self.site_backward(Site::Down, &ddown, &hidden, sink)?;
+        drop((hidden, ddown, down));
+        let dgate_up = self.activation_gradient(&dhidden, gate_up)?;
+        drop(dhidden);
+        // What the MLP read: in a parallel block that is the block's own input.
+        let read = if self.arch.parallel { x } else { &middle };
+        let normed = self.normed(w.mlp_norm.as_ref(), read)?;
         let dnormed = self.site_backward(Site::GateUp, &dgate_up, &normed, sink)?;
         drop((dgate_up, normed));
-        let dmiddle = rms_norm_backward_add(&dnormed, &middle, &w.post_norm, eps, dy)?;
+        let dread = self.norm_gradient(NormSite::Mlp, w.mlp_norm.as_ref(), &dnormed, read, dy, sink)?;
         drop((dnormed, middle));
-        let dattended = self.site_backward(Site::O, &dmiddle, &attended, sink)?;
-        let drotated = attention_backward(&dattended, &qkv, &attended, &lse, &self.spec(), self.rows.starts)?;
-        drop((dattended, attended, qkv));
-        let dqkv = self.rotate(drotated, Direction::Backward)?;
-        let normed = rms_norm(x, &w.input_norm, eps)?;
-        let dnormed = self.product_backward(Site::Qkv, &dqkv, &normed, want_x, sink)?;
-        drop(dqkv);
-        Ok(dnormed.map(|dnormed| rms_norm_backward_add(&dnormed, x, &w.input_norm, eps, &dmiddle)).transpose()?)
+        // Either way `dread` holds what goes around the MLP; in a parallel block it goes around the attention too.
+        let dmiddle = if self.arch.parallel { dy } else { &dread };
+        let dprojected =
+            self.branch_gradient(NormSite::Attention, w.attention_norm.as_ref(), dmiddle, projected.as_ref(), sink)?;
+        let dattended = self.site_backward(Site::O, &dprojected, &attended, sink)?;
+        drop((dprojected, projected));
+        let turned = if self.arch.qk_norm == QkNorm::None { qkv.clone() } else { self.turned(&qkv)? };
+        let dturned = attention_backward(&dattended, &turned, &attended, &lse, &self.spec(), self.rows.starts)?;
+        drop((dattended, attended, turned));
+        let dqkv = self.turned_back(dturned, &qkv)?;
+        drop(qkv);
+        let normed = self.normed(w.input_norm.as_ref(), x)?;
+        let want_norm = self.biases.norms.iter().any(|(_, site)| *site == NormSite::Input);
+        let dnormed = self.product_backward(Site::Qkv, &dqkv, &normed, want_x || want_norm, sink)?;
+        drop((dqkv, normed));
+        let Some(dnormed) = dnormed else { return Ok(None) };
+        let dx = self.norm_gradient(NormSite::Input, w.input_norm.as_ref(), &dnormed, x, &dread, sink)?;
+        Ok(want_x.then_some(dx))
     }
 
-    /// Turns the heads of queries and keys, the first ones of the fused product.
-    pub(crate) fn rotate(&self, qkv: Tensor, direction: Direction) -> Result<Tensor> {
+    /// The layer's attention.
+    pub(crate) fn spec(&self) -> AttentionSpec {
+        attention_spec(self.arch, self.layer)
+    }
+
+    /// `x` through a norm, if there is one.
+    pub(crate) fn normed(&self, norm: Option<&NormWeights>, x: &Tensor) -> Result<Tensor> {
+        norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(self.arch, x))
+    }
+
+    /// Adds a branch to the residual stream `x`, through a norm if there is one. `branch` computes it, and adds `x`
+    /// itself where it is handed over. Also returns the branch before its norm.
+    pub(crate) fn add(
+        &self,
+        x: &Tensor,
+        norm: Option<&NormWeights>,
+        branch: impl FnOnce(Option<&Tensor>) -> Result<Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let scale = self.arch.residual_scale as f32;
+        match norm {
+            None if scale.total_cmp(&1.0).is_eq() => Ok((branch(Some(x))?, None)),
+            None => Ok((add_scaled(x, branch(None)?, scale)?, None)),
+            Some(norm) => {
+                let branch = branch(None)?;
+                Ok((add_scaled(x, norm.forward(self.arch, &branch)?, scale)?, Some(branch)))
+            }
+        }
+    }
+
+    /// The gradient of a branch before its norm, from that of the residual stream after it.
+    fn branch_gradient(
+        &self,
+        site: NormSite,
+        norm: Option<&NormWeights>,
+        dy: &Tensor,
+        branch: Option<&Tensor>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Tensor> {
+        let scale = self.arch.residual_scale as f32;
+        let dy = if scale.total_cmp(&1.0).is_eq() { dy.clone() } else { scaled(dy.copy()?, scale)? };
+        match (norm, branch) {
+            (Some(norm), Some(branch)) => {
+                self.norm_bias(site, &dy, sink)?;
+                norm.backward(self.arch, &dy, branch, None)
+            }
+            _ => Ok(dy),
+        }
+    }
+
+    /// The gradient of what a branch read, from that of its norm's result, plus what goes around the branch.
+    fn norm_gradient(
+        &self,
+        site: NormSite,
+        norm: Option<&NormWeights>,
+        dnormed: &Tensor,
+        x: &Tensor,
+        around: &Tensor,
+        sink: &mut Sink<'_>,
+    ) -> Result<Tensor> {
+        let Some(norm) = norm else { return Ok((dnormed + around)?) };
+        self.norm_bias(site, dnormed, sink)?;
+        norm.backward(self.arch, dnormed, x, Some(around))
+    }
+
+    /// Hands the gradient of a norm's bias over, where that is trained.
+    fn norm_bias(&self, site: NormSite, dy: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
+        for (place, _) in self.biases.norms.iter().filter(|(_, of)| *of == site) {
+            for gradient in sum_rows(dy, self.rows.starts)? {
+                sink(Found { trainable: *place, gradient })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The MLP's first product through its activation, `[tokens, intermediate]`.
+    pub(crate) fn activated(&self, gate_up: &Tensor) -> Result<Tensor> {
+        let activation = self.arch.activation;
+        Ok(if self.arch.gated { gated(gate_up, activation)? } else { plain(gate_up, activation)? })
+    }
+
+    fn activation_gradient(&self, dh: &Tensor, gate_up: Tensor) -> Result<Tensor> {
+        let activation = self.arch.activation;
+        Ok(if self.arch.gated {
+            gated_backward_inplace(dh, gate_up, activation)?
+        } else {
+            plain_backward_inplace(dh, gate_up, activation)?
+        })
+    }
+
+    /// From what the product gives, all queries, then all keys, then all values.
+    pub(crate) fn by_kind(&self, qkv: Tensor) -> Result<Tensor> {
+        let arch = self.arch;
+        Ok(if arch.family.is_by_head() { split_heads(&qkv, arch.num_heads, arch.head_dim)? } else { qkv })
+    }
+
+    /// Queries and keys normalised and turned by their positions. Where heads have no norm this happens in the memory
+    /// of `qkv`.
+    pub(crate) fn turned(&self, qkv: &Tensor) -> Result<Tensor> {
+        let arch = self.arch;
+        let mut turned = qkv.clone();
+        if let Some([q, k]) = &self.weights.qk_norm {
+            turned = turned.copy()?;
+            for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
+                turned = head_norm(turned, w, column, columns / w.elem_count(), arch.norm_eps)?;
+            }
+        }
+        self.rotate(turned, Direction::Forward)
+    }
+
+    /// The gradient of the product's result from that of [`Self::turned`].
+    fn turned_back(&self, dturned: Tensor, qkv: &Tensor) -> Result<Tensor> {
+        let arch = self.arch;
+        let mut d = self.rotate(dturned, Direction::Backward)?;
+        if let Some([q, k]) = &self.weights.qk_norm {
+            for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
+                d = head_norm_backward(d, qkv, w, column, columns / w.elem_count(), arch.norm_eps)?;
+            }
+        }
+        Ok(if arch.family.is_by_head() { join_heads(&d, arch.num_heads, arch.head_dim)? } else { d })
+    }
+
+    /// Turns the heads of queries and keys, the first ones of the fused product, if this layer does.
+    fn rotate(&self, qkv: Tensor, direction: Direction) -> Result<Tensor> {
+        let Some(which) = self.arch.layers[self.layer].rope else { return Ok(qkv) };
         let heads = self.arch.num_heads + self.arch.num_kv_heads;
-        Ok(rope(qkv, &self.rows.rope, heads, self.arch.head_dim, direction)?)
-    }
-
-    fn spec(&self) -> AttentionSpec {
-        attention_spec(self.arch)
+        Ok(rope(qkv, &self.rows.ropes[which], heads, self.arch.head_dim, direction)?)
     }
 
     /// [`Self::product_backward`] where the input's gradient is needed.
@@ -160,48 +320,59 @@ impl Block<'_> {
     ) -> Result<Option<Tensor>> {
         let places: Vec<usize> = self.adapters_of(site).map(|a| a.first).collect();
         let gradients = self.linear(site).backward(dy, x, self.rows.starts, want_x)?;
-        for LoraGradient { adapter, a, b, .. } in gradients.lora {
+        for LoraGradient { adapter, a, b, magnitude, .. } in gradients.lora {
             let first = places[adapter];
-            sink(Found { trainable: first, gradient: a })?;
-            sink(Found { trainable: first + 1, gradient: b })?;
+            for (i, gradient) in [Some(a), Some(b), magnitude].into_iter().flatten().enumerate() {
+                sink(Found { trainable: first + i, gradient })?;
+            }
         }
+        self.product_bias(site, dy, sink)?;
         Ok(gradients.x)
     }
 
+    /// Hands the gradients of a product's trained biases over.
+    fn product_bias(&self, site: Site, dy: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
+        let trained: Vec<_> = self.biases.products.iter().filter(|(_, of, _, _)| *of == site).collect();
+        if trained.is_empty() {
+            return Ok(());
+        }
+        for sums in sum_rows(dy, self.rows.starts)? {
+            for (place, _, column, columns) in &trained {
+                sink(Found { trainable: *place, gradient: sums.narrow(0, *column, *columns)?.copy()? })?;
+            }
+        }
+        Ok(())
+    }
+
     fn adapters_of(&self, site: Site) -> impl Iterator<Item = &Adapted<'_>> {
-        site.projections().iter().filter_map(|p| self.adapters.iter().find(|a| a.projection == *p))
+        self.adapters.iter().filter(move |a| a.projection.site == site)
     }
 
     pub(crate) fn linear(&self, site: Site) -> Linear<'_> {
-        let w = self.weights;
-        let (weight, bias) = match site {
-            Site::Qkv => (&w.qkv, &w.qkv_bias),
-            Site::O => (&w.o, &w.o_bias),
-            Site::GateUp => (&w.gate_up, &w.gate_up_bias),
-            Site::Down => (&w.down, &w.down_bias),
-        };
+        let product = self.weights.product(site);
         let lora = self
             .adapters_of(site)
             .map(|adapted| Lora {
                 a: &adapted.pair.a,
                 b: &adapted.pair.b,
+                magnitude: adapted.pair.magnitude.as_ref(),
                 scaling: adapted.pair.scaling as f32,
                 column: adapted.projection.column(self.arch),
                 dropout: adapted.dropout.clone(),
             })
             .collect();
-        Linear { weight, bias: bias.as_ref(), lora }
+        Linear { weight: &product.weight, bias: product.bias.as_ref(), lora }
     }
 }
 
-/// The attention of this architecture.
-pub fn attention_spec(arch: &Architecture) -> AttentionSpec {
+/// The attention of a layer of this architecture.
+pub fn attention_spec(arch: &Architecture, layer: usize) -> AttentionSpec {
     AttentionSpec {
         num_heads: arch.num_heads,
         num_kv_heads: arch.num_kv_heads,
         head_dim: arch.head_dim,
-        scale: 1.0 / (arch.head_dim as f32).sqrt(),
-        sliding_window: None,
-        softcap: None,
+        scale: arch.attention_scale as f32,
+        sliding_window: arch.layers[layer].sliding_window,
+        softcap: arch.attention_softcap.map(|cap| cap as f32),
     }
 }

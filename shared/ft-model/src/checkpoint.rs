@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-use crate::arch::{Architecture, EMBEDDING};
+use crate::arch::Architecture;
 use crate::error::{Error, Result};
 
 /// The name of a Hugging Face model's configuration.
@@ -100,7 +100,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::MissingTensor`].
     pub fn main_dtype(&self) -> Result<Format> {
-        self.stored_dtype(EMBEDDING)
+        self.stored_dtype(&self.arch.embedding_name())
     }
 
     /// Where and how a tensor is stored, to read some of its rows.

@@ -1,18 +1,21 @@
 //! The whole model over a stream of layers: loss, gradients, hidden states.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor};
 use ft_kernels::linear::Dropout;
 use ft_kernels::philox::Stream;
-use ft_kernels::rope::RopeTables;
+use ft_kernels::residual::scaled;
 
 use crate::arch::Architecture;
 use crate::batch::Batch;
-use crate::block::{Adapted, Block, Kept, Rows, Sink, kept_bytes_per_token};
+use crate::block::{Adapted, Block, Found, Kept, Rows, Sink, kept_bytes_per_token};
 use crate::error::{Error, Result};
 use crate::head::{Head, SequenceLoss};
 use crate::layers::{LayerSource, LayerWeights};
 use crate::lora::Adapter;
 use crate::projection::Projection;
+use crate::trained::{Biases, Saved, with_biases};
 
 /// A frozen model, and the adapter on it if there is one.
 pub struct Decoder<'a> {
@@ -63,11 +66,11 @@ impl<'a> Decoder<'a> {
     /// As [`Self::hidden`], and what `see` reports.
     pub fn hidden_each(&self, batch: &Batch, mut see: impl FnMut(usize, &Tensor) -> Result<()>) -> Result<Tensor> {
         let rows = self.rows(batch);
-        let mut x = self.embed(&batch.ids)?;
+        let mut x = self.embed(batch)?;
         for i in 0..self.arch.num_layers {
             see(i, &x)?;
-            let weights = self.source.layer(i)?;
-            let block = self.block(i, &weights, &rows, None)?;
+            let layer = self.layer(i)?;
+            let block = self.block(&layer, &rows, None);
             x = block.output(&block.inner(&x)?)?;
         }
         see(self.arch.num_layers, &x)?;
@@ -105,21 +108,54 @@ impl<'a> Decoder<'a> {
         let rows = self.rows(batch);
         let recomputed = self.recomputed_layers(batch.tokens(), options.activation_memory);
         let (x, mut kept) = self.forward_keeping(batch, &rows, recomputed, options)?;
-        let (losses, mut dx) = self.head().losses_and_gradient(&x, batch, options.normaliser)?;
+        let (losses, mut dx) = self.head().losses_and_gradient(&x, batch, options.normaliser, sink)?;
         drop(x);
+        let lowest = self.lowest_trained();
         while let Some((input, saved)) = kept.pop() {
             let i = kept.len();
-            let weights = self.source.layer(i)?;
-            let block = self.block(i, &weights, &rows, Some(options))?;
+            if lowest.is_none_or(|lowest| i < lowest) && self.saved_embedding().is_none() {
+                break;
+            }
+            let layer = self.layer(i)?;
+            let block = self.block(&layer, &rows, Some(options));
             let saved = match saved {
                 Some(saved) => saved,
                 None => block.inner(&input)?,
             };
-            // Nothing below the first layer is trained.
-            let Some(next) = block.backward(&dx, &input, saved, i > 0, sink)? else { break };
+            let below = lowest.is_some_and(|lowest| i > lowest) || self.saved_embedding().is_some();
+            let Some(next) = block.backward(&dx, &input, saved, below, sink)? else { break };
             dx = next;
         }
+        if let Some(saved) = self.saved_embedding() {
+            self.embedding_gradient(&dx, batch, saved, sink)?;
+        }
         Ok(losses)
+    }
+
+    /// The lowest layer with a trained tensor: nothing below it needs a gradient.
+    fn lowest_trained(&self) -> Option<usize> {
+        let adapter = self.adapter?;
+        let prefix = format!("{}.", self.arch.names().layers);
+        let layer = |name: &str| name.strip_prefix(&prefix)?.split('.').next()?.parse::<usize>().ok();
+        adapter.trainable().filter_map(|trained| layer(trained.of)).min()
+    }
+
+    /// The embedding where it is trained.
+    fn saved_embedding(&self) -> Option<Saved<'_>> {
+        self.adapter?.saved(&self.arch.embedding_name())
+    }
+
+    /// Hands over each sequence's gradient of the embedding: its rows' gradients, added where their tokens stand.
+    fn embedding_gradient(&self, dx: &Tensor, batch: &Batch, saved: Saved<'_>, sink: &mut Sink<'_>) -> Result<()> {
+        let scale = self.arch.embedding_scale as f32;
+        let dx = if scale.total_cmp(&1.0).is_eq() { dx.clone() } else { scaled(dx.copy()?, scale)? };
+        for span in batch.starts.windows(2) {
+            let ids = Tensor::new(&batch.ids[span[0]..span[1]], dx.device())?;
+            let rows = dx.narrow(0, span[0], span[1] - span[0])?;
+            let gradient = saved.tensor.zeros_like()?.index_add(&ids, &rows, 0)?;
+            sink(Found { trainable: saved.place, gradient })?;
+        }
+        Ok(())
     }
 
     /// How many of the first layers are computed a second time, for a micro-batch of `tokens` tokens:
@@ -140,11 +176,11 @@ impl<'a> Decoder<'a> {
         recomputed: usize,
         options: &StepOptions,
     ) -> Result<(Tensor, Vec<(Tensor, Option<Kept>)>)> {
-        let mut x = self.embed(&batch.ids)?;
+        let mut x = self.embed(batch)?;
         let mut all = Vec::with_capacity(self.arch.num_layers);
         for i in 0..self.arch.num_layers {
-            let weights = self.source.layer(i)?;
-            let block = self.block(i, &weights, rows, Some(options))?;
+            let layer = self.layer(i)?;
+            let block = self.block(&layer, rows, Some(options));
             let kept = block.inner(&x)?;
             let y = block.output(&kept)?;
             all.push((std::mem::replace(&mut x, y), (i >= recomputed).then_some(kept)));
@@ -154,50 +190,78 @@ impl<'a> Decoder<'a> {
 
     /// The end of the model.
     pub fn head(&self) -> Head<'a> {
-        Head { source: self.source, eps: self.arch.rms_norm_eps }
+        Head { arch: self.arch, source: self.source, adapter: self.adapter }
     }
 
-    /// The embeddings of tokens, `[tokens, hidden]`.
-    pub(crate) fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+    /// The embeddings of sequences laid end to end, `[tokens, hidden]`: what the first layer reads.
+    fn embed(&self, batch: &Batch) -> Result<Tensor> {
+        let positions = batch.starts.windows(2).flat_map(|span| 0..(span[1] - span[0]) as u32);
+        self.embed_at(&batch.ids, &positions.collect::<Vec<_>>())
+    }
+
+    /// The embeddings of tokens at positions of their sequences.
+    pub(crate) fn embed_at(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor> {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.arch.vocab_size) {
             return Err(Error::Token { id, vocabulary: self.arch.vocab_size });
         }
-        let table = self.source.embedding()?;
+        let ends = self.source.ends();
+        let table = self.saved_embedding().map_or(&ends.embedding, |saved| saved.tensor);
         let ids = Tensor::new(ids, table.device())?;
-        Ok(table.index_select(&ids, 0)?.to_dtype(DType::F32)?)
+        let mut x = table.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+        let scale = self.arch.embedding_scale as f32;
+        if scale.total_cmp(&1.0).is_ne() {
+            x = scaled(x, scale)?;
+        }
+        if let Some(table) = &ends.positions {
+            x = (x + table.index_select(&Tensor::new(positions, table.device())?, 0)?)?;
+        }
+        Ok(x)
     }
 
     pub(crate) fn rows<'b>(&self, batch: &'b Batch) -> Rows<'b> {
-        let (frequencies, magnitude) = self.arch.rope_frequencies();
-        Rows { starts: &batch.starts, rope: RopeTables::for_sequences(&batch.starts, &frequencies, magnitude) }
+        Rows { starts: &batch.starts, ropes: self.arch.rope_tables(&batch.starts) }
+    }
+
+    /// The weights of layer `i`, with the trained biases in their places.
+    pub(crate) fn layer(&self, i: usize) -> Result<Loaded> {
+        let (weights, biases) = with_biases(self.arch, i, self.source.layer(i)?, self.adapter)?;
+        Ok(Loaded { number: i, weights, biases })
     }
 
     pub(crate) fn block<'b>(
         &'b self,
-        layer: usize,
-        weights: &'b LayerWeights,
+        layer: &'b Loaded,
         rows: &'b Rows<'b>,
         options: Option<&StepOptions>,
-    ) -> Result<Block<'b>> {
-        let mut adapters = Vec::new();
-        let mut next = 0;
-        for pair in self.adapter.map_or(&[][..], |a| &a.modules) {
-            let first = next;
-            next += pair.trained();
-            let (on, projection) = Projection::parse(&pair.module).ok_or_else(|| Error::Module(pair.module.clone()))?;
-            if on == layer {
-                let dropout = options.and_then(|o| dropout(o, rows.starts.len() - 1, layer, projection));
-                adapters.push(Adapted { projection, first, pair, dropout });
-            }
+    ) -> Block<'b> {
+        let number = layer.number;
+        let on = self.adapter.map(|adapter| adapter.on_layer(self.arch, number)).unwrap_or_default();
+        let adapted = |(first, projection, pair)| {
+            let dropout = options.and_then(|o| dropout(o, rows.starts.len() - 1, number, projection));
+            Adapted { projection, first, pair, dropout }
+        };
+        Block {
+            arch: self.arch,
+            layer: number,
+            weights: &layer.weights,
+            adapters: on.into_iter().map(adapted).collect(),
+            biases: &layer.biases,
+            rows,
         }
-        Ok(Block { arch: self.arch, weights, adapters, rows })
     }
+}
+
+/// A layer in hand.
+pub(crate) struct Loaded {
+    number: usize,
+    weights: Arc<LayerWeights>,
+    biases: Biases,
 }
 
 /// The streams of a projection's dropout masks, one a sequence.
 fn dropout(options: &StepOptions, sequences: usize, layer: usize, projection: Projection) -> Option<Dropout> {
     let key = options.dropout.filter(|key| key.p > 0.0)?;
-    let purpose = DROPOUT_PURPOSE + (layer * Projection::ALL.len() + projection as usize) as u32;
+    let purpose = DROPOUT_PURPOSE + (layer * Projection::MOST + projection.place()) as u32;
     let stream = |s: usize| Stream::new(key.seed, purpose, key.step * SEQUENCES_A_STEP + s as u64);
     let first = options.first_sequence;
     Some(Dropout { p: key.p, streams: (first..first + sequences).map(stream).collect() })

@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
+use crate::arch::Rope;
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 
@@ -129,9 +130,22 @@ impl<'a> Generator<'a> {
 
     /// The logits of all running sequences' newest tokens.
     fn continued(&mut self) -> Result<Tensor> {
+        self.turn_anew()?;
         let newest: Vec<u32> = self.running.iter().filter_map(|r| r.answer.tokens.last().copied()).collect();
         let mut caches: Vec<&mut Cache> = self.running.iter_mut().map(|r| &mut r.cache).collect();
         self.engine.step(&newest, &mut caches)
+    }
+
+    /// Reads a sequence again from its start where its next token makes it so long that all its rotations change
+    /// (LongRoPE), as transformers does.
+    fn turn_anew(&mut self) -> Result<()> {
+        let Some(limit) = self.engine.arch().ropes.iter().find_map(Rope::switches_at) else { return Ok(()) };
+        for running in self.running.iter_mut().filter(|r| r.cache.tokens() == limit) {
+            let Some((_, read)) = running.answer.tokens.split_last() else { continue };
+            let whole = [self.prompts[running.answer.prompt].as_slice(), read].concat();
+            running.cache = self.engine.reread(&whole, limit + 1, running.room)?;
+        }
+        Ok(())
     }
 
     fn take_finished(&mut self) -> Vec<Answer> {

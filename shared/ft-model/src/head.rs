@@ -4,14 +4,20 @@
 //! chunks, each chunk's loss and gradient taken at once, so that `[rows, vocabulary]` exists for one
 //! chunk only.
 
-use candle_core::Tensor;
-use ft_kernels::linear::product;
-use ft_kernels::loss::{RowLosses, cross_entropy, cross_entropy_forward};
-use ft_kernels::norm::{rms_norm, rms_norm_backward};
+use std::ops::Range;
 
+use candle_core::Tensor;
+use ft_kernels::linear::{product, product_few, weight_gradient};
+use ft_kernels::loss::{LogitShape, RowLosses, cross_entropy, cross_entropy_forward, shape_logits};
+use ft_kernels::rows::sum_rows;
+
+use crate::arch::Architecture;
 use crate::batch::Batch;
+use crate::block::{Found, Sink};
 use crate::error::Result;
-use crate::layers::LayerSource;
+use crate::layers::{LayerSource, NormWeights};
+use crate::lora::Adapter;
+use crate::trained::Saved;
 
 /// Rows that go through the vocabulary at a time.
 const CHUNK: usize = 256;
@@ -27,18 +33,65 @@ pub struct SequenceLoss {
 
 /// The model's end.
 pub struct Head<'a> {
+    pub arch: &'a Architecture,
     pub source: &'a dyn LayerSource,
-    pub eps: f64,
+    pub adapter: Option<&'a Adapter>,
 }
 
-impl Head<'_> {
+/// The head's weight and bias, and where they are trained.
+struct Weights<'a> {
+    weight: &'a Tensor,
+    bias: Option<&'a Tensor>,
+    trained: [Option<usize>; 2],
+}
+
+impl<'a> Head<'a> {
+    /// The logits of the rows `rows` of `x` (`[tokens, hidden]`, before the final norm), as the head's product gives
+    /// them: `[rows, vocabulary]`, neither scaled nor squeezed.
+    fn products(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+        let normed = self.final_norm().weights.forward(self.arch, &pick(x, rows)?)?;
+        self.weights().logits(&normed)
+    }
+
     /// The logits of the rows `rows` of `x` (`[tokens, hidden]`, before the final norm): `[rows, vocabulary]`.
     ///
     /// # Errors
     /// If an operator fails.
     pub fn logits(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-        let normed = rms_norm(&pick(x, rows)?, &self.source.final_norm()?, self.eps)?;
-        Ok(product(&normed, &self.source.head()?, false)?)
+        Ok(shape_logits(self.products(x, rows)?, self.shape())?)
+    }
+
+    /// How logits are made from the head's product.
+    pub fn shape(&self) -> LogitShape {
+        LogitShape {
+            scale: self.arch.logit_scale as f32,
+            softcap: self.arch.logit_softcap.map(|cap| cap as f32),
+        }
+    }
+
+    /// The head, `[vocabulary, hidden]`, and its bias: the trained ones where there are some.
+    fn weights(&self) -> Weights<'a> {
+        let ends = self.source.ends();
+        let name = self.arch.names().head;
+        let saved = |kind: &str| self.adapter.and_then(|a| a.saved(&format!("{name}.{kind}")));
+        let (weight, bias) = (saved("weight"), saved("bias"));
+        let place = |saved: &Option<Saved<'_>>| saved.as_ref().map(|saved| saved.place);
+        Weights {
+            trained: [place(&weight), place(&bias)],
+            weight: weight.map_or(&ends.head, |saved| saved.tensor),
+            bias: bias.map(|saved| saved.tensor).or(ends.head_bias.as_ref()),
+        }
+    }
+
+    /// [`Self::logits`] of all of a few rows.
+    pub(crate) fn logits_of_few(&self, x: &Tensor) -> Result<Tensor> {
+        let normed = self.final_norm().weights.forward(self.arch, x)?;
+        let Weights { weight, bias, .. } = self.weights();
+        let mut logits = product_few(&normed, weight)?;
+        if let Some(bias) = bias {
+            logits = logits.broadcast_add(bias)?;
+        }
+        Ok(shape_logits(logits, self.shape())?)
     }
 
     /// The losses of the batch's sequences.
@@ -49,8 +102,8 @@ impl Head<'_> {
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
         for from in (0..batch.rows.len()).step_by(CHUNK) {
             let chunk = from..(from + CHUNK).min(batch.rows.len());
-            let logits = self.logits(x, &batch.rows[chunk.clone()])?;
-            let rows = cross_entropy_forward(&logits, &batch.targets[chunk.clone()])?;
+            let logits = self.products(x, &batch.rows[chunk.clone()])?;
+            let rows = cross_entropy_forward(&logits, &batch.targets[chunk.clone()], self.shape())?;
             add(&mut losses, &rows, &batch.owners[chunk]);
         }
         Ok(losses)
@@ -63,36 +116,45 @@ impl Head<'_> {
     pub fn row_losses(&self, x: &Tensor, batch: &Batch) -> Result<RowLosses> {
         let mut all = RowLosses { nll: Vec::new(), correct: Vec::new() };
         for (rows, targets) in batch.rows.chunks(CHUNK).zip(batch.targets.chunks(CHUNK)) {
-            let found = cross_entropy_forward(&self.logits(x, rows)?, targets)?;
+            let found = cross_entropy_forward(&self.products(x, rows)?, targets, self.shape())?;
             all.nll.extend(found.nll);
             all.correct.extend(found.correct);
         }
         Ok(all)
     }
 
-    /// The losses of the batch's sequences, and the gradient of `x` of their sum over `normaliser`.
+    /// The losses of the batch's sequences, and the gradient of `x` of their sum over `normaliser`; the head's own
+    /// gradients, where it is trained, go to `sink`.
     ///
     /// # Errors
-    /// As [`Self::losses`].
+    /// As [`Self::losses`], and what `sink` reports.
     pub fn losses_and_gradient(
         &self,
         x: &Tensor,
         batch: &Batch,
         normaliser: f64,
+        sink: &mut Sink<'_>,
     ) -> Result<(Vec<SequenceLoss>, Tensor)> {
-        let norm = self.source.final_norm()?;
-        let weight = self.source.head()?;
+        let weights = self.weights();
+        let norm = self.final_norm();
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
         let mut gradients = Vec::new();
-        for from in (0..batch.rows.len()).step_by(CHUNK) {
-            let chunk = from..(from + CHUNK).min(batch.rows.len());
-            let picked = pick(x, &batch.rows[chunk.clone()])?;
-            let normed = rms_norm(&picked, &norm, self.eps)?;
-            let logits = product(&normed, &weight, false)?;
-            let (rows, dlogits) = cross_entropy(logits, &batch.targets[chunk.clone()], (1.0 / normaliser) as f32)?;
-            add(&mut losses, &rows, &batch.owners[chunk]);
-            let dnormed = product(&dlogits, &weight, true)?;
-            gradients.push(rms_norm_backward(&dnormed, &picked, &norm, self.eps)?);
+        let mut own = Own::new(&weights, &norm);
+        for Chunk { rows, ends_sequence } in chunks(batch, own.is_trained()) {
+            if !rows.is_empty() {
+                let picked = pick(x, &batch.rows[rows.clone()])?;
+                let normed = norm.weights.forward(self.arch, &picked)?;
+                let targets = &batch.targets[rows.clone()];
+                let (nll, dlogits) =
+                    cross_entropy(weights.logits(&normed)?, targets, (1.0 / normaliser) as f32, self.shape())?;
+                add(&mut losses, &nll, &batch.owners[rows]);
+                let dnormed = product(&dlogits, weights.weight, true)?;
+                own.add(&dlogits, &normed, &dnormed)?;
+                gradients.push(norm.weights.backward(self.arch, &dnormed, &picked, None)?);
+            }
+            if ends_sequence {
+                own.hand_over(sink)?;
+            }
         }
         let mut dx = x.zeros_like()?;
         if !gradients.is_empty() {
@@ -101,6 +163,120 @@ impl Head<'_> {
         }
         Ok((losses, dx))
     }
+
+    /// The norm after the last block, with its trained bias where there is one.
+    fn final_norm(&self) -> FinalNorm {
+        let weights = &self.source.ends().final_norm;
+        let name = format!("{}.bias", self.arch.names().final_norm);
+        match self.adapter.and_then(|a| a.saved(&name)) {
+            Some(saved) => FinalNorm { weights: weights.with_bias(saved.tensor), trained: Some(saved.place) },
+            None => FinalNorm { weights: weights.clone(), trained: None },
+        }
+    }
+}
+
+/// The norm after the last block, and where its bias stands among the trained tensors.
+struct FinalNorm {
+    weights: NormWeights,
+    trained: Option<usize>,
+}
+
+/// The gradients of the head's own tensors from one sequence, as far as they are trained.
+struct Own<'a> {
+    /// For each its place, its tensor, and the sum so far.
+    weight: Option<(usize, &'a Tensor, Option<Tensor>)>,
+    bias: Option<(usize, &'a Tensor, Option<Tensor>)>,
+    norm: Option<(usize, &'a Tensor, Option<Tensor>)>,
+}
+
+impl<'a> Own<'a> {
+    fn new(weights: &Weights<'a>, norm: &'a FinalNorm) -> Self {
+        let one = |place: Option<usize>, tensor: Option<&'a Tensor>| Some((place?, tensor?, None));
+        Self {
+            weight: one(weights.trained[0], Some(weights.weight)),
+            bias: one(weights.trained[1], weights.bias),
+            norm: one(norm.trained, norm.weights.bias.as_ref()),
+        }
+    }
+
+    fn is_trained(&self) -> bool {
+        self.weight.is_some() || self.bias.is_some() || self.norm.is_some()
+    }
+
+    /// Adds what some of the sequence's rows say.
+    fn add(&mut self, dlogits: &Tensor, normed: &Tensor, dnormed: &Tensor) -> Result<()> {
+        let columns = |dy: &Tensor| -> Result<Tensor> {
+            let sums = sum_rows(dy, &[0, dy.dim(0)?])?;
+            Ok(Tensor::cat(&sums, 0)?)
+        };
+        if let Some((_, _, sum)) = &mut self.weight {
+            more(sum, weight_gradient(dlogits, normed)?)?;
+        }
+        if let Some((_, _, sum)) = &mut self.bias {
+            more(sum, columns(dlogits)?)?;
+        }
+        if let Some((_, _, sum)) = &mut self.norm {
+            more(sum, columns(dnormed)?)?;
+        }
+        Ok(())
+    }
+
+    /// The sequence is done.
+    fn hand_over(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+        for (trainable, tensor, sum) in [&mut self.weight, &mut self.bias, &mut self.norm].into_iter().flatten() {
+            let gradient = match sum.take() {
+                Some(sum) => sum,
+                None => tensor.zeros_like()?,
+            };
+            sink(Found { trainable: *trainable, gradient })?;
+        }
+        Ok(())
+    }
+}
+
+fn more(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
+    *sum = Some(match sum.take() {
+        Some(sum) => (sum + part)?,
+        None => part,
+    });
+    Ok(())
+}
+
+impl Weights<'_> {
+    /// `[rows, hidden]` to `[rows, vocabulary]`.
+    fn logits(&self, normed: &Tensor) -> Result<Tensor> {
+        let logits = product(normed, self.weight, false)?;
+        Ok(match self.bias {
+            Some(bias) => logits.broadcast_add(bias)?,
+            None => logits,
+        })
+    }
+}
+
+/// Labelled rows that go through the vocabulary together.
+struct Chunk {
+    rows: Range<usize>,
+    /// Whether they are the last of their sequence, where chunks do not reach over several.
+    ends_sequence: bool,
+}
+
+/// The labelled rows in chunks. Where a tensor of the head is trained no chunk reaches over two sequences: its gradient
+/// is formed per sequence, and must not depend on what stands beside it.
+fn chunks(batch: &Batch, one_by_one: bool) -> Vec<Chunk> {
+    let cut = |rows: Range<usize>| -> Vec<Chunk> {
+        let last = rows.end;
+        let from = rows.clone().step_by(CHUNK);
+        from.map(|from| Chunk { rows: from..(from + CHUNK).min(last), ends_sequence: from + CHUNK >= last }).collect()
+    };
+    if !one_by_one {
+        return cut(0..batch.rows.len());
+    }
+    let first = |sequence: usize| batch.owners.partition_point(|owner| *owner < sequence);
+    let of = |sequence: usize| match first(sequence)..first(sequence + 1) {
+        none if none.is_empty() => vec![Chunk { rows: none, ends_sequence: true }],
+        rows => cut(rows),
+    };
+    (0..batch.sequences()).flat_map(of).collect()
 }
 
 /// The rows `rows` of `x`.

@@ -11,10 +11,12 @@ pub mod gradients;
 pub mod head;
 pub mod layers;
 pub mod lora;
+mod norms;
 pub mod optimizer;
 pub mod projection;
 pub mod safetensors;
 pub mod step;
+pub mod trained;
 
 pub use arch::Architecture;
 pub use checkpoint::Checkpoint;

@@ -139,7 +139,7 @@ impl Adapter {
     /// [`Error::Adapter`] naming the tensor, the shape that the model asks for and the one found.
     pub fn check(&self, arch: &Architecture) -> Result<()> {
         for pair in &self.modules {
-            let found = Projection::parse(&pair.module).filter(|(layer, _)| *layer < arch.num_layers);
+            let found = Projection::parse_in(arch.family, &pair.module).filter(|(layer, _)| *layer < arch.num_layers);
             let (_, projection) = found.ok_or_else(|| {
                 let layers = arch.num_layers.saturating_sub(1);
                 Error::Adapter(format!(
@@ -153,19 +153,19 @@ impl Adapter {
             expect_shape(pair, "lora_B.weight", &pair.b, [out, rank])?;
         }
         if self.config.target_modules.is_some() {
-            self.check_complete(&self.config.modules(arch)?)?;
+            self.check_complete(arch, &self.config.modules(arch)?)?;
         }
         Ok(())
     }
 
     /// Whether the modules are those that the configuration names.
-    fn check_complete(&self, targets: &[(usize, Projection)]) -> Result<()> {
+    fn check_complete(&self, arch: &Architecture, targets: &[(usize, Projection)]) -> Result<()> {
         let has = |module: &str| self.modules.iter().any(|pair| pair.module == module);
-        if let Some((layer, p)) = targets.iter().find(|(layer, p)| !has(&p.module(*layer))) {
-            let module = p.module(*layer);
+        if let Some((layer, p)) = targets.iter().find(|(layer, p)| !has(&p.module(arch, *layer))) {
+            let module = p.module(arch, *layer);
             return Err(Error::Adapter(format!("has no tensor for '{module}', which its target_modules name")));
         }
-        let named = |module: &str| targets.iter().any(|(layer, p)| p.module(*layer) == module);
+        let named = |module: &str| targets.iter().any(|(layer, p)| p.module(arch, *layer) == module);
         match self.modules.iter().find(|pair| !named(&pair.module)) {
             Some(pair) => {
                 Err(Error::Adapter(format!("has tensors for '{}', which its target_modules do not name", pair.module)))

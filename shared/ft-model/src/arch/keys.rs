@@ -1,4 +1,10 @@
 //! Typed access to the keys of `config.json`; a key that is `null` is missing.
+//!
+//! Every key that is asked for is noted, so that those which change the mathematics and were not asked for by the
+//! model's family can be refused.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
@@ -6,12 +12,52 @@ use crate::error::{Error, Result};
 
 /// The keys of a JSON object.
 #[derive(Clone, Copy)]
-pub struct Keys<'a>(pub &'a Map<String, Value>);
+pub struct Keys<'a> {
+    map: &'a Map<String, Value>,
+    used: &'a RefCell<BTreeSet<String>>,
+}
 
 impl<'a> Keys<'a> {
+    /// The keys of `map`; `used` takes the names of those that are asked for.
+    pub fn new(map: &'a Map<String, Value>, used: &'a RefCell<BTreeSet<String>>) -> Self {
+        Self { map, used }
+    }
+
     /// The value of `key` unless it is missing or `null`.
     pub fn get(self, key: &str) -> Option<&'a Value> {
-        self.0.get(key).filter(|value| !value.is_null())
+        self.used.borrow_mut().insert(key.into());
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the key is there, if only as `null`.
+    pub fn has(self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
+    /// The value of a key that nobody has asked for.
+    pub fn unused(self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null() && !self.used.borrow().contains(key))
+    }
+
+    /// A number above 0; none where the key is missing.
+    pub fn number(self, key: &str) -> Result<Option<f64>> {
+        if self.get(key).is_some() { self.number_or(key, None).map(Some) } else { Ok(None) }
+    }
+
+    /// A list with one element a layer.
+    pub fn list(self, key: &str, layers: usize) -> Result<Option<&'a Vec<Value>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let list = value.as_array().filter(|list| list.len() >= layers);
+        list.map(Some).ok_or_else(|| wrong(key, Some(value), format!("a list of {layers} elements, one a layer")))
+    }
+
+    /// A list of numbers above 0.
+    pub fn numbers(self, key: &str) -> Result<Vec<f64>> {
+        let value = self.get(key);
+        let numbers = value.and_then(Value::as_array).and_then(|l| l.iter().map(Value::as_f64).collect());
+        numbers
+            .filter(|list: &Vec<f64>| list.iter().all(|x| x.is_finite() && *x > 0.0))
+            .ok_or_else(|| wrong(key, value, "a list of numbers above 0"))
     }
 
     /// A positive whole number.
@@ -64,7 +110,8 @@ impl<'a> Keys<'a> {
     /// Another object.
     pub fn object(self, key: &str) -> Result<Option<Keys<'a>>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_object().map(|map| Some(Keys(map))).ok_or_else(|| wrong(key, Some(value), "an object"))
+        let object = value.as_object().map(|map| Some(Keys { map, ..self }));
+        object.ok_or_else(|| wrong(key, Some(value), "an object"))
     }
 }
 

@@ -109,6 +109,7 @@ fn add_file(
             format,
             shape: entry.shape,
             order: RowOrder::Plain,
+            added: 0.0,
         };
         tensors.insert(entry.name, stored);
     }

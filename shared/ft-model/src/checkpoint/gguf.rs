@@ -10,7 +10,8 @@ use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use super::Checkpoint;
 use super::file::DataFile;
 use super::stored::{Format, RowOrder, Stored};
-use crate::arch::{Architecture, ROPE_FACTORS};
+use crate::arch::Architecture;
+use crate::arch::gguf::{LONG_FACTORS, ROPE_FACTORS, RopeTensors, SHORT_FACTORS, interleaves, name, offset};
 use crate::error::{Error, Result};
 
 /// Opens the GGUF file `path`.
@@ -24,8 +25,8 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     let content = Content::read(&mut file.reader())
         .map_err(|e| Error::malformed(path, format!("it is not a whole GGUF file: {e}")))?;
     let reader = Reader { file, content };
-    let factors = reader.rope_factors()?;
-    let arch = Architecture::from_gguf(&reader.content, factors.as_deref()).map_err(|e| e.within(path))?;
+    let rope = reader.rope_tensors()?;
+    let arch = Architecture::from_gguf(&reader.content, &rope).map_err(|e| e.within(path))?;
     let tensors = reader.tensors(&arch)?;
     let metadata =
         reader.content.metadata.iter().filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect();
@@ -42,15 +43,15 @@ impl Reader {
     fn tensors(&self, arch: &Architecture) -> Result<HashMap<String, Stored>> {
         let expected = arch.tensors();
         let names: HashMap<String, &str> =
-            expected.iter().filter_map(|t| Some((Architecture::gguf_name(&t.name)?, t.name.as_str()))).collect();
+            expected.iter().filter_map(|t| Some((name(arch, &t.name)?, t.name.as_str()))).collect();
         let mut tensors = HashMap::new();
         for (own, info) in &self.content.tensor_infos {
-            if own == ROPE_FACTORS {
+            if ROPE_TENSORS.contains(&own.as_str()) {
                 continue;
             }
             let name = names.get(own).copied().unwrap_or(own);
             let stored = self.stored(own, info)?;
-            let order = if Architecture::gguf_interleaves(name) {
+            let order = if interleaves(arch, name) {
                 if !stored.rows().is_multiple_of(arch.head_dim) {
                     let told =
                         format!("the tensor '{own}' has {} rows, expected heads of {}", stored.rows(), arch.head_dim);
@@ -60,7 +61,8 @@ impl Reader {
             } else {
                 RowOrder::Plain
             };
-            tensors.insert(name.to_owned(), Stored { order, ..stored });
+            let offset = offset(arch, name);
+            tensors.insert(name.to_owned(), Stored { order, added: offset, ..stored });
         }
         Ok(tensors)
     }
@@ -98,7 +100,7 @@ impl Reader {
         let end = offset.and_then(|offset| offset.checked_add(len));
         match (offset, end) {
             (Some(offset), Some(end)) if end <= self.file.len() => {
-                Ok(Stored { file: Arc::clone(&self.file), offset, format, shape, order: RowOrder::Plain })
+                Ok(Stored { file: Arc::clone(&self.file), offset, format, shape, order: RowOrder::Plain, added: 0.0 })
             }
             _ => {
                 let has = self.file.len();
@@ -108,15 +110,22 @@ impl Reader {
         }
     }
 
-    /// The factors of Llama 3.1's rotary scaling.
-    fn rope_factors(&self) -> Result<Option<Vec<f32>>> {
-        let Some(info) = self.content.tensor_infos.get(ROPE_FACTORS) else { return Ok(None) };
-        let stored = self.stored(ROPE_FACTORS, info)?;
-        let mut factors = vec![0.0; stored.rows() * stored.columns()];
-        stored.read_all(&mut factors)?;
-        Ok(Some(factors))
+    /// The small tensors that change the rotary embedding.
+    fn rope_tensors(&self) -> Result<RopeTensors> {
+        let mut tensors = RopeTensors::new();
+        for name in ROPE_TENSORS {
+            let Some(info) = self.content.tensor_infos.get(name) else { continue };
+            let stored = self.stored(name, info)?;
+            let mut factors = vec![0.0; stored.rows() * stored.columns()];
+            stored.read_all(&mut factors)?;
+            tensors.insert(name, factors);
+        }
+        Ok(tensors)
     }
 }
+
+/// Tensors that are no weights.
+const ROPE_TENSORS: [&str; 3] = [ROPE_FACTORS, LONG_FACTORS, SHORT_FACTORS];
 
 /// A scalar as text.
 fn text(value: &Value) -> Option<String> {

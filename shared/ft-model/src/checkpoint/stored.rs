@@ -111,6 +111,8 @@ pub struct Stored {
     pub(super) format: Format,
     pub(super) shape: Vec<usize>,
     pub(super) order: RowOrder,
+    /// What the file has added to every value.
+    pub(super) added: f32,
 }
 
 /// Elements that are read at a time: what a core's cache holds beside their bytes.
@@ -185,7 +187,8 @@ impl Stored {
         let inside = first + rows <= self.rows() && out.len().is_multiple_of(columns);
         let granule = self.granule();
         self.expect(inside && first.is_multiple_of(granule) && rows.is_multiple_of(granule), out.len())?;
-        if self.order == RowOrder::Plain && self.format.float() == Some(T::DTYPE) && cfg!(target_endian = "little") {
+        let as_it_is = self.order == RowOrder::Plain && self.added == 0.0;
+        if as_it_is && self.format.float() == Some(T::DTYPE) && cfg!(target_endian = "little") {
             let at = self.byte(first * columns)?;
             return self.file.read_at(at, bytemuck::cast_slice_mut(out));
         }
@@ -216,7 +219,11 @@ impl Stored {
         scratch.resize(scratch.len().max(len.div_ceil(8)), 0);
         let bytes = &mut bytemuck::cast_slice_mut::<u64, u8>(scratch)[..len];
         self.file.read_at(start, bytes)?;
-        Ok(self.format.decode(bytes, out)?)
+        self.format.decode(bytes, out)?;
+        if self.added != 0.0 {
+            out.iter_mut().for_each(|x| *x -= self.added);
+        }
+        Ok(())
     }
 
     /// Where the element number `at` begins in the file.

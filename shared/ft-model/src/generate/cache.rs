@@ -1,11 +1,15 @@
 //! The keys and values of a sequence.
 
-use ft_kernels::attention::{AttentionSpec, KeyValue};
+use ft_kernels::attention::KeyValue;
+
+use crate::arch::Architecture;
 
 /// What later tokens of one sequence attend to, layer by layer.
 #[derive(Debug, Clone)]
 pub struct Cache {
     tokens: usize,
+    /// Columns of queries, and of keys.
+    columns: (usize, usize),
     layers: Vec<Layer>,
 }
 
@@ -17,10 +21,12 @@ struct Layer {
 }
 
 impl Cache {
-    /// An empty cache of `layers` layers with room for `tokens` tokens.
-    pub(super) fn new(layers: usize, spec: &AttentionSpec, tokens: usize) -> Self {
-        let room = || Vec::with_capacity(tokens * spec.key_columns());
-        Self { tokens: 0, layers: (0..layers).map(|_| Layer { keys: room(), values: room() }).collect() }
+    /// An empty cache of all layers with room for `tokens` tokens.
+    pub(super) fn new(arch: &Architecture, tokens: usize) -> Self {
+        let columns = (arch.query_columns(), arch.key_columns());
+        let room = || Vec::with_capacity(tokens * columns.1);
+        let layers = (0..arch.num_layers).map(|_| Layer { keys: room(), values: room() });
+        Self { tokens: 0, columns, layers: layers.collect() }
     }
 
     /// How many tokens it holds.
@@ -29,8 +35,8 @@ impl Cache {
     }
 
     /// Adds rows of rotated queries, keys and values, `[tokens, (heads + 2·kv_heads)·head_dim]`, to a layer.
-    pub(super) fn extend(&mut self, layer: usize, qkv: &[f32], spec: &AttentionSpec) {
-        let (q, kv) = (spec.query_columns(), spec.key_columns());
+    pub(super) fn extend(&mut self, layer: usize, qkv: &[f32]) {
+        let (q, kv) = self.columns;
         let layer = &mut self.layers[layer];
         for row in qkv.chunks_exact(q + 2 * kv) {
             layer.keys.extend_from_slice(&row[q..q + kv]);

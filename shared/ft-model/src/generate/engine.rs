@@ -1,15 +1,12 @@
 //! The model's forward over prompts, and over one new token a sequence.
 
 use candle_core::Tensor;
-use ft_kernels::activation::{Activation, gated};
-use ft_kernels::attention::{AttentionSpec, attention, attention_decode};
-use ft_kernels::linear::{Linear, product_few};
-use ft_kernels::norm::rms_norm;
-use ft_kernels::rope::{Direction, RopeTables};
+use ft_kernels::attention::{attention, attention_decode};
+use ft_kernels::linear::Linear;
 use ft_kernels::tensor::{from_vec, with_slice};
 
 use super::cache::Cache;
-use super::prompts::Prompts;
+use super::prompts::{Prompts, Run};
 use crate::arch::Architecture;
 use crate::block::{Block, Rows, attention_spec};
 use crate::decoder::Decoder;
@@ -19,9 +16,6 @@ use crate::projection::Site;
 /// A model that reads prompts and continues them.
 pub struct Engine<'a> {
     decoder: Decoder<'a>,
-    spec: AttentionSpec,
-    frequencies: Vec<f64>,
-    magnitude: f64,
 }
 
 /// How a layer's products are computed: many rows pack the weights, few read them where they lie.
@@ -34,8 +28,7 @@ enum Products {
 impl<'a> Engine<'a> {
     /// The engine of `decoder`'s model and adapter.
     pub fn new(decoder: Decoder<'a>) -> Self {
-        let (frequencies, magnitude) = decoder.arch.rope_frequencies();
-        Self { spec: attention_spec(decoder.arch), decoder, frequencies, magnitude }
+        Self { decoder }
     }
 
     /// What the model is made of.
@@ -49,17 +42,30 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// If a layer cannot be had, a prompt has a token outside the vocabulary, or an operator fails.
     pub fn prefill(&self, prompts: &[&[u32]], more: usize) -> Result<(Vec<Cache>, Tensor)> {
-        let layers = self.decoder.arch.num_layers;
-        let cache = |prompt: &&[u32]| Cache::new(layers, &self.spec, prompt.len() + more);
+        let arch = self.decoder.arch;
+        let cache = |prompt: &&[u32]| Cache::new(arch, prompt.len() + more);
         let mut caches: Vec<Cache> = prompts.iter().map(cache).collect();
-        let columns = self.spec.qkv_columns();
-        let logits = self.read(prompts, |layer, qkv, starts| {
+        let columns = arch.qkv_columns();
+        let logits = self.read(&self.laid_out(prompts), |layer, qkv, starts| {
             for (cache, span) in caches.iter_mut().zip(starts.windows(2)) {
-                cache.extend(layer, &qkv[span[0] * columns..span[1] * columns], &self.spec);
+                cache.extend(layer, &qkv[span[0] * columns..span[1] * columns]);
             }
         })?;
         caches.iter_mut().zip(prompts).for_each(|(cache, prompt)| cache.advance(prompt.len()));
         Ok((caches, logits))
+    }
+
+    /// The cache of `tokens` as the first ones of a sequence of `length`, with room for `more`.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    pub fn reread(&self, tokens: &[u32], length: usize, more: usize) -> Result<Cache> {
+        let mut cache = Cache::new(self.decoder.arch, tokens.len() + more);
+        let mut prompts = Prompts::new(&[tokens], false);
+        prompts.runs[0].1 = length;
+        self.read(&prompts, |layer, qkv, _| cache.extend(layer, qkv))?;
+        cache.advance(tokens.len());
+        Ok(cache)
     }
 
     /// The logits of the prompts' last tokens, `[prompts, vocabulary]`, and no caches.
@@ -67,20 +73,23 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// As [`Self::prefill`].
     pub fn last_logits(&self, prompts: &[&[u32]]) -> Result<Tensor> {
-        self.read(prompts, |_, _, _| {})
+        self.read(&self.laid_out(prompts), |_, _, _| {})
+    }
+
+    fn laid_out(&self, prompts: &[&[u32]]) -> Prompts {
+        Prompts::new(prompts, self.decoder.arch.turns_alike(prompts.iter().map(|prompt| prompt.len())))
     }
 
     /// Runs prompts through all layers; `keep` sees each layer's rotated queries, keys and values, row by
     /// row, and where each prompt starts among the rows.
-    fn read(&self, prompts: &[&[u32]], mut keep: impl FnMut(usize, &[f32], &[usize])) -> Result<Tensor> {
-        let prompts = Prompts::new(prompts);
+    fn read(&self, prompts: &Prompts, mut keep: impl FnMut(usize, &[f32], &[usize])) -> Result<Tensor> {
         let last = |x: Tensor| -> Result<Tensor> {
             Ok(x.index_select(&Tensor::new(prompts.last.as_slice(), x.device())?, 0)?)
         };
-        let x = self.run(&prompts.ids, &prompts.positions, Products::Many, |layer, qkv| {
+        let x = self.run(&prompts.ids, &prompts.runs, Products::Many, |layer, qkv| {
             let qkv = prompts.whole(qkv)?;
             with_slice(&qkv, |qkv| keep(layer, qkv, &prompts.starts))?;
-            let (attended, _) = attention(&qkv, &self.spec, &prompts.starts)?;
+            let (attended, _) = attention(&qkv, &attention_spec(self.decoder.arch, layer), &prompts.starts)?;
             Ok(prompts.once(attended)?)
         })?;
         self.logits(&last(x)?)
@@ -91,52 +100,55 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// As [`Self::prefill`].
     pub fn step(&self, tokens: &[u32], caches: &mut [&mut Cache]) -> Result<Tensor> {
-        let positions: Vec<u32> = caches.iter().map(|cache| cache.tokens() as u32).collect();
-        let x = self.run(tokens, &positions, Products::Few, |layer, qkv| self.attend(layer, &qkv, caches))?;
+        let run = |cache: &&mut Cache| (cache.tokens() as u32..cache.tokens() as u32 + 1, cache.tokens() + 1);
+        let runs: Vec<Run> = caches.iter().map(run).collect();
+        let x = self.run(tokens, &runs, Products::Few, |layer, qkv| self.attend(layer, &qkv, caches))?;
         caches.iter_mut().for_each(|cache| cache.advance(1));
         self.logits(&x)
     }
 
     /// The attention of one new token a sequence, whose keys and values go to the caches.
     fn attend(&self, layer: usize, qkv: &Tensor, caches: &mut [&mut Cache]) -> Result<Tensor> {
-        let (columns, width) = (self.spec.query_columns(), self.spec.qkv_columns());
+        let arch = self.decoder.arch;
+        let (columns, width) = (arch.query_columns(), arch.qkv_columns());
         let mut queries = Vec::with_capacity(caches.len() * columns);
         with_slice(qkv, |qkv| {
             for (cache, row) in caches.iter_mut().zip(qkv.chunks_exact(width)) {
                 queries.extend_from_slice(&row[..columns]);
-                cache.extend(layer, row, &self.spec);
+                cache.extend(layer, row);
             }
         })?;
         let views: Vec<_> = caches.iter().map(|cache| cache.layer(layer)).collect();
         let queries = from_vec(queries, (views.len(), columns))?;
-        Ok(attention_decode(&queries, &views, &self.spec)?)
+        Ok(attention_decode(&queries, &views, &attention_spec(arch, layer))?)
     }
 
-    /// All layers; `attend` makes the attention of a layer from its rotated queries, keys and values.
+    /// All layers; `attend` makes the attention of a layer from its turned queries, keys and values. The tokens'
+    /// positions stand in `runs`.
     fn run(
         &self,
         ids: &[u32],
-        positions: &[u32],
+        runs: &[Run],
         products: Products,
         mut attend: impl FnMut(usize, Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let rope = RopeTables::new(positions, &self.frequencies, self.magnitude);
+        let arch = self.decoder.arch;
+        let ropes = arch.ropes.iter().map(|rope| rope.tables(runs.iter().cloned())).collect();
         // Where sequences start matters for dropout alone, and here is none.
-        let rows = Rows { starts: &[0, ids.len()], rope };
-        let mut x = self.decoder.embed(ids)?;
-        for layer in 0..self.decoder.arch.num_layers {
-            let weights = self.decoder.source.layer(layer)?;
-            let block = self.decoder.block(layer, &weights, &rows, None)?;
-            x = run_block(&block, &x, products, |qkv| attend(layer, qkv))?;
+        let rows = Rows { starts: &[0, ids.len()], ropes };
+        let positions: Vec<u32> = runs.iter().flat_map(|run| run.0.clone()).collect();
+        let mut x = self.decoder.embed_at(ids, &positions)?;
+        for number in 0..arch.num_layers {
+            let layer = self.decoder.layer(number)?;
+            let block = self.decoder.block(&layer, &rows, None);
+            x = run_block(&block, &x, products, |qkv| attend(number, qkv))?;
         }
         Ok(x)
     }
 
     /// The logits of hidden states `[rows, hidden]` of the last layer.
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        let source = self.decoder.source;
-        let normed = rms_norm(x, &source.final_norm()?, self.decoder.arch.rms_norm_eps)?;
-        Ok(product_few(&normed, &source.head()?)?)
+        self.decoder.head().logits_of_few(x)
     }
 }
 
@@ -147,16 +159,21 @@ fn run_block(
     products: Products,
     attend: impl FnOnce(Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let (w, eps) = (block.weights, block.arch.rms_norm_eps);
+    let w = block.weights;
     let product = |linear: Linear<'_>, x: &Tensor, residual: Option<&Tensor>| match products {
         Products::Many => linear.forward(x, block.rows.starts, residual),
         Products::Few => linear.forward_few(x, residual),
     };
-    let normed = rms_norm(x, &w.input_norm, eps)?;
-    let qkv = product(block.linear(Site::Qkv), &normed, None)?;
-    let attended = attend(block.rotate(qkv, Direction::Forward)?)?;
-    let middle = product(block.linear(Site::O), &attended, Some(x))?;
-    let normed = rms_norm(&middle, &w.post_norm, eps)?;
-    let h = gated(&product(block.linear(Site::GateUp), &normed, None)?, Activation::Silu)?;
-    Ok(product(block.linear(Site::Down), &h, Some(&middle))?)
+    let normed = block.normed(w.input_norm.as_ref(), x)?;
+    let qkv = block.by_kind(product(block.linear(Site::Qkv), &normed, None)?)?;
+    let attended = attend(block.turned(&qkv)?)?;
+    let (middle, _) = block.add(x, w.attention_norm.as_ref(), |residual| {
+        Ok(product(block.linear(Site::O), &attended, residual)?)
+    })?;
+    let normed = block.normed(w.mlp_norm.as_ref(), if block.arch.parallel { x } else { &middle })?;
+    let hidden = block.activated(&product(block.linear(Site::GateUp), &normed, None)?)?;
+    let (y, _) = block.add(&middle, w.output_norm.as_ref(), |residual| {
+        Ok(product(block.linear(Site::Down), &hidden, residual)?)
+    })?;
+    Ok(y)
 }

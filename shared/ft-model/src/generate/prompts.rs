@@ -9,12 +9,15 @@ use candle_core::{Result, Tensor};
 /// A shorter beginning saves less than moving rows costs.
 const WORTH_SHARING: usize = 4;
 
+/// Positions that follow each other in one sequence, and that sequence's length.
+pub(super) type Run = (std::ops::Range<u32>, usize);
+
 /// The rows of some prompts.
 pub(super) struct Prompts {
     /// The token of each row: the shared beginning, then what is left of each prompt.
     pub ids: Vec<u32>,
-    /// The position of each row's token in its prompt.
-    pub positions: Vec<u32>,
+    /// The rows' positions in their prompts, run by run, and the length of each run's prompt.
+    pub runs: Vec<Run>,
     /// The row of each prompt's last token.
     pub last: Vec<u32>,
     /// Where each prompt starts if all are laid out whole, and the number of tokens last.
@@ -24,13 +27,15 @@ pub(super) struct Prompts {
 }
 
 impl Prompts {
-    pub fn new(prompts: &[&[u32]]) -> Self {
-        let shared = shared(prompts);
-        let mut this = Self { ids: Vec::new(), positions: Vec::new(), last: Vec::new(), starts: vec![0], shared };
+    /// Lays the prompts out; `may_share` says whether a row depends on nothing but the tokens before it, and not on its
+    /// prompt's length.
+    pub fn new(prompts: &[&[u32]], may_share: bool) -> Self {
+        let shared = if may_share { shared(prompts) } else { 0 };
+        let mut this = Self { ids: Vec::new(), runs: Vec::new(), last: Vec::new(), starts: vec![0], shared };
         for (i, prompt) in prompts.iter().enumerate() {
             let from = if i == 0 { 0 } else { shared };
             this.ids.extend_from_slice(&prompt[from..]);
-            this.positions.extend(from as u32..prompt.len() as u32);
+            this.runs.push((from as u32..prompt.len() as u32, prompt.len()));
             this.last.push(this.ids.len().saturating_sub(1) as u32);
             this.starts.push(this.starts[i] + prompt.len());
         }

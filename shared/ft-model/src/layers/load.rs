@@ -3,89 +3,109 @@
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-use super::LayerWeights;
-use crate::arch::{EMBEDDING, FINAL_NORM, HEAD};
+use super::{Ends, Layer, LayerWeights, NormWeights, Product};
+use crate::arch::{Architecture, K_NORM, NormKind, Q_NORM, QkNorm};
 use crate::checkpoint::{Checkpoint, Element};
 use crate::error::{Error, Result};
+use crate::projection::Site;
 
 /// Reads block `i` of `checkpoint` with matrices of type `dtype`.
 pub(super) fn layer(checkpoint: &Checkpoint, i: usize, dtype: DType) -> Result<LayerWeights> {
+    layer_of(checkpoint, i, &|names| joined(checkpoint, names, dtype))
+}
+
+/// Reads block `i` of `checkpoint` with matrices of any kind: `matrix` makes one of the tensors with these names, laid
+/// below each other.
+pub(super) fn layer_of<M>(
+    checkpoint: &Checkpoint,
+    i: usize,
+    matrix: &dyn Fn(&[String]) -> Result<M>,
+) -> Result<Layer<M>> {
     let arch = checkpoint.architecture();
     if i >= arch.num_layers {
         return Err(Error::Layer { index: i, layers: arch.num_layers });
     }
-    let reader = Reader { checkpoint, layer: i, dtype };
-    let bias = |wanted: bool, modules: &[&str]| if wanted { reader.bias(modules).map(Some) } else { Ok(None) };
-    let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-    let gate_up = ["mlp.gate_proj", "mlp.up_proj"];
-    Ok(LayerWeights {
-        input_norm: reader.norm("input_layernorm")?,
-        qkv: reader.matrix(&qkv)?,
-        qkv_bias: bias(arch.attention_bias, &qkv)?,
-        o: reader.matrix(&["self_attn.o_proj"])?,
-        o_bias: bias(arch.attention_bias, &["self_attn.o_proj"])?,
-        post_norm: reader.norm("post_attention_layernorm")?,
-        gate_up: reader.matrix(&gate_up)?,
-        gate_up_bias: bias(arch.mlp_bias, &gate_up)?,
-        down: reader.matrix(&["mlp.down_proj"])?,
-        down_bias: bias(arch.mlp_bias, &["mlp.down_proj"])?,
+    let names = arch.names();
+    let full = |part: &str| names.in_layer(i, part);
+    let norm = |part: Option<&str>| part.map(|part| norm(checkpoint, &full(part))).transpose();
+    let product = |site: Site| -> Result<Product<M>> {
+        let parts = site.paths(arch.family).iter().map(|path| full(path));
+        let parts: Vec<String> = parts.collect();
+        let named = |kind: &str| parts.iter().map(|part| format!("{part}.{kind}")).collect::<Vec<_>>();
+        let bias = arch.has_bias(site).then(|| joined(checkpoint, &named("bias"), DType::F32)).transpose()?;
+        Ok(Product { weight: matrix(&named("weight"))?, bias })
+    };
+    let head_norm = |part: &str| Ok::<_, Error>(self::norm(checkpoint, &full(part))?.weight);
+    let qk_norm = match arch.qk_norm {
+        QkNorm::None => None,
+        QkNorm::Head | QkNorm::Whole => Some([head_norm(Q_NORM)?, head_norm(K_NORM)?]),
+    };
+    Ok(Layer {
+        input_norm: norm(names.input_norm)?,
+        attention_norm: norm(names.attention_norm)?,
+        mlp_norm: norm(names.mlp_norm)?,
+        output_norm: norm(names.output_norm)?,
+        qk_norm,
+        qkv: product(Site::Qkv)?,
+        o: product(Site::O)?,
+        gate_up: product(Site::GateUp)?,
+        down: product(Site::Down)?,
     })
 }
 
-/// What a model has beside its blocks.
-#[derive(Debug, Clone)]
-pub(super) struct Ends {
-    /// `[vocabulary, hidden]`
-    pub embedding: Tensor,
-    /// `[vocabulary, hidden]`
-    pub head: Tensor,
-    /// `[hidden]`, f32
-    pub final_norm: Tensor,
+/// Reads the norm that is called `name`. Gemma's files hold what is added to 1.
+fn norm(checkpoint: &Checkpoint, name: &str) -> Result<NormWeights> {
+    let arch = checkpoint.architecture();
+    let read = |kind: &str| joined(checkpoint, &[format!("{name}.{kind}")], DType::F32);
+    let weight = read("weight")?;
+    let weight = if arch.norm_plus_one { (weight + 1.0)? } else { weight };
+    let is_layer_norm = arch.norm == NormKind::Layer;
+    Ok(NormWeights { weight, bias: is_layer_norm.then(|| read("bias")).transpose()? })
 }
 
 /// Reads embedding, final norm and head.
 pub(super) fn ends(checkpoint: &Checkpoint, dtype: DType) -> Result<Ends> {
-    let tied = checkpoint.architecture().tie_word_embeddings;
-    let embedding = joined(checkpoint, &[EMBEDDING.into()], dtype)?;
-    let head = if tied { embedding.clone() } else { joined(checkpoint, &[HEAD.into()], dtype)? };
-    let final_norm = joined(checkpoint, &[FINAL_NORM.into()], DType::F32)?;
-    Ok(Ends { embedding, head, final_norm })
+    let arch = checkpoint.architecture();
+    let names = arch.names();
+    let read = |name: &str, kind: &str, dtype: DType| joined(checkpoint, &[format!("{name}.{kind}")], dtype);
+    let embedding = read(names.embedding, "weight", dtype)?;
+    let tied = arch.tie_word_embeddings;
+    Ok(Ends {
+        head: if tied { embedding.clone() } else { read(names.head, "weight", dtype)? },
+        head_bias: arch.head_bias.then(|| read(names.head, "bias", DType::F32)).transpose()?,
+        positions: names.positions.map(|name| read(name, "weight", DType::F32)).transpose()?,
+        final_norm: norm(checkpoint, names.final_norm)?,
+        embedding,
+    })
 }
 
-struct Reader<'a> {
-    checkpoint: &'a Checkpoint,
-    layer: usize,
-    dtype: DType,
+/// The shape of the named tensors below each other, `[out, in]` for matrices.
+fn joined_shape(checkpoint: &Checkpoint, names: &[String]) -> Result<Vec<usize>> {
+    let arch = checkpoint.architecture();
+    let mut shape: Vec<usize> = Vec::new();
+    for name in names {
+        let mut part = checkpoint.shape(name)?.to_vec();
+        if is_transposed(arch, name) {
+            part.reverse();
+        }
+        match shape.first_mut() {
+            Some(rows) => *rows += part[0],
+            None => shape = part,
+        }
+    }
+    Ok(shape)
 }
 
-impl Reader<'_> {
-    fn names(&self, modules: &[&str], kind: &str) -> Vec<String> {
-        modules.iter().map(|module| format!("model.layers.{}.{module}.{kind}", self.layer)).collect()
-    }
-
-    fn matrix(&self, modules: &[&str]) -> Result<Tensor> {
-        joined(self.checkpoint, &self.names(modules, "weight"), self.dtype)
-    }
-
-    fn bias(&self, modules: &[&str]) -> Result<Tensor> {
-        joined(self.checkpoint, &self.names(modules, "bias"), DType::F32)
-    }
-
-    fn norm(&self, module: &str) -> Result<Tensor> {
-        joined(self.checkpoint, &self.names(&[module], "weight"), DType::F32)
-    }
+/// Whether the checkpoint stores this matrix `[in, out]`.
+pub(super) fn is_transposed(arch: &Architecture, name: &str) -> bool {
+    let module = name.strip_suffix(".weight");
+    arch.family.is_transposed()
+        && module.is_some_and(|m| crate::projection::Projection::parse_in(arch.family, m).is_some())
 }
 
 /// The named tensors below each other, as one tensor of type `dtype`.
-fn joined(checkpoint: &Checkpoint, names: &[String], dtype: DType) -> Result<Tensor> {
-    let mut shape: Vec<usize> = Vec::new();
-    for name in names {
-        let part = checkpoint.shape(name)?;
-        match shape.first_mut() {
-            Some(rows) => *rows += part[0],
-            None => shape = part.to_vec(),
-        }
-    }
+pub(super) fn joined(checkpoint: &Checkpoint, names: &[String], dtype: DType) -> Result<Tensor> {
+    let shape = joined_shape(checkpoint, names)?;
     let len: usize = shape.iter().product();
     Ok(match dtype {
         // Every element is written, or the reading fails and the buffer is dropped.
@@ -104,10 +124,22 @@ fn read<T: Element>(checkpoint: &Checkpoint, names: &[String], mut out: Vec<T>) 
     ft_kernels::memory::prefer_large_pages(&out);
     let mut rest = out.as_mut_slice();
     for name in names {
-        let len = checkpoint.shape(name)?.iter().product();
-        let (part, after) = rest.split_at_mut(len);
+        let shape = checkpoint.shape(name)?;
+        let (part, after) = rest.split_at_mut(shape.iter().product());
         checkpoint.read(name, part)?;
+        if is_transposed(checkpoint.architecture(), name) {
+            transpose(part, shape[1]);
+        }
         rest = after;
     }
     Ok(out)
+}
+
+/// Rows become columns; there are `columns` of them before.
+fn transpose<T: Copy>(matrix: &mut [T], columns: usize) {
+    let old = matrix.to_vec();
+    let rows = old.len() / columns.max(1);
+    for (i, x) in matrix.iter_mut().enumerate() {
+        *x = old[i % rows * columns + i / rows];
+    }
 }

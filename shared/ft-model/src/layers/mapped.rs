@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
-use super::load::{Ends, ends, layer};
-use super::{LayerSource, LayerWeights};
+use super::load::{ends, layer};
+use super::{Ends, LayerSource, LayerWeights};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
@@ -36,15 +36,7 @@ impl LayerSource for Mapped {
         Ok(Arc::new(layer(&self.checkpoint, i, self.dtype)?))
     }
 
-    fn embedding(&self) -> Result<Tensor> {
-        Ok(self.ends.embedding.clone())
-    }
-
-    fn head(&self) -> Result<Tensor> {
-        Ok(self.ends.head.clone())
-    }
-
-    fn final_norm(&self) -> Result<Tensor> {
-        Ok(self.ends.final_norm.clone())
+    fn ends(&self) -> &Ends {
+        &self.ends
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
-use super::load::{Ends, ends, layer};
-use super::{LayerSource, LayerWeights};
+use super::load::{ends, layer};
+use super::{Ends, LayerSource, LayerWeights};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
@@ -33,9 +33,8 @@ impl Resident {
     }
 
     /// The weights given as they are, for models that come from no file.
-    pub fn new(layers: Vec<LayerWeights>, embedding: Tensor, head: Tensor, final_norm: Tensor) -> Self {
-        let layers = layers.into_iter().map(Arc::new).collect();
-        Self { layers, ends: Ends { embedding, head, final_norm } }
+    pub fn new(layers: Vec<LayerWeights>, ends: Ends) -> Self {
+        Self { layers: layers.into_iter().map(Arc::new).collect(), ends }
     }
 }
 
@@ -44,15 +43,7 @@ impl LayerSource for Resident {
         self.layers.get(i).cloned().ok_or(Error::Layer { index: i, layers: self.layers.len() })
     }
 
-    fn embedding(&self) -> Result<Tensor> {
-        Ok(self.ends.embedding.clone())
-    }
-
-    fn head(&self) -> Result<Tensor> {
-        Ok(self.ends.head.clone())
-    }
-
-    fn final_norm(&self) -> Result<Tensor> {
-        Ok(self.ends.final_norm.clone())
+    fn ends(&self) -> &Ends {
+        &self.ends
     }
 }

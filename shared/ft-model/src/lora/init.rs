@@ -24,12 +24,12 @@ impl Adapter {
     pub fn init(arch: &Architecture, mut config: LoraConfig, seed: u64) -> Result<Self> {
         config.check()?;
         let targets = config.modules(arch)?;
-        config.expand_targets();
+        config.expand_targets(arch);
         let mut modules = Vec::with_capacity(targets.len());
         for (layer, projection) in targets {
-            let (module, (out, inner)) = (projection.module(layer), projection.shape(arch));
+            let (module, (out, inner)) = (projection.module(arch, layer), projection.shape(arch));
             let rank = config.rank(&module);
-            let index = (layer * Projection::ALL.len() + projection as usize) as u64;
+            let index = (layer * Projection::MOST + projection.place()) as u64;
             let (mut a, mut b) = (vec![0.0; rank * inner], vec![0.0; out * rank]);
             let stream = Stream::new(seed, PURPOSE, index);
             match &config.init_lora_weights {

@@ -62,18 +62,18 @@ impl Adapter {
     }
 
     fn assemble(config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
-        let mut found: BTreeMap<(usize, Projection), Halves> = BTreeMap::new();
+        let mut found: BTreeMap<(usize, Projection), (String, Halves)> = BTreeMap::new();
         for entry in &header.entries {
             let name = &entry.name;
-            let (module, half) = split(name)?;
+            let (place, module, half) = split(name)?;
             let tensor = widen(entry, &bytes[entry.offset as usize..][..entry.len as usize])?;
-            if found.entry(module).or_default()[half].replace(tensor).is_some() {
+            let (_, halves) = found.entry(place).or_insert_with(|| (module.to_owned(), Halves::default()));
+            if halves[half].replace(tensor).is_some() {
                 return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
             }
         }
         let mut modules = Vec::with_capacity(found.len());
-        for ((layer, projection), [a, b]) in found {
-            let module = projection.module(layer);
+        for (module, [a, b]) in found.into_values() {
             let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&module, kind)));
             let (a, b) = (a.ok_or_else(|| lacks("lora_A.weight"))?, b.ok_or_else(|| lacks("lora_B.weight"))?);
             check_rank(&config, &module, &a, &b)?;
@@ -100,7 +100,7 @@ fn check_rank(config: &LoraConfig, module: &str, a: &Tensor, b: &Tensor) -> Resu
 
 /// The module that a tensor belongs to, and whether it is its `A` (0) or its `B` (1). peft leaves the
 /// adapter's own name (`default`) out of the keys; some tools do not.
-fn split(name: &str) -> Result<((usize, Projection), usize)> {
+fn split(name: &str) -> Result<((usize, Projection), &str, usize)> {
     let unknown = || {
         Error::Adapter(format!(
             "has the tensor '{name}', which has no place here; expected {PREFIX}model.layers.N.MODULE.lora_A.weight or lora_B.weight"
@@ -113,7 +113,7 @@ fn split(name: &str) -> Result<((usize, Projection), usize)> {
         ["B", "weight"] | ["B", _, "weight"] => 1,
         _ => return Err(unknown()),
     };
-    Ok((Projection::parse(module).ok_or_else(|| Error::Module(module.into()))?, half))
+    Ok((Projection::parse(module).ok_or_else(|| Error::Module(module.into()))?, module, half))
 }
 
 /// A matrix as f32.

@@ -25,7 +25,9 @@ pub enum Targets {
 const ALL_LINEAR: &str = "all-linear";
 
 /// Modules that peft can adapt and this program cannot.
-const NOT_ADAPTED: [&str; 2] = ["model.embed_tokens", "lm_head"];
+fn not_adapted(arch: &Architecture) -> [&'static str; 2] {
+    [arch.names().embedding, arch.names().head]
+}
 
 impl FromStr for Targets {
     type Err = Infallible;
@@ -100,19 +102,19 @@ impl LoraConfig {
         let taken = |module: &str| -> Result<bool> {
             Ok(take.takes(module)? && !leave.as_ref().map_or(Ok(false), |leave| leave.takes(module))?)
         };
-        for module in NOT_ADAPTED {
+        for module in not_adapted(arch) {
             if taken(module)? {
                 return Err(Error::Adapter(format!(
                     "targets '{module}', which is not implemented; there are {}",
-                    known()
+                    known(arch)
                 )));
             }
         }
         let mut modules = Vec::new();
         for layer in (0..arch.num_layers).filter(|l| self.layers_to_transform.as_ref().is_none_or(|of| of.contains(*l)))
         {
-            for projection in Projection::ALL {
-                if taken(&projection.module(layer))? {
+            for projection in Projection::all(arch) {
+                if taken(&projection.module(arch, layer))? {
                     modules.push((layer, projection));
                 }
             }
@@ -120,7 +122,7 @@ impl LoraConfig {
         if modules.is_empty() {
             return Err(Error::Adapter(format!(
                 "has target_modules that match none of the model's modules; there are {} in layers 0 to {}",
-                known(),
+                known(arch),
                 arch.num_layers.saturating_sub(1)
             )));
         }
@@ -128,9 +130,9 @@ impl LoraConfig {
     }
 
     /// Writes `all-linear` out, as peft does before it saves: other readers do not know the word.
-    pub(super) fn expand_targets(&mut self) {
+    pub(super) fn expand_targets(&mut self, arch: &Architecture) {
         if self.target_modules.as_ref().is_some_and(Targets::is_all_linear) {
-            let mut names: Vec<String> = Projection::ALL.iter().map(|p| leaf(*p).to_owned()).collect();
+            let mut names: Vec<String> = Projection::all(arch).into_iter().map(|p| leaf(arch, p).to_owned()).collect();
             names.sort_unstable();
             self.target_modules = Some(Targets::Many(names));
         }
@@ -140,23 +142,25 @@ impl LoraConfig {
 /// A mistyped name among good ones would leave a module untrained without a word.
 fn refuse_unknown(targets: &Targets, arch: &Architecture) -> Result<()> {
     let Targets::Many(names) = targets else { return Ok(()) };
-    let all: Vec<String> = (0..arch.num_layers).flat_map(|layer| Projection::ALL.map(|p| p.module(layer))).collect();
-    let exists = |name: &str| all.iter().map(String::as_str).chain(NOT_ADAPTED).any(|module| ends_with(module, name));
+    let of = |layer: usize| Projection::all(arch).into_iter().map(move |p| p.module(arch, layer));
+    let all: Vec<String> = (0..arch.num_layers).flat_map(of).collect();
+    let exists =
+        |name: &str| all.iter().map(String::as_str).chain(not_adapted(arch)).any(|module| ends_with(module, name));
     match names.iter().find(|name| !exists(name)) {
         Some(name) => Err(Error::Adapter(format!(
             "has '{name}' in target_modules, which matches none of the model's modules; there are {} in layers 0 to {}",
-            known(),
+            known(arch),
             arch.num_layers.saturating_sub(1)
         ))),
         None => Ok(()),
     }
 }
 
-fn leaf(projection: Projection) -> &'static str {
-    let path = projection.path();
+fn leaf(arch: &Architecture, projection: Projection) -> &'static str {
+    let path = projection.path(arch);
     path.rsplit_once('.').map_or(path, |(_, leaf)| leaf)
 }
 
-fn known() -> String {
-    Projection::ALL.map(leaf).join(", ")
+fn known(arch: &Architecture) -> String {
+    Projection::all(arch).into_iter().map(|p| leaf(arch, p)).collect::<Vec<_>>().join(", ")
 }

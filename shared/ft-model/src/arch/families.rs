@@ -1,0 +1,365 @@
+//! What each family's `config.json` says, and what it takes for granted.
+
+use serde_json::{Value, json};
+
+use super::config::unsupported;
+use super::keys::{Keys, wrong};
+use super::rope_config::{Base, Defaults, build, rope};
+use super::{Activation, Architecture, Family, LayerKind, NormKind, QkNorm};
+use crate::error::Result;
+
+/// The architecture of a family's `config.json`.
+pub(super) fn read(family: Family, keys: Keys<'_>) -> Result<Architecture> {
+    match family {
+        Family::Llama => llama(keys),
+        Family::Mistral => mistral(keys),
+        Family::Qwen2 => qwen2(keys),
+        Family::Qwen3 => qwen3(keys),
+        Family::Phi3 => phi3(keys),
+        Family::Gemma => gemma(keys),
+        Family::Gemma2 => gemma2(keys),
+        Family::Gemma3 => gemma3(keys),
+        Family::SmolLm3 => smollm3(keys),
+        Family::Olmo2 => olmo2(keys),
+        Family::Granite => granite(keys),
+        Family::Gpt2 => gpt2(keys),
+        Family::GptNeox => gpt_neox(keys),
+        Family::Phi => phi(keys),
+        Family::Starcoder2 => starcoder2(keys),
+    }
+}
+
+/// What a family's readers of `config.json` differ in before the details.
+struct Start {
+    family: Family,
+    num_heads: usize,
+    hidden_size: usize,
+    num_layers: usize,
+    intermediate_size: usize,
+    context: usize,
+    head_dim: usize,
+}
+
+impl Start {
+    fn new(family: Family, keys: Keys<'_>, context: usize, head_dim: Option<usize>) -> Result<Self> {
+        let hidden_size = keys.size("hidden_size")?;
+        let num_heads = keys.size("num_attention_heads")?;
+        Ok(Self {
+            family,
+            num_heads,
+            hidden_size,
+            num_layers: keys.size("num_hidden_layers")?,
+            intermediate_size: keys.size("intermediate_size")?,
+            context: keys.size_or("max_position_embeddings", Some(context))?,
+            head_dim: keys.size_or("head_dim", Some(head_dim.unwrap_or(hidden_size / num_heads)))?,
+        })
+    }
+
+    /// The block of Llama 1 in these sizes.
+    fn plain(self, keys: Keys<'_>, tied: bool) -> Result<Architecture> {
+        Ok(Architecture {
+            family: self.family,
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            num_layers: self.num_layers,
+            num_heads: self.num_heads,
+            num_kv_heads: keys.size_or("num_key_value_heads", Some(self.num_heads))?,
+            head_dim: self.head_dim,
+            vocab_size: keys.size("vocab_size")?,
+            norm: NormKind::Rms,
+            norm_eps: keys.number_or("rms_norm_eps", Some(1e-6))?,
+            norm_plus_one: false,
+            qk_norm: QkNorm::None,
+            parallel: false,
+            attention_scale: 1.0 / (self.head_dim as f64).sqrt(),
+            attention_softcap: None,
+            qkv_bias: false,
+            o_bias: false,
+            mlp_bias: false,
+            gated: true,
+            activation: activation(keys, "hidden_act", Activation::Silu)?,
+            layers: vec![LayerKind { sliding_window: None, rope: Some(0) }; self.num_layers],
+            ropes: Vec::new(),
+            learned_positions: None,
+            embedding_scale: 1.0,
+            residual_scale: 1.0,
+            logit_scale: 1.0,
+            logit_softcap: None,
+            head_bias: false,
+            tie_word_embeddings: keys.flag_or("tie_word_embeddings", tied)?,
+            base_dropout: Vec::new(),
+            max_position_embeddings: self.context,
+            bos_token_id: keys.tokens("bos_token_id")?.first().copied(),
+            eos_token_ids: keys.tokens("eos_token_id")?,
+            pad_token_id: keys.tokens("pad_token_id")?.first().copied(),
+            raw: Value::Null,
+        })
+    }
+}
+
+/// A gated, normalised block with one rotary embedding: Llama's, and the start of most others.
+fn common(family: Family, keys: Keys<'_>, defaults: &Defaults<'_>, tied: bool) -> Result<Architecture> {
+    let head_dim = matches!(family, Family::Gemma | Family::Gemma2).then_some(256);
+    let head_dim = if family == Family::Qwen3 { Some(128) } else { head_dim };
+    let mut arch = Start::new(family, keys, 2048, head_dim)?.plain(keys, tied)?;
+    arch.ropes = vec![rope(keys, arch.head_dim, arch.max_position_embeddings, defaults)?];
+    Ok(arch)
+}
+
+fn llama(keys: Keys<'_>) -> Result<Architecture> {
+    let arch = common(Family::Llama, keys, &Defaults::default(), false)?;
+    let attention = keys.flag_or("attention_bias", false)?;
+    let mlp_bias = keys.flag_or("mlp_bias", false)?;
+    Ok(Architecture { qkv_bias: attention, o_bias: attention, mlp_bias, ..arch })
+}
+
+fn mistral(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = common(Family::Mistral, keys, &Defaults::default(), false)?;
+    arch.num_kv_heads = keys.size_or("num_key_value_heads", Some(8))?;
+    let window = match keys.has("sliding_window") {
+        true => window(keys)?,
+        // transformers' default, for a key that is missing and not null.
+        false => Some(4096),
+    };
+    arch.layers.iter_mut().for_each(|layer| layer.sliding_window = window);
+    Ok(arch)
+}
+
+fn qwen2(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = common(Family::Qwen2, keys, &Defaults::default(), false)?;
+    arch.qkv_bias = true;
+    let layers = qwen_windows(keys, arch.num_layers)?;
+    Ok(Architecture { layers, ..arch })
+}
+
+fn qwen3(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = common(Family::Qwen3, keys, &Defaults::default(), false)?;
+    arch.qkv_bias = keys.flag_or("attention_bias", false)?;
+    arch.o_bias = arch.qkv_bias;
+    arch.qk_norm = QkNorm::Head;
+    let layers = qwen_windows(keys, arch.num_layers)?;
+    Ok(Architecture { layers, ..arch })
+}
+
+/// Windows from layer `max_window_layers` on, if they are wanted at all.
+fn qwen_windows(keys: Keys<'_>, layers: usize) -> Result<Vec<LayerKind>> {
+    let wanted = keys.flag_or("use_sliding_window", false)?;
+    let window = if keys.has("sliding_window") { window(keys)? } else { Some(4096) }.filter(|_| wanted);
+    let from = match keys.get("max_window_layers") {
+        Some(value) => value.as_u64().ok_or_else(|| wrong("max_window_layers", Some(value), "a whole number"))?,
+        None => 28,
+    };
+    windows(keys, layers, window, |i| i as u64 >= from)
+}
+
+fn phi3(keys: Keys<'_>) -> Result<Architecture> {
+    let defaults = Defaults { partial: Some(1.0), ..Defaults::default() };
+    let mut arch = common(Family::Phi3, keys, &defaults, false)?;
+    let window = window(keys)?;
+    arch.layers.iter_mut().for_each(|layer| layer.sliding_window = window);
+    Ok(Architecture { norm_eps: keys.number_or("rms_norm_eps", Some(1e-5))?, ..arch })
+}
+
+fn gemma(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = common(Family::Gemma, keys, &Defaults::default(), true)?;
+    // Old files name the one that counts apart from the one that does not.
+    let own = activation(keys, "hidden_act", Activation::GeluTanh)?;
+    arch.activation = activation(keys, "hidden_activation", own)?;
+    gemmas(keys, arch)
+}
+
+/// What all Gemmas share.
+fn gemmas(keys: Keys<'_>, arch: Architecture) -> Result<Architecture> {
+    let bias = keys.flag_or("attention_bias", false)?;
+    // transformers' own scale is an f32.
+    let embedding_scale = f64::from((arch.hidden_size as f64).sqrt() as f32);
+    Ok(Architecture { norm_plus_one: true, embedding_scale, qkv_bias: bias, o_bias: bias, ..arch })
+}
+
+fn gemma2(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = common(Family::Gemma2, keys, &Defaults::default(), true)?;
+    arch.activation = activation(keys, "hidden_activation", Activation::GeluTanh)?;
+    arch.attention_scale = keys.number_or("query_pre_attn_scalar", Some(256.0))?.powf(-0.5);
+    arch.attention_softcap = softcap(keys, "attn_logit_softcapping", 50.0)?;
+    arch.logit_softcap = softcap(keys, "final_logit_softcapping", 30.0)?;
+    let window = if keys.has("sliding_window") { window(keys)? } else { Some(4096) };
+    arch.layers = windows(keys, arch.num_layers, window, |i| i.is_multiple_of(2))?;
+    gemmas(keys, arch)
+}
+
+/// Layers with a window turn by a base of their own.
+fn gemma3(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = Start::new(Family::Gemma3, keys, 131_072, Some(256))?.plain(keys, true)?;
+    arch.activation = activation(keys, "hidden_activation", Activation::GeluTanh)?;
+    arch.attention_scale = keys.number_or("query_pre_attn_scalar", Some(256.0))?.powf(-0.5);
+    arch.logit_softcap = keys.number("final_logit_softcapping")?;
+    arch.qk_norm = QkNorm::Head;
+    let pattern = keys.size_or("sliding_window_pattern", keys.size_or("_sliding_window_pattern", Some(6)).ok())?;
+    let window = if keys.has("sliding_window") { window(keys)? } else { Some(4096) };
+    arch.layers = windows(keys, arch.num_layers, window, |i| !(i + 1).is_multiple_of(pattern))?;
+    for layer in arch.layers.iter_mut().filter(|layer| layer.sliding_window.is_none()) {
+        layer.rope = Some(1);
+    }
+    let parameters = keys.object("rope_parameters")?;
+    let of = |kind: &str| parameters.map_or(Ok(None), |p| p.object(kind));
+    let (local, global) = (of("sliding_attention")?, of("full_attention")?);
+    let global = match (global, parameters) {
+        (None, None) => keys.object("rope_scaling")?,
+        (global, _) => global,
+    };
+    let base = |theta: f64| Base {
+        theta,
+        share: 1.0,
+        partial: false,
+        head_dim: arch.head_dim,
+        context: arch.max_position_embeddings,
+    };
+    let local = build(keys, local, base(keys.number_or("rope_local_base_freq", Some(10_000.0))?))?;
+    let global = build(keys, global, base(keys.number_or("rope_theta", Some(1_000_000.0))?))?;
+    arch.ropes = vec![local, global];
+    gemmas(keys, arch)
+}
+
+fn smollm3(keys: Keys<'_>) -> Result<Architecture> {
+    let defaults = Defaults { theta: 2_000_000.0, ..Defaults::default() };
+    let mut arch = common(Family::SmolLm3, keys, &defaults, true)?;
+    arch.qkv_bias = keys.flag_or("attention_bias", false)?;
+    arch.o_bias = arch.qkv_bias;
+    arch.mlp_bias = keys.flag_or("mlp_bias", false)?;
+    let interval = keys.size_or("no_rope_layer_interval", Some(4))?;
+    let given = keys.list("no_rope_layers", arch.num_layers)?;
+    let turns: Vec<bool> = (0..arch.num_layers)
+        .map(|i| given.map_or(!(i + 1).is_multiple_of(interval), |list| list[i] == json!(1) || list[i] == json!(true)))
+        .collect();
+    let wanted = keys.flag_or("use_sliding_window", false)?;
+    let window = window(keys)?.filter(|_| wanted);
+    arch.layers = windows(keys, arch.num_layers, window, |i| !turns[i])?;
+    for (layer, turns) in arch.layers.iter_mut().zip(turns) {
+        layer.rope = turns.then_some(0);
+    }
+    Ok(arch)
+}
+
+fn olmo2(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = common(Family::Olmo2, keys, &Defaults::default(), false)?;
+    arch.norm_eps = keys.number_or("rms_norm_eps", Some(1e-5))?;
+    arch.qkv_bias = keys.flag_or("attention_bias", false)?;
+    arch.o_bias = arch.qkv_bias;
+    Ok(Architecture { qk_norm: QkNorm::Whole, ..arch })
+}
+
+fn granite(keys: Keys<'_>) -> Result<Architecture> {
+    let arch = common(Family::Granite, keys, &Defaults::default(), false)?;
+    let attention = keys.flag_or("attention_bias", false)?;
+    Ok(Architecture {
+        qkv_bias: attention,
+        o_bias: attention,
+        mlp_bias: keys.flag_or("mlp_bias", false)?,
+        attention_scale: keys.number_or("attention_multiplier", Some(1.0))?,
+        embedding_scale: keys.number_or("embedding_multiplier", Some(1.0))?,
+        residual_scale: keys.number_or("residual_multiplier", Some(1.0))?,
+        logit_scale: 1.0 / keys.number_or("logits_scaling", Some(1.0))?,
+        ..arch
+    })
+}
+
+fn gpt2(keys: Keys<'_>) -> Result<Architecture> {
+    let (hidden_size, num_heads) = (keys.size_or("n_embd", Some(768))?, keys.size_or("n_head", Some(12))?);
+    let context = keys.size_or("n_positions", Some(1024))?;
+    let start = Start {
+        family: Family::Gpt2,
+        num_heads,
+        hidden_size,
+        num_layers: keys.size_or("n_layer", Some(12))?,
+        intermediate_size: keys.size_or("n_inner", Some(4 * hidden_size))?,
+        context,
+        head_dim: hidden_size / num_heads,
+    };
+    let mut arch = layer_norms(start.plain(keys, true)?, keys.number_or("layer_norm_epsilon", Some(1e-5))?);
+    arch.layers = vec![LayerKind { sliding_window: None, rope: None }; arch.num_layers];
+    arch.activation = activation(keys, "activation_function", Activation::GeluTanh)?;
+    Ok(Architecture { learned_positions: Some(context), ..arch })
+}
+
+fn gpt_neox(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = Start::new(Family::GptNeox, keys, 2048, None)?.plain(keys, false)?;
+    let defaults =
+        Defaults { theta_key: "rotary_emb_base", partial: Some(0.25), partial_key: "rotary_pct", ..Defaults::default() };
+    arch.ropes = vec![rope(keys, arch.head_dim, arch.max_position_embeddings, &defaults)?];
+    // transformers writes both styles side by side.
+    keys.get("rope_theta");
+    keys.get("partial_rotary_factor");
+    arch = layer_norms(arch, keys.number_or("layer_norm_eps", Some(1e-5))?);
+    arch.activation = activation(keys, "hidden_act", Activation::Gelu)?;
+    arch.parallel = keys.flag_or("use_parallel_residual", true)?;
+    let attention = keys.flag_or("attention_bias", true)?;
+    Ok(Architecture { qkv_bias: attention, o_bias: attention, ..arch })
+}
+
+fn phi(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = Start::new(Family::Phi, keys, 2048, None)?.plain(keys, false)?;
+    let defaults = Defaults { partial: Some(0.5), ..Defaults::default() };
+    arch.ropes = vec![rope(keys, arch.head_dim, arch.max_position_embeddings, &defaults)?];
+    arch = layer_norms(arch, keys.number_or("layer_norm_eps", Some(1e-5))?);
+    arch.activation = activation(keys, "hidden_act", Activation::GeluTanh)?;
+    Ok(Architecture { parallel: true, head_bias: true, ..arch })
+}
+
+fn starcoder2(keys: Keys<'_>) -> Result<Architecture> {
+    let arch = common(Family::Starcoder2, keys, &Defaults::default(), true)?;
+    let mut arch = layer_norms(arch, keys.number_or("norm_epsilon", Some(1e-5))?);
+    let bias = keys.flag_or("use_bias", true)?;
+    (arch.qkv_bias, arch.o_bias, arch.mlp_bias) = (bias, bias, bias);
+    arch.activation = activation(keys, "hidden_act", Activation::GeluTanh)?;
+    let window = window(keys)?;
+    arch.layers.iter_mut().for_each(|layer| layer.sliding_window = window);
+    Ok(arch)
+}
+
+/// A block with layer norms, an MLP without a gate, and biases everywhere.
+fn layer_norms(arch: Architecture, norm_eps: f64) -> Architecture {
+    let (qkv_bias, o_bias, mlp_bias) = (true, true, true);
+    Architecture { norm: NormKind::Layer, norm_eps, gated: false, qkv_bias, o_bias, mlp_bias, ..arch }
+}
+
+/// `sliding_window`
+fn window(keys: Keys<'_>) -> Result<Option<usize>> {
+    if keys.get("sliding_window").is_some() { keys.size("sliding_window").map(Some) } else { Ok(None) }
+}
+
+/// Layers with a window where `layer_types` says so, or else `slides` does.
+fn windows(
+    keys: Keys<'_>,
+    layers: usize,
+    window: Option<usize>,
+    slides: impl Fn(usize) -> bool,
+) -> Result<Vec<LayerKind>> {
+    let types = keys.list("layer_types", layers)?;
+    let one = |i: usize| -> Result<LayerKind> {
+        let slides = match types.map(|list| &list[i]) {
+            None => slides(i),
+            Some(word) if word == "sliding_attention" => true,
+            Some(word) if word == "full_attention" => false,
+            Some(other) => return Err(unsupported("layer_types", other, "full_attention or sliding_attention")),
+        };
+        Ok(LayerKind { sliding_window: window.filter(|_| slides), rope: Some(0) })
+    };
+    (0..layers).map(one).collect()
+}
+
+/// A bound, `default` where the key is missing, none where it is null.
+fn softcap(keys: Keys<'_>, key: &str, default: f64) -> Result<Option<f64>> {
+    if keys.has(key) { keys.number(key) } else { Ok(Some(default)) }
+}
+
+/// The activation of transformers' name.
+fn activation(keys: Keys<'_>, key: &str, default: Activation) -> Result<Activation> {
+    let Some(value) = keys.get(key) else { return Ok(default) };
+    match value.as_str() {
+        Some("silu" | "swish") => Ok(Activation::Silu),
+        Some("gelu_pytorch_tanh" | "gelu_new") => Ok(Activation::GeluTanh),
+        Some("gelu") => Ok(Activation::Gelu),
+        Some("relu") => Ok(Activation::Relu),
+        _ => Err(unsupported(key, value, "silu, gelu, gelu_new, gelu_pytorch_tanh or relu")),
+    }
+}

@@ -1,0 +1,117 @@
+//! The metadata, where keys begin with the architecture's name.
+
+use candle_core::quantized::gguf_file::{Content, Value};
+
+use crate::arch::Family;
+use crate::arch::keys::wrong;
+use crate::error::{Error, Result};
+
+/// llama.cpp's name of the file's architecture.
+pub(super) fn architecture(content: &Content) -> Result<String> {
+    let key = "general.architecture";
+    match content.metadata.get(key) {
+        Some(Value::String(name)) => Ok(name.clone()),
+        _ => Err(wrong(key, None, "the architecture's name")),
+    }
+}
+
+pub(super) struct GgufKeys<'a> {
+    pub content: &'a Content,
+    prefix: String,
+}
+
+impl<'a> GgufKeys<'a> {
+    pub fn new(content: &'a Content, prefix: String) -> Self {
+        Self { content, prefix }
+    }
+
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.content.metadata.get(&format!("{}.{key}", self.prefix))
+    }
+
+    pub fn wrong(&self, key: &str, expected: &str) -> Error {
+        let found = self.get(key).map_or_else(|| "missing".into(), |value| format!("{value:?}"));
+        Error::Key { key: format!("{}.{key}", self.prefix), found, expected: expected.into() }
+    }
+
+    pub fn unsupported(&self, key: &str, expected: &str) -> Error {
+        let value = self.get(key).map_or_else(|| "missing".into(), |value| format!("{value:?}"));
+        Error::Unsupported { key: format!("{}.{key}", self.prefix), value, expected: expected.into() }
+    }
+
+    /// A whole number of any width, if that is what it is.
+    pub fn whole(&self, key: &str) -> Option<u64> {
+        self.get(key).and_then(whole)
+    }
+
+    /// A whole number above 0; where there is one a layer, they must be equal.
+    pub fn size(&self, key: &str) -> Result<usize> {
+        let number = match self.get(key) {
+            Some(Value::Array(list)) => {
+                let first = list.first().and_then(whole);
+                first.filter(|_| list.iter().all(|v| whole(v) == first))
+            }
+            Some(value) => whole(value),
+            None => None,
+        };
+        let number = number.filter(|&n| n > 0 && n < 1 << 40);
+        number.map(|n| n as usize).ok_or_else(|| self.wrong(key, "a whole number above 0, the same for each layer"))
+    }
+
+    pub fn size_or(&self, key: &str, default: usize) -> Result<usize> {
+        if self.get(key).is_some() { self.size(key) } else { Ok(default) }
+    }
+
+    pub fn number(&self, key: &str) -> Result<Option<f64>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = match value {
+            // The shortest decimal: 1e-5, not the 9.99999974e-6 of the nearest f32.
+            Value::F32(x) => x.to_string().parse().ok(),
+            Value::F64(x) => Some(*x),
+            other => whole(other).map(|n| n as f64),
+        };
+        let number = number.filter(|x: &f64| x.is_finite() && *x > 0.0);
+        number.map(Some).ok_or_else(|| self.wrong(key, "a number above 0"))
+    }
+
+    pub fn token(&self, name: &str) -> Option<u32> {
+        let value = self.content.metadata.get(&format!("tokenizer.ggml.{name}_token_id"))?;
+        whole(value).and_then(|n| u32::try_from(n).ok())
+    }
+
+    /// Keys that change what is computed and that the family does not read.
+    pub fn refuse_unsupported(&self, family: Family) -> Result<()> {
+        if self.whole("expert_count").is_some_and(|n| n > 0) {
+            return Err(self.unsupported("expert_count", "0"));
+        }
+        let windows = [Family::Phi3, Family::Gemma2, Family::Gemma3, Family::Starcoder2];
+        if !windows.contains(&family) && self.whole("attention.sliding_window").is_some_and(|n| n > 0) {
+            return Err(self.unsupported("attention.sliding_window", "0"));
+        }
+        let scales = ["logit_scale", "embedding_scale", "residual_scale", "attention.scale"];
+        for key in scales.into_iter().filter(|_| family != Family::Granite) {
+            if self.get(key).is_some() {
+                return Err(self.unsupported(key, "none"));
+            }
+        }
+        let caps = ["attn_logit_softcapping", "final_logit_softcapping"];
+        for key in caps.into_iter().filter(|_| !matches!(family, Family::Gemma2 | Family::Gemma3)) {
+            if self.get(key).is_some() {
+                return Err(self.unsupported(key, "none"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A whole number of any width.
+fn whole(value: &Value) -> Option<u64> {
+    match *value {
+        Value::I8(n) => u64::try_from(n).ok(),
+        Value::I16(n) => u64::try_from(n).ok(),
+        Value::I32(n) => u64::try_from(n).ok(),
+        Value::I64(n) => u64::try_from(n).ok(),
+        Value::Bool(_) => None,
+        ref other => other.to_u64().ok(),
+    }
+}
