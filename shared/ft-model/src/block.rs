@@ -188,6 +188,7 @@ impl Block<'_> {
                 scaling: adapted.pair.scaling as f32,
                 column: adapted.projection.column(self.arch),
                 dropout: adapted.dropout.clone(),
+                magnitude: None,
             })
             .collect();
         Linear { weight, bias: bias.as_ref(), lora }
