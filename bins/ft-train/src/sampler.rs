@@ -2,7 +2,7 @@
 
 use ft_kernels::philox::Stream;
 
-use crate::args::TrainingArgs;
+use crate::args::{Args, TrainingArgs};
 
 /// The random stream of the rows' order.
 const SHUFFLE: u32 = 1;
@@ -18,13 +18,14 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    pub fn new(args: &TrainingArgs, rows: usize) -> Self {
+    pub fn new(args: &Args, rows: usize) -> Self {
+        let Args { training: args, data, .. } = args;
         Self {
             rows,
             micro_batch: args.per_device_train_batch_size as usize,
             accumulation: args.gradient_accumulation_steps as usize,
-            seed: args.seed,
-            shuffle: !args.no_shuffle,
+            seed: data.data_seed.unwrap_or(args.seed),
+            shuffle: data.shuffled(),
         }
     }
 
@@ -67,8 +68,8 @@ mod tests {
 
     fn sampler(line: &str, rows: usize) -> (Sampler, TrainingArgs) {
         let args = format!("ft-train --model m --train t -o o {line}");
-        let args = crate::args::Args::parse_from(args.split_whitespace()).training;
-        (Sampler::new(&args, rows), args)
+        let args = Args::parse_from(args.split_whitespace());
+        (Sampler::new(&args, rows), args.training)
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Schedule {
         let factor = match self.kind {
             SchedulerType::Constant | SchedulerType::ConstantWithWarmup => 1.0,
             SchedulerType::Linear => 1.0 - done,
-            SchedulerType::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+            _ => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
         };
         self.peak * factor.max(0.0)
     }

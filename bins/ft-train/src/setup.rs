@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{LayerSource, Mapped, Resident, dtype};
-use ft_model::lora::{Adapter, LoraConfig};
+use ft_model::lora::Adapter;
 
 use crate::args::{Args, LoraArgs, MemoryArgs, Offload};
 use crate::data::{Dataset, model_tokenizer};
@@ -73,10 +73,7 @@ impl Setup {
 
 fn initial_adapter(args: &LoraArgs, arch: &Architecture, model: &Path, seed: u64) -> Result<Adapter> {
     let Some(path) = &args.init_adapter else {
-        let mut config = LoraConfig::new(args.lora_r as usize, args.lora_alpha, &args.target_modules);
-        config.lora_dropout = args.lora_dropout;
-        config.base_model_name_or_path = Some(model.display().to_string());
-        return Ok(Adapter::init(arch, config, seed)?);
+        return Ok(Adapter::init(arch, args.config(model), seed)?);
     };
     let mut adapter = Adapter::load(path)?;
     adapter.check(arch)?;
@@ -86,7 +83,9 @@ fn initial_adapter(args: &LoraArgs, arch: &Architecture, model: &Path, seed: u64
 }
 
 fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSource>> {
-    let dtype = dtype(args.load_in);
+    let load_in = args.load_in();
+    let float = load_in.float().with_context(|| format!("--load-in {} is not in this version", load_in.name()))?;
+    let dtype = dtype(float);
     if args.offload_param_device == Offload::Disk {
         return Ok(Box::new(Mapped::open(checkpoint, dtype)?));
     }

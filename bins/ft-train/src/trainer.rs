@@ -52,11 +52,11 @@ impl<'a> Trainer<'a> {
     /// Gets ready, from the beginning or from a checkpoint.
     pub fn new(args: &'a Args, mut setup: Setup, output: Option<PathBuf>, started: Instant) -> Result<Self> {
         let t = &args.training;
-        let sampler = Sampler::new(t, setup.train.sequences.len());
+        let sampler = Sampler::new(args, setup.train.sequences.len());
         let steps = sampler.steps(t);
         let initial_adapter = setup.adapter.sha256()?;
         let mut optimizer = Optimizer::new(&setup.adapter, adamw(t));
-        let (mut state, mut window) = (fresh_state(t, steps, &sampler), Window::default());
+        let (mut state, mut window) = (fresh_state(args, steps, &sampler), Window::default());
         if let Some(path) = &args.resume_from_checkpoint {
             let path = match (&output, path.as_os_str().is_empty()) {
                 (Some(output), true) => checkpoint::newest(output)?,
@@ -124,9 +124,8 @@ impl<'a> Trainer<'a> {
         self.account(&found, tokens);
         let speed = tokens as f64 / started.elapsed().as_secs_f64();
         bar.set_message(format!("loss {:.4} lr {lr:.2e} {speed:.0} tokens/s", found.loss));
-        if self.state.global_step.is_multiple_of(self.args.training.logging_steps)
-            || self.state.global_step == self.state.max_steps
-        {
+        let (now, last) = (self.state.global_step, self.state.max_steps);
+        if self.args.log.every(last).is_some_and(|every| now.is_multiple_of(every)) || now == last {
             self.log_window(norm, lr)?;
         }
         Ok(found.loss)
@@ -173,14 +172,14 @@ impl<'a> Trainer<'a> {
 
     /// Evaluation, checkpoint and signals.
     fn after_step(&mut self) -> Result<()> {
-        let t = &self.args.training;
-        let step = self.state.global_step;
-        let due = |every: u64| every > 0 && step.is_multiple_of(every);
-        if due(t.eval_steps) && step < self.state.max_steps {
+        let Args { log, watch, .. } = self.args;
+        let (step, last) = (self.state.global_step, self.state.max_steps);
+        let due = |every: Option<u64>| every.is_some_and(|every| step.is_multiple_of(every));
+        if due(watch.eval_every(log, last)) && step < last {
             self.evaluate_or_save()?;
         }
         let interrupted = ft_cli::interrupt::requested();
-        if due(t.save_steps) || interrupted {
+        if due(watch.save_every(last)) || interrupted {
             self.save()?;
         }
         if interrupted {
@@ -230,14 +229,15 @@ fn adamw(t: &TrainingArgs) -> AdamWConfig {
     AdamWConfig { beta1: t.adam_beta1, beta2: t.adam_beta2, eps: t.adam_epsilon, weight_decay: t.weight_decay }
 }
 
-fn fresh_state(t: &TrainingArgs, steps: u64, sampler: &Sampler) -> State {
+fn fresh_state(args: &Args, steps: u64, sampler: &Sampler) -> State {
+    let Args { training: t, log, watch, .. } = args;
     State {
         max_steps: steps,
         num_train_epochs: steps.div_ceil(sampler.steps_an_epoch()),
         train_batch_size: t.per_device_train_batch_size,
-        logging_steps: t.logging_steps,
-        eval_steps: t.eval_steps,
-        save_steps: t.save_steps,
+        logging_steps: log.every(steps).unwrap_or(0),
+        eval_steps: watch.eval_every(log, steps).unwrap_or(0),
+        save_steps: watch.save_every(steps).unwrap_or(0),
         ..State::default()
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments of memory and files: how many bytes, and in which type numbers are kept.
+//! Arguments of memory and files: how many bytes.
 
 /// `1000000`, `512MB` or `2GiB` in bytes: `5GB` is 5·10⁹, as in Hugging Face's libraries, `5GiB` 5·2³⁰.
 ///
@@ -22,29 +22,6 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || "expected a number of bytes, or one with KB, MB, GB, TB, KiB, MiB, GiB or TiB".to_owned();
     let size = number.trim().parse::<f64>().map_err(|_| wrong())? * unit as f64;
     if (0.0..u64::MAX as f64).contains(&size) { Ok(size as u64) } else { Err(wrong()) }
-}
-
-/// `--load-in`: the type that the frozen matrices are kept in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LoadIn {
-    #[default]
-    #[value(alias = "float32")]
-    F32,
-    #[value(alias = "bfloat16")]
-    Bf16,
-    #[value(alias = "float16")]
-    F16,
-}
-
-impl LoadIn {
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        }
-    }
 }
 
 #[cfg(test)]

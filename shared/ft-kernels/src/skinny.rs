@@ -44,6 +44,19 @@ impl Weights<'_> {
             Weights::F16(w) => w.len(),
         }
     }
+
+    /// The elements from `start` on, as many as there is room for, widened.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    pub(crate) fn widen(&self, start: usize, to: &mut [f32]) {
+        let range = start..start + to.len();
+        match self {
+            Weights::F32(w) => to.copy_from_slice(&w[range]),
+            Weights::Bf16(w) => to.iter_mut().zip(&w[range]).for_each(|(to, w)| *to = widen_bf16(*w)),
+            Weights::F16(w) => to.iter_mut().zip(&w[range]).for_each(|(to, w)| *to = widen_f16(*w)),
+        }
+    }
 }
 
 /// `y = x·Wᵀ` for `x` `[m, k]`, `weights` `[n, k]` and `y` `[m, n]`, all row by row.

@@ -91,7 +91,8 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
         for (pair, (a, b)) in case.adapter.modules.iter().zip(pairs) {
             let projection = Projection::parse(&pair.module).unwrap().1;
             if site.projections().contains(&projection) {
-                lora.push(Lora { a, b, scaling: pair.scaling as f32, column: projection.column(arch), dropout: None });
+                let column = projection.column(arch);
+                lora.push(Lora { a, b, scaling: pair.scaling as f32, column, dropout: None, magnitude: None });
             }
         }
         let layer = Linear { weight, bias: bias.as_ref(), lora };

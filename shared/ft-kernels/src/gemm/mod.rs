@@ -51,6 +51,17 @@ impl<'a, T> Mat<'a, T> {
         Self { data, rows, cols, row_stride: stride, col_stride: 1 }
     }
 
+    /// The rows `first .. first + rows`.
+    ///
+    /// # Panics
+    /// Where the matrix has no such rows.
+    #[must_use]
+    pub fn rows_of(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows, "rows {first}+{rows} of {}", self.rows);
+        let start = (first * self.row_stride).min(self.data.len());
+        Self { data: &self.data[start..], rows, ..self }
+    }
+
     /// The transposed view; nothing is moved.
     #[must_use]
     pub fn t(self) -> Self {

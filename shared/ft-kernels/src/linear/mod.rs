@@ -114,8 +114,8 @@ impl Linear<'_> {
     /// # Errors
     /// If candle refuses the shapes or types.
     pub fn forward_few(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
-        let bare = |lora: &Lora<'_>| Lora { dropout: None, ..lora.clone() };
-        let layer = Linear { lora: self.lora.iter().map(bare).collect(), ..self.clone() };
+        let mut layer = self.clone();
+        layer.lora.iter_mut().for_each(|lora| lora.dropout = None);
         if !is_fused(x) || !self.weight.device().is_cpu() {
             return reference::forward(&layer, x, &[], residual);
         }
@@ -200,7 +200,7 @@ impl Linear<'_> {
         let width = self.weight.dim(0)?;
         let scales = self.lora.iter().map(|lora| lora.scales(self.weight)).collect::<Result<Vec<_>>>()?;
         with_slices([dy, x], |[dy, x]| {
-            let through = dora::through(&self.lora, &scales, dy, width)?;
+            let through = dora::through(&self.lora, &scales, dy, width);
             let rows = Rows { dy, through: through.as_deref().unwrap_or(dy), width, x, inner, starts };
             let mut dx = want_x.then(|| uninit(tokens * inner));
             if let Some(dx) = &mut dx {
@@ -209,7 +209,7 @@ impl Linear<'_> {
             }
             let mut gradients = Vec::with_capacity(self.lora.len() * starts.len());
             for (i, (lora, scales)) in self.lora.iter().zip(&scales).enumerate() {
-                gradients.extend(lora.add_backward(i, self.weight, scales.as_ref(), &rows, dx.as_deref_mut())?);
+                gradients.extend(lora.add_backward(i, scales.as_ref(), &rows, dx.as_deref_mut())?);
             }
             let x = dx.map(|dx| from_vec(dx, (tokens, inner))).transpose()?;
             Ok(Gradients { x, lora: gradients })

@@ -64,6 +64,12 @@ pub(super) fn product_few_slice(x: &Tensor, weight: &Tensor) -> Result<Vec<f32>>
         candle_core::bail!("a product of rows of {k} with rows of {inner} elements");
     }
     let mut y = uninit(rows * n);
+    with_weights(weight, |weights| with_slice(x, |x| skinny(x, weights, k, &mut y)))??;
+    Ok(y)
+}
+
+/// Calls `f` with the elements of a contiguous matrix of any float type on the CPU.
+pub(super) fn with_weights<R>(weight: &Tensor, f: impl FnOnce(Weights<'_>) -> R) -> Result<R> {
     let (storage, layout) = weight.storage_and_layout();
     let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
         candle_core::bail!("a fused product needs a contiguous matrix on the CPU");
@@ -74,22 +80,17 @@ pub(super) fn product_few_slice(x: &Tensor, weight: &Tensor) -> Result<Vec<f32>>
         DType::F16 => Weights::F16(&storage.as_slice::<f16>()?[from..to]),
         other => candle_core::bail!("a frozen matrix is f32, bf16 or f16, found {other:?}"),
     };
-    with_slice(x, |x| skinny(x, weights, k, &mut y))?;
-    Ok(y)
+    Ok(f(weights))
 }
 
-/// Calls `f` with a contiguous matrix of any float type on the CPU.
+/// Calls `f` with such a matrix as the right side of a product.
 pub(super) fn with_rhs<R>(weight: &Tensor, f: impl FnOnce(Rhs<'_>) -> R) -> Result<R> {
     let (rows, cols) = weight.dims2()?;
-    let (storage, layout) = weight.storage_and_layout();
-    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
-        candle_core::bail!("a fused product needs a contiguous matrix on the CPU");
-    };
-    let rhs = match weight.dtype() {
-        DType::F32 => Rhs::F32(Mat::new(&storage.as_slice::<f32>()?[from..to], rows, cols)),
-        DType::BF16 => Rhs::Bf16(Mat::new(&storage.as_slice::<bf16>()?[from..to], rows, cols)),
-        DType::F16 => Rhs::F16(Mat::new(&storage.as_slice::<f16>()?[from..to], rows, cols)),
-        other => candle_core::bail!("a frozen matrix is f32, bf16 or f16, found {other:?}"),
-    };
-    Ok(f(rhs))
+    with_weights(weight, |weights| {
+        f(match weights {
+            Weights::F32(w) => Rhs::F32(Mat::new(w, rows, cols)),
+            Weights::Bf16(w) => Rhs::Bf16(Mat::new(w, rows, cols)),
+            Weights::F16(w) => Rhs::F16(Mat::new(w, rows, cols)),
+        })
+    })
 }

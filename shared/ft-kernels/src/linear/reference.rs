@@ -1,6 +1,6 @@
 //! The same in plain candle operations, for every device.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::{Gradients, Linear, Lora, LoraGradient};
 use crate::philox;
@@ -106,7 +106,7 @@ fn scales(lora: &Lora<'_>, weight: &Tensor) -> Result<Option<(Tensor, Tensor, Te
     let Some(magnitude) = lora.magnitude else { return Ok(None) };
     let weight = weight.narrow(0, lora.column, lora.b.dim(0)?)?;
     let norm = dora_norm(&weight, lora.a, lora.b, lora.scaling)?.detach();
-    let norm = (&norm + norm.eq(0f32)?.to_dtype(DType::F32)?)?;
+    let norm = (&norm + norm.eq(0f64)?.to_dtype(norm.dtype())?)?;
     let factor = (magnitude / &norm)?;
     Ok(Some((weight, norm, factor)))
 }

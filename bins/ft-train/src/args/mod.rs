@@ -1,0 +1,85 @@
+//! What is typed. The names are Hugging Face's, in kebab case.
+
+mod data;
+mod lora;
+mod memory;
+mod training;
+mod values;
+mod watch;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+pub use data::{DataArgs, Overlong, SamplingStrategy};
+pub use lora::{LoraArgs, iterations};
+pub use memory::{MemoryArgs, Offload};
+pub use training::{Optim, SchedulerType, TrainingArgs};
+pub use values::Object;
+pub use watch::{Interval, LogArgs, LogLevel, Report, SaveStrategy, WatchArgs};
+
+use values::path_or_nothing;
+
+const EXAMPLES: &str = "\
+Examples:
+  ft-train --model SmolLM2.gguf --train train.parquet --eval test.parquet --output-dir out
+  ft-train --config recipe.yaml --learning-rate 1e-4
+  ft-template --model SmolLM2.gguf rows.parquet -o - | ft-train --model SmolLM2.gguf --train - -o - > adapter.safetensors
+
+OUT holds adapter_config.json and adapter_model.safetensors, which peft and ft-merge read;
+metrics.jsonl, a JSON object a logged step; trainer_state.json, train_results.json and
+all_results.json as Hugging Face's Trainer writes them; run.json, what the run was; and
+checkpoint-N/ every --save-steps, from which --resume-from-checkpoint goes on to the same bits.";
+
+/// Fine-tune a language model with LoRA, on tokens that ft-template made.
+///
+/// The base model stays frozen and is never written. The result depends on the inputs, these flags and
+/// the seed alone: not on threads, memory, or how a step's batch is cut into micro-batches.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "ft-train", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// The base model: a Hugging Face folder or a GGUF file
+    #[arg(long, alias = "model-name-or-path", value_name = "DIR|GGUF")]
+    pub model: PathBuf,
+    /// Tokens to train on: any Parquet with input_ids and labels ('-' reads a pipe)
+    #[arg(long, alias = "train-file", value_name = "FILE|-")]
+    pub train: PathBuf,
+    /// Tokens to evaluate on, as --eval-strategy says and at the end
+    #[arg(long, alias = "eval-file", value_name = "FILE")]
+    pub eval: Option<PathBuf>,
+    /// Where the adapter goes: a folder, or '-' for one safetensors file to a pipe
+    #[arg(short, long, value_name = "DIR|-")]
+    pub output_dir: PathBuf,
+    /// Write into an output folder that already holds a run
+    #[arg(long)]
+    pub overwrite_output_dir: bool,
+    /// Go on from this checkpoint; without a value, from the newest whole one in the output folder
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", value_parser = path_or_nothing())]
+    pub resume_from_checkpoint: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub lora: LoraArgs,
+    #[command(flatten)]
+    pub training: TrainingArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub common: ft_cli::Common,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_is_well_formed() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+}
