@@ -17,7 +17,7 @@
 
 use ft_model::Architecture;
 use ft_model::lora::Adapter;
-use ft_model::projection::Projection;
+use ft_model::projection::{Projection, Site};
 use serde::Serialize;
 
 /// Operations of one optimizer step, by part.
@@ -37,7 +37,7 @@ fn elements(arch: &Architecture, projection: Projection) -> f64 {
 
 /// Elements of all the matrices of all layers.
 fn layer_elements(arch: &Architecture) -> f64 {
-    arch.num_layers as f64 * Projection::ALL.into_iter().map(|p| elements(arch, p)).sum::<f64>()
+    arch.num_layers as f64 * Projection::all(arch).into_iter().map(|p| elements(arch, p)).sum::<f64>()
 }
 
 /// A forward through all layers over `tokens` tokens that look at `pairs` keys in all, with the logits of `rows` rows.
@@ -65,13 +65,13 @@ impl StepFlops {
     /// Of `sequences` sequences of `length` tokens, each with a label.
     pub fn new(arch: &Architecture, adapter: &Adapter, sequences: usize, length: usize) -> Self {
         let tokens = (sequences * length) as f64;
-        let inputs: [Projection; 3] = [Projection::Q, Projection::K, Projection::V];
-        let unwanted: f64 = inputs.into_iter().map(|p| elements(arch, p)).sum();
+        let inputs = Projection::all(arch).into_iter().filter(|p| p.site == Site::Qkv);
+        let unwanted: f64 = inputs.map(|p| elements(arch, p)).sum();
         let layers = arch.num_layers as f64;
         let unwanted_adapters: f64 = adapter
             .modules
             .iter()
-            .filter(|pair| matches!(Projection::parse(&pair.module), Some((0, p)) if inputs.contains(&p)))
+            .filter(|pair| matches!(Projection::parse(&pair.module), Some((0, p)) if p.site == Site::Qkv))
             .map(|pair| pair.a.elem_count() as f64)
             .sum();
         let pairs = tokens * (length + 1) as f64 / 2.0;

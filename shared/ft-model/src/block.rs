@@ -359,7 +359,6 @@ impl Block<'_> {
                 scaling: adapted.pair.scaling as f32,
                 column: adapted.projection.column(self.arch),
                 dropout: adapted.dropout.clone(),
-                magnitude: None,
             })
             .collect();
         Linear { weight: &product.weight, bias: product.bias.as_ref(), lora }

@@ -1,26 +1,29 @@
-//! The written-out backward of the whole block, against candle's autograd of the reference operators and
-//! against finite differences of a plain f64 block.
+//! The written-out backward of the whole block, against candle's autograd of the reference operators for every family,
+//! and against finite differences of a plain f64 block for Llama's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
 use ft_kernels::linear::{self, Linear, Lora};
 use ft_kernels::philox::Stream;
-use ft_kernels::rope::{Direction, RopeTables};
+use ft_kernels::rope::Direction;
 use ft_kernels::tensor::from_vec;
-use ft_kernels::{activation, attention, norm, rope};
-use ft_model::arch::Architecture;
+use ft_kernels::{activation, attention, columns, head_norm, norm, rope};
+use ft_model::arch::{Architecture, NormKind};
 use ft_model::block::{Adapted, Block, Rows, attention_spec};
 use ft_model::checkpoint::Checkpoint;
-use ft_model::layers::{LayerSource, LayerWeights, Resident};
+use ft_model::layers::{LayerSource, LayerWeights, NormWeights, Resident};
 use ft_model::lora::{Adapter, LoraConfig};
 use ft_model::projection::{Projection, Site};
+use ft_model::trained::Biases;
 
 const STARTS: [usize; 4] = [0, 4, 5, 11];
 
 struct Case {
     arch: Architecture,
-    weights: std::sync::Arc<LayerWeights>,
+    layer: usize,
+    weights: Arc<LayerWeights>,
     adapter: Adapter,
     x: Tensor,
     dy: Tensor,
@@ -33,36 +36,42 @@ fn random(rows: usize, cols: usize, what: u64, size: f32) -> Tensor {
     from_vec(values, (rows, cols)).unwrap()
 }
 
-/// Layer 0 of a reference model, with an adapter whose both halves are random.
-fn case(name: &str) -> Case {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(name).join("model");
-    let checkpoint = Checkpoint::open(&dir).unwrap();
+fn references() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference")
+}
+
+/// A layer of a reference model, with an adapter whose both halves are random.
+fn case(name: &str, layer: usize) -> Case {
+    let checkpoint = Checkpoint::open(&references().join(name).join("model")).unwrap();
     let arch = checkpoint.architecture().clone();
-    let weights = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap().layer(0).unwrap();
+    let weights = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap().layer(layer).unwrap();
     let mut adapter = Adapter::init(&arch, LoraConfig::new(3, 6.0, "all-linear"), 1).unwrap();
-    adapter.modules.retain(|m| m.module.starts_with("model.layers.0."));
+    let of_layer = arch.names().in_layer(layer, "");
+    adapter.modules.retain(|m| m.module.starts_with(&of_layer));
     for (i, pair) in adapter.modules.iter_mut().enumerate() {
         let (out, r) = pair.b.dims2().unwrap();
         pair.b = random(out, r, 50 + i as u64, 0.2);
     }
     let tokens = STARTS[STARTS.len() - 1];
     let (x, dy) = (random(tokens, arch.hidden_size, 1, 1.0), random(tokens, arch.hidden_size, 2, 1.0));
-    Case { arch, weights, adapter, x, dy }
-}
-
-fn tables(arch: &Architecture) -> RopeTables {
-    let (frequencies, magnitude) = arch.rope_frequencies();
-    RopeTables::for_sequences(&STARTS, &frequencies, magnitude)
+    Case { arch, layer, weights, adapter, x, dy }
 }
 
 /// The gradient of `x` and those of every adapter, summed over the sequences, as the block computes them.
 fn written_out(case: &Case) -> (Tensor, Vec<(Tensor, Tensor)>) {
-    let rows = Rows { starts: &STARTS, rope: tables(&case.arch) };
+    let rows = Rows { starts: &STARTS, ropes: case.arch.rope_tables(&STARTS) };
     let adapters = case.adapter.modules.iter().enumerate().map(|(i, pair)| {
         let projection = Projection::parse(&pair.module).unwrap().1;
         Adapted { projection, first: 2 * i, pair, dropout: None }
     });
-    let block = Block { arch: &case.arch, weights: &case.weights, adapters: adapters.collect(), rows: &rows };
+    let block = Block {
+        arch: &case.arch,
+        layer: case.layer,
+        weights: &case.weights,
+        adapters: adapters.collect(),
+        biases: &Biases::default(),
+        rows: &rows,
+    };
     let mut sums: Vec<Option<Tensor>> = vec![None; case.adapter.trainable().count()];
     let kept = block.inner(&case.x).unwrap();
     let dx = block.backward(&case.dy, &case.x, kept, true, &mut |found| {
@@ -80,33 +89,49 @@ fn written_out(case: &Case) -> (Tensor, Vec<(Tensor, Tensor)>) {
 /// The block's forward in the reference operators, which candle can differentiate.
 fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Result<Tensor> {
     let (arch, w) = (&case.arch, &case.weights);
-    let product = |site: Site, x: &Tensor, residual: Option<&Tensor>| -> ft_kernels::Result<Tensor> {
-        let (weight, bias) = match site {
-            Site::Qkv => (&w.qkv, &w.qkv_bias),
-            Site::O => (&w.o, &w.o_bias),
-            Site::GateUp => (&w.gate_up, &w.gate_up_bias),
-            Site::Down => (&w.down, &w.down_bias),
-        };
+    let product = |site: Site, x: &Tensor| -> ft_kernels::Result<Tensor> {
         let mut lora = Vec::new();
         for (pair, (a, b)) in case.adapter.modules.iter().zip(pairs) {
-            let projection = Projection::parse(&pair.module).unwrap().1;
-            if site.projections().contains(&projection) {
-                let column = projection.column(arch);
-                lora.push(Lora { a, b, scaling: pair.scaling as f32, column, dropout: None, magnitude: None });
+            let projection = Projection::parse_in(arch.family, &pair.module).unwrap().1;
+            if projection.site == site {
+                let (scaling, column) = (pair.scaling as f32, projection.column(arch));
+                lora.push(Lora { a, b, magnitude: None, scaling, column, dropout: None });
             }
         }
-        let layer = Linear { weight, bias: bias.as_ref(), lora };
-        Ok(linear::reference::forward(&layer, x, &STARTS, residual)?)
+        let frozen = w.product(site);
+        let layer = Linear { weight: &frozen.weight, bias: frozen.bias.as_ref(), lora };
+        Ok(linear::reference::forward(&layer, x, &STARTS, None)?)
     };
-    let normed = norm::reference::rms_norm(x, &w.input_norm, arch.rms_norm_eps)?;
-    let qkv = product(Site::Qkv, &normed, None)?;
-    let heads = arch.num_heads + arch.num_kv_heads;
-    let qkv = rope::reference::rope(&qkv, &tables(arch), heads, arch.head_dim, Direction::Forward)?;
-    let (attended, _) = attention::reference::attention(&qkv, &attention_spec(arch), &STARTS)?;
-    let middle = product(Site::O, &attended, Some(x))?;
-    let normed = norm::reference::rms_norm(&middle, &w.post_norm, arch.rms_norm_eps)?;
-    let gated = activation::reference::gated(&product(Site::GateUp, &normed, None)?, activation::Activation::Silu)?;
-    product(Site::Down, &gated, Some(&middle))
+    let norm = |norm: Option<&NormWeights>, x: &Tensor| match (norm, arch.norm) {
+        (None, _) => Ok(x.clone()),
+        (Some(n), NormKind::Rms) => norm::reference::rms_norm(x, &n.weight, arch.norm_eps),
+        (Some(n), NormKind::Layer) => norm::reference::layer_norm(x, &n.weight, n.bias.as_ref(), arch.norm_eps),
+    };
+    let mut qkv = product(Site::Qkv, &norm(w.input_norm.as_ref(), x)?)?;
+    if arch.family.is_by_head() {
+        qkv = columns::reference::split_heads(&qkv, arch.num_heads, arch.head_dim)?;
+    }
+    if let Some([q, k]) = &w.qk_norm {
+        let heads = |width: usize, w: &Tensor| width / w.elem_count();
+        qkv = head_norm::reference::head_norm(&qkv, q, 0, heads(arch.query_columns(), q), arch.norm_eps)?;
+        let first = arch.query_columns();
+        qkv = head_norm::reference::head_norm(&qkv, k, first, heads(arch.key_columns(), k), arch.norm_eps)?;
+    }
+    if let Some(which) = arch.layers[case.layer].rope {
+        let heads = arch.num_heads + arch.num_kv_heads;
+        let tables = &arch.rope_tables(&STARTS)[which];
+        qkv = rope::reference::rope(&qkv, tables, heads, arch.head_dim, Direction::Forward)?;
+    }
+    let (attended, _) = attention::reference::attention(&qkv, &attention_spec(arch, case.layer), &STARTS)?;
+    let scale = arch.residual_scale;
+    let middle = (x + (norm(w.attention_norm.as_ref(), &product(Site::O, &attended)?)? * scale)?)?;
+    let gate_up = product(Site::GateUp, &norm(w.mlp_norm.as_ref(), if arch.parallel { x } else { &middle })?)?;
+    let hidden = match arch.gated {
+        true => activation::reference::gated(&gate_up, arch.activation)?,
+        false => activation::reference::plain(&gate_up, arch.activation)?,
+    };
+    let down = norm(w.output_norm.as_ref(), &product(Site::Down, &hidden)?)?;
+    Ok((middle + (down * scale)?)?)
 }
 
 fn distance(found: &Tensor, expected: &Tensor) -> f64 {
@@ -117,8 +142,12 @@ fn distance(found: &Tensor, expected: &Tensor) -> f64 {
 
 #[test]
 fn the_blocks_backward_is_candles_autograd_of_the_reference() {
-    for name in ["llama-s1", "llama_tied_bias-s2", "llama3_rope-s0"] {
-        let case = case(name);
+    let mut names: Vec<String> =
+        std::fs::read_dir(references()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() > 20, "reference models are missing: {names:?}");
+    for (name, layer) in names.iter().flat_map(|name| [(name, 0), (name, 1)]) {
+        let case = case(name, layer);
         let x = Var::from_tensor(&case.x).unwrap();
         let pairs: Vec<(Var, Var)> = case
             .adapter
@@ -129,7 +158,8 @@ fn the_blocks_backward_is_candles_autograd_of_the_reference() {
         let y = reference(&case, &x, &pairs).unwrap();
         let gradients = (y * &case.dy).unwrap().sum_all().unwrap().backward().unwrap();
         let (dx, found) = written_out(&case);
-        assert!(distance(&dx, gradients.get(&x).unwrap()) < 1e-4, "{name}");
+        let error = distance(&dx, gradients.get(&x).unwrap());
+        assert!(error < 1e-4, "{name} {layer}: {error}");
         for (((da, db), (a, b)), pair) in found.iter().zip(&pairs).zip(&case.adapter.modules) {
             assert!(distance(da, gradients.get(a).unwrap()) < 1e-4, "{name}: A of {}", pair.module);
             assert!(distance(db, gradients.get(b).unwrap()) < 1e-4, "{name}: B of {}", pair.module);
@@ -140,7 +170,8 @@ fn the_blocks_backward_is_candles_autograd_of_the_reference() {
 /// The block by its formulas, in f64, on one row after the other.
 struct Plain<'a> {
     case: &'a Case,
-    weights: [Vec<f64>; 6],
+    weights: [Vec<f64>; 4],
+    norms: [Vec<f64>; 2],
     biases: [Option<Vec<f64>>; 4],
 }
 
@@ -151,9 +182,10 @@ fn wide(t: &Tensor) -> Vec<f64> {
 impl<'a> Plain<'a> {
     fn new(case: &'a Case) -> Self {
         let w = &case.weights;
-        let weights = [&w.qkv, &w.o, &w.gate_up, &w.down, &w.input_norm, &w.post_norm].map(wide);
-        let biases = [&w.qkv_bias, &w.o_bias, &w.gate_up_bias, &w.down_bias].map(|b| b.as_ref().map(wide));
-        Self { case, weights, biases }
+        let weights = [&w.qkv.weight, &w.o.weight, &w.gate_up.weight, &w.down.weight].map(wide);
+        let norms = [&w.input_norm, &w.mlp_norm].map(|norm| wide(&norm.as_ref().unwrap().weight));
+        let biases = [&w.qkv, &w.o, &w.gate_up, &w.down].map(|product| product.bias.as_ref().map(wide));
+        Self { case, weights, norms, biases }
     }
 
     /// `W·x + bias + s·B·A·x` of one row.
@@ -165,7 +197,7 @@ impl<'a> Plain<'a> {
         }
         for (pair, (a, b)) in self.case.adapter.modules.iter().zip(pairs) {
             let projection = Projection::parse(&pair.module).unwrap().1;
-            if Site::ALL[site].projections().contains(&projection) {
+            if Site::ALL[site] == projection.site {
                 let low: Vec<f64> = a.chunks(x.len()).map(|row| dot(row, x)).collect();
                 let column = projection.column(&self.case.arch);
                 b.chunks(low.len()).enumerate().for_each(|(o, row)| y[column + o] += pair.scaling * dot(row, &low));
@@ -176,12 +208,12 @@ impl<'a> Plain<'a> {
 
     fn norm(&self, which: usize, x: &[f64]) -> Vec<f64> {
         let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
-        let factor = 1.0 / (mean + self.case.arch.rms_norm_eps).sqrt();
-        x.iter().zip(&self.weights[which]).map(|(x, w)| x * factor * w).collect()
+        let factor = 1.0 / (mean + self.case.arch.norm_eps).sqrt();
+        x.iter().zip(&self.norms[which]).map(|(x, w)| x * factor * w).collect()
     }
 
     fn rotate(&self, row: &mut [f64], position: usize) {
-        let (hd, (frequencies, _)) = (self.case.arch.head_dim, self.case.arch.rope_frequencies());
+        let (hd, frequencies) = (self.case.arch.head_dim, self.case.arch.ropes[0].frequencies(1));
         for head in row.chunks_mut(hd).take(self.case.arch.num_heads + self.case.arch.num_kv_heads) {
             for (i, f) in frequencies.iter().enumerate() {
                 let (sin, cos) = (position as f64 * f).sin_cos();
@@ -220,12 +252,12 @@ impl<'a> Plain<'a> {
             let mut qkv: Vec<Vec<f64>> = Vec::new();
             for t in span[0]..span[1] {
                 let x = &x[t * h..][..h];
-                let mut row = self.product(0, &self.norm(4, x), pairs);
+                let mut row = self.product(0, &self.norm(0, x), pairs);
                 self.rotate(&mut row, t - span[0]);
                 qkv.push(row);
                 let o = self.product(1, &self.attend(&qkv), pairs);
                 let middle: Vec<f64> = o.iter().zip(x).map(|(o, x)| o + x).collect();
-                let gate_up = self.product(2, &self.norm(5, &middle), pairs);
+                let gate_up = self.product(2, &self.norm(1, &middle), pairs);
                 let gated: Vec<f64> =
                     (0..inter).map(|i| gate_up[i] / (1.0 + (-gate_up[i]).exp()) * gate_up[inter + i]).collect();
                 let down = self.product(3, &gated, pairs);
@@ -238,7 +270,7 @@ impl<'a> Plain<'a> {
 
 #[test]
 fn the_blocks_backward_is_the_finite_difference_in_f64() {
-    let case = case("llama_tied_bias-s2");
+    let case = case("llama_tied_bias-s2", 0);
     let plain = Plain::new(&case);
     let x = wide(&case.x);
     let pairs: Vec<_> = case.adapter.modules.iter().map(|p| (wide(&p.a), wide(&p.b))).collect();

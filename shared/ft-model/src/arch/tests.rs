@@ -18,9 +18,18 @@ fn small(changes: &Value) -> Value {
     config
 }
 
+/// The names of all reference models.
+fn references() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference");
+    let mut names: Vec<String> =
+        std::fs::read_dir(root).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn both_key_styles_give_the_same_architecture() {
-    for name in ["llama-s0", "llama_tied_bias-s0", "llama3_rope-s0", "llama_linear_rope-s0"] {
+    for name in references() {
         let new = Architecture::from_config(&reference(&format!("{name}/model/config.json"))).unwrap();
         let mut old = Architecture::from_config(&reference(&format!("{name}/model/config_v4.json"))).unwrap();
         old.raw = new.raw.clone();
@@ -29,28 +38,25 @@ fn both_key_styles_give_the_same_architecture() {
 }
 
 #[test]
-fn the_fields_are_the_files() {
-    let arch = Architecture::from_config(&reference("llama_tied_bias-s0/model/config.json")).unwrap();
-    assert_eq!((arch.num_heads, arch.num_kv_heads, arch.head_dim), (4, 2, 24));
-    assert!(arch.tie_word_embeddings && arch.attention_bias && arch.mlp_bias);
-    assert_eq!(arch.rope, Rope { theta: 100_000.0, scaling: RopeScaling::None });
-    assert_eq!((arch.bos_token_id, arch.eos_token_ids.as_slice()), (Some(1), &[2][..]));
-    let names: Vec<_> = arch.tensors().into_iter().map(|t| t.name).collect();
-    assert!(names.contains(&"model.layers.1.mlp.down_proj.bias".to_owned()));
-    assert!(!names.contains(&HEAD.to_owned()));
+fn every_family_has_a_reference() {
+    let read = |name: &String| Architecture::from_config(&reference(&format!("{name}/model/config.json"))).unwrap();
+    let families: Vec<_> = references().iter().map(|name| read(name).family).collect();
+    for family in Family::ALL {
+        assert!(families.contains(&family), "{family:?}");
+    }
 }
 
 #[test]
-fn a_config_made_from_the_fields_reads_back() {
-    for name in ["llama-s0", "llama_tied_bias-s0", "llama3_rope-s0", "llama_linear_rope-s0"] {
-        let mut arch = Architecture::from_config(&reference(&format!("{name}/model/config.json"))).unwrap();
-        arch.raw = Value::Null;
-        let config = arch.to_config(candle_core::DType::BF16);
-        assert_eq!(config["dtype"], "bfloat16");
-        let mut again = Architecture::from_config(&config).unwrap();
-        again.raw = Value::Null;
-        assert_eq!(again, arch);
-    }
+fn the_fields_are_the_files() {
+    let arch = Architecture::from_config(&reference("llama_tied_bias-s0/model/config.json")).unwrap();
+    assert_eq!((arch.num_heads, arch.num_kv_heads, arch.head_dim), (4, 2, 24));
+    assert!(arch.tie_word_embeddings && arch.qkv_bias && arch.o_bias && arch.mlp_bias);
+    assert_eq!(arch.ropes, [Rope { theta: 100_000.0, dims: 24, scaling: RopeScaling::None }]);
+    assert_eq!((arch.bos_token_id, arch.eos_token_ids.as_slice()), (Some(1), &[2][..]));
+    let names: Vec<_> = arch.tensors().into_iter().map(|t| t.name).collect();
+    assert!(names.contains(&"model.layers.1.mlp.down_proj.bias".to_owned()));
+    assert!(!names.contains(&"lm_head.weight".to_owned()));
+    assert_eq!(arch.to_config(candle_core::DType::BF16)["dtype"], "bfloat16");
 }
 
 #[test]
@@ -66,20 +72,23 @@ fn unknown_architectures_are_refused_by_name() {
 #[test]
 fn keys_that_change_the_mathematics_are_refused() {
     for change in [
-        json!({"hidden_act": "gelu"}),
+        json!({"hidden_act": "quick_gelu"}),
         json!({"sliding_window": 8}),
         json!({"partial_rotary_factor": 0.5}),
-        json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}),
-        json!({"attention_dropout": 0.1}),
+        json!({"rope_parameters": {"rope_type": "proportional", "factor": 2.0}}),
+        json!({"attention_multiplier": 0.5}),
+        json!({"final_logit_softcapping": 30.0}),
         json!({"quantization_config": {"load_in_4bit": true}}),
         json!({"layer_types": ["full_attention", "sliding_attention"]}),
-        json!({"model_type": "mistral", "architectures": ["MistralForCausalLM"]}),
+        json!({"no_rope_layers": [1, 0]}),
     ] {
         let error = Architecture::from_config(&small(&change)).unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{change}: {error}");
     }
     let harmless = json!({"sliding_window": null, "partial_rotary_factor": 1.0, "unsloth_version": "x"});
     Architecture::from_config(&small(&harmless)).unwrap();
+    let drops = Architecture::from_config(&small(&json!({"attention_dropout": 0.1}))).unwrap();
+    assert_eq!(drops.base_dropout, [("attention_dropout".to_owned(), 0.1)]);
 }
 
 #[test]
@@ -92,10 +101,10 @@ fn wrong_keys_are_named() {
 
 #[test]
 fn frequencies_stretch_as_asked() {
-    let plain = Rope { theta: 10_000.0, scaling: RopeScaling::None }.frequencies(16);
+    let plain = Rope { theta: 10_000.0, dims: 16, scaling: RopeScaling::None }.frequencies(9);
     assert!((plain[0] - 1.0).abs() < 1e-12);
     assert!((plain[4] - 0.01).abs() < 1e-8);
-    let linear = Rope { theta: 10_000.0, scaling: RopeScaling::Linear { factor: 4.0 } }.frequencies(16);
+    let linear = Rope { theta: 10_000.0, dims: 16, scaling: RopeScaling::Linear { factor: 4.0 } }.frequencies(9);
     assert!(plain.iter().zip(&linear).all(|(p, l)| (p / l - 4.0).abs() < 1e-6));
     let scaling = RopeScaling::Llama3 {
         factor: 8.0,
@@ -103,7 +112,7 @@ fn frequencies_stretch_as_asked() {
         high_freq_factor: 4.0,
         original_max_position_embeddings: 64,
     };
-    let llama3 = Rope { theta: 10_000.0, scaling }.frequencies(16);
+    let llama3 = Rope { theta: 10_000.0, dims: 16, scaling }.frequencies(9);
     assert_eq!(llama3[0].to_bits(), plain[0].to_bits(), "short wavelengths stay");
     assert!((plain[7] / llama3[7] - 8.0).abs() < 1e-6, "long ones are divided");
     assert!(llama3[1] < plain[1] && llama3[1] > plain[1] / 8.0, "and those between are between");

@@ -6,7 +6,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::arch::{FINAL_NORM, HEAD, Rope, RopeScaling};
+use crate::arch::gguf;
+use crate::arch::{Rope, RopeScaling};
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const FINAL_NORM: &str = "model.norm.weight";
+const HEAD: &str = "lm_head.weight";
 use crate::safetensors::Header;
 
 fn testdata(name: &str) -> PathBuf {
@@ -258,8 +263,8 @@ fn write_gguf(model: &Checkpoint, path: &Path, kind: GgmlDType, more: &[(&str, V
         ("llama.attention.head_count", Value::U32(arch.num_heads as u32)),
         ("llama.attention.head_count_kv", Value::U32(arch.num_kv_heads as u32)),
         ("llama.attention.key_length", Value::U32(arch.head_dim as u32)),
-        ("llama.attention.layer_norm_rms_epsilon", Value::F32(arch.rms_norm_eps as f32)),
-        ("llama.rope.freq_base", Value::F32(arch.rope.theta as f32)),
+        ("llama.attention.layer_norm_rms_epsilon", Value::F32(arch.norm_eps as f32)),
+        ("llama.rope.freq_base", Value::F32(arch.ropes[0].theta as f32)),
         ("tokenizer.ggml.bos_token_id", Value::U32(1)),
         ("tokenizer.ggml.eos_token_id", Value::U32(2)),
         ("tokenizer.ggml.padding_token_id", Value::U32(0)),
@@ -268,18 +273,18 @@ fn write_gguf(model: &Checkpoint, path: &Path, kind: GgmlDType, more: &[(&str, V
     let mut tensors = Vec::new();
     for name in model.names() {
         let mut tensor = model.tensor(&name, DType::F32).unwrap();
-        if Architecture::gguf_interleaves(&name) {
+        if gguf::interleaves(arch, &name) {
             let columns = tensor.elem_count() / tensor.dims()[0];
             let heads = tensor.dims()[0] / arch.head_dim;
             let apart = tensor.reshape((heads, 2, arch.head_dim / 2, columns)).unwrap();
             tensor = apart.transpose(1, 2).unwrap().contiguous().unwrap().reshape(tensor.shape()).unwrap();
         }
         let kind = if tensor.rank() == 1 { GgmlDType::F32 } else { kind };
-        tensors.push((Architecture::gguf_name(&name).unwrap(), QTensor::quantize(&tensor, kind).unwrap()));
+        tensors.push((gguf::name(arch, &name).unwrap(), QTensor::quantize(&tensor, kind).unwrap()));
     }
-    if let RopeScaling::Llama3 { .. } = arch.rope.scaling {
-        let plain = Rope { scaling: RopeScaling::None, ..arch.rope.clone() }.frequencies(arch.head_dim);
-        let factors = plain.iter().zip(arch.rope_frequencies().0).map(|(p, s)| (p / s) as f32);
+    if let RopeScaling::Llama3 { .. } = arch.ropes[0].scaling {
+        let plain = Rope { scaling: RopeScaling::None, ..arch.ropes[0].clone() }.frequencies(1);
+        let factors = plain.iter().zip(arch.ropes[0].frequencies(1)).map(|(p, s)| (p / s) as f32);
         let factors = Tensor::from_iter(factors, &Device::Cpu).unwrap();
         tensors.push(("rope_freqs.weight".into(), QTensor::quantize(&factors, GgmlDType::F32).unwrap()));
     }
@@ -310,7 +315,7 @@ fn a_gguf_file_is_the_folder_it_was_made_from() {
         [("llama.rope.scaling.type", Value::String("linear".into())), ("llama.rope.scaling.factor", Value::F32(4.0))];
     write_gguf(&reference("llama-s0"), &path, GgmlDType::F16, &linear);
     let gguf = Checkpoint::open(&path).unwrap();
-    assert_eq!(gguf.architecture().rope, reference("llama_linear_rope-s0").architecture().rope);
+    assert_eq!(gguf.architecture().ropes, reference("llama_linear_rope-s0").architecture().ropes);
 }
 
 #[test]
@@ -319,7 +324,7 @@ fn blocks_expand_as_candle_expands_them_whole_or_by_rows() {
     let path = home.path().join("model.gguf");
     let model = reference("llama-s0");
     let names =
-        ["model.layers.1.self_attn.k_proj.weight", "model.layers.0.mlp.down_proj.weight", crate::arch::EMBEDDING];
+        ["model.layers.1.self_attn.k_proj.weight", "model.layers.0.mlp.down_proj.weight", EMBEDDING];
     let kinds = [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0, GgmlDType::BF16];
     for kind in kinds {
         write_gguf(&model, &path, kind, &[]);
@@ -359,7 +364,7 @@ fn damaged_gguf_files_are_refused_by_name() {
         ("general.architecture", Value::String("rwkv6".into()), "'rwkv6' is not known"),
         ("llama.expert_count", Value::U32(8), "llama.expert_count"),
         ("llama.rope.dimension_count", Value::U32(8), "llama.rope.dimension_count"),
-        ("llama.rope.scaling.type", Value::String("yarn".into()), "yarn"),
+        ("llama.rope.scaling.type", Value::String("su".into()), "su"),
         ("llama.feed_forward_length", Value::U32(256), "expected [256, 64]"),
         ("llama.attention.head_count", Value::String("x".into()), "llama.attention.head_count"),
     ] {
@@ -378,7 +383,7 @@ fn smollm2_is_read_as_candle_reads_it() {
     let model = Checkpoint::open(&path).unwrap();
     let arch = model.architecture();
     assert_eq!((arch.num_layers, arch.hidden_size, arch.num_heads, arch.num_kv_heads), (30, 576, 9, 3));
-    assert_eq!((arch.parameters(), arch.rms_norm_eps), (134_515_008, 1e-5));
+    assert_eq!((arch.parameters(), arch.norm_eps), (134_515_008, 1e-5));
     assert!(arch.tie_word_embeddings && model.names().len() == 272);
 
     let mut source = std::fs::File::open(&path).unwrap();

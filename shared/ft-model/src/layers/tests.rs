@@ -3,9 +3,10 @@ use std::path::Path;
 use candle_core::DType;
 
 use super::*;
-use crate::arch::{EMBEDDING, FINAL_NORM, HEAD};
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
 
 fn open(name: &str) -> Checkpoint {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(name).join("model");
@@ -27,17 +28,17 @@ fn projections_of_one_input_stand_below_each_other() {
     let model = open("llama_tied_bias-s0");
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         let layer = Resident::load(&model, dtype, |_| {}).unwrap().layer(1).unwrap();
-        assert_eq!(layer.qkv.dims(), [(4 + 2 * 2) * 24, 64]);
-        assert_eq!((layer.qkv.dtype(), layer.input_norm.dtype()), (dtype, DType::F32));
+        assert_eq!(layer.qkv.weight.dims(), [(4 + 2 * 2) * 24, 64]);
+        assert_eq!((layer.qkv.weight.dtype(), layer.input_norm.as_ref().unwrap().weight.dtype()), (dtype, DType::F32));
         let weights = ["self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"];
-        assert_eq!(values(&layer.qkv), stacked(&model, dtype, &weights));
-        assert_eq!(values(&layer.gate_up), stacked(&model, dtype, &["mlp.gate_proj.weight", "mlp.up_proj.weight"]));
+        assert_eq!(values(&layer.qkv.weight), stacked(&model, dtype, &weights));
+        assert_eq!(values(&layer.gate_up.weight), stacked(&model, dtype, &["mlp.gate_proj.weight", "mlp.up_proj.weight"]));
         let biases = ["self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"];
-        let bias = layer.qkv_bias.as_ref().unwrap();
+        let bias = layer.qkv.bias.as_ref().unwrap();
         assert_eq!((values(bias), bias.dtype()), (stacked(&model, DType::F32, &biases), DType::F32));
-        assert_eq!(values(&layer.down), stacked(&model, dtype, &["mlp.down_proj.weight"]));
-        assert_eq!(values(layer.down_bias.as_ref().unwrap()), stacked(&model, DType::F32, &["mlp.down_proj.bias"]));
-        assert_eq!(values(&layer.post_norm), stacked(&model, DType::F32, &["post_attention_layernorm.weight"]));
+        assert_eq!(values(&layer.down.weight), stacked(&model, dtype, &["mlp.down_proj.weight"]));
+        assert_eq!(values(layer.down.bias.as_ref().unwrap()), stacked(&model, DType::F32, &["mlp.down_proj.bias"]));
+        assert_eq!(values(&layer.mlp_norm.as_ref().unwrap().weight), stacked(&model, DType::F32, &["post_attention_layernorm.weight"]));
     }
 }
 
@@ -51,17 +52,18 @@ fn resident_and_mapped_are_the_same_stream() {
         let mapped = Mapped::open(open(name), DType::F32).unwrap();
         for i in 0..2 {
             let (x, y) = (resident.layer(i).unwrap(), mapped.layer(i).unwrap());
-            assert_eq!(x.qkv_bias.is_some(), name.contains("bias"));
-            for (x, y) in [(&x.qkv, &y.qkv), (&x.o, &y.o), (&x.gate_up, &y.gate_up), (&x.down, &y.down)] {
-                assert_eq!(values(x), values(y));
+            assert_eq!(x.qkv.bias.is_some(), name.contains("bias"));
+            for site in Site::ALL {
+                assert_eq!(values(&x.product(site).weight), values(&y.product(site).weight));
             }
         }
         let tensor = |name| values(&model.tensor(name, DType::F32).unwrap());
         for source in [&resident as &dyn LayerSource, &mapped] {
-            assert_eq!(values(&source.embedding().unwrap()), tensor(EMBEDDING));
-            assert_eq!(values(&source.final_norm().unwrap()), tensor(FINAL_NORM));
-            let head = if name.contains("tied") { EMBEDDING } else { HEAD };
-            assert_eq!(values(&source.head().unwrap()), tensor(head));
+            let ends = source.ends();
+            assert_eq!(values(&ends.embedding), tensor(EMBEDDING));
+            assert_eq!(values(&ends.final_norm.weight), tensor("model.norm.weight"));
+            let head = if name.contains("tied") { EMBEDDING } else { "lm_head.weight" };
+            assert_eq!(values(&ends.head), tensor(head));
             assert!(matches!(source.layer(2), Err(Error::Layer { index: 2, layers: 2 })));
         }
     }

@@ -84,10 +84,9 @@ impl Layers {
 
 /// Keys of peft that change the mathematics, or the base's weights, and are not implemented: each must
 /// be absent, null, false or empty.
-const UNSUPPORTED: [&str; 24] = [
+const UNSUPPORTED: [&str; 23] = [
     "use_dora",
     "modules_to_save",
-    "fan_in_fan_out",
     "layers_pattern",
     "layer_replication",
     "lora_bias",

@@ -95,7 +95,7 @@ impl LoraConfig {
     /// If nothing matches, a name matches nothing, or a module is meant that cannot be adapted here.
     pub fn modules(&self, arch: &Architecture) -> Result<Vec<(usize, Projection)>> {
         let targets = self.target_modules.as_ref().ok_or_else(|| {
-            Error::Adapter(format!("has no target_modules; expected all-linear, or some of {}", known()))
+            Error::Adapter(format!("has no target_modules; expected all-linear, or some of {}", known(arch)))
         })?;
         refuse_unknown(targets, arch)?;
         let (take, leave) = (targets.matcher()?, self.exclude_modules.as_ref().map(Targets::matcher).transpose()?);
