@@ -18,6 +18,7 @@ pub use rope::{Rope, RopeScaling};
 use ft_kernels::rope::RopeTables;
 use serde_json::Value;
 
+use crate::error::Result;
 use crate::projection::{Projection, Site};
 
 /// A decoder's shape and the constants of its mathematics.
@@ -51,6 +52,8 @@ pub struct Architecture {
     pub parallel: bool,
     /// What products of queries and keys are multiplied by.
     pub attention_scale: f64,
+    /// Whether that is divided by the layer's number too, counted from 1.
+    pub scales_by_layer: bool,
     /// The bound that attention scores are squeezed into.
     pub attention_softcap: Option<f64>,
     /// Whether queries, keys and values have a bias.
@@ -161,7 +164,10 @@ impl Architecture {
 
     /// The cosines and sines of sequences laid end to end, for each of the rotary embeddings. A sequence's
     /// frequencies may depend on its own length.
-    pub fn rope_tables(&self, starts: &[usize]) -> Vec<RopeTables> {
+    ///
+    /// # Errors
+    /// If candle refuses the shapes.
+    pub fn rope_tables(&self, starts: &[usize]) -> Result<Vec<RopeTables>> {
         let lengths: Vec<usize> = starts.windows(2).map(|span| span[1] - span[0]).collect();
         self.ropes.iter().map(|rope| rope.tables(lengths.iter().map(|&n| (0..n as u32, n)))).collect()
     }
@@ -270,11 +276,14 @@ impl Architecture {
 
 impl Rope {
     /// The cosines and sines of runs of positions, each in a sequence of so many tokens.
-    pub fn tables(&self, runs: impl IntoIterator<Item = (std::ops::Range<u32>, usize)>) -> RopeTables {
+    ///
+    /// # Errors
+    /// If candle refuses the shapes.
+    pub fn tables(&self, runs: impl IntoIterator<Item = (std::ops::Range<u32>, usize)>) -> Result<RopeTables> {
         let one = |(positions, length): (std::ops::Range<u32>, usize)| {
             RopeTables::new(&positions.collect::<Vec<_>>(), &self.frequencies(length), self.magnitude())
         };
-        RopeTables::join(runs.into_iter().map(one).collect())
+        Ok(RopeTables::join(runs.into_iter().map(one).collect())?)
     }
 }
 

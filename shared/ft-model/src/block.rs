@@ -367,11 +367,12 @@ impl Block<'_> {
 
 /// The attention of a layer of this architecture.
 pub fn attention_spec(arch: &Architecture, layer: usize) -> AttentionSpec {
+    let divisor = if arch.scales_by_layer { (layer + 1) as f64 } else { 1.0 };
     AttentionSpec {
         num_heads: arch.num_heads,
         num_kv_heads: arch.num_kv_heads,
         head_dim: arch.head_dim,
-        scale: arch.attention_scale as f32,
+        scale: (arch.attention_scale / divisor) as f32,
         sliding_window: arch.layers[layer].sliding_window,
         softcap: arch.attention_softcap.map(|cap| cap as f32),
     }

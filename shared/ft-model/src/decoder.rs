@@ -65,7 +65,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Self::hidden`], and what `see` reports.
     pub fn hidden_each(&self, batch: &Batch, mut see: impl FnMut(usize, &Tensor) -> Result<()>) -> Result<Tensor> {
-        let rows = self.rows(batch);
+        let rows = self.rows(batch)?;
         let mut x = self.embed(batch)?;
         for i in 0..self.arch.num_layers {
             see(i, &x)?;
@@ -105,7 +105,7 @@ impl<'a> Decoder<'a> {
         options: &StepOptions,
         sink: &mut Sink<'_>,
     ) -> Result<Vec<SequenceLoss>> {
-        let rows = self.rows(batch);
+        let rows = self.rows(batch)?;
         let recomputed = self.recomputed_layers(batch.tokens(), options.activation_memory);
         let (x, mut kept) = self.forward_keeping(batch, &rows, recomputed, options)?;
         let (losses, mut dx) = self.head().losses_and_gradient(&x, batch, options.normaliser, sink)?;
@@ -218,8 +218,8 @@ impl<'a> Decoder<'a> {
         Ok(x)
     }
 
-    pub(crate) fn rows<'b>(&self, batch: &'b Batch) -> Rows<'b> {
-        Rows { starts: &batch.starts, ropes: self.arch.rope_tables(&batch.starts) }
+    pub(crate) fn rows<'b>(&self, batch: &'b Batch) -> Result<Rows<'b>> {
+        Ok(Rows { starts: &batch.starts, ropes: self.arch.rope_tables(&batch.starts)? })
     }
 
     /// The weights of layer `i`, with the trained biases in their places.

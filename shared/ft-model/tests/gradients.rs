@@ -59,7 +59,7 @@ fn case(name: &str, layer: usize) -> Case {
 
 /// The gradient of `x` and those of every adapter, summed over the sequences, as the block computes them.
 fn written_out(case: &Case) -> (Tensor, Vec<(Tensor, Tensor)>) {
-    let rows = Rows { starts: &STARTS, ropes: case.arch.rope_tables(&STARTS) };
+    let rows = Rows { starts: &STARTS, ropes: case.arch.rope_tables(&STARTS).unwrap() };
     let adapters = case.adapter.modules.iter().enumerate().map(|(i, pair)| {
         let projection = Projection::parse(&pair.module).unwrap().1;
         Adapted { projection, first: 2 * i, pair, dropout: None }
@@ -119,7 +119,7 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
     }
     if let Some(which) = arch.layers[case.layer].rope {
         let heads = arch.num_heads + arch.num_kv_heads;
-        let tables = &arch.rope_tables(&STARTS)[which];
+        let tables = &arch.rope_tables(&STARTS).unwrap()[which];
         qkv = rope::reference::rope(&qkv, tables, heads, arch.head_dim, Direction::Forward)?;
     }
     let (attended, _) = attention::reference::attention(&qkv, &attention_spec(arch, case.layer), &STARTS)?;

@@ -72,6 +72,7 @@ impl Start {
             qk_norm: QkNorm::None,
             parallel: false,
             attention_scale: 1.0 / (self.head_dim as f64).sqrt(),
+            scales_by_layer: false,
             attention_softcap: None,
             qkv_bias: false,
             o_bias: false,
@@ -193,6 +194,8 @@ fn gemma3(keys: Keys<'_>) -> Result<Architecture> {
     arch.activation = activation(keys, "hidden_activation", Activation::GeluTanh)?;
     arch.attention_scale = keys.number_or("query_pre_attn_scalar", Some(256.0))?.powf(-0.5);
     arch.logit_softcap = keys.number("final_logit_softcapping")?;
+    // In the files, but transformers' attention does not read it.
+    keys.get("attn_logit_softcapping");
     arch.qk_norm = QkNorm::Head;
     let pattern = keys.size_or("sliding_window_pattern", keys.size_or("_sliding_window_pattern", Some(6)).ok())?;
     let window = if keys.has("sliding_window") { window(keys)? } else { Some(4096) };
@@ -278,6 +281,10 @@ fn gpt2(keys: Keys<'_>) -> Result<Architecture> {
     let mut arch = layer_norms(start.plain(keys, true)?, keys.number_or("layer_norm_epsilon", Some(1e-5))?);
     arch.layers = vec![LayerKind { sliding_window: None, rope: None }; arch.num_layers];
     arch.activation = activation(keys, "activation_function", Activation::GeluTanh)?;
+    arch.scales_by_layer = keys.flag_or("scale_attn_by_inverse_layer_idx", false)?;
+    if !keys.flag_or("scale_attn_weights", true)? {
+        arch.attention_scale = 1.0;
+    }
     Ok(Architecture { learned_positions: Some(context), ..arch })
 }
 

@@ -8,7 +8,7 @@ use std::f64::consts;
 pub struct Rope {
     /// The base of the frequencies.
     pub theta: f64,
-    /// How many elements of a head turn, an even number.
+    /// How many elements of a head turn; an odd number counts as the even one above it.
     pub dims: usize,
     /// How the frequencies are stretched for long texts.
     pub scaling: RopeScaling,

@@ -56,8 +56,8 @@ pub(super) fn build(keys: Keys<'_>, inner: Option<Keys<'_>>, base: Base) -> Resu
         return Err(unsupported("partial_rotary_factor", &json!(share), "1"));
     }
     let dims = (base.head_dim as f64 * share) as usize;
-    if dims == 0 || dims > base.head_dim || !dims.is_multiple_of(2) {
-        let expected = format!("a share of a head of {} that is an even number of elements", base.head_dim);
+    if dims == 0 || dims > base.head_dim {
+        let expected = format!("a share that is at least one of a head's {} elements", base.head_dim);
         return Err(wrong("partial_rotary_factor", Some(&json!(share)), expected));
     }
     let scaling = inner.map_or(Ok(RopeScaling::None), |inner| scaling(keys, inner, base.context, dims))?;
@@ -118,10 +118,10 @@ fn yarn(inner: Keys<'_>, original: usize, context: usize) -> Result<RopeScaling>
 fn longrope(inner: Keys<'_>, original: usize, context: usize, dims: usize) -> Result<RopeScaling> {
     let factors = |key: &str| -> Result<Vec<f64>> {
         let list = inner.numbers(key)?;
-        if list.len() == dims / 2 {
+        if list.len() == dims.div_ceil(2) {
             return Ok(list);
         }
-        Err(wrong(key, Some(&json!(list.len())), format!("{} numbers, one for each pair that turns", dims / 2)))
+        Err(wrong(key, Some(&json!(list.len())), format!("{} numbers, one for each pair that turns", dims.div_ceil(2))))
     };
     let factor = inner.number("factor")?.unwrap_or(context as f64 / original as f64);
     let own = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };

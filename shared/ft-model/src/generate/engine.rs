@@ -133,7 +133,7 @@ impl<'a> Engine<'a> {
         mut attend: impl FnMut(usize, Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let arch = self.decoder.arch;
-        let ropes = arch.ropes.iter().map(|rope| rope.tables(runs.iter().cloned())).collect();
+        let ropes = arch.ropes.iter().map(|rope| rope.tables(runs.iter().cloned())).collect::<Result<_>>()?;
         // Where sequences start matters for dropout alone, and here is none.
         let rows = Rows { starts: &[0, ids.len()], ropes };
         let positions: Vec<u32> = runs.iter().flat_map(|run| run.0.clone()).collect();

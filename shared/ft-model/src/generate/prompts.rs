@@ -94,9 +94,9 @@ mod tests {
     #[test]
     fn a_beginning_is_laid_out_once() {
         let (a, b): (&[u32], &[u32]) = (&[1, 2, 3, 4, 5, 6], &[1, 2, 3, 4, 7]);
-        let prompts = Prompts::new(&[a, b]);
+        let prompts = Prompts::new(&[a, b], true);
         assert_eq!(prompts.ids, [1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(prompts.positions, [0, 1, 2, 3, 4, 5, 4]);
+        assert_eq!(prompts.runs, [(0..6, 6), (4..5, 5)]);
         assert_eq!(prompts.last, [5, 6]);
         assert_eq!(prompts.starts, [0, 6, 11]);
         let rows = Tensor::new(prompts.ids.as_slice(), &candle_core::Device::Cpu).unwrap();
