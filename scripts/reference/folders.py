@@ -4,6 +4,10 @@ Sizes, seeds, lengths and layer counts differ throughout, so that nothing is rig
 and longrope rotary embedding look at the longest row of the batch in transformers; where a folder has a row
 beyond the trained length, all its rows have one length (dynamic) or are all beyond it (longrope), so that the
 values are those of each row by itself too.
+
+llama.cpp's files cannot say everything (see make_gguf_reference.py): Gemma's score scale is the head's size,
+SmolLM3 leaves out every fourth rotation, windows of Mistral, Qwen2 and StarCoder2 are lost. gemma2-s18,
+gemma3_text-s20, smollm3-s22 and others keep to what they can say, their neighbours do not.
 """
 
 SMALL = "--layers 3 --hidden 48 --heads 4 --kv-heads 2 --intermediate 64 --vocab 112"
@@ -45,14 +49,16 @@ FAMILIES = {
     "phi3_longrope-s16": f"--arch phi3 --seed 16 {TINY} --lengths 31,14 {LONGROPE}",
     "phi3_longrope_short-s16": f"--arch phi3 --seed 16 {TINY} --lengths 12,9 {LONGROPE}",
     "gemma-s17": f"--arch gemma --seed 17 {SMALL} --heads 3 --kv-heads 1 --head-dim 20 --lengths 14,20",
-    "gemma2-s18": f"--arch gemma2 --seed 18 {SMALL} --head-dim 16 --lengths 24,11,17",
+    "gemma2-s18": f"--arch gemma2 --seed 18 {SMALL} --head-dim 16 --lengths 24,11,17 "
+                  "--set query_pre_attn_scalar=16",
     "gemma2_untied-s19": f"--arch gemma2 --seed 19 {TINY} --lengths 17,12 --set tie_word_embeddings=false "
                          "--set attention_bias=true --set sliding_window=5 --set query_pre_attn_scalar=7",
-    "gemma3_text-s20": f"--arch gemma3_text --seed 20 {TINY} --layers 7 --head-dim 12 --lengths 28,13",
+    "gemma3_text-s20": f"--arch gemma3_text --seed 20 {TINY} --layers 7 --head-dim 12 --lengths 28,13 "
+                       "--set query_pre_attn_scalar=12",
     "gemma3_text_caps-s21": f"--arch gemma3_text --seed 21 {TINY} --layers 4 --lengths 18,23 "
                             "--set sliding_window_pattern=3 --set attn_logit_softcapping=4.0 "
                             "--set final_logit_softcapping=8.0 --set attention_bias=true",
-    "smollm3-s22": f"--arch smollm3 --seed 22 {SMALL} --lengths 16,25 --set no_rope_layer_interval=3",
+    "smollm3-s22": f"--arch smollm3 --seed 22 {TINY} --layers 5 --lengths 16,25",
     "smollm3_window-s23": f"--arch smollm3 --seed 23 {TINY} --layers 3 --lengths 24,10 --set no_rope_layers=[0,1,0] "
                           "--set use_sliding_window=true --set sliding_window=7 --set tie_word_embeddings=false "
                           "--set attention_bias=true --set mlp_bias=true",
@@ -63,15 +69,16 @@ FAMILIES = {
     "granite_bias-s27": f"--arch granite --seed 27 {TINY} --lengths 17,11 --set attention_bias=true "
                         "--set mlp_bias=true --set embedding_multiplier=6.0 --set residual_multiplier=0.4 "
                         "--set attention_multiplier=0.2 --set logits_scaling=3.0",
-    "gpt2-s28": f"--arch gpt2 --seed 28 {SMALL} --heads 3 --lengths 18,26",
+    "gpt2-s28": f"--arch gpt2 --seed 28 {SMALL} --layers 2 --heads 3 --lengths 18,26 --set n_inner=null",
     "gpt2_scaled-s29": f"--arch gpt2 --seed 29 {TINY} --layers 3 --lengths 15,10 --set n_inner=null "
                        "--set scale_attn_by_inverse_layer_idx=true --set activation_function=\"gelu\"",
-    "gpt_neox-s30": f"--arch gpt_neox --seed 30 {SMALL} --lengths 20,13",
+    "gpt_neox-s30": f"--arch gpt_neox --seed 30 {SMALL} --lengths 20,13 "
+                    """--set rope_parameters={"rope_type":"default","rope_theta":10000.0,"partial_rotary_factor":0.5}""",
     "gpt_neox_serial-s31": f"--arch gpt_neox --seed 31 {TINY} --lengths 12,18 --set use_parallel_residual=false "
                            "--set attention_bias=false --set tie_word_embeddings=true "
                            """--set rope_parameters={"rope_type":"default","rope_theta":5000.0,"partial_rotary_factor":1.0}""",
-    "phi-s32": f"--arch phi --seed 32 {SMALL} --lengths 25,14",
-    "phi_qk_norm-s33": f"--arch phi --seed 33 {TINY} --kv-heads 4 --lengths 13,17 --set qk_layernorm=true",
+    "phi-s32": f"--arch phi --seed 32 {SMALL} --layers 2 --kv-heads 4 --intermediate 192 --lengths 25,14",
+    "phi_qk_norm-s33": f"--arch phi --seed 33 {TINY} --lengths 13,17 --set qk_layernorm=true",
     "starcoder2-s34": f"--arch starcoder2 --seed 34 {SMALL} --lengths 23,16 --set sliding_window=7 "
                       "--set tie_word_embeddings=true",
     "starcoder2_plain-s35": f"--arch starcoder2 --seed 35 {TINY} --lengths 14,20 --set use_bias=false "
