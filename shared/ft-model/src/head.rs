@@ -6,7 +6,7 @@
 
 use candle_core::Tensor;
 use ft_kernels::linear::product;
-use ft_kernels::loss::{RowLosses, cross_entropy, cross_entropy_forward};
+use ft_kernels::loss::{LogitShape, RowLosses, cross_entropy, cross_entropy_forward};
 use ft_kernels::norm::{rms_norm, rms_norm_backward};
 
 use crate::batch::Batch;
@@ -50,7 +50,7 @@ impl Head<'_> {
         for from in (0..batch.rows.len()).step_by(CHUNK) {
             let chunk = from..(from + CHUNK).min(batch.rows.len());
             let logits = self.logits(x, &batch.rows[chunk.clone()])?;
-            let rows = cross_entropy_forward(&logits, &batch.targets[chunk.clone()])?;
+            let rows = cross_entropy_forward(&logits, &batch.targets[chunk.clone()], LogitShape::default())?;
             add(&mut losses, &rows, &batch.owners[chunk]);
         }
         Ok(losses)
@@ -63,7 +63,7 @@ impl Head<'_> {
     pub fn row_losses(&self, x: &Tensor, batch: &Batch) -> Result<RowLosses> {
         let mut all = RowLosses { nll: Vec::new(), correct: Vec::new() };
         for (rows, targets) in batch.rows.chunks(CHUNK).zip(batch.targets.chunks(CHUNK)) {
-            let found = cross_entropy_forward(&self.logits(x, rows)?, targets)?;
+            let found = cross_entropy_forward(&self.logits(x, rows)?, targets, LogitShape::default())?;
             all.nll.extend(found.nll);
             all.correct.extend(found.correct);
         }
@@ -89,7 +89,8 @@ impl Head<'_> {
             let picked = pick(x, &batch.rows[chunk.clone()])?;
             let normed = rms_norm(&picked, &norm, self.eps)?;
             let logits = product(&normed, &weight, false)?;
-            let (rows, dlogits) = cross_entropy(logits, &batch.targets[chunk.clone()], (1.0 / normaliser) as f32)?;
+            let (targets, scale) = (&batch.targets[chunk.clone()], (1.0 / normaliser) as f32);
+            let (rows, dlogits) = cross_entropy(logits, targets, scale, LogitShape::default())?;
             add(&mut losses, &rows, &batch.owners[chunk]);
             let dnormed = product(&dlogits, &weight, true)?;
             gradients.push(rms_norm_backward(&dnormed, &picked, &norm, self.eps)?);
