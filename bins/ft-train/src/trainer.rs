@@ -70,7 +70,7 @@ impl<'a> Trainer<'a> {
         }
         let metrics = Metrics::create(output.as_deref(), &state.log_history)?;
         setup.announce(steps, t.sequences_a_step());
-        let schedule = Schedule::new(t, steps);
+        let schedule = Schedule::new(t, steps)?;
         Ok(Self { args, setup, sampler, schedule, optimizer, state, metrics, output, window, initial_adapter, started })
     }
 

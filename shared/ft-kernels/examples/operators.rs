@@ -84,8 +84,12 @@ fn decode() -> Result<()> {
 fn losses() -> Result<()> {
     let targets: Vec<u32> = (0..256).map(|i| i * 191).collect();
     let logits = random(256, VOCABULARY)?;
-    time("cross_entropy_forward, 256 rows", || loss::cross_entropy_forward(&logits, &targets))?;
-    time("cross_entropy, 256 rows", || loss::cross_entropy(logits.clone(), &targets, 1.0)).map(drop)
+    let shape = loss::LogitShape::default();
+    time("cross_entropy_forward, 256 rows", || loss::cross_entropy_forward(&logits, &targets, shape))?;
+    time("cross_entropy, 256 rows", || loss::cross_entropy(logits.clone(), &targets, 1.0, shape))?;
+    let shape = loss::LogitShape { scale: 1.0, softcap: Some(30.0) };
+    time("cross_entropy with a softcap, 256 rows", || loss::cross_entropy(logits.clone(), &targets, 1.0, shape))
+        .map(drop)
 }
 
 fn flat() -> Result<()> {

@@ -14,7 +14,9 @@
 
 pub mod activation;
 pub mod attention;
+pub mod columns;
 pub mod error;
+pub mod experts;
 pub mod gemm;
 pub mod head_norm;
 pub mod linear;
@@ -24,6 +26,7 @@ pub mod norm;
 pub mod optim;
 mod parallel;
 pub mod philox;
+pub mod residual;
 pub mod rope;
 pub mod rows;
 pub mod simd;

@@ -1,5 +1,7 @@
 //! Rotary position embedding, in the layout of Hugging Face: in a head, element `i` of the first
-//! half turns with element `i` of the second half by the angle `position * inv_freq[i]`.
+//! half turns with element `i` of the second half by the angle `position * inv_freq[i]`. Where only a
+//! head's first columns turn (partial rotary: GPT-NeoX, Phi), the halves are those of the columns that
+//! do.
 
 use candle_core::Tensor;
 
@@ -46,6 +48,25 @@ impl RopeTables {
     pub fn for_sequences(starts: &[usize], inv_freq: &[f64], magnitude: f64) -> Self {
         let positions: Vec<u32> = starts.windows(2).flat_map(|pair| 0..(pair[1] - pair[0]) as u32).collect();
         Self::new(&positions, inv_freq, magnitude)
+    }
+
+    /// The rows of several tables one after the other, for sequences that turn by frequencies of their
+    /// own (longrope, dynamic scaling).
+    ///
+    /// # Errors
+    /// If they do not turn the same number of pairs.
+    pub fn join(tables: Vec<Self>) -> Result<Self> {
+        let mut tables = tables.into_iter();
+        let Some(mut all) = tables.next() else {
+            return Ok(Self { rows: 0, half: 0, cos: Vec::new(), sin: Vec::new() });
+        };
+        for next in tables {
+            expect_shape(next.half == all.half, "rope", "inv_freq's length", all.half, next.half)?;
+            all.rows += next.rows;
+            all.cos.extend(next.cos);
+            all.sin.extend(next.sin);
+        }
+        Ok(all)
     }
 
     /// The number of rows.

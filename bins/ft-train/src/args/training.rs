@@ -89,6 +89,8 @@ pub enum SchedulerType {
     CosineWithRestarts,
     /// Half a cosine, to min_lr or to min_lr_rate of the peak
     CosineWithMinLr,
+    /// As cosine_with_min_lr, but the warm-up does not begin at 0 (warmup_lr_rate)
+    CosineWarmupWithMinLr,
     /// A power of a straight line (power), to lr_end
     Polynomial,
     /// As it is, without a warm-up

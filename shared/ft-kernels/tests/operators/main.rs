@@ -3,11 +3,14 @@
 
 mod activation;
 mod attention;
+mod columns;
 mod common;
+mod experts;
 mod head_norm;
 mod layer_norm;
 mod loss;
 mod norm;
 mod optim;
+mod residual;
 mod rope;
 mod rows;

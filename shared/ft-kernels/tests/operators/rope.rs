@@ -41,6 +41,43 @@ fn an_element_turns_with_its_partner_in_the_other_half() {
     }
 }
 
+/// Partial rotary as its definition has it: the first columns are taken out of the head, turned as a
+/// head of that width with halves of its own, and put back.
+#[test]
+fn a_narrower_table_turns_the_first_columns_as_a_head_of_their_width() {
+    let (heads, head_dim, width, rest) = (3, 20, 8, 5);
+    let tables = RopeTables::for_sequences(&[0, 5, 40], &frequencies(width / 2), 1.0);
+    let x = matrix(1, 40, heads * head_dim + rest);
+    let found = rope(own(&x), &tables, heads, head_dim, Direction::Forward).unwrap();
+    let mut expected = Vec::new();
+    for head in 0..heads {
+        let part = |column, count| x.narrow(1, head * head_dim + column, count).unwrap().contiguous().unwrap();
+        expected.push(rope(own(&part(0, width)), &tables, 1, width, Direction::Forward).unwrap());
+        expected.push(part(width, head_dim - width));
+    }
+    expected.push(x.narrow(1, heads * head_dim, rest).unwrap());
+    assert_close(&found, &candle_core::Tensor::cat(&expected, 1).unwrap(), 1e-7);
+}
+
+#[test]
+fn joined_tables_turn_each_sequence_by_its_own_frequencies() {
+    let x = matrix(1, 30, 48);
+    let slow: Vec<f64> = frequencies(8).iter().map(|f| f / 8.0).collect();
+    let tables = [
+        RopeTables::for_sequences(&[0, 12], &frequencies(8), 1.0),
+        RopeTables::for_sequences(&[0, 11, 18], &slow, 1.25),
+    ];
+    let [first, second] = tables.each_ref().map(Clone::clone);
+    let all = RopeTables::join(vec![first, second]).unwrap();
+    let whole = rope(own(&x), &all, 3, 16, Direction::Forward).unwrap();
+    let piece = |from, count, tables| rope(own(&x.narrow(0, from, count).unwrap()), tables, 3, 16, Direction::Forward);
+    assert_is_pieces(&whole, &[piece(0, 12, &tables[0]).unwrap(), piece(12, 18, &tables[1]).unwrap()]);
+    assert_eq!(RopeTables::join(Vec::new()).unwrap().rows(), 0);
+    let narrow = RopeTables::for_sequences(&[0, 3], &frequencies(4), 1.0);
+    let message = RopeTables::join(vec![all, narrow]).unwrap_err().to_string();
+    assert_eq!(message, "rope: inv_freq's length is 4, expected 8");
+}
+
 #[test]
 fn positions_restart_and_rows_do_not_know_their_neighbours() {
     let x = matrix(1, 600, 192);

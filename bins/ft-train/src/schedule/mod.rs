@@ -1,0 +1,45 @@
+//! The learning rate of each step, as transformers' `get_scheduler` gives it.
+
+mod shape;
+
+use anyhow::Result;
+
+use crate::args::TrainingArgs;
+use shape::Shape;
+
+/// A learning-rate schedule over a known number of steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Schedule {
+    shape: Shape,
+    peak: f64,
+    warmup: f64,
+    steps: f64,
+}
+
+impl Schedule {
+    /// The schedule of a run of `steps` steps.
+    ///
+    /// # Errors
+    /// What `--lr-scheduler-kwargs` lacks, or has and should not have.
+    pub fn new(args: &TrainingArgs, steps: u64) -> Result<Self> {
+        let shape = Shape::read(args)?;
+        let ratio = if args.warmup_steps > 0.0 { args.warmup_steps } else { args.warmup_ratio };
+        // As transformers: below 1 it is a share of the steps, rounded up; above, what it is without its fraction.
+        let warmup = if args.warmup_steps >= 1.0 { args.warmup_steps.trunc() } else { (steps as f64 * ratio).ceil() };
+        Ok(Self { shape, peak: args.learning_rate, warmup, steps: steps as f64 })
+    }
+
+    /// The learning rate of step `step`, counted from 0.
+    pub fn learning_rate(&self, step: u64) -> f64 {
+        self.peak * self.shape.factor(step as f64, self.warmup, self.steps, self.peak)
+    }
+
+    /// Steps over which the learning rate rises.
+    #[allow(dead_code, reason = "the dry run's plan reads it")]
+    pub fn warmup_steps(&self) -> u64 {
+        self.warmup as u64
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+"""What make_reference.py is made of: configs, the tiny models, the adapters, and the list of folders."""
