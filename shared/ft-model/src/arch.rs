@@ -4,8 +4,8 @@
 //! each or both, and each of the constants below. No family has code of its own in the engine.
 
 mod config;
-mod family;
 mod families;
+mod family;
 pub(crate) mod gguf;
 mod keys;
 mod rope;

@@ -63,10 +63,7 @@ impl<'a> Head<'a> {
 
     /// How logits are made from the head's product.
     pub fn shape(&self) -> LogitShape {
-        LogitShape {
-            scale: self.arch.logit_scale as f32,
-            softcap: self.arch.logit_softcap.map(|cap| cap as f32),
-        }
+        LogitShape { scale: self.arch.logit_scale as f32, softcap: self.arch.logit_softcap.map(|cap| cap as f32) }
     }
 
     /// The head, `[vocabulary, hidden]`, and its bias: the trained ones where there are some.

@@ -99,7 +99,8 @@ impl<M> Layer<M> {
     /// # Errors
     /// What `turn` reports.
     pub fn map<N>(&self, mut turn: impl FnMut(&M) -> Result<N>) -> Result<Layer<N>> {
-        let mut product = |of: &Product<M>| Ok::<_, crate::Error>(Product { weight: turn(&of.weight)?, bias: of.bias.clone() });
+        let mut product =
+            |of: &Product<M>| Ok::<_, crate::Error>(Product { weight: turn(&of.weight)?, bias: of.bias.clone() });
         Ok(Layer {
             qkv: product(&self.qkv)?,
             o: product(&self.o)?,

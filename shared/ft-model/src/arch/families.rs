@@ -163,8 +163,9 @@ fn phi3(keys: Keys<'_>) -> Result<Architecture> {
 
 fn gemma(keys: Keys<'_>) -> Result<Architecture> {
     let mut arch = common(Family::Gemma, keys, &Defaults::default(), true)?;
-    // Old files name the one that counts apart from the one that does not.
+    // Old files name the exact function and mean the approximation; newer ones say which counts.
     let own = activation(keys, "hidden_act", Activation::GeluTanh)?;
+    let own = if own == Activation::Gelu { Activation::GeluTanh } else { own };
     arch.activation = activation(keys, "hidden_activation", own)?;
     gemmas(keys, arch)
 }
@@ -290,8 +291,12 @@ fn gpt2(keys: Keys<'_>) -> Result<Architecture> {
 
 fn gpt_neox(keys: Keys<'_>) -> Result<Architecture> {
     let mut arch = Start::new(Family::GptNeox, keys, 2048, None)?.plain(keys, false)?;
-    let defaults =
-        Defaults { theta_key: "rotary_emb_base", partial: Some(0.25), partial_key: "rotary_pct", ..Defaults::default() };
+    let defaults = Defaults {
+        theta_key: "rotary_emb_base",
+        partial: Some(0.25),
+        partial_key: "rotary_pct",
+        ..Defaults::default()
+    };
     arch.ropes = vec![rope(keys, arch.head_dim, arch.max_position_embeddings, &defaults)?];
     // transformers writes both styles side by side.
     keys.get("rope_theta");

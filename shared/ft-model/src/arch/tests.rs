@@ -1,13 +1,16 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::error::Error;
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference")
+}
+
 fn reference(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(file);
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    serde_json::from_slice(&std::fs::read(root().join(file)).unwrap()).unwrap()
 }
 
 fn small(changes: &Value) -> Value {
@@ -20,9 +23,9 @@ fn small(changes: &Value) -> Value {
 
 /// The names of all reference models.
 fn references() -> Vec<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference");
     let mut names: Vec<String> =
-        std::fs::read_dir(root).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        std::fs::read_dir(root()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.starts_with("mixtral") && !name.starts_with("qwen3_moe") && !name.starts_with("phi_qk"));
     names.sort();
     names
 }
@@ -34,6 +37,12 @@ fn both_key_styles_give_the_same_architecture() {
         let mut old = Architecture::from_config(&reference(&format!("{name}/model/config_v4.json"))).unwrap();
         old.raw = new.raw.clone();
         assert_eq!(new, old, "{name}");
+        let early = format!("{name}/model/config_early.json");
+        if root().join(&early).is_file() {
+            let mut early = Architecture::from_config(&reference(&early)).unwrap();
+            early.raw = new.raw.clone();
+            assert_eq!(new, early, "{name}");
+        }
     }
 }
 

@@ -323,8 +323,7 @@ fn blocks_expand_as_candle_expands_them_whole_or_by_rows() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("model.gguf");
     let model = reference("llama-s0");
-    let names =
-        ["model.layers.1.self_attn.k_proj.weight", "model.layers.0.mlp.down_proj.weight", EMBEDDING];
+    let names = ["model.layers.1.self_attn.k_proj.weight", "model.layers.0.mlp.down_proj.weight", EMBEDDING];
     let kinds = [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0, GgmlDType::BF16];
     for kind in kinds {
         write_gguf(&model, &path, kind, &[]);

@@ -167,13 +167,11 @@ fn run_block(
     let normed = block.normed(w.input_norm.as_ref(), x)?;
     let qkv = block.by_kind(product(block.linear(Site::Qkv), &normed, None)?)?;
     let attended = attend(block.turned(&qkv)?)?;
-    let (middle, _) = block.add(x, w.attention_norm.as_ref(), |residual| {
-        Ok(product(block.linear(Site::O), &attended, residual)?)
-    })?;
+    let (middle, _) =
+        block.add(x, w.attention_norm.as_ref(), |residual| Ok(product(block.linear(Site::O), &attended, residual)?))?;
     let normed = block.normed(w.mlp_norm.as_ref(), if block.arch.parallel { x } else { &middle })?;
     let hidden = block.activated(&product(block.linear(Site::GateUp), &normed, None)?)?;
-    let (y, _) = block.add(&middle, w.output_norm.as_ref(), |residual| {
-        Ok(product(block.linear(Site::Down), &hidden, residual)?)
-    })?;
+    let (y, _) = block
+        .add(&middle, w.output_norm.as_ref(), |residual| Ok(product(block.linear(Site::Down), &hidden, residual)?))?;
     Ok(y)
 }

@@ -32,13 +32,19 @@ fn projections_of_one_input_stand_below_each_other() {
         assert_eq!((layer.qkv.weight.dtype(), layer.input_norm.as_ref().unwrap().weight.dtype()), (dtype, DType::F32));
         let weights = ["self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"];
         assert_eq!(values(&layer.qkv.weight), stacked(&model, dtype, &weights));
-        assert_eq!(values(&layer.gate_up.weight), stacked(&model, dtype, &["mlp.gate_proj.weight", "mlp.up_proj.weight"]));
+        assert_eq!(
+            values(&layer.gate_up.weight),
+            stacked(&model, dtype, &["mlp.gate_proj.weight", "mlp.up_proj.weight"])
+        );
         let biases = ["self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"];
         let bias = layer.qkv.bias.as_ref().unwrap();
         assert_eq!((values(bias), bias.dtype()), (stacked(&model, DType::F32, &biases), DType::F32));
         assert_eq!(values(&layer.down.weight), stacked(&model, dtype, &["mlp.down_proj.weight"]));
         assert_eq!(values(layer.down.bias.as_ref().unwrap()), stacked(&model, DType::F32, &["mlp.down_proj.bias"]));
-        assert_eq!(values(&layer.mlp_norm.as_ref().unwrap().weight), stacked(&model, DType::F32, &["post_attention_layernorm.weight"]));
+        assert_eq!(
+            values(&layer.mlp_norm.as_ref().unwrap().weight),
+            stacked(&model, DType::F32, &["post_attention_layernorm.weight"])
+        );
     }
 }
 

@@ -7,8 +7,8 @@ use ::safetensors::Dtype;
 use candle_core::Tensor;
 use ft_kernels::tensor::with_slice;
 
-use super::read::{CONFIG, CONFIG_KEY, WEIGHTS};
 use super::Adapter;
+use super::read::{CONFIG, CONFIG_KEY, WEIGHTS};
 use crate::error::{Error, Result};
 use crate::safetensors::Header;
 

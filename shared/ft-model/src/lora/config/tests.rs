@@ -39,7 +39,6 @@ fn what_changes_the_mathematics_is_refused_by_name() {
         (r#""use_dora": true"#, "use_dora"),
         (r#""modules_to_save": ["lm_head"]"#, "modules_to_save"),
         (r#""bias": "all""#, "bias"),
-        (r#""fan_in_fan_out": true"#, "fan_in_fan_out"),
         (r#""lora_bias": true"#, "lora_bias"),
         (r#""layer_replication": [[0, 4]]"#, "layer_replication"),
         (r#""target_parameters": ["x"]"#, "target_parameters"),
