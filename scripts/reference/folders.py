@@ -5,6 +5,8 @@ and longrope rotary embedding look at the longest row of the batch in transforme
 beyond the trained length, all its rows have one length (dynamic) or are all beyond it (longrope), so that the
 values are those of each row by itself too.
 
+transformers reads Gemma-3's attn_logit_softcapping and does not use it (gemma3_text_caps-s21 sets it).
+
 llama.cpp's files cannot say everything (see make_gguf_reference.py): Gemma's score scale is the head's size,
 SmolLM3 leaves out every fourth rotation, windows of Mistral, Qwen2 and StarCoder2 are lost. gemma2-s18,
 gemma3_text-s20, smollm3-s22 and others keep to what they can say, their neighbours do not.
@@ -16,20 +18,22 @@ TINY = "--layers 2 --hidden 32 --heads 4 --kv-heads 2 --intermediate 48 --vocab 
 LONGROPE = ("""--set rope_parameters={"rope_type":"longrope","rope_theta":10000.0,"partial_rotary_factor":0.75,"""
             """"short_factor":[1.0,1.1,1.3],"long_factor":[1.5,4.0,9.0],"original_max_position_embeddings":12}"""
             """ --set original_max_position_embeddings=12 --set max_position_embeddings=48""")
-YARN = ("""--set rope_parameters={"rope_type":"yarn","rope_theta":10000.0,"factor":6.0,"beta_fast":8.0,"beta_slow":0.5,"""
-        """"original_max_position_embeddings":16""")
+WIDE = "--heads 2 --kv-heads 1 --head-dim 24"  # enough frequencies for the ramps of yarn and llama3 to lie within
+YARN = (WIDE + """ --set rope_parameters={"rope_type":"yarn","rope_theta":10000.0,"factor":6.0,"beta_fast":2.0,"""
+        """"beta_slow":0.25,"original_max_position_embeddings":64""")
 
 FAMILIES = {
     "llama-s1": "--arch llama --seed 1 --layers 3 --hidden 96 --heads 6 --kv-heads 2 --head-dim 16 "
-                "--intermediate 128 --vocab 320 --lengths 18,13,7",
+                "--intermediate 128 --vocab 320 --lengths 18,13,7 --set rms_norm_eps=1e-5",
     "llama_tied_bias-s2": "--arch llama_tied_bias --seed 2 --layers 2 --hidden 48 --heads 3 --kv-heads 3 --head-dim 24 "
-                          "--intermediate 80 --vocab 200 --lengths 11,16 --masked 3 --rslora --r 6 --alpha 9",
+                          "--intermediate 80 --vocab 200 --lengths 11,16 --masked 3 --rslora --r 6 --alpha 9 "
+                          "--set rms_norm_eps=1e-5",
     "llama_linear_rope-s3": f"--arch llama_linear_rope --seed 3 {TINY} --head-dim 12 --lengths 21,11,16",
     "llama_dynamic_rope-s4": f"--arch llama_dynamic_rope --seed 4 {TINY} --set max_position_embeddings=12 "
                              "--lengths 29,29",
     "llama_dynamic_rope_short-s4": f"--arch llama_dynamic_rope --seed 4 {TINY} --set max_position_embeddings=12 "
                                    "--lengths 12,9",
-    "llama3_rope-s5": f"--arch llama3_rope --seed 5 {TINY} --lengths 40,23",
+    "llama3_rope-s5": f"--arch llama3_rope --seed 5 {TINY} {WIDE} --lengths 40,23",
     "llama_yarn_rope-s6": f"--arch llama_yarn_rope --seed 6 {TINY} --lengths 36,20 {YARN}}}",
     "llama_yarn_mscale-s7": f"--arch llama_yarn_rope --seed 7 {TINY} --lengths 20,11 "
                             f"""{YARN},"mscale":0.7,"mscale_all_dim":1.3,"truncate":false}}""",
