@@ -36,8 +36,8 @@ What the files showed, all dimensions in the order of the weights' rows:
                  rope.freq_base_swa of the windowed ones (older files leave it out: 10000); every sixth layer
                  is full; query_pre_attn_scalar as above
     phi3         attn_qkv and ffn_up (gate above up) stay fused; rope_factors_long.weight, rope_factors_short.weight
-                 [rotary/2] (no rope.scaling.type); phi3.rope.dimension_count is the rotated part; the attention factor is in
-                 phi3.rope.scaling.attn_factor; sliding_window 0 is none
+                 [rotary/2] (no rope.scaling.type); phi3.rope.dimension_count is the rotated part; the attention
+                 factor is in phi3.rope.scaling.attn_factor; sliding_window 0 is none
     smollm3      permuted as llama; which layers rotate is not written: every fourth does not
     granite      permuted as llama; granite.attention.scale, .embedding_scale, .residual_scale, .logit_scale (logits
                  are divided by it)
@@ -47,8 +47,8 @@ What the files showed, all dimensions in the order of the weights' rows:
     gpt2         weights [out, in] again (Conv1D transposed); attn_qkv; position_embd.weight
     gptneox      attn_qkv regrouped from heads of (q, k, v) to all q, all k, all v; rope.dimension_count,
                  use_parallel_residual
-    phi2         q, k and v apart, not permuted; attn_norm is the only norm of a layer; output.bias; rope.dimension_count; feed_forward_length is 4 x the hidden size
-                 whatever the model has
+    phi2         q, k and v apart, not permuted; attn_norm is the only norm of a layer; output.bias;
+                 rope.dimension_count; feed_forward_length is 4 x the hidden size whatever the model has
 """
 
 import argparse

@@ -42,7 +42,8 @@ What peft 0.21 trains and how adapter_model.safetensors names it ("M" is base_mo
 
 A tied model with modules_to_save loses the tie: embed_tokens alone trains a copy of the embedding while the
 head stays as it was, lm_head alone the reverse, both train two copies apart. merged_logits is then of the
-model in memory, whose two matrices differ. bias is never merged away: the trained biases are the base's own.
+model in memory, whose two matrices differ; saved, it has both and tie_word_embeddings false. bias is never
+merged away: the trained biases are the base's own.
 """
 
 import argparse

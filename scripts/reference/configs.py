@@ -8,6 +8,7 @@ import json
 from transformers import AutoConfig
 
 STD = 0.2
+EPS = 1e-3  # larger than any model's, so that one that is read under the wrong name shows
 
 
 def rope(kind, theta=1e4, **keys):
@@ -82,7 +83,7 @@ def make_config(given):
     keys = {
         **sizes(model_type, given), "vocab_size": given.vocab, "initializer_range": STD, "use_cache": False,
         "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False,
-        EPSILON.get(model_type, "rms_norm_eps"): 1e-5, **keys}
+        EPSILON.get(model_type, "rms_norm_eps"): EPS, **keys}
     keys |= {k: json.loads(v) for k, v in (pair.split("=", 1) for pair in given.set)}
     config = AutoConfig.for_model(model_type, attn_implementation="eager", **keys)
     for name in DROPOUTS:
@@ -131,6 +132,8 @@ def early_config(v4):
     "rope_type" (not in Gemma-3, which came later)."""
     early = {k: v for k, v in v4.items() if k not in ("layer_types", "_sliding_window_pattern")}
     early["transformers_version"] = "4.40.0"
+    if early["model_type"] == "gemma":  # "gelu" stood there and meant the tanh form
+        early["hidden_act"] = "gelu"
     if early["model_type"] == "gemma3_text":
         full = [i + 1 for i, kind in enumerate(v4["layer_types"]) if kind == "full_attention"]
         early["sliding_window_pattern"] = full[0] if full else len(v4["layer_types"]) + 1

@@ -5,31 +5,36 @@ and longrope rotary embedding look at the longest row of the batch in transforme
 beyond the trained length, all its rows have one length (dynamic) or are all beyond it (longrope), so that the
 values are those of each row by itself too.
 
+transformers reads Gemma-3's attn_logit_softcapping and does not use it (gemma3_text_caps-s21 sets it).
+
 llama.cpp's files cannot say everything (see make_gguf_reference.py): Gemma's score scale is the head's size,
 SmolLM3 leaves out every fourth rotation, windows of Mistral, Qwen2 and StarCoder2 are lost. gemma2-s18,
 gemma3_text-s20, smollm3-s22 and others keep to what they can say, their neighbours do not.
 """
 
+HALF = """--set rope_parameters={"rope_type":"default","rope_theta":10000.0,"partial_rotary_factor":0.5}"""
 SMALL = "--layers 3 --hidden 48 --heads 4 --kv-heads 2 --intermediate 64 --vocab 112"
 TINY = "--layers 2 --hidden 32 --heads 4 --kv-heads 2 --intermediate 48 --vocab 96 --lengths 13,9 --masked 2"
 
 LONGROPE = ("""--set rope_parameters={"rope_type":"longrope","rope_theta":10000.0,"partial_rotary_factor":0.75,"""
             """"short_factor":[1.0,1.1,1.3],"long_factor":[1.5,4.0,9.0],"original_max_position_embeddings":12}"""
             """ --set original_max_position_embeddings=12 --set max_position_embeddings=48""")
-YARN = ("""--set rope_parameters={"rope_type":"yarn","rope_theta":10000.0,"factor":6.0,"beta_fast":8.0,"beta_slow":0.5,"""
-        """"original_max_position_embeddings":16""")
+WIDE = "--heads 2 --kv-heads 1 --head-dim 24"  # enough frequencies for the ramps of yarn and llama3 to lie within
+YARN = (WIDE + """ --set rope_parameters={"rope_type":"yarn","rope_theta":10000.0,"factor":6.0,"beta_fast":2.0,"""
+        """"beta_slow":0.25,"original_max_position_embeddings":64""")
 
 FAMILIES = {
     "llama-s1": "--arch llama --seed 1 --layers 3 --hidden 96 --heads 6 --kv-heads 2 --head-dim 16 "
-                "--intermediate 128 --vocab 320 --lengths 18,13,7",
+                "--intermediate 128 --vocab 320 --lengths 18,13,7 --set rms_norm_eps=1e-5",
     "llama_tied_bias-s2": "--arch llama_tied_bias --seed 2 --layers 2 --hidden 48 --heads 3 --kv-heads 3 --head-dim 24 "
-                          "--intermediate 80 --vocab 200 --lengths 11,16 --masked 3 --rslora --r 6 --alpha 9",
+                          "--intermediate 80 --vocab 200 --lengths 11,16 --masked 3 --rslora --r 6 --alpha 9 "
+                          "--set rms_norm_eps=1e-5",
     "llama_linear_rope-s3": f"--arch llama_linear_rope --seed 3 {TINY} --head-dim 12 --lengths 21,11,16",
     "llama_dynamic_rope-s4": f"--arch llama_dynamic_rope --seed 4 {TINY} --set max_position_embeddings=12 "
                              "--lengths 29,29",
     "llama_dynamic_rope_short-s4": f"--arch llama_dynamic_rope --seed 4 {TINY} --set max_position_embeddings=12 "
                                    "--lengths 12,9",
-    "llama3_rope-s5": f"--arch llama3_rope --seed 5 {TINY} --lengths 40,23",
+    "llama3_rope-s5": f"--arch llama3_rope --seed 5 {TINY} {WIDE} --lengths 40,23",
     "llama_yarn_rope-s6": f"--arch llama_yarn_rope --seed 6 {TINY} --lengths 36,20 {YARN}}}",
     "llama_yarn_mscale-s7": f"--arch llama_yarn_rope --seed 7 {TINY} --lengths 20,11 "
                             f"""{YARN},"mscale":0.7,"mscale_all_dim":1.3,"truncate":false}}""",
@@ -44,8 +49,7 @@ FAMILIES = {
     "qwen3_window-s14": f"--arch qwen3 --seed 14 {TINY} --head-dim 12 --lengths 25,13 --set attention_bias=true "
                         "--set tie_word_embeddings=true --set use_sliding_window=true --set sliding_window=5 "
                         "--set max_window_layers=1",
-    "phi3-s15": f"--arch phi3 --seed 15 {SMALL} --lengths 23,12 --set sliding_window=9 "
-                """--set rope_parameters={"rope_type":"default","rope_theta":10000.0,"partial_rotary_factor":0.5}""",
+    "phi3-s15": f"--arch phi3 --seed 15 {SMALL} --lengths 23,12 --set sliding_window=9 {HALF}",
     "phi3_longrope-s16": f"--arch phi3 --seed 16 {TINY} --lengths 31,14 {LONGROPE}",
     "phi3_longrope_short-s16": f"--arch phi3 --seed 16 {TINY} --lengths 12,9 {LONGROPE}",
     "gemma-s17": f"--arch gemma --seed 17 {SMALL} --heads 3 --kv-heads 1 --head-dim 20 --lengths 14,20",
@@ -72,11 +76,11 @@ FAMILIES = {
     "gpt2-s28": f"--arch gpt2 --seed 28 {SMALL} --layers 2 --heads 3 --lengths 18,26 --set n_inner=null",
     "gpt2_scaled-s29": f"--arch gpt2 --seed 29 {TINY} --layers 3 --lengths 15,10 --set n_inner=null "
                        "--set scale_attn_by_inverse_layer_idx=true --set activation_function=\"gelu\"",
-    "gpt_neox-s30": f"--arch gpt_neox --seed 30 {SMALL} --lengths 20,13 "
-                    """--set rope_parameters={"rope_type":"default","rope_theta":10000.0,"partial_rotary_factor":0.5}""",
+    "gpt_neox-s30": f"--arch gpt_neox --seed 30 {SMALL} --lengths 20,13 {HALF}",
     "gpt_neox_serial-s31": f"--arch gpt_neox --seed 31 {TINY} --lengths 12,18 --set use_parallel_residual=false "
                            "--set attention_bias=false --set tie_word_embeddings=true "
-                           """--set rope_parameters={"rope_type":"default","rope_theta":5000.0,"partial_rotary_factor":1.0}""",
+                           """--set rope_parameters={"rope_type":"default","rope_theta":5000.0,"""
+                           """"partial_rotary_factor":1.0}""",
     "phi-s32": f"--arch phi --seed 32 {SMALL} --layers 2 --kv-heads 4 --intermediate 192 --lengths 25,14",
     "phi_qk_norm-s33": f"--arch phi --seed 33 {TINY} --lengths 13,17 --set qk_layernorm=true",
     "starcoder2-s34": f"--arch starcoder2 --seed 34 {SMALL} --lengths 23,16 --set sliding_window=7 "
@@ -100,7 +104,8 @@ VARIANTS = {
     "gpt2-s42-dora": f"--arch gpt2 --seed 42 {TINY} --dora",
     "phi3-s43-rslora": f"--arch phi3 --seed 43 {TINY} --rslora --r 6 --alpha 10",
     "llama-s44-patterns": f"--arch llama --seed 44 {TINY} --layers 3 "
-                          """--lora rank_pattern={"q_proj":2,"layers.1.mlp.down_proj":7,"^model.layers.2.self_attn.v_proj":5} """
+                          """--lora rank_pattern={"q_proj":2,"layers.1.mlp.down_proj":7,"""
+                          """"^model.layers.2.self_attn.v_proj":5} """
                           """--lora alpha_pattern={"o_proj":3,"layers.0.mlp.*_proj":20}""",
     "llama-s45-layers": f"--arch llama --seed 45 {TINY} --layers 4 --targets q_proj,v_proj,down_proj "
                         "--lora layers_to_transform=[1,3]",

@@ -10,6 +10,8 @@ mod product;
 #[cfg(target_arch = "x86_64")]
 mod sums;
 #[cfg(target_arch = "x86_64")]
+mod unpack;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -64,6 +66,16 @@ pub trait Simd: Copy + Send + Sync {
     fn pow2_shifted(self, n: Self::V) -> Self::V;
     /// The sum of the lanes, halves added to halves.
     fn sum(self, v: Self::V) -> f32;
+    /// The entries of a table of 16 numbers that 8 bytes name, two each, the upper half byte first.
+    ///
+    /// # Safety
+    /// The 8 bytes must be readable.
+    unsafe fn look_up(self, table: Self::V, from: *const u8) -> Self::V;
+    /// Sixteen signed bytes as numbers.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load_bytes(self, from: *const i8) -> Self::V;
     /// The largest lane.
     fn max_lane(self, v: Self::V) -> f32;
     /// A matrix product of small size; see [`Product`].

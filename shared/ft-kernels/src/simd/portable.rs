@@ -111,6 +111,22 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn look_up(self, table: V, from: *const u8) -> V {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { from.cast::<[u8; 8]>().read_unaligned() };
+        std::array::from_fn(|i| {
+            let byte = bytes[i / 2];
+            table[usize::from(if i % 2 == 0 { byte >> 4 } else { byte & 15 })]
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const i8) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[i8; LANES]>().read_unaligned() }.map(f32::from)
+    }
+
+    #[inline(always)]
     fn max_lane(self, v: V) -> f32 {
         fold(v, |a, b| if a > b { a } else { b })
     }

@@ -143,6 +143,16 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn look_up(self, table: __m512, from: *const u8) -> __m512 {
+        unsafe { super::unpack::look_up_avx512(table, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const i8) -> __m512 {
+        unsafe { super::unpack::load_bytes_avx512(from) }
+    }
+
+    #[inline(always)]
     fn max_lane(self, v: __m512) -> f32 {
         unsafe {
             let eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
@@ -252,6 +262,16 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn sum(self, v: Two) -> f32 {
         unsafe { fold8!(_mm256_add_ps(v[0], v[1]), _mm_add_ps, _mm_add_ss) }
+    }
+
+    #[inline(always)]
+    unsafe fn look_up(self, table: Two, from: *const u8) -> Two {
+        unsafe { super::unpack::look_up_avx2(table, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const i8) -> Two {
+        unsafe { super::unpack::load_bytes_avx2(from) }
     }
 
     #[inline(always)]

@@ -1,0 +1,80 @@
+//! Eight bits an element: Q8_0.
+
+use rayon::prelude::*;
+
+use super::kernels::{Expand8, Round8};
+use crate::error::{Result, expect_shape};
+use crate::parallel::for_row_blocks;
+use crate::simd::dispatch;
+
+/// Elements of a block.
+pub(super) const BLOCK: usize = 32;
+/// Bytes of a block: the scale as an f16, then the elements.
+pub(super) const BYTES: usize = 34;
+/// A block's bytes.
+pub(super) type Block = [u8; BYTES];
+
+/// Blocks of a piece of work.
+const PIECE: usize = 2048;
+
+/// A matrix in blocks of 32 signed bytes and a scale in 16 bits, laid out as in a GGUF file.
+///
+/// Unlike there a block takes no notice of where a row ends, and the last block may be short: then it is filled up
+/// with zeros.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EightBit {
+    blocks: Vec<Block>,
+    len: usize,
+}
+
+impl EightBit {
+    /// Rounds `values` to the nearest bytes, with all threads: a block's scale is its largest magnitude / 127.
+    pub fn quantise(values: &[f32]) -> Self {
+        let mut blocks = vec![[0; BYTES]; values.len().div_ceil(BLOCK)];
+        blocks
+            .par_chunks_mut(PIECE)
+            .zip(values.par_chunks(PIECE * BLOCK))
+            .for_each(|(blocks, values)| dispatch(Round8 { values, blocks }));
+        Self { blocks, len: values.len() }
+    }
+
+    /// A matrix of `len` elements from a file's blocks.
+    ///
+    /// # Errors
+    /// If the bytes are not those of the blocks that `len` asks for.
+    pub fn from_bytes(bytes: &[u8], len: usize) -> Result<Self> {
+        let expected = len.div_ceil(BLOCK) * BYTES;
+        expect_shape(bytes.len() == expected, "8-bit matrix", "the bytes", expected, bytes.len())?;
+        Ok(Self { blocks: bytes.as_chunks().0.to_vec(), len })
+    }
+
+    /// The blocks, one after the other.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.blocks.as_flattened()
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.blocks.len() * BYTES
+    }
+
+    /// Writes the elements to `out`, with all threads.
+    ///
+    /// # Errors
+    /// If `out` has another number of elements.
+    pub fn expand(&self, out: &mut [f32]) -> Result<()> {
+        expect_shape(out.len() == self.len, "expanding 8 bits", "the output", self.len, out.len())?;
+        for_row_blocks(out, BLOCK, |first, out| dispatch(Expand8 { blocks: &self.blocks[first..], out }));
+        Ok(())
+    }
+}

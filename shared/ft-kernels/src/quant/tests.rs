@@ -1,0 +1,190 @@
+use candle_core::quantized::GgmlDType;
+use candle_core::{Device, Tensor};
+use proptest::prelude::*;
+
+use super::*;
+use crate::simd::testing::same_on_every_isa;
+
+/// Numbers of about the size of weights, some blocks of them zero.
+fn weights(len: usize) -> Vec<f32> {
+    let number = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f32 / 8e6 - 1.0;
+    (0..len).map(|i| if i / 64 % 7 == 3 { 0.0 } else { number(i).powi(3) * 0.05 * (1 + i / 640) as f32 }).collect()
+}
+
+fn every_four_bit(values: &[f32]) -> Vec<FourBit> {
+    let one = |kind| [false, true].map(|double| FourBit::quantise(values, kind, double));
+    [Kind::Nf4, Kind::Fp4].into_iter().flat_map(one).collect()
+}
+
+fn expanded(matrix: &FourBit) -> Vec<f32> {
+    let mut out = vec![f32::NAN; matrix.len()];
+    matrix.expand(&mut out).unwrap();
+    out
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn four_bits_expand_as_the_reference_does() {
+    for len in [0, 1, 17, 63, 64, 65, 1000, 16_384, 70_001, 200_000] {
+        for matrix in every_four_bit(&weights(len)) {
+            if len > 0 {
+                let expected = reference::expand_four_bit(&matrix, &Device::Cpu).unwrap().to_vec1::<f32>().unwrap();
+                assert_eq!(bits(&expanded(&matrix)), bits(&expected), "{len} {:?}", matrix.kind());
+            }
+            let mut short = vec![0.0; len + 1];
+            let error = matrix.expand(&mut short).unwrap_err().to_string();
+            assert!(error.contains(&format!("is {}, expected {len}", len + 1)), "{error}");
+        }
+    }
+}
+
+#[test]
+fn four_bits_are_the_nearest_codes() {
+    let values = weights(5000);
+    for kind in [Kind::Nf4, Kind::Fp4] {
+        let matrix = FourBit::quantise(&values, kind, false);
+        let Absmax::Plain(scales) = matrix.absmax() else { panic!("plain scales were asked for") };
+        for (i, (x, y)) in values.iter().zip(expanded(&matrix)).enumerate() {
+            let scale = scales[i / BLOCK];
+            let distance = |code: &f32| (x - code * scale).abs();
+            let nearest = kind.table().iter().map(distance).fold(f32::INFINITY, f32::min);
+            assert!((x - y).abs() <= nearest * (1.0 + 1e-5) + 1e-9, "{kind} {i}: {x} became {y}");
+        }
+    }
+}
+
+#[test]
+fn all_instruction_sets_give_the_same_bits() {
+    let values = weights(3333);
+    assert!(same_on_every_isa(|| {
+        let four = every_four_bit(&values);
+        let eight = EightBit::quantise(&values);
+        let mut out = vec![0.0; values.len()];
+        eight.expand(&mut out).unwrap();
+        let four: Vec<_> = four.iter().map(|m| (m.packed().to_vec(), bits(&expanded(m)))).collect();
+        (four, eight.as_bytes().to_vec(), bits(&out))
+    }));
+}
+
+#[test]
+fn threads_change_nothing() {
+    let values = weights(300_000);
+    let work = || every_four_bit(&values).iter().map(|m| bits(&expanded(m))).collect::<Vec<_>>();
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    assert!(pool(1).install(work) == pool(3).install(work));
+}
+
+#[test]
+fn a_part_is_the_same_from_wherever_it_starts() {
+    let values = weights(700);
+    for matrix in every_four_bit(&values) {
+        let all = expanded(&matrix);
+        let mut scales = vec![0.0; matrix.absmax().len()];
+        matrix.absmax().fill(0, &mut scales).unwrap();
+        let part = Part { kind: matrix.kind(), block: 64, packed: matrix.packed(), scales: &scales };
+        for skip in [0, 1, 2, 63, 64, 65, 130, 600, 699, 700] {
+            for len in [0, 1, 5, 64, 90] {
+                let len = len.min(700 - skip);
+                let mut out = vec![f32::NAN; len];
+                part.expand(skip, &mut out).unwrap();
+                assert_eq!(bits(&out), bits(&all[skip..skip + len]), "{len} from {skip}");
+            }
+        }
+        assert!(part.expand(650, &mut [0.0; 51]).unwrap_err().to_string().contains("701 elements"));
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let refused = |block, packed, scales, len| {
+        let absmax = Absmax::Plain(vec![1.0; scales]);
+        FourBit::from_parts(Kind::Nf4, block, vec![0; packed], absmax, len).unwrap_err().to_string()
+    };
+    assert!(refused(48, 50, 3, 100).contains("the block is 48"));
+    assert!(refused(64, 49, 2, 100).contains("the codes is 49, expected 50"));
+    assert!(refused(64, 50, 3, 100).contains("the scales is 3, expected 2"));
+    let second = Second::new(vec![1.0; 2], 0.0, crate::optim::DynamicMap::signed().values());
+    assert!(Nested::from_parts(vec![0; 513], second.clone()).unwrap_err().to_string().contains("expected 3"));
+    assert!(second.expand(500, &[0; 13], &mut [0.0; 13]).is_err());
+    assert!(EightBit::from_bytes(&[0; 34], 33).is_err());
+    assert!(ByteRows::from_parts(vec![0; 7], vec![1.0; 2], 4).is_err());
+}
+
+#[test]
+fn double_quantisation_takes_the_bytes_that_the_paper_says() {
+    let len = 1 << 20;
+    let values = weights(len);
+    // 4 bits, and 8 / 64 + 32 / (64 · 256) = 0.127 bits of constants ("QLoRA", section 3).
+    let bits = FourBit::quantise(&values, Kind::Nf4, true).bytes() as f64 * 8.0 / len as f64;
+    assert!((4.126..4.128).contains(&bits), "{bits}");
+    assert_eq!(FourBit::quantise(&values, Kind::Nf4, false).bytes(), len / 2 + len / 16);
+}
+
+#[test]
+fn scales_survive_double_quantisation() {
+    let values = weights(100_000);
+    let plain = FourBit::quantise(&values, Kind::Nf4, false);
+    let Absmax::Plain(scales) = plain.absmax() else { panic!("plain scales were asked for") };
+    let nested = Nested::quantise(scales);
+    let mut back = vec![0.0; scales.len()];
+    nested.second().expand(0, nested.codes(), &mut back).unwrap();
+    for ((i, x), y) in scales.iter().enumerate().zip(back) {
+        // The map's widest step is 0.0141 of the block's largest.
+        let largest = nested.second().scales[i / Second::BLOCK];
+        assert!((x - y).abs() <= 0.00704 * largest + 1e-7, "{i}: {x} became {y}, of {largest}");
+    }
+}
+
+#[test]
+fn eight_bits_are_those_of_gguf() {
+    let values = weights(64 * 1024);
+    let ours = EightBit::quantise(&values);
+    let tensor = Tensor::from_slice(&values, values.len(), &Device::Cpu).unwrap();
+    let theirs = candle_core::quantized::QTensor::quantize(&tensor, GgmlDType::Q8_0).unwrap();
+    assert_eq!(ours.as_bytes(), &*theirs.data().unwrap());
+    let mut out = vec![0.0; values.len()];
+    ours.expand(&mut out).unwrap();
+    let expected = theirs.dequantize(&Device::Cpu).unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(bits(&out), bits(&expected));
+    assert_eq!(EightBit::from_bytes(ours.as_bytes(), values.len()).unwrap(), ours);
+}
+
+#[test]
+fn rows_of_bytes_have_a_scale_each() {
+    let codes = (0..12).map(|i| (i * 37 % 255 - 127) as i8).collect::<Vec<_>>();
+    let rows = ByteRows::from_parts(codes.clone(), vec![0.5, 3.0, 0.0], 4).unwrap();
+    let mut out = vec![f32::NAN; 12];
+    rows.expand(&mut out).unwrap();
+    for (i, x) in out.iter().enumerate() {
+        let exact = f64::from(codes[i]) * [0.5, 3.0, 0.0][i / 4] / 127.0;
+        assert!((f64::from(*x) - exact).abs() <= 1e-6 * exact.abs(), "{i}: {x} {exact}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn eight_bits_of_any_length_are_near(values in prop::collection::vec(-3.0f32..3.0, 0..200)) {
+        let matrix = EightBit::quantise(&values);
+        let mut out = vec![f32::NAN; values.len()];
+        matrix.expand(&mut out).unwrap();
+        for (i, (x, y)) in values.iter().zip(&out).enumerate() {
+            let block = &values[i / 32 * 32..(i / 32 * 32 + 32).min(values.len())];
+            let largest = block.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            // Half a step, and what the scale loses in 16 bits.
+            prop_assert!((x - y).abs() <= largest * (0.5 / 127.0 + 1.0 / 1024.0), "{x} became {y}");
+        }
+    }
+
+    #[test]
+    fn four_bits_of_any_length_keep_the_largest(values in prop::collection::vec(-3.0f32..3.0, 1..200)) {
+        let matrix = FourBit::quantise(&values, Kind::Nf4, false);
+        let out = expanded(&matrix);
+        for (block, back) in values.chunks(BLOCK).zip(out.chunks(BLOCK)) {
+            let (i, x) = block.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).unwrap();
+            prop_assert!((back[i] - x).abs() <= 1e-6 * x.abs(), "{x} became {}", back[i]);
+        }
+    }
+}
