@@ -10,7 +10,7 @@ use ft_model::batch::Sequence;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{LayerSource, Resident};
 use ft_model::lora::{Adapter, LoraConfig};
-use ft_model::optimizer::{AdamWConfig, Optimizer};
+use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
 use ft_model::{Architecture, Checkpoint};
 use serde_json::{Map, json};
@@ -70,7 +70,7 @@ fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started
     bar.finish();
     let mut adapter =
         Adapter::init(arch, LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"), args.seed)?;
-    let mut optimizer = Optimizer::new(&adapter, AdamWConfig::default());
+    let mut optimizer = Optimizer::new(&adapter, OptimizerConfig::default())?;
     let activation_memory = args.activation_memory.unwrap_or_else(|| memory::available_bytes().unwrap_or(4 << 30) / 4);
     let source: &dyn LayerSource = &source;
     let tokens = args.batch_size * args.seq_len;

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail};
 use ft_cli::AtomicDir;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::history::{State, Window, write_json};
 
@@ -31,7 +30,7 @@ pub fn save(
     let path = output.join(format!("{PREFIX}{}", state.global_step));
     let dir = AtomicDir::create(&path)?;
     adapter.save(dir.path(), &BTreeMap::new())?;
-    save_optimizer(&dir.path().join(OPTIMIZER), optimizer)?;
+    optimizer.save(&dir.path().join(OPTIMIZER))?;
     state.save(dir.path())?;
     write_json(&dir.path().join(WINDOW), &serde_json::to_value(window)?)?;
     let marker = dir.path().join(MARKER);
@@ -56,8 +55,7 @@ pub fn load(path: &Path, mut optimizer: Optimizer) -> Result<Saved> {
     }
     let adapter = Adapter::load(path)?;
     let state = State::load(path)?;
-    load_optimizer(&path.join(OPTIMIZER), &mut optimizer)?;
-    optimizer.step = state.global_step;
+    optimizer.load(&path.join(OPTIMIZER))?;
     let window = path.join(WINDOW);
     let text = std::fs::read(&window).with_context(|| format!("cannot read '{}'", window.display()))?;
     let window = serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
@@ -78,35 +76,4 @@ pub fn all(output: &Path) -> Result<Vec<PathBuf>> {
 pub fn newest(output: &Path) -> Result<PathBuf> {
     let newest = all(output)?.pop();
     newest.with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
-}
-
-fn save_optimizer(path: &Path, optimizer: &Optimizer) -> Result<()> {
-    let mut bytes: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-    for m in &optimizer.moments {
-        for (kind, values) in [("exp_avg", &m.first), ("exp_avg_sq", &m.second)] {
-            let shape = m.shape.clone();
-            bytes.push((format!("{}.{kind}", m.name), shape, values.iter().flat_map(|x| x.to_le_bytes()).collect()));
-        }
-    }
-    let views = bytes.iter().map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
-    let views = views.collect::<Result<Vec<_>>>()?;
-    safetensors::serialize_to_file(views, None, path).with_context(|| format!("cannot write '{}'", path.display()))
-}
-
-fn load_optimizer(path: &Path, optimizer: &mut Optimizer) -> Result<()> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))?;
-    let tensors = SafeTensors::deserialize(&bytes).with_context(|| format!("'{}' is damaged", path.display()))?;
-    for m in &mut optimizer.moments {
-        for (kind, values) in [("exp_avg", &mut m.first), ("exp_avg_sq", &mut m.second)] {
-            let name = format!("{}.{kind}", m.name);
-            let tensor = tensors.tensor(&name).with_context(|| format!("'{}' lacks {name}", path.display()))?;
-            if tensor.data().len() != values.len() * 4 {
-                bail!("'{}': {name} has the shape {:?}, expected {:?}", path.display(), tensor.shape(), m.shape);
-            }
-            for (x, b) in values.iter_mut().zip(tensor.data().as_chunks::<4>().0) {
-                *x = f32::from_le_bytes(*b);
-            }
-        }
-    }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use ft_cli::Interrupted;
 use ft_model::batch::Batch;
 use ft_model::decoder::{Decoder, DropoutKey};
-use ft_model::optimizer::{AdamWConfig, Optimizer};
+use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::{Step, StepResult};
 use serde_json::{Map, Value, json};
 
@@ -55,7 +55,7 @@ impl<'a> Trainer<'a> {
         let sampler = Sampler::new(args, setup.train.sequences.len());
         let steps = sampler.steps(t);
         let initial_adapter = setup.adapter.sha256()?;
-        let mut optimizer = Optimizer::new(&setup.adapter, adamw(t));
+        let mut optimizer = Optimizer::new(&setup.adapter, optimizer_config(t))?;
         let (mut state, mut window) = (fresh_state(args, steps, &sampler), Window::default());
         if let Some(path) = &args.resume_from_checkpoint {
             let path = match (&output, path.as_os_str().is_empty()) {
@@ -225,8 +225,15 @@ impl<'a> Trainer<'a> {
     }
 }
 
-fn adamw(t: &TrainingArgs) -> AdamWConfig {
-    AdamWConfig { beta1: t.adam_beta1, beta2: t.adam_beta2, eps: t.adam_epsilon, weight_decay: t.weight_decay }
+fn optimizer_config(t: &TrainingArgs) -> OptimizerConfig {
+    OptimizerConfig {
+        learning_rate: t.learning_rate,
+        beta1: t.adam_beta1,
+        beta2: t.adam_beta2,
+        eps: t.adam_epsilon,
+        weight_decay: t.weight_decay,
+        ..OptimizerConfig::default()
+    }
 }
 
 fn fresh_state(args: &Args, steps: u64, sampler: &Sampler) -> State {

@@ -185,6 +185,10 @@ pub enum Error {
     #[error("no token of this step has a label, so there is no loss to train on")]
     NoLabel,
 
+    /// An optimizer, or an option of one, is none that is implemented.
+    #[error("the optimizer {0}")]
+    Optimizer(String),
+
     /// A number that must be finite is not.
     #[error("{what} is {value}, expected a finite number")]
     NotFinite {

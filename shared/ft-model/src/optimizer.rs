@@ -1,65 +1,96 @@
-//! AdamW over an adapter's tensors, with moments that can be saved.
+//! Optimizers over an adapter's tensors: which rule moves each tensor, at what rate, and what is remembered of it.
+//!
+//! Every tensor moves by itself, element by element, so a state that lies in a file and is taken through in pieces
+//! gives the same bits as one in memory.
 
-use ft_kernels::optim::{AdamW, adamw_step, scale_in_place, sum_of_squares};
-use ft_kernels::tensor::{with_slice, with_slice_mut};
+mod config;
+mod file;
+mod groups;
+mod kind;
+mod pages;
+mod slots;
+
+pub use config::{LoraPlus, OptimizerConfig, SgdOptions};
+pub use groups::Rates;
+pub use kind::OptimizerKind;
+
+use std::sync::Arc;
 
 use candle_core::Tensor;
+use ft_kernels::optim::{scale_in_place, sum_of_squares};
+use ft_kernels::tensor::{with_slice, with_slice_mut};
 
 use crate::error::{Error, Result};
 use crate::lora::Adapter;
+use groups::Group;
+use pages::PageFile;
+use slots::State;
 
-/// What does not change from step to step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamWConfig {
-    pub beta1: f64,
-    pub beta2: f64,
-    pub eps: f64,
-    pub weight_decay: f64,
-}
-
-impl Default for AdamWConfig {
-    /// torch's defaults, but for the decay, which is the caller's.
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
-    }
-}
-
-/// The two moments of one trained tensor, row-major.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Moments {
-    /// The tensor's name, as the adapter's file has it.
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
-}
-
-/// AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2), in f32.
-#[derive(Debug, Clone)]
+/// An optimizer and its memory.
+#[derive(Debug)]
 pub struct Optimizer {
-    pub config: AdamWConfig,
+    config: OptimizerConfig,
     /// Steps taken.
-    pub step: u64,
+    step: u64,
     /// In the order of [`Adapter::trainable`].
-    pub moments: Vec<Moments>,
+    tensors: Vec<Trained>,
+}
+
+/// One trained tensor.
+#[derive(Debug)]
+struct Trained {
+    /// Its name, as the adapter's file has it.
+    name: String,
+    shape: Vec<usize>,
+    group: Group,
+    state: State,
 }
 
 impl Optimizer {
-    /// No step taken, moments of zero.
-    pub fn new(adapter: &Adapter, config: AdamWConfig) -> Self {
-        let moments = adapter.trainable().map(|trained| {
-            let zeros = vec![0.0; trained.tensor.elem_count()];
+    /// No step taken, all moments zero.
+    ///
+    /// # Errors
+    /// If a paged kind cannot make its file in [`OptimizerConfig::page_folder`].
+    pub fn new(adapter: &Adapter, config: OptimizerConfig) -> Result<Self> {
+        let sizes = || adapter.trainable().map(|trained| trained.tensor.elem_count());
+        let pages = if config.kind.is_paged() {
+            let bytes = sizes().map(|len| slots::bytes(&config, len)).sum();
+            Some(Arc::new(PageFile::create(&config.page_folder, bytes)?))
+        } else {
+            None
+        };
+        let mut offset = 0;
+        let tensors = adapter.trainable().zip(sizes()).map(|(trained, len)| {
+            let state = State::new(&config, len, pages.as_ref().map(|pages| (Arc::clone(pages), offset)));
+            offset += slots::bytes(&config, len);
             let (name, shape) = (trained.name(), trained.tensor.dims().to_vec());
-            Moments { name, shape, first: zeros.clone(), second: zeros }
+            Trained { group: Group::of(&name, trained.tensor, &config), name, shape, state }
         });
-        Self { config, step: 0, moments: moments.collect() }
+        Ok(Self { tensors: tensors.collect(), config, step: 0 })
+    }
+
+    /// What was asked for.
+    pub fn config(&self) -> &OptimizerConfig {
+        &self.config
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The learning rate and the decay of each tensor, by name, where the schedule gives `lr`.
+    pub fn rates(&self, lr: f64) -> impl Iterator<Item = (&str, Rates)> {
+        self.tensors.iter().map(move |trained| (trained.name.as_str(), trained.group.rates(lr, &self.config)))
     }
 
     /// Clips the gradients to `max_grad_norm` (0 is no clipping), takes one step and returns the norm of
-    /// the gradients before clipping. The adapter's tensors change in place.
+    /// the gradients before clipping. The adapter's tensors change in place. `lr` is what the schedule gives for
+    /// this step.
     ///
     /// # Errors
-    /// If a gradient is not finite; nothing has changed then.
+    /// If a gradient is not finite; nothing has changed then. If the file of a paged kind cannot be read or written;
+    /// the adapter is then between two steps.
     pub fn update(&mut self, adapter: &mut Adapter, gradients: &[Tensor], lr: f64, max_grad_norm: f64) -> Result<f64> {
         let norm = gradient_norm(gradients)?;
         if !norm.is_finite() {
@@ -69,31 +100,17 @@ impl Optimizer {
         let factor = max_grad_norm / (norm + 1e-6);
         let clip = (max_grad_norm > 0.0 && factor < 1.0).then_some(factor as f32);
         self.step += 1;
-        let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
-        let adamw = AdamW { lr, beta1, beta2, eps, weight_decay, step: self.step };
-        for ((trained, gradient), moments) in adapter.trainable().zip(gradients).zip(&mut self.moments) {
-            update_tensor(trained.tensor, gradient, moments, adamw, clip)?;
+        for ((trained, gradient), own) in adapter.trainable().zip(gradients).zip(&mut self.tensors) {
+            let rule = slots::Rule::new(&self.config, own.group.rates(lr, &self.config), self.step);
+            with_slice_mut(gradient, |gradient| {
+                if let Some(factor) = clip {
+                    scale_in_place(gradient, factor);
+                }
+                with_slice_mut(trained.tensor, |tensor| own.state.take(rule, tensor, gradient))
+            })???;
         }
         Ok(norm)
     }
-}
-
-fn update_tensor(
-    tensor: &Tensor,
-    gradient: &Tensor,
-    moments: &mut Moments,
-    adamw: AdamW,
-    clip: Option<f32>,
-) -> Result<()> {
-    with_slice_mut(gradient, |gradient| {
-        if let Some(factor) = clip {
-            scale_in_place(gradient, factor);
-        }
-        with_slice_mut(tensor, |tensor| {
-            adamw_step(tensor, gradient, &mut moments.first, &mut moments.second, adamw);
-        })
-    })??;
-    Ok(())
 }
 
 /// The norm of all the gradients together, summed in f64 in the order of the tensors.
@@ -104,3 +121,6 @@ fn gradient_norm(gradients: &[Tensor]) -> Result<f64> {
     }
     Ok(total.sqrt())
 }
+
+#[cfg(test)]
+mod tests;

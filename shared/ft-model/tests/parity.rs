@@ -10,7 +10,7 @@ use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{LayerSource, Mapped, Resident};
 use ft_model::lora::Adapter;
-use ft_model::optimizer::{AdamWConfig, Optimizer};
+use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
 use serde_json::Value;
 
@@ -116,8 +116,8 @@ fn compare(
     adapter.check(arch).unwrap();
     let settings = &reference.meta["settings"];
     let number = |key: &str, default: f64| settings[key].as_f64().unwrap_or(default);
-    let config = AdamWConfig { weight_decay: number("weight_decay", 0.0), ..AdamWConfig::default() };
-    let mut optimizer = Optimizer::new(&adapter, config);
+    let config = OptimizerConfig { weight_decay: number("weight_decay", 0.0), ..OptimizerConfig::default() };
+    let mut optimizer = Optimizer::new(&adapter, config).unwrap();
     let gradients =
         candle_core::safetensors::load(reference.dir.join("grads_step0.safetensors"), &Device::Cpu).unwrap();
     for (step, expected) in reference.meta["losses"].as_array().unwrap().iter().enumerate() {
