@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::reference;
-use crate::error::{Result, expect_shape};
+use crate::error::{Error, Result, expect_shape};
 use crate::parallel::for_row_blocks;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slice_mut, with_slices};
@@ -68,8 +68,9 @@ fn scatter(name: &'static str, y: Tensor, part: &Tensor, rows: &[u32], weights: 
     let columns = check(name, &y, rows, weights)?;
     let wanted = [rows.len(), columns];
     expect_shape(part.dims() == wanted, name, "the part", wanted, part.dims())?;
-    let falls = rows.windows(2).find(|pair| pair[0] >= pair[1]);
-    expect_shape(falls.is_none(), name, "the rows' order", "a rise", falls)?;
+    if let Some(pair) = rows.windows(2).find(|pair| pair[0] >= pair[1]) {
+        return Err(Error::shape(name, "the rows' order", "a rise", pair));
+    }
     if !(is_fused(&y) && is_fused(part)) {
         return reference::scatter_add(&y, part, rows, weights);
     }
@@ -115,8 +116,9 @@ pub fn row_dots(dy: &Tensor, part: &Tensor, rows: &[u32]) -> Result<Vec<f32>> {
 
 fn check(name: &'static str, x: &Tensor, rows: &[u32], weights: Option<&[f32]>) -> Result<usize> {
     let (tokens, columns) = x.dims2()?;
-    let beyond = rows.iter().find(|&&row| row as usize >= tokens);
-    expect_shape(beyond.is_none(), name, "a row's number", format!("below {tokens}"), beyond)?;
+    if let Some(row) = rows.iter().find(|&&row| row as usize >= tokens) {
+        return Err(Error::shape(name, "a row's number", format!("below {tokens}"), row));
+    }
     if let Some(weights) = weights {
         let found = weights.len();
         expect_shape(found == rows.len(), name, "the number of weights", rows.len(), found)?;

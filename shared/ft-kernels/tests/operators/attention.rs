@@ -20,6 +20,11 @@ fn specs() -> Vec<AttentionSpec> {
             }
         }
     }
+    // The widths of Phi-2, Phi-3, Gemma and others.
+    for shape in [spec(2, 1, 24), spec(2, 2, 80), spec(2, 1, 96), spec(1, 1, 112), spec(2, 1, 256)] {
+        specs.push(shape);
+        specs.push(AttentionSpec { sliding_window: Some(33), softcap: Some(1.5), ..shape });
+    }
     specs
 }
 
@@ -155,6 +160,53 @@ fn decoding_gives_the_last_row_of_attention() {
             .map(|i| attention_decode(&q.narrow(0, i, 1).unwrap(), &caches[i..=i], &spec).unwrap())
             .collect();
         assert_is_pieces(&found, &pieces);
+    }
+}
+
+#[test]
+fn decoding_sees_the_last_keys_of_a_window_alone() {
+    for (softcap, head_dim) in [(None, 64), (Some(2.0), 64), (None, 20), (Some(50.0), 256)] {
+        for window in [1, 7, 32] {
+            let spec = AttentionSpec { sliding_window: Some(window), softcap, ..spec(4, 2, head_dim) };
+            let columns = spec.key_columns();
+            let q = matrix(1, 1, spec.query_columns());
+            let side = |seed| crate::common::numbers(seed, 50 * columns);
+            let (keys, values) = (side(2), side(3));
+            let found = attention_decode(&q, &[KeyValue { keys: &keys, values: &values }], &spec).unwrap();
+            // What lies before the window may be anything.
+            let spoiled = |mut side: Vec<f32>| {
+                side[..(50 - window) * columns].fill(f32::NAN);
+                side
+            };
+            let (bad_keys, bad_values) = (spoiled(keys.clone()), spoiled(values.clone()));
+            let cache = KeyValue { keys: &bad_keys, values: &bad_values };
+            assert_is_pieces(&attention_decode(&q, &[cache], &spec).unwrap(), std::slice::from_ref(&found));
+            // And without a window nothing but the window's keys gives the same.
+            let last = (50 - window) * columns;
+            let cache = KeyValue { keys: &keys[last..], values: &values[last..] };
+            let open = AttentionSpec { sliding_window: None, ..spec };
+            assert_is_pieces(&attention_decode(&q, &[cache], &open).unwrap(), &[found]);
+        }
+    }
+}
+
+#[test]
+fn a_window_hides_the_keys_before_it_from_both_passes() {
+    for head_dim in [20, 64] {
+        let spec = AttentionSpec { sliding_window: Some(9), ..spec(2, 1, head_dim) };
+        let (qkv, dout) = inputs(&spec, 70);
+        let (out, lse) = attention(&qkv, &spec, &[0, 70]).unwrap();
+        // Only the last token's result has a gradient: it reaches the last nine tokens' keys alone.
+        let last =
+            Tensor::cat(&[dout.narrow(0, 0, 69).unwrap().zeros_like().unwrap(), dout.narrow(0, 69, 1).unwrap()], 0);
+        let dqkv = attention_backward(&last.unwrap(), &qkv, &out, &lse, &spec, &[0, 70]).unwrap();
+        for (token, row) in values(&dqkv).chunks(spec.qkv_columns()).enumerate() {
+            assert_eq!(row.iter().all(|&x| x == 0.0), token < 61, "token {token}");
+        }
+        let rest = qkv.narrow(0, 61, 9).unwrap();
+        let (alone, alone_lse) = attention(&rest, &spec, &[0, 9]).unwrap();
+        assert_close(&out.narrow(0, 69, 1).unwrap(), &alone.narrow(0, 8, 1).unwrap(), 1e-6);
+        assert_close(&lse.narrow(0, 69, 1).unwrap(), &alone_lse.narrow(0, 8, 1).unwrap(), 1e-6);
     }
 }
 

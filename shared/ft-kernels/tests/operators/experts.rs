@@ -153,9 +153,9 @@ fn arguments_that_do_not_fit_are_refused() {
     assert_eq!(message, "route: k is 5, expected \"1 to 4\"");
     let x = matrix(1, 4, 3);
     let message = gather_rows(&x, &[1, 4]).unwrap_err().to_string();
-    assert_eq!(message, "gather_rows: a row's number is Some(4), expected \"below 4\"");
+    assert_eq!(message, "gather_rows: a row's number is 4, expected \"below 4\"");
     let message = scatter_add(own(&x), &matrix(2, 2, 3), &[2, 2]).unwrap_err().to_string();
-    assert_eq!(message, "scatter_add: the rows' order is Some([2, 2]), expected \"a rise\"");
+    assert_eq!(message, "scatter_add: the rows' order is [2, 2], expected \"a rise\"");
     let message = scatter_add_weighted(own(&x), &matrix(2, 2, 3), &[2, 3], &[1.0]).unwrap_err().to_string();
     assert_eq!(message, "scatter_add_weighted: the number of weights is 1, expected 2");
 }
