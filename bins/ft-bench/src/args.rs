@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
   ft-bench matmul --svg products.svg
   ft-bench train --model SmolLM2.gguf --json train.json
   ft-bench generate --model SmolLM2.gguf --threads 1
+  ft-bench plot out/metrics.jsonl -o loss.png
 
 The table goes to stdout. --json and --svg write files; '-' writes to stdout instead of the table.
 Nothing else should run meanwhile: every figure is the median of some runs, not the best one.";
 
-/// Measure this machine: matrix products, training steps, generation.
+/// Measure this machine: matrix products, training steps, generation. Draw the curves of a run.
 #[derive(Debug, Parser)]
 #[command(name = "ft-bench", version, after_help = EXAMPLES)]
 pub struct Args {
@@ -25,6 +26,14 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum What {
+    #[command(flatten)]
+    Measure(Measure),
+    /// The curves of a training run, from its metrics.jsonl: loss, learning rate, gradient norm
+    Plot(PlotArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Measure {
     /// GFLOP/s of the matrix products that training is made of, on one thread and on all
     Matmul(MatmulArgs),
     /// Tokens/s, GFLOP/s, peak memory and time to the first step of real training steps on random tokens
@@ -33,7 +42,7 @@ pub enum What {
     Generate(GenerateArgs),
 }
 
-impl What {
+impl Measure {
     /// Where the results go.
     pub fn output(&self) -> &OutputArgs {
         match self {
@@ -42,6 +51,28 @@ impl What {
             Self::Generate(args) => &args.output,
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct PlotArgs {
+    /// The run's metrics.jsonl ('-' reads a pipe)
+    #[arg(value_name = "METRICS.jsonl|-")]
+    pub metrics: PathBuf,
+    /// Where the drawing goes; its name's end says which format
+    #[arg(short, long, value_name = "FILE.svg|FILE.png|-")]
+    pub output: PathBuf,
+    /// svg or png, where the output's name does not say it
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub format: Option<Format>,
+    /// What stands above the curves [default: the run's folder]
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Format {
+    Svg,
+    Png,
 }
 
 #[derive(Debug, clap::Args)]

@@ -11,11 +11,11 @@ use ft_model::decoder::Decoder;
 use ft_model::generate::{Generator, Options};
 use ft_model::layers::{LayerSource, Resident};
 use ft_model::{Architecture, Checkpoint};
+use ft_plot::{Bar, Panel, figure};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::GenerateArgs;
-use crate::plot::{Bar, Panel, figure};
 use crate::report::{Report, median};
 use crate::table::Table;
 use crate::{flops, machine, matmul};

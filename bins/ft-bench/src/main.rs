@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use args::{Args, What};
+use args::{Args, Measure, What};
 use report::Outputs;
 
 fn main() -> ExitCode {
@@ -25,14 +25,20 @@ fn main() -> ExitCode {
 fn bench(args: Args) -> Result<()> {
     let started = Instant::now();
     ft_kernels::memory::keep_freed_pages();
-    let Args { what, common } = args;
-    let threads = common.thread_count();
+    let threads = args.common.thread_count();
+    match args.what {
+        What::Plot(args) => plot::run(&args),
+        What::Measure(what) => measure(&what, threads, started),
+    }
+}
+
+fn measure(what: &Measure, threads: usize, started: Instant) -> Result<()> {
     // An output that cannot be written is told before anything is measured.
     let outputs = Outputs::create(what.output())?;
     let report = match what {
-        What::Matmul(args) => matmul::run(&args, threads)?,
-        What::Train(args) => train::run(&args, threads, started)?,
-        What::Generate(args) => generate::run(&args, threads, started)?,
+        Measure::Matmul(args) => matmul::run(args, threads)?,
+        Measure::Train(args) => train::run(args, threads, started)?,
+        Measure::Generate(args) => generate::run(args, threads, started)?,
     };
     outputs.write(&report)
 }

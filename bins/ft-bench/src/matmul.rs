@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 use ft_kernels::gemm::{Mat, MatMut, Rhs, matmul};
 use ft_kernels::philox::Stream;
 use ft_model::{Architecture, Checkpoint};
+use ft_plot::{Bar, Panel, figure};
 use half::{bf16, f16};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::MatmulArgs;
 use crate::machine;
-use crate::plot::{Bar, Panel, figure};
 use crate::report::{Report, median};
 use crate::table::Table;
 

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use ft_cli::output::Output;
 use ft_cli::{Target, Usage};
+use ft_plot::Panel;
 use serde_json::{Map, Value, json};
 
 use crate::args::OutputArgs;
 use crate::machine;
-use crate::plot::{self, Panel};
 use crate::table::Table;
 
 /// What one benchmark found.
@@ -89,7 +89,7 @@ impl Outputs {
         }
         if let Some(output) = self.svg {
             let title = format!("ft-bench {}: {}", report.benchmark, machine::line(&report.machine));
-            put(output, plot::draw(&title, &report.panels)?.as_bytes())?;
+            put(output, ft_plot::bars(&title, &report.panels)?.as_bytes())?;
         }
         if self.table {
             put(("standard output".into(), Target::Stdout.create()?), report.text().as_bytes())?;
@@ -98,7 +98,8 @@ impl Outputs {
     }
 }
 
-fn put((name, mut output): (String, Output), bytes: &[u8]) -> Result<()> {
+/// Writes an output whole.
+pub fn put((name, mut output): (String, Output), bytes: &[u8]) -> Result<()> {
     output.write_all(bytes).with_context(|| format!("cannot write '{name}'"))?;
     Ok(output.commit()?)
 }

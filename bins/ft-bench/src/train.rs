@@ -13,13 +13,13 @@ use ft_model::lora::{Adapter, LoraConfig};
 use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
 use ft_model::{Architecture, Checkpoint};
+use ft_plot::{Bar, Panel, figure};
 use serde_json::{Map, json};
 
 use crate::args::TrainArgs;
 use crate::flops::StepFlops;
 use crate::machine;
 use crate::matmul;
-use crate::plot::{Bar, Panel, figure};
 use crate::report::{Report, median};
 use crate::table::Table;
 

@@ -256,3 +256,38 @@ fn help_teaches() {
         assert!(help.contains(flag), "{flag}");
     }
 }
+
+const METRICS: &str = "{\"step\":1,\"loss\":2.5,\"learning_rate\":1e-3}\n{\"step\":2,\"loss\":1.5,\"learning_rate\":5e-4}\n\
+                       {\"step\":2,\"eval_loss\":1.75}\n{\"step\":3,\"lo";
+
+#[test]
+fn plot_draws_the_curves_of_a_run() {
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.path("tax-run")).unwrap();
+    std::fs::write(scratch.path("tax-run/metrics.jsonl"), METRICS).unwrap();
+    assert_eq!(scratch.succeed("plot tax-run/metrics.jsonl -o loss.svg"), "");
+    let svg = std::fs::read_to_string(scratch.path("loss.svg")).unwrap();
+    for word in ["tax-run", "loss", "training", "evaluation", "learning rate"] {
+        assert!(svg.contains(word), "{word}: {svg}");
+    }
+    scratch.succeed("plot tax-run/metrics.jsonl -o loss.png");
+    let png = std::fs::read(scratch.path("loss.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n") && png.len() > 4000, "{} bytes", png.len());
+    assert!(scratch.succeed("plot tax-run/metrics.jsonl --format svg --title mine -o -").contains("mine"));
+}
+
+#[test]
+fn plot_says_what_it_cannot_draw() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("a.jsonl"), "{\"step\":1}\n").unwrap();
+    std::fs::write(scratch.path("b.jsonl"), "{\"step\":1}\nno\n").unwrap();
+    let told = scratch.failure("plot a.jsonl -o x.svg", 1);
+    assert!(told.contains("a.jsonl") && told.contains("'eval_loss'"), "{told}");
+    let told = scratch.failure("plot b.jsonl -o x.svg", 1);
+    assert!(told.contains("b.jsonl, line 2: expected a JSON object"), "{told}");
+    let told = scratch.failure("plot a.jsonl -o x.gif", 2);
+    assert!(told.contains("'x.gif' ends in neither .svg nor .png"), "{told}");
+    let told = scratch.failure("plot nowhere.jsonl -o x.svg", 1);
+    assert!(told.contains("cannot read 'nowhere.jsonl'"), "{told}");
+    assert!(!scratch.path("x.svg").exists());
+}
