@@ -40,7 +40,7 @@ pub use error::{Error, Interrupted, Usage};
 pub use input::Source;
 pub use load_in::{LoadAs, LoadIn};
 pub use output::{AtomicDir, AtomicFile, Target};
-pub use progress::{Progress, progress};
+pub use progress::{Progress, hide_progress, progress};
 pub use provenance::{InputDigest, Provenance, typed_arguments};
 pub use run::run;
 pub use size::bytes;

@@ -15,6 +15,11 @@ pub(crate) fn configure(wanted: bool) {
     WANTED.store(wanted && std::io::stderr().is_terminal(), Ordering::Relaxed);
 }
 
+/// Draws no bars from now on, as `disable_tqdm` asks.
+pub fn hide_progress() {
+    WANTED.store(false, Ordering::Relaxed);
+}
+
 /// Runs `write` with the bars out of the way, so that a log line does not
 /// tear one.
 pub(crate) fn suspend<R>(write: impl FnOnce() -> R) -> R {
