@@ -26,6 +26,7 @@ pub mod norm;
 pub mod optim;
 mod parallel;
 pub mod philox;
+pub mod quant;
 pub mod residual;
 pub mod rope;
 pub mod rows;

@@ -76,7 +76,7 @@ impl DynamicMap {
             let fractions = 1usize << (exponent + usize::from(!signed));
             let power = 10f64.powi(exponent as i32 - 6) as f32;
             let bounds: Vec<f32> = (0..=fractions).map(|i| even_step(i, fractions)).collect();
-            let means = bounds.windows(2).map(|pair| power * ((pair[0] + pair[1]) / 2.0));
+            let means = bounds.windows(2).map(|pair| power * f32::midpoint(pair[0], pair[1]));
             values.extend(means.flat_map(|x| if signed { vec![x, -x] } else { vec![x] }));
         }
         values.sort_by(f32::total_cmp);
