@@ -2,11 +2,13 @@
 //! and in peft's files.
 //!
 //! An adapted linear layer computes `x·Wᵀ + scaling · (x·Aᵀ)·Bᵀ`; merged, its weight is
-//! `W + scaling · B·A`.
+//! `W + scaling · B·A`. With DoRA each row of that has a trained length; beside the pairs, biases and whole modules
+//! of the base may be trained.
 
 mod config;
 mod init;
 mod read;
+mod saved;
 mod targets;
 mod write;
 
@@ -41,6 +43,8 @@ pub struct LoraPair {
 pub struct SavedTensor {
     /// Its name in the base's checkpoint, such as `lm_head.weight`.
     pub name: String,
+    /// peft's name, which for the bias of an adapted module says where that has been wrapped.
+    pub key: String,
     /// f32, in the shape of the base's.
     pub tensor: Tensor,
 }
@@ -71,7 +75,7 @@ pub enum Kind {
 /// A trained tensor of an adapter.
 #[derive(Debug, Clone, Copy)]
 pub struct Trainable<'a> {
-    /// The module, or the tensor of the base.
+    /// The module, or for a saved tensor peft's name of it.
     pub of: &'a str,
     pub kind: Kind,
     pub tensor: &'a Tensor,
@@ -106,7 +110,7 @@ impl Adapter {
     /// The trained tensors, module by module `A`, `B` and the magnitudes, then the saved ones. Gradients and the
     /// optimizer's states have this order.
     pub fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
-        let saved = self.saved.iter().map(|s| Trainable { of: &s.name, kind: Kind::Saved, tensor: &s.tensor });
+        let saved = self.saved.iter().map(|s| Trainable { of: &s.key, kind: Kind::Saved, tensor: &s.tensor });
         self.modules.iter().flat_map(LoraPair::trainable).chain(saved)
     }
 
@@ -151,7 +155,11 @@ impl Adapter {
             let rank = self.config.rank(&pair.module);
             expect_shape(pair, "lora_A.weight", &pair.a, [rank, inner])?;
             expect_shape(pair, "lora_B.weight", &pair.b, [out, rank])?;
+            if let Some(magnitude) = &pair.magnitude {
+                expect_shape(pair, "lora_magnitude_vector", magnitude, [out])?;
+            }
         }
+        self.check_saved(arch)?;
         if self.config.target_modules.is_some() {
             self.check_complete(arch, &self.config.modules(arch)?)?;
         }
@@ -193,7 +201,7 @@ impl Adapter {
     }
 }
 
-fn expect_shape(pair: &LoraPair, kind: &str, tensor: &Tensor, expected: [usize; 2]) -> Result<()> {
+fn expect_shape<const N: usize>(pair: &LoraPair, kind: &str, tensor: &Tensor, expected: [usize; N]) -> Result<()> {
     if tensor.dims() == expected {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::layers::{LayerWeights, Product};
-use crate::lora::{Adapter, Kind, LoraPair};
+use crate::lora::{Adapter, LoraPair};
 use crate::projection::{Projection, Site};
 
 /// A trained tensor of the base and its place among the adapter's trained ones.
@@ -20,12 +20,9 @@ pub struct Saved<'a> {
 impl Adapter {
     /// The trained tensor that takes the place of the base's `name`.
     pub fn saved(&self, name: &str) -> Option<Saved<'_>> {
-        if self.saved.is_empty() {
-            return None;
-        }
-        let mut all = self.trainable().enumerate();
-        let (place, found) = all.find(|(_, t)| t.kind == Kind::Saved && t.of == name)?;
-        Some(Saved { place, tensor: found.tensor })
+        let index = self.saved.iter().position(|saved| saved.name == name)?;
+        let place = self.modules.iter().map(LoraPair::trained).sum::<usize>() + index;
+        Some(Saved { place, tensor: &self.saved[index].tensor })
     }
 
     /// The pairs on the projections of a layer, each with the place of its `A` among the trained tensors.

@@ -34,7 +34,7 @@ pub struct LoraConfig {
     /// Which of them are not.
     #[serde(default)]
     pub exclude_modules: Option<Targets>,
-    /// Which biases are trained: `none`.
+    /// Which biases are trained: `none`, `all`, or `lora_only`, those of the adapted modules.
     #[serde(default = "none")]
     pub bias: String,
     /// Whether the scale is `alpha / sqrt(r)` and not `alpha / r`
@@ -84,9 +84,7 @@ impl Layers {
 
 /// Keys of peft that change the mathematics, or the base's weights, and are not implemented: each must
 /// be absent, null, false or empty.
-const UNSUPPORTED: [&str; 23] = [
-    "use_dora",
-    "modules_to_save",
+const UNSUPPORTED: [&str; 21] = [
     "layers_pattern",
     "layer_replication",
     "lora_bias",
@@ -157,9 +155,15 @@ impl LoraConfig {
                 return Err(feature(key, value, "null, false or empty"));
             }
         }
-        if self.bias != "none" {
-            return Err(feature("bias", &self.bias, "none"));
+        if !["none", "all", "lora_only"].contains(&self.bias.as_str()) {
+            return Err(feature("bias", &self.bias, "none, all or lora_only"));
         }
+        for (key, value) in [("use_dora", self.flag("use_dora")), ("fan_in_fan_out", self.flag("fan_in_fan_out"))] {
+            if value.is_none() {
+                return Err(feature(key, &self.other[key], "true or false"));
+            }
+        }
+        self.modules_to_save()?;
         let init = &self.init_lora_weights;
         let harmless = init.as_str().is_some_and(|name| HARMLESS_INITS.contains(&name));
         if !(init.is_boolean() || harmless) {
@@ -179,6 +183,34 @@ impl LoraConfig {
             return Err(feature("lora_dropout", &self.lora_dropout, "a probability below 1"));
         }
         self.check_patterns()
+    }
+
+    /// A switch among the other keys; none where it is neither true nor false.
+    fn flag(&self, key: &str) -> Option<bool> {
+        match self.other.get(key) {
+            None | Some(Value::Null) => Some(false),
+            Some(value) => value.as_bool(),
+        }
+    }
+
+    /// Whether adapters have a magnitude a row of the weight (Liu et al., "DoRA: Weight-Decomposed Low-Rank
+    /// Adaptation", 2024).
+    pub fn use_dora(&self) -> bool {
+        self.flag("use_dora") == Some(true)
+    }
+
+    /// The modules of the base that are trained and saved whole.
+    ///
+    /// # Errors
+    /// If the key is no list of names.
+    pub fn modules_to_save(&self) -> Result<Vec<&str>> {
+        match self.other.get("modules_to_save") {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(value) => {
+                let names = value.as_array().and_then(|names| names.iter().map(Value::as_str).collect());
+                names.ok_or_else(|| feature("modules_to_save", value, "a list of modules' names"))
+            }
+        }
     }
 
     fn check_patterns(&self) -> Result<()> {

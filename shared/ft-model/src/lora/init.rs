@@ -20,9 +20,21 @@ impl Adapter {
     /// Each module's numbers depend on the seed, its layer and its place in the layer alone.
     ///
     /// # Errors
-    /// If the configuration asks for what is not implemented, or targets nothing.
-    pub fn init(arch: &Architecture, mut config: LoraConfig, seed: u64) -> Result<Self> {
+    /// If the configuration asks for what is not implemented, or targets nothing, or if what it asks for begins with
+    /// the base's weights: then [`Adapter::init_on`] makes it.
+    pub fn init(arch: &Architecture, config: LoraConfig, seed: u64) -> Result<Self> {
+        let asks = if config.use_dora() { Some("use_dora") } else { None };
+        let asks = if config.saved(arch)?.is_empty() { asks } else { Some("modules_to_save or bias") };
+        match asks {
+            Some(key) => Err(Error::Adapter(format!("has {key}, which begins with the base's weights"))),
+            None => Self::without_base(arch, config, seed),
+        }
+    }
+
+    /// The pairs of a new adapter.
+    pub(super) fn without_base(arch: &Architecture, mut config: LoraConfig, seed: u64) -> Result<Self> {
         config.check()?;
+        config.other.insert("fan_in_fan_out".into(), arch.family.is_transposed().into());
         let targets = config.modules(arch)?;
         config.expand_targets(arch);
         let mut modules = Vec::with_capacity(targets.len());

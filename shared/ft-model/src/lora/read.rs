@@ -9,7 +9,7 @@ use ft_kernels::tensor::from_vec;
 use half::{bf16, f16};
 
 use super::write::PREFIX;
-use super::{Adapter, LoraConfig, LoraPair};
+use super::{Adapter, LoraConfig, LoraPair, SavedTensor};
 use crate::error::{Error, Result};
 use crate::projection::Projection;
 use crate::safetensors::{Entry, Header};
@@ -21,8 +21,16 @@ pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 /// Where a single file keeps the configuration.
 pub(super) const CONFIG_KEY: &str = "adapter_config";
 
-/// The two matrices of a module, as they are found.
-type Halves = [Option<Tensor>; 2];
+/// The matrices of a module and its magnitudes, as they are found.
+type Parts = [Option<Tensor>; 3];
+
+/// What a tensor of the file is.
+enum Role<'a> {
+    /// Of the adapter of a module: `A`, `B` or the magnitudes.
+    Part { place: (usize, Projection), module: &'a str, part: usize },
+    /// A tensor of the base that is trained whole, by its name there.
+    Saved(String),
+}
 
 impl Adapter {
     /// Reads peft's folder, or a single safetensors file whose metadata hold the configuration or that
@@ -62,25 +70,40 @@ impl Adapter {
     }
 
     fn assemble(config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
-        let mut found: BTreeMap<(usize, Projection), (String, Halves)> = BTreeMap::new();
+        let mut found: BTreeMap<(usize, Projection), (String, Parts)> = BTreeMap::new();
+        let mut saved = Vec::new();
         for entry in &header.entries {
             let name = &entry.name;
-            let (place, module, half) = split(name)?;
-            let tensor = widen(entry, &bytes[entry.offset as usize..][..entry.len as usize])?;
-            let (_, halves) = found.entry(place).or_insert_with(|| (module.to_owned(), Halves::default()));
-            if halves[half].replace(tensor).is_some() {
-                return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
+            let tensor = || widen(entry, &bytes[entry.offset as usize..][..entry.len as usize]);
+            match role(name)? {
+                Role::Saved(of) => {
+                    let key = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+                    saved.push(SavedTensor { name: of, key, tensor: tensor()? });
+                }
+                Role::Part { place, module, part } => {
+                    let (_, parts) = found.entry(place).or_insert_with(|| (module.to_owned(), Parts::default()));
+                    if parts[part].replace(tensor()?).is_some() {
+                        return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
+                    }
+                }
             }
         }
         let mut modules = Vec::with_capacity(found.len());
-        for (module, [a, b]) in found.into_values() {
+        for (module, [a, b, magnitude]) in found.into_values() {
             let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&module, kind)));
             let (a, b) = (a.ok_or_else(|| lacks("lora_A.weight"))?, b.ok_or_else(|| lacks("lora_B.weight"))?);
             check_rank(&config, &module, &a, &b)?;
+            if magnitude.is_some() != config.use_dora() {
+                let (has, wants) = if magnitude.is_some() { ("a", "none") } else { ("no", "one") };
+                return Err(Error::Adapter(format!(
+                    "has {has} lora_magnitude_vector for '{module}', but its use_dora asks for {wants}"
+                )));
+            }
             let scaling = config.scaling(&module);
-            modules.push(LoraPair { module, a, b, scaling, magnitude: None });
+            modules.push(LoraPair { module, a, b, scaling, magnitude });
         }
-        let adapter = Self { config, modules, saved: Vec::new() };
+        saved.sort_by(|x, y| x.name.cmp(&y.name));
+        let adapter = Self { config, modules, saved };
         adapter.check_values()?;
         Ok(adapter)
     }
@@ -98,22 +121,28 @@ fn check_rank(config: &LoraConfig, module: &str, a: &Tensor, b: &Tensor) -> Resu
     )))
 }
 
-/// The module that a tensor belongs to, and whether it is its `A` (0) or its `B` (1). peft leaves the
-/// adapter's own name (`default`) out of the keys; some tools do not.
-fn split(name: &str) -> Result<((usize, Projection), &str, usize)> {
+/// What a tensor is by its name. peft leaves the adapter's own name (`default`) out of the keys; some tools do not.
+fn role(name: &str) -> Result<Role<'_>> {
     let unknown = || {
         Error::Adapter(format!(
             "has the tensor '{name}', which has no place here; expected {PREFIX}model.layers.N.MODULE.lora_A.weight or lora_B.weight"
         ))
     };
     let plain = name.strip_prefix(PREFIX).unwrap_or(name);
-    let (module, kind) = plain.split_once(".lora_").ok_or_else(unknown)?;
-    let half = match kind.split('.').collect::<Vec<_>>()[..] {
+    let Some((module, kind)) = plain.split_once(".lora_") else {
+        // Whole tensors: `X.weight`, `X.bias`, and the bias of a module that peft has wrapped.
+        let of = plain.replace(".base_layer.bias", ".bias").replace(".modules_to_save.default.", ".");
+        let known = of.ends_with(".bias") || (of.ends_with(".weight") && !of.contains(".base_layer."));
+        return if known { Ok(Role::Saved(of)) } else { Err(unknown()) };
+    };
+    let part = match kind.split('.').collect::<Vec<_>>()[..] {
         ["A", "weight"] | ["A", _, "weight"] => 0,
         ["B", "weight"] | ["B", _, "weight"] => 1,
+        ["magnitude_vector"] | ["magnitude_vector", _] | ["magnitude_vector", _, "weight"] => 2,
         _ => return Err(unknown()),
     };
-    Ok((Projection::parse(module).ok_or_else(|| Error::Module(module.into()))?, module, half))
+    let place = Projection::parse(module).ok_or_else(|| Error::Module(module.into()))?;
+    Ok(Role::Part { place, module, part })
 }
 
 /// A matrix as f32.
@@ -129,11 +158,12 @@ fn widen(entry: &Entry, bytes: &[u8]) -> Result<Tensor> {
             )));
         }
     };
-    let [rows, columns] = entry.shape[..] else {
-        let shape = &entry.shape;
-        return Err(Error::Adapter(format!("has the tensor '{name}' of shape {shape:?}, expected two dimensions")));
-    };
-    Ok(from_vec(values, (rows, columns))?)
+    let dimensions = if name.contains(".lora_A") || name.contains(".lora_B") { 2..=2 } else { 1..=2 };
+    if !dimensions.contains(&entry.shape.len()) {
+        let (shape, most) = (&entry.shape, dimensions.end());
+        return Err(Error::Adapter(format!("has the tensor '{name}' of shape {shape:?}, expected {most} dimensions")));
+    }
+    Ok(from_vec(values, entry.shape.as_slice())?)
 }
 
 fn no_config(file: &Path) -> Error {

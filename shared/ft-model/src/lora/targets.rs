@@ -83,7 +83,7 @@ impl Matcher<'_> {
 }
 
 /// Whether `module` is `name`, or ends with it after a point.
-fn ends_with(module: &str, name: &str) -> bool {
+pub(super) fn ends_with(module: &str, name: &str) -> bool {
     module.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 

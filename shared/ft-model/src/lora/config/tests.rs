@@ -36,9 +36,9 @@ fn patterns_change_single_modules_and_the_first_counts() {
 #[test]
 fn what_changes_the_mathematics_is_refused_by_name() {
     let cases = [
-        (r#""use_dora": true"#, "use_dora"),
-        (r#""modules_to_save": ["lm_head"]"#, "modules_to_save"),
-        (r#""bias": "all""#, "bias"),
+        (r#""use_dora": 1"#, "use_dora"),
+        (r#""modules_to_save": "lm_head""#, "modules_to_save"),
+        (r#""bias": "some""#, "bias"),
         (r#""lora_bias": true"#, "lora_bias"),
         (r#""layer_replication": [[0, 4]]"#, "layer_replication"),
         (r#""target_parameters": ["x"]"#, "target_parameters"),

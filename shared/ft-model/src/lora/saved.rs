@@ -1,0 +1,149 @@
+//! What is trained beside the pairs: biases, and modules of the base that are saved whole.
+
+use std::collections::BTreeSet;
+
+use candle_core::{DType, Tensor};
+use ft_kernels::linear::dora_norm;
+
+use super::targets::ends_with;
+use super::{Adapter, LoraConfig, SavedTensor};
+use crate::arch::{Architecture, Expected};
+use crate::error::{Error, Result};
+use crate::layers::{LayerSource, NormWeights};
+use crate::projection::Projection;
+
+impl LoraConfig {
+    /// The tensors of the base that are trained whole, with their shapes: biases by `bias`, embedding and head by
+    /// `modules_to_save`.
+    ///
+    /// # Errors
+    /// If a module is named that cannot be saved here.
+    pub fn saved(&self, arch: &Architecture) -> Result<Vec<Expected>> {
+        let adapted: BTreeSet<String> = match self.bias.as_str() {
+            "lora_only" => self.modules(arch)?.into_iter().map(|(layer, p)| p.module(arch, layer)).collect(),
+            _ => BTreeSet::new(),
+        };
+        let is_trained = |name: &str| {
+            let module = name.strip_suffix(".bias");
+            module.is_some_and(|module| self.bias == "all" || adapted.contains(module))
+        };
+        let mut all: Vec<Expected> = arch.tensors().into_iter().filter(|tensor| is_trained(&tensor.name)).collect();
+        for module in self.saved_modules(arch)? {
+            let weight = Expected { name: format!("{module}.weight"), shape: vec![arch.vocab_size, arch.hidden_size] };
+            all.push(weight);
+            let bias = Expected { name: format!("{module}.bias"), shape: vec![arch.vocab_size] };
+            if arch.head_bias && module == arch.names().head && !all.contains(&bias) {
+                all.push(bias);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The full names of the modules of `modules_to_save`.
+    fn saved_modules(&self, arch: &Architecture) -> Result<Vec<&'static str>> {
+        let known = [arch.names().embedding, arch.names().head];
+        let names = self.modules_to_save()?;
+        if let Some(name) = names.iter().find(|name| !known.iter().any(|module| ends_with(module, name))) {
+            return Err(Error::Adapter(format!(
+                "has '{name}' in modules_to_save, which is not implemented; there are {} and {}",
+                known[0], known[1]
+            )));
+        }
+        Ok(known.into_iter().filter(|module| names.iter().any(|name| ends_with(module, name))).collect())
+    }
+
+    /// peft's name of a tensor that is trained whole.
+    fn saved_key(&self, arch: &Architecture, name: &str) -> Result<String> {
+        let module = name.strip_suffix(".bias").and_then(|module| Projection::parse_in(arch.family, module));
+        let wrapped = module.is_some_and(|of| self.modules(arch).is_ok_and(|adapted| adapted.contains(&of)));
+        Ok(if wrapped { name.replace(".bias", ".base_layer.bias") } else { name.to_owned() })
+    }
+}
+
+impl Adapter {
+    /// [`Adapter::init`] for every configuration: with the magnitudes that DoRA begins with, which are the lengths of
+    /// the weights' rows, and copies of the tensors that are trained whole.
+    ///
+    /// # Errors
+    /// As [`Adapter::init`], and if a layer cannot be had.
+    pub fn init_on(arch: &Architecture, source: &dyn LayerSource, config: LoraConfig, seed: u64) -> Result<Self> {
+        let mut adapter = Self::without_base(arch, config, seed)?;
+        if adapter.config.use_dora() {
+            for pair in &mut adapter.modules {
+                let (layer, projection) = Projection::parse_in(arch.family, &pair.module)
+                    .ok_or_else(|| Error::Module(pair.module.clone()))?;
+                let weights = source.layer(layer)?;
+                let rows = (projection.column(arch), projection.shape(arch).0);
+                let weight = weights.product(projection.site).weight.narrow(0, rows.0, rows.1)?.contiguous()?;
+                pair.magnitude = Some(dora_norm(&weight, &pair.a, &pair.b, pair.scaling as f32)?);
+            }
+        }
+        for Expected { name, shape } in adapter.config.saved(arch)? {
+            let tensor = base_tensor(arch, source, &name)?.to_dtype(DType::F32)?.copy()?;
+            if tensor.dims() != shape {
+                return Err(Error::Adapter(format!("saves '{name}' of shape {:?}, expected {shape:?}", tensor.dims())));
+            }
+            let key = adapter.config.saved_key(arch, &name)?;
+            adapter.saved.push(SavedTensor { name, key, tensor });
+        }
+        adapter.saved.sort_by(|x, y| x.name.cmp(&y.name));
+        Ok(adapter)
+    }
+
+    /// Whether the saved tensors are those that the configuration names, in the base's shapes.
+    pub(super) fn check_saved(&self, arch: &Architecture) -> Result<()> {
+        let expected = self.config.saved(arch)?;
+        for Expected { name, shape } in &expected {
+            let found = self.saved.iter().find(|saved| saved.name == *name);
+            let found = found.ok_or_else(|| {
+                Error::Adapter(format!("has no tensor '{name}', which its bias or modules_to_save name"))
+            })?;
+            if found.tensor.dims() != shape {
+                return Err(Error::Adapter(format!(
+                    "does not fit the model: the tensor '{name}' has the shape {:?}, expected {shape:?}",
+                    found.tensor.dims()
+                )));
+            }
+        }
+        match self.saved.iter().find(|saved| expected.iter().all(|e| e.name != saved.name)) {
+            None => Ok(()),
+            Some(saved) => Err(Error::Adapter(format!(
+                "has the tensor '{}', which neither its bias nor its modules_to_save name",
+                saved.key
+            ))),
+        }
+    }
+}
+
+/// A tensor of the base that can be trained whole, from wherever its layers come.
+fn base_tensor(arch: &Architecture, source: &dyn LayerSource, name: &str) -> Result<Tensor> {
+    let missing = || Error::Adapter(format!("saves '{name}', which the model has not"));
+    let (names, ends) = (arch.names(), source.ends());
+    let (module, kind) = name.rsplit_once('.').ok_or_else(missing)?;
+    let bias = |norm: &NormWeights| norm.bias.clone();
+    let found = match (module, kind) {
+        (module, "weight") if module == names.embedding => Some(ends.embedding.clone()),
+        (module, "weight") if module == names.head => Some(ends.head.clone()),
+        (module, "bias") if module == names.head => ends.head_bias.clone(),
+        (module, "bias") if module == names.final_norm => bias(&ends.final_norm),
+        _ => None,
+    };
+    if let Some(tensor) = found {
+        return Ok(tensor);
+    }
+    let inside = module.strip_prefix(names.layers).and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+    let (layer, part) = inside.filter(|_| kind == "bias").ok_or_else(missing)?;
+    let weights = source.layer(layer.parse().map_err(|_| missing())?)?;
+    if let Some((_, projection)) = Projection::parse_in(arch.family, module) {
+        let bias = weights.product(projection.site).bias.as_ref().ok_or_else(missing)?;
+        return Ok(bias.narrow(0, projection.column(arch), projection.shape(arch).0)?);
+    }
+    let norms = [
+        (names.input_norm, &weights.input_norm),
+        (names.attention_norm, &weights.attention_norm),
+        (names.mlp_norm, &weights.mlp_norm),
+        (names.output_norm, &weights.output_norm),
+    ];
+    let norm = norms.into_iter().find(|(known, _)| *known == Some(part)).and_then(|(_, norm)| norm.as_ref());
+    norm.and_then(bias).ok_or_else(missing)
+}
