@@ -6,6 +6,7 @@
 
 mod config;
 mod init;
+pub mod pissa;
 mod read;
 mod targets;
 mod write;
