@@ -22,6 +22,7 @@ pub mod head_norm;
 pub mod linear;
 pub mod loss;
 pub mod memory;
+pub mod neftune;
 pub mod norm;
 pub mod optim;
 mod parallel;

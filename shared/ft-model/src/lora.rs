@@ -7,6 +7,7 @@
 
 mod config;
 mod init;
+pub mod pissa;
 mod read;
 mod saved;
 mod targets;

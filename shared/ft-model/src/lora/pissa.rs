@@ -1,0 +1,137 @@
+//! PiSSA (Meng et al., "PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large Language Models",
+//! 2024): `A` and `B` begin as the principal part of the weight, and what is left of the weight is frozen.
+//!
+//! With `W ≈ U·S·Vᵀ` cut to the rank, `A = √(S/scaling)·Vᵀ` and `B = U·√(S/scaling)`, so that `scaling · B·A` is the
+//! weight's best approximation of that rank. The frozen rest is `W - scaling · B·A`; a layer may as well keep `W` and
+//! subtract the initial pair.
+//!
+//! All sums are in f64 and in one order: the result depends on nothing but the weight, the rank and the seed.
+
+mod dense;
+mod eigen;
+
+use candle_core::Tensor;
+use ft_kernels::philox::Stream;
+use ft_kernels::tensor::{from_vec, with_slice};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use dense::{axpy, dot, gram, norm, times, transposed, transposed_times};
+
+/// The rounds of subspace iteration behind `init_lora_weights`: `pissa` takes the exact decomposition,
+/// `pissa_niter_N` the fast one in `N` rounds. `None` for every other name.
+pub fn parse(init: &str) -> Option<Option<usize>> {
+    match init.strip_prefix("pissa")? {
+        "" => Some(None),
+        rest => rest.strip_prefix("_niter_")?.parse().ok().map(Some),
+    }
+}
+
+/// The initial `A` `[rank, in]` and `B` `[out, rank]` for a weight `[out, in]` in f32.
+///
+/// `niter` is as [`parse`] gives it. The fast decomposition (Halko et al., "Finding structure with randomness", 2009,
+/// algorithms 4.4 and 5.1) begins with random directions from `stream`, as many as the rank, as peft does.
+///
+/// # Errors
+/// [`Error::Adapter`] if the rank is larger than the weight's sides or the scaling is not above 0.
+pub fn pissa(
+    weight: &Tensor,
+    rank: usize,
+    scaling: f64,
+    niter: Option<usize>,
+    stream: Stream,
+) -> Result<(Tensor, Tensor)> {
+    let (out, inner) = weight.dims2()?;
+    if rank > out.min(inner) {
+        let told =
+            format!("asks for PiSSA of rank {rank} of a weight of shape [{out}, {inner}], expected a smaller rank");
+        return Err(Error::Adapter(told));
+    }
+    if scaling <= 0.0 {
+        return Err(Error::Adapter(format!("asks for PiSSA with a scaling of {scaling}, expected one above 0")));
+    }
+    let values: Vec<f64> = with_slice(weight, |values| values.iter().map(|&x| f64::from(x)).collect())?;
+    // The side with fewer rows is decomposed: its vectors are the short ones.
+    let wide = out <= inner;
+    let (values, rows, columns) =
+        if wide { (values, out, inner) } else { (transposed(&values, out, inner), inner, out) };
+    let (short, long) = match niter {
+        None => exact(&values, rows, columns, rank),
+        Some(rounds) => fast(&values, rows, columns, rank, rounds, stream),
+    };
+    let (left, right) = if wide { (short, long) } else { (long, short) };
+    let root = scaling.sqrt();
+    let a: Vec<f32> = right.iter().map(|x| (x / root) as f32).collect();
+    let b: Vec<f32> = transposed(&left, rank, out).iter().map(|x| (x / root) as f32).collect();
+    Ok((from_vec(a, (rank, inner))?, from_vec(b, (out, rank))?))
+}
+
+/// The principal left and right singular vectors of a matrix `[rows, columns]`, `rank` rows each, all times the root
+/// of their singular values.
+fn exact(matrix: &[f64], rows: usize, columns: usize, rank: usize) -> (Vec<f64>, Vec<f64>) {
+    let left = eigen::largest(gram(matrix, rows, columns), rows, rank);
+    let right = times(&left, matrix, rank, rows, columns);
+    weighed(left, right, rank)
+}
+
+/// [`exact`] within the space that `rounds` of subspace iteration find.
+fn fast(
+    matrix: &[f64],
+    rows: usize,
+    columns: usize,
+    rank: usize,
+    rounds: usize,
+    stream: Stream,
+) -> (Vec<f64>, Vec<f64>) {
+    // As torch's svd_lowrank, which takes the long side first: its basis spans the long vectors.
+    let start: Vec<f64> = (0..(rank * rows) as u64).map(|i| f64::from(stream.normal_f32(i))).collect();
+    let mut basis = times(&start, matrix, rank, rows, columns);
+    orthonormal(&mut basis, columns);
+    for _ in 0..rounds {
+        let mut short = transposed_times(&basis, matrix, rank, rows, columns);
+        orthonormal(&mut short, rows);
+        basis = times(&short, matrix, rank, rows, columns);
+        orthonormal(&mut basis, columns);
+    }
+    let within = transposed_times(&basis, matrix, rank, rows, columns);
+    let mixture = eigen::largest(gram(&within, rank, rows), rank, rank);
+    let left = times(&mixture, &within, rank, rank, rows);
+    let right = times(&mixture, &basis, rank, rank, columns);
+    let (right, left) = weighed(right, left, rank);
+    (left, right)
+}
+
+/// Unit vectors, and the others' images of them under the matrix, whose lengths are the singular values: both come
+/// to the root of these.
+fn weighed(mut units: Vec<f64>, mut images: Vec<f64>, rank: usize) -> (Vec<f64>, Vec<f64>) {
+    let (unit, image) = (units.len() / rank, images.len() / rank);
+    for (unit, image) in units.chunks_mut(unit).zip(images.chunks_mut(image)) {
+        let root = norm(image).sqrt();
+        unit.iter_mut().for_each(|x| *x *= root);
+        // Of no length is what the matrix loses: it stays zero.
+        image.iter_mut().for_each(|x| *x /= if root > 0.0 { root } else { 1.0 });
+    }
+    (units, images)
+}
+
+/// Makes rows of `len` elements orthonormal, one after the other, each twice; what depends on rows before it becomes
+/// zero.
+fn orthonormal(rows: &mut [f64], len: usize) {
+    for i in 0..rows.len() / len {
+        let (before, rest) = rows.split_at_mut(i * len);
+        let row = &mut rest[..len];
+        let whole = norm(row);
+        for _ in 0..2 {
+            for other in before.chunks(len) {
+                let share = dot(other, row);
+                axpy(-share, other, row);
+            }
+        }
+        let left = norm(row);
+        let factor = if left > 1e-13 * whole { 1.0 / left } else { 0.0 };
+        row.par_iter_mut().for_each(|x| *x *= factor);
+    }
+}
+
+#[cfg(test)]
+mod tests;
