@@ -223,6 +223,7 @@ fn gradients_are_clipped_as_torch_clips_them() {
         adapter.modules[0].b = zero(grads[2].dims());
         let saved = ["bias", "c"].map(|name| crate::lora::SavedTensor {
             name: name.into(),
+            key: name.into(),
             tensor: zero(tensors[&format!("start.{name}")].dims()),
         });
         adapter.saved = saved.into();
