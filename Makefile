@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup fetch build demo test lint bench peers
+.PHONY: help setup fetch build demo test lint bench peers templates
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,3 +36,6 @@ bench: build ## tokens/s, GFLOP/s, peak memory of this machine: a table, JSON an
 
 peers: fetch build ## compare with torch, transformers, peft, trl, datasets, pandas (downloads about 3 GB)
 	@scripts/peers/run.sh
+
+templates: setup ## chat templates and tokenizers of many models against transformers' (downloads about 430 MB)
+	@scripts/templates.sh

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use clap::{Parser, ValueEnum};
 use ft_cli::{Common, Source, Target, Usage};
 use ft_text::LabelMode;
+use serde_json::{Map, Value};
 
 use crate::format::UserFormat;
 
@@ -21,7 +23,10 @@ Examples:
   # For ft-eval generate: ends where the answer is to begin, keeps it as 'reference'
   ft-template --model DIR --mode test test.parquet -o prompts.parquet
 
-Input: Parquet with a column 'messages' of role and content, as ft-prep writes it.
+Input: Parquet with a column 'messages' of role and content, as ft-prep writes it. Messages may
+have more fields (tool_calls, name, reasoning_content). A column 'tools' gives the functions
+that the model may call, 'chat_template_kwargs' further variables of the template; both, and
+'messages' and tool_calls too, may be JSON in a text. Names and meaning are those of TRL.
 Output: Parquet with text, input_ids, labels (-100 where nothing is learned), length and
 reference. A span that is learned holds the turn's end token and the line break that the
 template puts behind it; a token that straddles the edge of a span belongs to the side on
@@ -64,6 +69,19 @@ pub struct Args {
     /// A Jinja template to use instead of the model's own
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+
+    /// Tools of the rows that have none of their own: a file with a JSON list of functions
+    #[arg(long, value_name = "FILE")]
+    pub tools: Option<PathBuf>,
+
+    /// A variable for the template, as 'enable_thinking=false'; the value is JSON. A row's
+    /// own column 'chat_template_kwargs' goes before it. May be given several times
+    #[arg(long, value_name = "KEY=JSON", value_parser = variable)]
+    template_kwarg: Vec<(String, Value)>,
+
+    /// The date for templates that write today's: YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub date: Option<NaiveDateTime>,
 
     /// What is learned: the last answer, every answer, or everything
     #[arg(long, value_enum, default_value = "completion")]
@@ -151,6 +169,11 @@ impl Args {
         UserFormat::new(self.prefix.as_deref(), self.user_format.as_deref())
     }
 
+    /// The template's variables that were typed.
+    pub fn template_kwargs(&self) -> Map<String, Value> {
+        self.template_kwarg.iter().cloned().collect()
+    }
+
     pub fn label_mode(&self) -> LabelMode {
         match self.labels {
             Labels::Completion => LabelMode::Completion,
@@ -158,4 +181,21 @@ impl Args {
             Labels::All => LabelMode::All,
         }
     }
+}
+
+/// `KEY=JSON`.
+fn variable(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("expected KEY=JSON, as enable_thinking=false")?;
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    if !is_name || matches!(name, "messages" | "add_generation_prompt") {
+        return Err(format!("'{name}' cannot be set"));
+    }
+    let value = serde_json::from_str(value)
+        .map_err(|_| format!("{value} is not JSON; texts stand in double quotes: {name}='\"{value}\"'"))?;
+    Ok((name.to_owned(), value))
+}
+
+fn date(text: &str) -> Result<NaiveDateTime, String> {
+    let day = || Ok(text.parse::<NaiveDate>()?.and_time(NaiveTime::MIN));
+    text.parse().or_else(|_| day()).map_err(|_: chrono::ParseError| "expected YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS".into())
 }

@@ -1,23 +1,49 @@
-//! Conversations out of the `messages` column of a batch.
+//! Conversations out of the columns of a batch.
 
 use anyhow::{Context, Result, bail};
 use arrow::array::{
     Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, StringArray, StructArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 use ft_table::schema::{MESSAGES, REFERENCE};
 use ft_text::Message;
+use serde_json::{Map, Value};
+
+use crate::json;
+
+/// Tools that the model may call, as TRL names the column.
+const TOOLS: &str = "tools";
+/// Further variables of the template, as TRL names the column.
+const VARIABLES: &str = "chat_template_kwargs";
+/// The field of a message that may be JSON in a text.
+const TOOL_CALLS: &str = "tool_calls";
+
+/// The columns that are read, where they are there.
+pub const COLUMNS: [&str; 4] = [MESSAGES, REFERENCE, TOOLS, VARIABLES];
 
 /// The conversations of one batch.
 pub struct Conversations {
-    /// Row `i` has the messages `ends[i]..ends[i + 1]`.
-    ends: Vec<usize>,
-    nulls: Option<ArrayRef>,
-    items: StructArray,
-    roles: StringArray,
-    contents: StringArray,
+    messages: Messages,
+    rows: usize,
     references: Option<StringArray>,
+    tools: Option<ArrayRef>,
+    variables: Option<ArrayRef>,
+}
+
+/// The column `messages`.
+enum Messages {
+    /// A list of structs.
+    Structs {
+        /// Row `i` has the messages `ends[i]..ends[i + 1]`.
+        ends: Vec<usize>,
+        nulls: Option<ArrayRef>,
+        items: StructArray,
+        /// `role` and `content` where there is nothing else and both are texts.
+        plain: Option<(StringArray, StringArray)>,
+    },
+    /// JSON in a text.
+    Json(StringArray),
 }
 
 /// Fails unless `schema` has `messages` of the right type.
@@ -27,28 +53,36 @@ pub fn check(name: &str, schema: &Schema) -> Result<()> {
         let present: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         bail!("{name}: no column '{MESSAGES}' (there are: {}); {advice}", present.join(", "));
     };
-    if message_fields(field).is_none() {
+    if !is_text(field.data_type()) && message_fields(field).is_none() {
         bail!(
             "{name}: column '{MESSAGES}' is {}, expected a list of role and content; {advice}",
             describe(field.data_type())
         );
     }
+    for column in [TOOLS, VARIABLES] {
+        if let Ok(field) = schema.field_with_name(column)
+            && !is_text(field.data_type())
+            && !json::is_supported(field.data_type())
+        {
+            bail!("{name}: column '{column}' is {}, expected JSON in a text, or lists and structs", field.data_type());
+        }
+    }
     Ok(())
 }
 
-/// The positions of `role` and `content` if the column is a list of messages.
-fn message_fields(field: &Field) -> Option<(usize, usize)> {
+/// The fields of a message if the column is a list of them: `role` is a text, and what
+/// else there is can be given to a template.
+fn message_fields(field: &Field) -> Option<&Fields> {
     let (DataType::List(item) | DataType::LargeList(item)) = field.data_type() else {
         return None;
     };
     let DataType::Struct(fields) = item.data_type() else {
         return None;
     };
-    let text = |name: &str| {
-        let (at, field) = fields.find(name)?;
-        is_text(field.data_type()).then_some(at)
-    };
-    Some((text("role")?, text("content")?))
+    let (_, role) = fields.find("role")?;
+    let known = |field: &Field| is_text(field.data_type()) || json::is_supported(field.data_type());
+    let speaks = fields.find("content").or_else(|| fields.find(TOOL_CALLS)).is_some();
+    (is_text(role.data_type()) && speaks && fields.iter().all(|field| known(field))).then_some(fields)
 }
 
 fn is_text(kind: &DataType) -> bool {
@@ -61,7 +95,6 @@ fn is_text(kind: &DataType) -> bool {
 
 fn describe(kind: &DataType) -> String {
     match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".into(),
         DataType::List(item) | DataType::LargeList(item) => match item.data_type() {
             DataType::Struct(fields) => {
                 let names: Vec<_> = fields.iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect();
@@ -77,49 +110,63 @@ impl Conversations {
     /// Takes the columns of `batch`, which [`check`] has passed.
     pub fn new(batch: &RecordBatch) -> Result<Self> {
         let column = batch.column_by_name(MESSAGES).context("a batch lost its messages")?;
-        let schema = batch.schema();
-        let (role, content) = message_fields(schema.field_with_name(MESSAGES)?).context("messages changed type")?;
-        let (ends, items) = match column.data_type() {
-            DataType::LargeList(_) => parts(column.as_list::<i64>()),
-            _ => parts(column.as_list::<i32>()),
-        };
+        let any = |name: &str| batch.column_by_name(name).map(plain_text).transpose();
         let references =
             batch.column_by_name(REFERENCE).filter(|column| is_text(column.data_type())).map(text).transpose()?;
         Ok(Self {
-            ends,
-            nulls: (column.null_count() > 0).then(|| column.clone()),
-            roles: text(items.column(role))?,
-            contents: text(items.column(content))?,
-            items,
+            messages: Messages::new(column)?,
+            rows: batch.num_rows(),
             references,
+            tools: any(TOOLS)?,
+            variables: any(VARIABLES)?,
         })
     }
 
     /// The number of rows.
     pub fn len(&self) -> usize {
-        self.ends.len().saturating_sub(1)
+        self.rows
     }
 
     /// The messages of row `row`, or what is wrong with them.
     pub fn messages(&self, row: usize) -> Result<Vec<Message>, String> {
-        let (start, end) = (self.ends[row], self.ends[row + 1]);
-        let is_null = self.nulls.as_ref().is_some_and(|column| column.is_null(row));
-        if is_null || start == end {
+        let messages = self.messages.row(row)?;
+        if messages.is_empty() {
             return Err("the conversation has no messages".into());
         }
-        (start..end)
-            .map(|i| {
-                if self.items.is_null(i) {
-                    return Err(format!("message {} is null", i - start));
-                }
-                for (array, name) in [(&self.roles, "role"), (&self.contents, "content")] {
-                    if array.is_null(i) {
-                        return Err(format!("message {}: {name} is null, expected text", i - start));
-                    }
-                }
-                Ok(Message::new(self.roles.value(i), self.contents.value(i)))
-            })
-            .collect()
+        for (i, message) in messages.iter().enumerate() {
+            if message.role().is_empty() {
+                return Err(format!("message {i}: role is missing, expected text"));
+            }
+            let fields = message.fields();
+            if !fields.contains_key("content") && !fields.contains_key(TOOL_CALLS) {
+                return Err(format!("message {i}: content is null, expected text"));
+            }
+        }
+        Ok(messages)
+    }
+
+    /// The variables that row `row` gives the template, `tools` among them.
+    pub fn variables(&self, row: usize) -> Result<Map<String, Value>, String> {
+        let mut found = match self.cell(self.variables.as_ref(), VARIABLES, row)? {
+            Value::Null => Map::new(),
+            // Rows that lack a key have null for it where the column is a struct.
+            Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+            other => return Err(format!("{VARIABLES} is {other}, expected names and values")),
+        };
+        match self.cell(self.tools.as_ref(), TOOLS, row)? {
+            Value::Null => {}
+            Value::Array(tools) => {
+                let tools: Result<Value, String> = tools.into_iter().map(json::parsed).collect();
+                found.insert(TOOLS.into(), tools.map_err(|e| format!("{TOOLS}: a tool {e}"))?);
+            }
+            other => return Err(format!("{TOOLS} is {other}, expected a list")),
+        }
+        Ok(found)
+    }
+
+    fn cell(&self, column: Option<&ArrayRef>, name: &str, row: usize) -> Result<Value, String> {
+        let value = column.map_or(Value::Null, |column| json::value(column, row));
+        json::parsed(value).map_err(|e| format!("{name} {e}"))
     }
 
     /// What the input gives as the row's `reference`.
@@ -127,6 +174,72 @@ impl Conversations {
         let references = self.references.as_ref()?;
         references.is_valid(row).then(|| references.value(row))
     }
+}
+
+impl Messages {
+    fn new(column: &ArrayRef) -> Result<Self> {
+        if is_text(column.data_type()) {
+            return Ok(Self::Json(text(column)?));
+        }
+        let (ends, items) = match column.data_type() {
+            DataType::LargeList(_) => parts(column.as_list::<i64>()),
+            _ => parts(column.as_list::<i32>()),
+        };
+        let both = |name: &str| items.column_by_name(name).filter(|column| is_text(column.data_type())).map(text);
+        let plain = match (items.num_columns(), both("role"), both("content")) {
+            (2, Some(roles), Some(contents)) => Some((roles?, contents?)),
+            _ => None,
+        };
+        let columns = items.columns().iter().map(plain_text).collect::<Result<Vec<_>>>()?;
+        let fields = items.fields().iter().zip(&columns);
+        let fields: Fields = fields.map(|(f, c)| Field::new(f.name(), c.data_type().clone(), true)).collect();
+        let items = StructArray::try_new_with_length(fields, columns, items.nulls().cloned(), items.len())?;
+        Ok(Self::Structs { ends, nulls: (column.null_count() > 0).then(|| column.clone()), items, plain })
+    }
+
+    fn row(&self, row: usize) -> Result<Vec<Message>, String> {
+        match self {
+            Self::Json(texts) if texts.is_null(row) => Ok(Vec::new()),
+            Self::Json(texts) => from_json(texts.value(row)),
+            Self::Structs { nulls, .. } if nulls.as_ref().is_some_and(|column| column.is_null(row)) => Ok(Vec::new()),
+            Self::Structs { ends, items, plain, .. } => {
+                let (start, end) = (ends[row], ends[row + 1]);
+                (start..end)
+                    .map(|i| {
+                        if items.is_null(i) {
+                            return Err(format!("message {} is null", i - start));
+                        }
+                        match plain {
+                            Some((roles, contents)) if roles.is_valid(i) && contents.is_valid(i) => {
+                                Ok(Message::new(roles.value(i), contents.value(i)))
+                            }
+                            _ => from_struct(items, i).map_err(|e| format!("message {}: {e}", i - start)),
+                        }
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// All fields of the message at `i`.
+fn from_struct(items: &StructArray, i: usize) -> Result<Message, String> {
+    let named = items.column_names().into_iter().zip(items.columns());
+    complete(named.map(|(name, column)| (name.to_owned(), json::value(column, i))).collect())
+}
+
+fn from_json(text: &str) -> Result<Vec<Message>, String> {
+    let messages: Vec<Map<String, Value>> =
+        serde_json::from_str(text).map_err(|e| format!("messages is not JSON of a list of messages: {e}"))?;
+    messages.into_iter().enumerate().map(|(i, m)| complete(m).map_err(|e| format!("message {i}: {e}"))).collect()
+}
+
+/// A message of its fields; calls of tools may be JSON in a text.
+fn complete(mut fields: Map<String, Value>) -> Result<Message, String> {
+    if let Some(calls) = fields.get_mut(TOOL_CALLS) {
+        *calls = json::parsed(calls.take()).map_err(|e| format!("{TOOL_CALLS} {e}"))?;
+    }
+    Ok(Message::from_fields(fields))
 }
 
 /// Where the rows of a list column end, and its items.
@@ -137,4 +250,9 @@ fn parts<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> (Vec<usize>, StructA
 /// A text column of whatever kind as plain text.
 fn text(column: &ArrayRef) -> Result<StringArray> {
     Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone())
+}
+
+/// The column, as plain text if it is one of texts.
+fn plain_text(column: &ArrayRef) -> Result<ArrayRef> {
+    Ok(if is_text(column.data_type()) { cast(column, &DataType::Utf8)? } else { column.clone() })
 }

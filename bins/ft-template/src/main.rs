@@ -6,6 +6,7 @@ mod conversations;
 mod counts;
 mod example;
 mod format;
+mod json;
 mod pipeline;
 mod rows;
 

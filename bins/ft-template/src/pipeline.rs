@@ -6,11 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use arrow::array::RecordBatch;
+use chrono::Local;
 use ft_cli::{InputDigest, Interrupted, Provenance, Source, interrupt, progress, typed_arguments};
-use ft_table::schema::{MESSAGES, REFERENCE, tokens_schema};
+use ft_table::schema::tokens_schema;
 use ft_table::{ParquetTable, ParquetWriter, read_parquet};
-use ft_text::{Encoder, Scratch, TextModel};
+use ft_text::{ChatTemplate, Encoder, Scratch, TextModel};
 use rayon::prelude::*;
+use serde_json::{Map, Value};
 
 use crate::args::{Args, Mode, Overlong, Policy};
 use crate::columns::Columns;
@@ -35,10 +37,12 @@ pub fn run(args: Args) -> Result<()> {
     let target = args.target()?;
     let mut model = open_model(&args)?;
     let fingerprint = model.fingerprint()?;
-    let template = model.template.take().with_context(|| no_template(&args.model))?;
+    let mut template = model.template.take().with_context(|| no_template(&args.model))?;
+    let date = set_date(&mut template, &args);
     let table = read_parquet(&source)?;
     conversations::check(table.name(), table.schema())?;
-    let provenance = provenance(&args, &source, &table, &fingerprint, &template.sha256());
+    let mut provenance = provenance(&args, &source, &table, &fingerprint, &template.sha256());
+    provenance.extra.extend(date.map(|date| ("ft.template_date".into(), date)));
     let recipe = Recipe {
         template,
         encoder: Encoder::new(model.tokenizer),
@@ -46,6 +50,7 @@ pub fn run(args: Args) -> Result<()> {
         labels: args.label_mode(),
         user_format,
         system: args.system.clone(),
+        variables: variables(&args)?,
         longest: args.max_seq_length.map(|n| n as usize),
         overlong: args.overlong,
         bos: model.bos.map(|bos| (bos.id, bos.text)),
@@ -66,6 +71,32 @@ fn open_model(args: &Args) -> Result<TextModel> {
         model.set_template(&text).with_context(|| file.display().to_string())?;
     }
     Ok(model)
+}
+
+/// Lets the template tell `--date`, or the time of this run, and gives what it is if the
+/// template asks for it.
+fn set_date(template: &mut ChatTemplate, args: &Args) -> Option<String> {
+    let date = args.date.unwrap_or_else(|| Local::now().naive_local());
+    template.set_clock(date);
+    template.tells_the_date().then(|| {
+        let day = date.date().to_string();
+        if args.date.is_none() {
+            tracing::info!("the template may write today's date, {day}, into the rows; --date sets another");
+        }
+        day
+    })
+}
+
+/// The template's variables for all rows.
+fn variables(args: &Args) -> Result<Map<String, Value>> {
+    let mut variables = args.template_kwargs();
+    if let Some(file) = &args.tools {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read '{}'", file.display()))?;
+        let tools: Vec<Value> = serde_json::from_str(&text)
+            .map_err(|e| anyhow!("{}: expected a JSON list of functions: {e}", file.display()))?;
+        variables.insert("tools".into(), tools.into());
+    }
+    Ok(variables)
 }
 
 fn no_template(model: &Path) -> String {
@@ -109,7 +140,7 @@ impl Work<'_> {
     fn all(&self, table: ParquetTable, mut writer: ParquetWriter) -> Result<Counts> {
         let bar = progress(Some(table.num_rows()), "rows");
         let columns: Vec<&str> =
-            [MESSAGES, REFERENCE].into_iter().filter(|c| table.schema().index_of(c).is_ok()).collect();
+            conversations::COLUMNS.into_iter().filter(|c| table.schema().index_of(c).is_ok()).collect();
         let mut batches = table.batches(Some(&columns))?;
         let mut counts = Counts::default();
         let mut shown = false;
@@ -166,10 +197,10 @@ impl Work<'_> {
         for i in rows {
             let number = before + i as u64 + 1;
             counts.read += 1;
-            let row = batch
-                .messages(i)
-                .map_err(Reject::Bad)
-                .and_then(|messages| self.recipe.row(messages, batch.reference(i), scratch));
+            let row = batch.messages(i).map_err(Reject::Bad).and_then(|messages| {
+                let variables = batch.variables(i).map_err(Reject::Bad)?;
+                self.recipe.row(messages, variables, batch.reference(i), scratch)
+            });
             match row {
                 Ok(row) => {
                     counts.keep(&row);

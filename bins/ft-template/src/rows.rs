@@ -1,8 +1,10 @@
 //! One conversation to one row of tokens.
 
 use ft_text::{
-    ChatTemplate, Encoded, Encoder, Error, IGNORED, LabelMode, Message, Scratch, label_tokens, render_labelled,
+    ChatTemplate, Encoded, Encoder, Error, IGNORED, LabelMode, Message, Scratch, Variables, label_tokens,
+    render_labelled,
 };
+use serde_json::{Map, Value};
 
 use crate::args::{Mode, Overlong};
 use crate::format::UserFormat;
@@ -16,6 +18,8 @@ pub struct Recipe {
     pub labels: LabelMode,
     pub user_format: Option<UserFormat>,
     pub system: Option<String>,
+    /// The template's variables where a row gives none.
+    pub variables: Map<String, Value>,
     pub longest: Option<usize>,
     pub overlong: Overlong,
     /// Id and text of the begin-of-sequence token.
@@ -50,41 +54,57 @@ pub enum Reject {
 }
 
 impl Recipe {
-    /// Makes a row of `messages`; `reference` is what the input gives.
+    /// Makes a row of `messages`; `variables` and `reference` are what the input gives.
     pub fn row(
         &self,
         mut messages: Vec<Message>,
+        variables: Map<String, Value>,
         reference: Option<&str>,
         scratch: &mut Scratch,
     ) -> Result<Row, Reject> {
-        self.dress(&mut messages);
+        self.dress(&mut messages)?;
+        let variables = self.complete(variables);
         match self.mode {
-            Mode::Train => self.training_row(&messages, reference, scratch),
-            Mode::Test => self.test_row(messages, reference, scratch),
+            Mode::Train => self.training_row(&messages, &variables, reference, scratch),
+            Mode::Test => self.test_row(messages, &variables, reference, scratch),
         }
     }
 
+    /// The row's variables and, where it has none, those of the command. A list of no
+    /// tools is none, as TRL has it: templates speak of tools as soon as there is a list.
+    fn complete(&self, own: Map<String, Value>) -> Variables {
+        let mut all = self.variables.clone();
+        all.extend(own);
+        all.retain(|name, value| name != "tools" || value.as_array().is_none_or(|tools| !tools.is_empty()));
+        Variables::new(&all)
+    }
+
     /// The system message, and the form of the user's.
-    fn dress(&self, messages: &mut Vec<Message>) {
+    fn dress(&self, messages: &mut Vec<Message>) -> Result<(), Reject> {
         if let Some(format) = &self.user_format {
-            for message in messages.iter_mut().filter(|m| m.role == "user") {
-                message.content = format.apply(&message.content);
+            for (i, message) in messages.iter_mut().enumerate().filter(|(_, m)| m.role() == "user") {
+                let text = message.content().ok_or_else(|| {
+                    Reject::Bad(format!("message {i}: content is no text, which --prefix and --user-format need"))
+                })?;
+                message.set_content(format.apply(text));
             }
         }
         if let Some(system) = &self.system
-            && messages.first().is_none_or(|m| m.role != "system")
+            && messages.first().is_none_or(|m| m.role() != "system")
         {
             messages.insert(0, Message::new("system", system.as_str()));
         }
+        Ok(())
     }
 
     fn training_row(
         &self,
         messages: &[Message],
+        variables: &Variables,
         reference: Option<&str>,
         scratch: &mut Scratch,
     ) -> Result<Row, Reject> {
-        let rendered = render_labelled(&self.template, messages, self.labels).map_err(Reject::of)?;
+        let rendered = render_labelled(&self.template, messages, variables, self.labels).map_err(Reject::of)?;
         let mut text = rendered.text;
         let mut tokens = self.encode(&text, scratch)?;
         let mut labels = label_tokens(&tokens.ids, &tokens.starts, &rendered.spans);
@@ -100,14 +120,15 @@ impl Recipe {
     fn test_row(
         &self,
         mut messages: Vec<Message>,
+        variables: &Variables,
         reference: Option<&str>,
         scratch: &mut Scratch,
     ) -> Result<Row, Reject> {
-        let answer = messages.pop_if(|m| m.is_assistant()).map(|m| m.content);
+        let answer = messages.pop_if(|m| m.is_assistant()).and_then(|m| said(&m));
         if messages.is_empty() {
             return Err(Reject::Bad("there is only an answer, and no question before it".into()));
         }
-        let mut text = self.template.render(&messages, true).map_err(Reject::of)?.text;
+        let mut text = self.template.render_with(&messages, variables, true).map_err(Reject::of)?.text;
         let mut tokens = self.encode(&text, scratch)?;
         let lost = self.shorten(&mut text, &mut tokens)?;
         let labels = vec![IGNORED; tokens.ids.len()];
@@ -161,6 +182,17 @@ impl Recipe {
         }
         false
     }
+}
+
+/// What an answer says: its text, or the calls of tools that it makes.
+fn said(message: &Message) -> Option<String> {
+    let calls = || message.fields().get("tool_calls").map(Value::to_string);
+    message
+        .content()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+        .or_else(calls)
+        .or_else(|| message.content().map(str::to_owned))
 }
 
 impl Reject {

@@ -1,6 +1,7 @@
 //! Drives the built program through paths and pipes.
 
 mod bench;
+mod tools;
 
 use std::fs;
 use std::path::PathBuf;

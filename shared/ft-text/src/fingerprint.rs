@@ -17,7 +17,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::tokenizer::gguf;
+use crate::tokenizer::{self, gguf};
 
 /// The fingerprint of the vocabulary of the model at `path` (a Hugging Face folder or a
 /// GGUF file), in hexadecimal. `None` if there is no tokenizer there.
@@ -36,10 +36,10 @@ pub fn fingerprint(path: &Path) -> Result<Option<String>> {
         return Ok(Some(digest(parsed.pieces())));
     }
     let content = gguf::read(path)?;
-    let Some(tokens) = gguf::strings(&content, gguf::TOKENS) else {
+    let Some(pieces) = tokenizer::pieces(&content) else {
         return Ok(None);
     };
-    Ok(Some(digest((0..).zip(tokens))))
+    Ok(Some(digest((0..).zip(pieces.iter().map(AsRef::as_ref)))))
 }
 
 fn digest<'a>(pieces: impl IntoIterator<Item = (u32, &'a str)>) -> String {

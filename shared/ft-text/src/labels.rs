@@ -17,7 +17,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::template::{ChatTemplate, Conversation, Message};
+use crate::template::{ChatTemplate, Conversation, Message, Variables};
 
 /// The label of a token that is not learned, as in PyTorch and Hugging Face.
 pub const IGNORED: i32 = -100;
@@ -51,8 +51,13 @@ pub struct LabelledText {
 /// # Errors
 /// [`Error::Template`] in the template's own words; [`Error::PrefixDiffers`] if the
 /// template renders the beginning of the conversation differently once more follows.
-pub fn render_labelled(template: &ChatTemplate, messages: &[Message], mode: LabelMode) -> Result<LabelledText> {
-    let conversation = template.conversation(messages)?;
+pub fn render_labelled(
+    template: &ChatTemplate,
+    messages: &[Message],
+    variables: &Variables,
+    mode: LabelMode,
+) -> Result<LabelledText> {
+    let conversation = template.conversation(messages, variables)?;
     let whole = conversation.render(messages.len(), false)?;
     let spans = if mode == LabelMode::All {
         std::iter::once(0..whole.text.len()).collect()
@@ -144,7 +149,7 @@ mod tests {
 
     fn learned(source: &str, turns: &[(&str, &str)], mode: LabelMode) -> Result<Vec<String>> {
         let template = ChatTemplate::new(source, &[])?;
-        let out = render_labelled(&template, &chat(turns), mode)?;
+        let out = render_labelled(&template, &chat(turns), &Variables::default(), mode)?;
         Ok(out.spans.iter().map(|s| out.text[s.clone()].to_owned()).collect())
     }
 

@@ -23,5 +23,5 @@ pub use error::{Error, Result};
 pub use fingerprint::fingerprint;
 pub use labels::{IGNORED, LabelMode, LabelledText, label_tokens, render_labelled};
 pub use model::{SpecialToken, TextModel};
-pub use template::{ChatTemplate, Message, Rendering};
+pub use template::{ChatTemplate, Message, Rendering, Variables};
 pub use tokenizers::Tokenizer;

@@ -147,3 +147,16 @@ pub fn parquet(path: &Path, rows: &[Rows], references: Option<&[&str]>) {
     writer.write(&RecordBatch::try_new(schema, columns).unwrap()).unwrap();
     writer.finish().unwrap();
 }
+
+/// Writes a table of any columns.
+pub fn table(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap();
+    let mut writer = ParquetWriter::create(&Target::Path(path.into()), batch.schema(), &[]).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+}
+
+/// A column of texts.
+pub fn texts<'a>(texts: impl IntoIterator<Item = Option<&'a str>>) -> ArrayRef {
+    Arc::new(texts.into_iter().collect::<StringArray>())
+}

@@ -1,10 +1,11 @@
 //! The Jinja environment that chat templates expect: that of transformers.
 
-use minijinja::value::Kwargs;
-use minijinja::{Environment, Error, ErrorKind, State, Value};
-use minijinja_contrib::pycompat::unknown_method_callback;
+use chrono::NaiveDateTime;
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
 
-use super::{generation, pyjson};
+use super::arguments::{Arguments, invalid};
+use super::{clock, filters, format, generation, methods, pyjson, pyrepr};
 
 /// An environment with Python's string, list and dict methods and the functions
 /// and filters that transformers adds.
@@ -12,19 +13,15 @@ pub(super) fn new() -> Environment<'static> {
     let mut env = Environment::new();
     let syntax = env.syntax().to_builder().trim_blocks(true).lstrip_blocks(true).build();
     env.set_syntax(syntax.expect("the delimiters are the default ones"));
-    env.set_unknown_method_callback(unknown_method_callback);
-    env.add_test("iterable", is_iterable);
+    env.set_unknown_method_callback(methods::call);
+    env.set_formatter(write);
+    filters::add(&mut env);
+    format::add(&mut env);
+    env.add_function("dict", dict);
     env.add_filter("tojson", tojson);
     env.add_filter(generation::FILTER, generation::mark);
     env.add_function("raise_exception", raise_exception);
-    env.add_function("strftime_now", strftime_now);
     env
-}
-
-/// Python's None has no items; minijinja's has none of them. Templates ask this of
-/// `tools` before they count them.
-fn is_iterable(value: &Value) -> bool {
-    !value.is_none() && value.try_iter().is_ok()
 }
 
 /// The error that `raise_exception` carries, so that its words can be told from
@@ -49,33 +46,53 @@ pub(super) fn raised(error: &minijinja::Error) -> Option<&str> {
     None
 }
 
-fn strftime_now(format: &str) -> Result<String, Error> {
-    use std::fmt::Write;
-    let mut text = String::new();
-    write!(text, "{}", chrono::Local::now().format(format)).map_err(|_| {
-        Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {format:?} is not a date format"))
-    })?;
-    Ok(text)
+/// Lets `strftime_now` tell `time`.
+pub(super) fn set_clock(env: &mut Environment<'static>, time: NaiveDateTime) {
+    env.add_function("strftime_now", move |format: &str| clock::strftime(time, format));
+}
+
+/// Writes the value of `{{ … }}`: as Python does, but nothing of what is undefined.
+fn write(out: &mut Output, _state: &mut State, value: &Value) -> Result<(), Error> {
+    let written = match value.as_str() {
+        Some(text) => out.write_str(text),
+        None if value.is_undefined() => Ok(()),
+        None => out.write_str(&pyrepr::text(value)),
+    };
+    written.map_err(|_| Error::new(ErrorKind::WriteFailure, "cannot write"))
+}
+
+/// `dict(…)` of a map or of pairs, and of names.
+fn dict(args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = args.into_values();
+    let (placed, named): (&[Value], Kwargs) = from_args(&args)?;
+    let mut pairs: Vec<(Value, Value)> = Vec::new();
+    for value in placed {
+        for item in value.try_iter()? {
+            pairs.push(match value.kind() {
+                ValueKind::Map => (item.clone(), value.get_item(&item)?),
+                _ => (item.get_item(&Value::from(0))?, item.get_item(&Value::from(1))?),
+            });
+        }
+    }
+    for name in named.args() {
+        pairs.push((Value::from(name), named.get::<Value>(name)?));
+    }
+    Ok(Value::from_pairs(pairs))
 }
 
 /// `tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`,
 /// as transformers defines it over Python's `json.dumps`. Jinja's own escapes
 /// `<`, `>`, `&` and `'`, which no chat template wants.
-#[allow(clippy::needless_pass_by_value)] // minijinja hands the arguments over
-fn tojson(_state: &State, value: &Value, ensure_ascii: Option<bool>, kwargs: Kwargs) -> Result<Value, Error> {
-    let separators: Option<Vec<String>> = kwargs.get("separators")?;
-    let indent: Option<Value> = kwargs.get("indent")?;
+fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = Arguments::of(&args.into_values(), &["ensure_ascii", "indent", "separators", "sort_keys"])?;
+    let separators = args.get(2).filter(|value| !value.is_none());
     let options = pyjson::Options {
-        ensure_ascii: match ensure_ascii {
-            Some(flag) => flag,
-            None => kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        },
-        indent: indent.map(indent_text).transpose()?.flatten(),
+        ensure_ascii: args.flag(0),
+        indent: args.get(1).cloned().map(indent_text).transpose()?.flatten(),
         separators: separators.map(two).transpose()?,
-        sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        sort_keys: args.flag(3),
     };
-    kwargs.assert_all_used()?;
-    pyjson::dumps(value, &options).map(Value::from_safe_string)
+    pyjson::dumps(value, &options).map(Value::from)
 }
 
 /// Python takes a number of spaces or the text itself.
@@ -90,8 +107,9 @@ fn indent_text(value: Value) -> Result<Option<String>, Error> {
     Ok(Some(" ".repeat(usize::try_from(width).unwrap_or(0))))
 }
 
-fn two(list: Vec<String>) -> Result<(String, String), Error> {
-    <[String; 2]>::try_from(list)
+fn two(pair: &Value) -> Result<(String, String), Error> {
+    let texts: Option<Vec<String>> = pair.try_iter()?.map(|text| text.as_str().map(str::to_owned)).collect();
+    <[String; 2]>::try_from(texts.unwrap_or_default())
         .map(|[item, key]| (item, key))
-        .map_err(|_| Error::new(ErrorKind::InvalidOperation, "tojson: separators must be a pair of texts"))
+        .map_err(|_| invalid("tojson: separators must be a pair of texts"))
 }

@@ -1,40 +1,34 @@
 //! Chat templates: the model's own Jinja, rendered as transformers renders it.
 
+mod arguments;
+mod clock;
 mod environment;
+mod filters;
+mod format;
 mod generation;
-mod messages;
+mod lazy;
+mod message;
+mod methods;
 mod pyjson;
+mod pyrepr;
+mod pytext;
+mod rewrite;
+mod values;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use chrono::{Local, NaiveDateTime};
 use minijinja::{Environment, Value};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use messages::{Context, MessageValue};
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// `system`, `user`, `assistant`, or what else the template knows.
-    pub role: String,
-    /// The turn's text.
-    pub content: String,
-}
-
-impl Message {
-    /// A turn of `role` that says `content`.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
-    }
-
-    /// Whether the model is the one who speaks.
-    pub fn is_assistant(&self) -> bool {
-        self.role == "assistant"
-    }
-}
+pub use message::Message;
+use rewrite::Rewritten;
+use values::Context;
+pub use variables::Variables;
 
 /// What a template made of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +56,14 @@ impl ChatTemplate {
     ///
     /// `special_tokens` are the names and texts that the template sees as variables
     /// (`bos_token`, `eos_token`, …); a token that the model lacks is left out and so
-    /// undefined, as in transformers.
+    /// undefined, as in transformers. `strftime_now` tells the time of this call.
     ///
     /// # Errors
     /// [`Error::TemplateSyntax`] if the template does not parse.
     pub fn new(source: &str, special_tokens: &[(String, String)]) -> Result<Self> {
-        let (rewritten, marks_generation) = generation::rewrite(source);
+        let Rewritten { source: rewritten, marks_generation } = rewrite::rewrite(source);
         let mut environment = environment::new();
+        environment::set_clock(&mut environment, Local::now().naive_local());
         environment.add_template_owned(NAME, rewritten).map_err(|e| Error::TemplateSyntax {
             line: e.line().unwrap_or(1),
             reason: e.detail().map_or_else(|| e.kind().to_string(), str::to_owned),
@@ -96,6 +91,16 @@ impl ChatTemplate {
         self.marks_generation
     }
 
+    /// Whether the template asks for the date, so that its renderings depend on it.
+    pub fn tells_the_date(&self) -> bool {
+        self.source.contains("strftime_now")
+    }
+
+    /// Lets `strftime_now` tell `time`.
+    pub fn set_clock(&mut self, time: NaiveDateTime) {
+        environment::set_clock(&mut self.environment, time);
+    }
+
     /// Renders `messages`; with `add_generation_prompt` the text ends where the
     /// assistant is to begin.
     ///
@@ -103,15 +108,29 @@ impl ChatTemplate {
     /// [`Error::Template`] with the template's own words (`raise_exception`), or if a
     /// message holds a character that is kept for marking spans.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Rendering> {
-        self.conversation(messages)?.render(messages.len(), add_generation_prompt)
+        self.render_with(messages, &Variables::default(), add_generation_prompt)
+    }
+
+    /// The same with tools and other variables.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        variables: &Variables,
+        add_generation_prompt: bool,
+    ) -> Result<Rendering> {
+        self.conversation(messages, variables)?.render(messages.len(), add_generation_prompt)
     }
 
     /// Makes the template's values of `messages` once, for several renderings.
-    pub(crate) fn conversation<'a>(&'a self, messages: &[Message]) -> Result<Conversation<'a>> {
+    pub(crate) fn conversation<'a>(&'a self, messages: &[Message], variables: &Variables) -> Result<Conversation<'a>> {
         if self.marks_generation {
             generation::check(messages)?;
         }
-        Ok(Conversation { template: self, messages: messages.iter().map(MessageValue::value).collect() })
+        let messages = messages.iter().map(values::message).collect();
+        Ok(Conversation { template: self, messages, variables: variables.values() })
     }
 }
 
@@ -119,14 +138,15 @@ impl ChatTemplate {
 pub(crate) struct Conversation<'a> {
     template: &'a ChatTemplate,
     messages: Vec<Value>,
+    variables: Arc<BTreeMap<String, Value>>,
 }
 
 impl Conversation<'_> {
     /// Renders the first `count` messages.
     pub(crate) fn render(&self, count: usize, add_generation_prompt: bool) -> Result<Rendering> {
         let template = self.template.environment.get_template(NAME).map_err(|e| Error::Template(e.to_string()))?;
-        let context =
-            Context::new(self.messages[..count].to_vec(), add_generation_prompt, Arc::clone(&self.template.base));
+        let (messages, base) = (self.messages[..count].to_vec(), Arc::clone(&self.template.base));
+        let context = Context::new(messages, add_generation_prompt, Arc::clone(&self.variables), base);
         let text = template.render(Value::from_object(context)).map_err(|e| Error::Template(describe(&e)))?;
         Ok(if self.template.marks_generation {
             generation::take_spans(&text)

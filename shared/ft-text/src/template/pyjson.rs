@@ -48,6 +48,12 @@ impl Writer<'_> {
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => number(&mut self.out, value)?,
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
+            ValueKind::Iterable if super::lazy::is_lazy(value) => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("tojson: {value} is not JSON serializable; put '| list' before it"),
+                ));
+            }
             ValueKind::Seq | ValueKind::Iterable => self.list(value, depth)?,
             ValueKind::Map => self.map(value, depth)?,
             other => {
@@ -74,6 +80,10 @@ impl Writer<'_> {
     fn map(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         let mut keys: Vec<Value> = value.try_iter()?.collect();
         if self.options.sort_keys {
+            let kind = |key: &Value| (key.kind() == ValueKind::String, key.is_none());
+            if keys.windows(2).any(|pair| kind(&pair[0]) != kind(&pair[1])) {
+                return Err(Error::new(ErrorKind::InvalidOperation, "tojson: keys of several types cannot be sorted"));
+            }
             keys.sort();
         }
         let mut empty = true;
@@ -155,7 +165,7 @@ fn number(out: &mut String, value: &Value) -> Result<(), Error> {
 
 /// Python's `repr` of a float: the shortest digits that read back, with an exponent
 /// below 1e-4 and from 1e16 on.
-fn float_repr(x: f64) -> String {
+pub(super) fn float_repr(x: f64) -> String {
     if x.is_nan() {
         return "NaN".into();
     }

@@ -39,7 +39,7 @@ pub(super) fn build(path: &Path, content: &Content, tokens: &[&str]) -> Result<T
     Ok(tokenizer)
 }
 
-fn merges(path: &Path, content: &Content) -> Result<Vec<(String, String)>> {
+pub(super) fn merges(path: &Path, content: &Content) -> Result<Vec<(String, String)>> {
     gguf::strings(content, gguf::MERGES)
         .ok_or_else(|| Error::NoTokenizer {
             path: path.to_path_buf(),

@@ -5,6 +5,7 @@ pub(crate) mod gguf;
 mod pre;
 mod spm;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::Content;
@@ -24,16 +25,18 @@ const USER_DEFINED: u32 = 4;
 /// kind that is not known here.
 pub(crate) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer> {
     let missing = |key: &str| Error::NoTokenizer { path: path.to_path_buf(), reason: format!("the file has no {key}") };
-    let tokens: Vec<&str> = gguf::strings(content, gguf::TOKENS).ok_or_else(|| missing(gguf::TOKENS))?;
+    let pieces = pieces(content).ok_or_else(|| missing(gguf::TOKENS))?;
+    let tokens: Vec<&str> = pieces.iter().map(AsRef::as_ref).collect();
     let kind = gguf::string(content, gguf::MODEL).ok_or_else(|| missing(gguf::MODEL))?;
     let mut tokenizer = match kind {
         "gpt2" => bpe::build(path, content, &tokens)?,
-        "llama" => spm::build(path, content, &tokens)?,
+        "llama" | "gemma4" => spm::build(path, content, &tokens)?,
         other => {
             return Err(Error::UnsupportedTokenizer {
                 path: path.to_path_buf(),
                 reason: format!(
-                    "{} is {other:?}; known: gpt2 (byte-level BPE), llama (SentencePiece BPE)",
+                    "{} is {other:?}; known: gpt2 (byte-level BPE), llama and gemma4 (SentencePiece BPE); a Hugging \
+                     Face folder with its tokenizer.json works for every model",
                     gguf::MODEL
                 ),
             });
@@ -48,6 +51,15 @@ pub(crate) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
+/// The vocabulary's pieces by id.
+pub(crate) fn pieces(content: &Content) -> Option<Vec<Cow<'_, str>>> {
+    let tokens = gguf::strings(content, gguf::TOKENS)?;
+    Some(match gguf::string(content, gguf::MODEL) {
+        Some("llama" | "gemma4") => spm::pieces(content, tokens),
+        _ => tokens.into_iter().map(Cow::Borrowed).collect(),
+    })
+}
+
 /// What puts the begin- and end-of-sequence tokens around plain text. Nothing here asks
 /// for it; those who read the saved tokenizer do.
 fn ends(
@@ -56,7 +68,7 @@ fn ends(
     tokens: &[&str],
 ) -> std::result::Result<Option<TemplateProcessing>, Box<dyn std::error::Error + Send + Sync>> {
     // Files that do not say mean what their kind has always meant.
-    let by_default = kind == "llama" || gguf::string(content, gguf::PRE) == Some("llama-bpe");
+    let by_default = matches!(kind, "llama" | "gemma4") || gguf::string(content, gguf::PRE) == Some("llama-bpe");
     let wanted = |flag: &str, default: bool, id: &str| {
         let id = gguf::flag(content, flag).unwrap_or(default).then(|| gguf::number(content, id))??;
         Some(((*tokens.get(id as usize)?).to_owned(), id))

@@ -1,9 +1,11 @@
-//! SentencePiece BPE with scores (`tokenizer.ggml.model` = `llama`): Llama-2, Gemma,
-//! Phi-3, Mistral.
+//! SentencePiece BPE: with scores (`tokenizer.ggml.model` = `llama`: Llama-2, Gemma 1 to
+//! 3, Phi-3, Mistral), or with merges (`gemma4`).
 //!
-//! Such files hold no merges. A piece is merged from every pair of pieces that make it
+//! Files with scores hold no merges. A piece is merged from every pair of pieces that make it
 //! up, the piece of the highest score first, as the converter of Hugging Face has it.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -17,7 +19,7 @@ use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as Normalizers};
 
-use super::gguf;
+use super::{bpe, gguf};
 use crate::error::{Error, Result};
 
 /// SentencePiece's mark for a space.
@@ -26,16 +28,34 @@ const SPACE: &str = "\u{2581}";
 const NORMAL: u32 = 1;
 const USER_DEFINED: u32 = 4;
 
+/// The pieces of a SentencePiece vocabulary as they are: converters write the pieces of
+/// several spaces, which are user-defined, with plain spaces.
+pub(super) fn pieces<'a>(content: &Content, tokens: Vec<&'a str>) -> Vec<Cow<'a, str>> {
+    let kinds = gguf::numbers(content, gguf::TOKEN_TYPE).unwrap_or_default();
+    let spaces = |token: &str| token.len() > 1 && token.bytes().all(|b| b == b' ');
+    let piece = |(id, token): (usize, &'a str)| {
+        if kinds.get(id) == Some(&USER_DEFINED) && spaces(token) {
+            Cow::Owned(token.replace(' ', SPACE))
+        } else {
+            Cow::Borrowed(token)
+        }
+    };
+    tokens.into_iter().enumerate().map(piece).collect()
+}
+
 pub(super) fn build(path: &Path, content: &Content, tokens: &[&str]) -> Result<Tokenizer> {
     let malformed = |what: &str, e: &dyn std::fmt::Display| Error::malformed(path, format!("tokenizer: {what}: {e}"));
-    let scores = gguf::floats(content, gguf::SCORES)
-        .filter(|s| s.len() == tokens.len())
-        .ok_or_else(|| malformed(gguf::SCORES, &"expected one score for each token"))?;
-    let kinds = gguf::numbers(content, gguf::TOKEN_TYPE).unwrap_or_default();
+    let merges = if gguf::strings(content, gguf::MERGES).is_some() {
+        bpe::merges(path, content)?
+    } else {
+        let scores = gguf::floats(content, gguf::SCORES)
+            .filter(|s| s.len() == tokens.len())
+            .ok_or_else(|| malformed(gguf::SCORES, &"expected one score for each token"))?;
+        merges(tokens, &scores, &gguf::numbers(content, gguf::TOKEN_TYPE).unwrap_or_default())
+    };
     let vocabulary: Vocab = tokens.iter().map(|t| (*t).to_owned()).zip(0..).collect();
     let unknown = gguf::number(content, "tokenizer.ggml.unknown_token_id").and_then(|id| tokens.get(id as usize));
-    let mut builder =
-        BPE::builder().vocab_and_merges(vocabulary, merges(tokens, &scores, &kinds)).fuse_unk(true).byte_fallback(true);
+    let mut builder = BPE::builder().vocab_and_merges(vocabulary, merges).fuse_unk(true).byte_fallback(true);
     if let Some(token) = unknown {
         builder = builder.unk_token((*token).to_owned());
     }
@@ -76,14 +96,17 @@ fn merges(tokens: &[&str], scores: &[f32], kinds: &[u32]) -> Vec<(String, String
             })
             .collect();
         splits.sort_unstable_by_key(|&(left, right, ..)| (left, right));
-        let score = scores[id as usize];
+        // Converters write -1000 for what is user-defined; SentencePiece gives it none.
+        let is_defined = kinds.get(id as usize) == Some(&USER_DEFINED);
+        let score = if is_defined { 0.0 } else { scores[id as usize] };
         found.extend(splits.into_iter().map(|(_, _, l, r)| (score, l, r)));
     }
     let key = |&(score, left, right): &(f32, &str, &str)| (score, left.chars().count(), right.chars().count());
     // Stable, descending.
     found.sort_by(|a, b| {
         let (a, b) = (key(a), key(b));
-        b.0.total_cmp(&a.0).then((b.1, b.2).cmp(&(a.1, a.2)))
+        let scores = b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal);
+        scores.then((b.1, b.2).cmp(&(a.1, a.2)))
     });
     found.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect()
 }
