@@ -135,12 +135,17 @@ impl<'a> MatMut<'a> {
 const LONGEST_BLOCK: usize = 384;
 /// Rows packed at a time, so that the packed rows stay in the last cache.
 const ROWS_AT_A_TIME: usize = 2048;
+/// Blocks of the inner dimension between two meetings of the threads.
+const BLOCKS_AT_A_TIME: usize = 8;
 /// Panels of `B` that a task packs at a time, so that they stay in its second-level cache.
 const PANELS_A_TILE: usize = 8;
 /// Up to this many panels of `B`, packing `A` costs more than reading it where it lies.
 const PANELS_WITHOUT_PACKING: usize = 2;
-/// Below this many multiply-adds waking other threads costs more than they save.
-const WORTH_THREADS: usize = 1 << 20;
+/// Below this many multiply-adds waking other threads costs more than they save, where the caller is one of the
+/// pool's own threads.
+const WORTH_THREADS: usize = 1 << 21;
+/// The same for any other caller, who hands everything over and must be woken in the end.
+const WORTH_HANDING_OVER: usize = 1 << 24;
 
 /// The length of the blocks that an inner dimension of `k` is cut into; a function of `k` alone.
 pub fn block_length(k: usize) -> usize {
@@ -180,7 +185,8 @@ pub fn matmul(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool)
         }
         return;
     }
-    let threads = if a.rows * n * k < WORTH_THREADS { 1 } else { rayon::current_num_threads() };
+    let worth = if rayon::current_thread_index().is_some() { WORTH_THREADS } else { WORTH_HANDING_OVER };
+    let threads = if a.rows * n * k < worth { 1 } else { rayon::current_num_threads() };
     matmul_with(micro::kernels(), threads, a, b, c, accumulate);
 }
 
@@ -195,11 +201,12 @@ fn matmul_with(
 ) {
     let (k, n) = b.shape();
     let in_place = n <= PANELS_WITHOUT_PACKING * kernels.cols;
-    let room = if in_place { 0 } else { a.rows.min(ROWS_AT_A_TIME).next_multiple_of(kernels.rows) * block_length(k) };
-    let mut packed = crate::tensor::uninit(room);
+    let step = block_length(k);
+    let blocks = if in_place { 0 } else { k.div_ceil(step).min(BLOCKS_AT_A_TIME) };
+    let mut packed = crate::tensor::uninit(a.rows.min(ROWS_AT_A_TIME).next_multiple_of(kernels.rows) * step * blocks);
     for first in (0..a.rows).step_by(ROWS_AT_A_TIME) {
         let rows = ROWS_AT_A_TIME.min(a.rows - first);
-        Product { kernels, a, b, first, rows, threads, in_place }.run(c, accumulate, &mut packed);
+        Product { kernels, a, b, first, rows, threads, step, in_place }.run(c, accumulate, &mut packed);
     }
 }
 
@@ -211,6 +218,8 @@ struct Product<'a> {
     first: usize,
     rows: usize,
     threads: usize,
+    /// The length of the blocks of the inner dimension; the last one may be shorter.
+    step: usize,
     /// `A` is read where it lies, not packed.
     in_place: bool,
 }
@@ -233,16 +242,21 @@ struct Tile {
 
 impl Product<'_> {
     fn run(&self, c: &mut MatMut<'_>, accumulate: bool, packed: &mut [f32]) {
-        let k = self.a.cols;
-        let step = block_length(k);
         let out = Out { start: c.data[self.first * c.stride..].as_mut_ptr(), stride: c.stride };
-        for from in (0..k).step_by(step) {
-            let length = step.min(k - from);
+        let blocks = self.a.cols.div_ceil(self.step);
+        for first in (0..blocks).step_by(BLOCKS_AT_A_TIME) {
+            let blocks = first..(first + BLOCKS_AT_A_TIME).min(blocks);
             if !self.in_place {
-                self.pack_rows(from, length, packed);
+                self.pack_rows(blocks.clone(), packed);
             }
-            self.multiply(from, length, packed, out, accumulate || from > 0);
+            self.multiply(blocks, packed, out, accumulate);
         }
+    }
+
+    /// Where block `i` of the inner dimension begins, and its length.
+    fn block(&self, i: usize) -> (usize, usize) {
+        let from = i * self.step;
+        (from, self.step.min(self.a.cols - from))
     }
 
     fn row_panels(&self) -> usize {
@@ -255,34 +269,37 @@ impl Product<'_> {
         p * self.rows / panels..(p + 1) * self.rows / panels
     }
 
-    fn pack_rows(&self, from: usize, length: usize, packed: &mut [f32]) {
-        let room = self.kernels.rows * length;
-        let pack = |(p, into): (usize, &mut [f32])| {
-            let rows = self.panel_rows(p);
+    /// Packs the rows of these blocks, block after block, panel after panel.
+    fn pack_rows(&self, blocks: std::ops::Range<usize>, packed: &mut [f32]) {
+        let panels = self.row_panels();
+        let room = self.kernels.rows * self.step;
+        let pack = |(i, into): (usize, &mut [f32])| {
+            let (from, length) = self.block(blocks.start + i / panels);
+            let rows = self.panel_rows(i % panels);
             pack_lhs(&self.a, self.first + rows.start, rows.len(), from, length, into);
         };
-        let used = &mut packed[..self.row_panels() * room];
+        let used = &mut packed[..blocks.len() * panels * room];
         if self.threads == 1 {
             used.chunks_mut(room).enumerate().for_each(pack);
         } else {
-            used.par_chunks_mut(room).with_min_len(4).enumerate().for_each(pack);
+            used.par_chunks_mut(room).with_min_len(8).enumerate().for_each(pack);
         }
     }
 
-    /// Panel `p` of `A`, packed or in place, with its strides from row to row and from `k` to `k`.
+    /// Panel `p` of a block of `A`, packed (`packed` begins with the block) or in place, with its strides from
+    /// row to row and from `k` to `k`.
     fn lhs<'p>(
         &'p self,
         p: usize,
         rows: &std::ops::Range<usize>,
-        from: usize,
-        length: usize,
+        (from, length): (usize, usize),
         packed: &'p [f32],
     ) -> (&'p [f32], (usize, usize)) {
         if self.in_place {
             let (row, col) = (self.a.row_stride, self.a.col_stride);
             (&self.a.data[(self.first + rows.start) * row + from * col..], (row, col))
         } else {
-            (&packed[p * self.kernels.rows * length..][..rows.len() * length], (1, rows.len()))
+            (&packed[p * self.kernels.rows * self.step..][..rows.len() * length], (1, rows.len()))
         }
     }
 
@@ -305,9 +322,14 @@ impl Product<'_> {
             .collect()
     }
 
-    fn multiply(&self, from: usize, length: usize, packed: &[f32], out: Out, accumulate: bool) {
+    fn multiply(&self, blocks: std::ops::Range<usize>, packed: &[f32], out: Out, accumulate: bool) {
         let tiles = self.tiles();
-        let work = |tile: &Tile| self.multiply_tile(tile, from, length, packed, out, accumulate);
+        let of_a_block = if self.in_place { 0 } else { self.row_panels() * self.kernels.rows * self.step };
+        let work = |tile: &Tile| {
+            for (i, block) in blocks.clone().enumerate() {
+                self.multiply_tile(tile, self.block(block), &packed[i * of_a_block..], out, accumulate || block > 0);
+            }
+        };
         if self.threads == 1 {
             tiles.iter().for_each(work);
         } else {
@@ -315,7 +337,9 @@ impl Product<'_> {
         }
     }
 
-    fn multiply_tile(&self, tile: &Tile, from: usize, length: usize, packed: &[f32], out: Out, accumulate: bool) {
+    /// One block of one tile.
+    fn multiply_tile(&self, tile: &Tile, block: (usize, usize), packed: &[f32], out: Out, accumulate: bool) {
+        let (from, length) = block;
         let wide = self.kernels.cols;
         let n = self.b.shape().1;
         let room = wide * length;
@@ -328,7 +352,7 @@ impl Product<'_> {
                 }
                 for p in tile.rows.clone() {
                     let rows = self.panel_rows(p);
-                    let (lhs, lhs_strides) = self.lhs(p, &rows, from, length, packed);
+                    let (lhs, lhs_strides) = self.lhs(p, &rows, block, packed);
                     for (panel, rhs) in panels.clone().zip(columns.chunks(room)) {
                         let col = panel * wide;
                         // SAFETY: `matmul` checked that C holds [m, n]; the tiles of `tiles` are disjoint ranges of

@@ -24,7 +24,7 @@ fn multiply(
     pool.install(|| matmul_with(kernels, threads, a, b, c, accumulate));
 }
 
-const SHAPES: [(usize, usize, usize); 9] = [
+const SHAPES: [(usize, usize, usize); 10] = [
     (1, 1, 1),
     (3, 7, 5),
     (14, 32, 32),
@@ -34,6 +34,7 @@ const SHAPES: [(usize, usize, usize); 9] = [
     (37, 1000, 50),
     (5, 9, 130),
     (29, 770, 300),
+    (9, 3500, 70),
 ];
 
 fn bits(values: &[f32]) -> Vec<u32> {
