@@ -65,11 +65,11 @@ impl Plan {
     }
 }
 
-/// The type of a float model's own weights. The blocks of a GGUF are exact in f32 and in nothing
+/// The type of a float model's own weights. The blocks of a GGUF, or of bitsandbytes, are exact in f32 and in nothing
 /// narrower; it is also what transformers makes of them.
 fn default_dtype(base: &Checkpoint) -> Result<DType> {
     for name in base.names() {
-        if matches!(base.stored_dtype(&name)?, Format::Blocks(_)) {
+        if matches!(base.stored_dtype(&name)?, Format::Blocks(_) | Format::FourBit(_) | Format::ByteRows) {
             return Ok(DType::F32);
         }
     }

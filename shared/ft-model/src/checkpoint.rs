@@ -1,5 +1,6 @@
 //! A model's files: what tensors they hold, and their values.
 
+mod bnb;
 mod element;
 mod file;
 mod folder;
@@ -38,7 +39,7 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Opens the model at `path`: a folder with `config.json` and safetensors (one file, or shards with
-    /// their index), or a GGUF file.
+    /// their index; also quantised by bitsandbytes), or a GGUF file.
     ///
     /// # Errors
     /// If a file is missing or not whole, the architecture is not known, or a tensor is missing or has

@@ -2,9 +2,11 @@
 
 mod load;
 mod mapped;
+mod quantised;
 mod resident;
 
 pub use mapped::Mapped;
+pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
 
 use std::sync::Arc;

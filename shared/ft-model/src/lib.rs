@@ -21,5 +21,5 @@ pub mod trained;
 pub use arch::Architecture;
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
-pub use layers::{LayerSource, LayerWeights, Mapped, Resident};
+pub use layers::{Bits, LayerSource, LayerWeights, Mapped, Quantised, Resident};
 pub use lora::{Adapter, LoraConfig, LoraPair};

@@ -7,12 +7,18 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// An open file and its length when it was opened.
+/// An open file and its length when it was opened; or a part of one, in memory.
 #[derive(Debug)]
 pub struct DataFile {
     path: PathBuf,
-    file: File,
+    source: Source,
     len: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(File),
+    Memory(Vec<u8>),
 }
 
 impl DataFile {
@@ -24,7 +30,7 @@ impl DataFile {
             Ok((file, len))
         };
         let (file, len) = open().map_err(|source| Error::read(path, source))?;
-        Ok(Self { path: path.to_path_buf(), file, len })
+        Ok(Self { path: path.to_path_buf(), source: Source::File(file), len })
     }
 
     /// The path as given.
@@ -39,7 +45,26 @@ impl DataFile {
 
     /// Fills `out` from `offset` on.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        self.file.read_exact_at(out, offset).map_err(|source| Error::read(&self.path, source))
+        self.try_read_at(offset, out).map_err(|source| Error::read(&self.path, source))
+    }
+
+    fn try_read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match &self.source {
+            Source::File(file) => file.read_exact_at(out, offset),
+            Source::Memory(bytes) => {
+                let start = usize::try_from(offset).ok();
+                let part = start.and_then(|start| bytes.get(start..start.checked_add(out.len())?));
+                out.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The `len` bytes from `offset` on, in memory.
+    pub fn part(&self, offset: u64, len: usize) -> Result<Self> {
+        let mut bytes = vec![0; len];
+        self.read_at(offset, &mut bytes)?;
+        Ok(Self { path: self.path.clone(), source: Source::Memory(bytes), len: len as u64 })
     }
 
     /// A buffered reader from the start. Its position costs nothing to ask, unlike that of a `BufReader`
@@ -67,7 +92,7 @@ impl Read for Buffered<'_> {
         if self.position < self.start || self.position >= end {
             let len = self.file.len.saturating_sub(self.position).min(BUFFER) as usize;
             self.bytes.resize(len, 0);
-            self.file.file.read_exact_at(&mut self.bytes, self.position)?;
+            self.file.try_read_at(self.position, &mut self.bytes)?;
             self.start = self.position;
         }
         let available = &self.bytes[(self.position - self.start) as usize..];

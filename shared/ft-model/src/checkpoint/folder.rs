@@ -1,13 +1,14 @@
 //! A Hugging Face folder: `config.json` and safetensors, one file or shards with an index.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ::safetensors::Dtype;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::bnb::{self, Raw};
 use super::file::DataFile;
 use super::stored::{Format, RowOrder, Stored};
 use super::{CONFIG_FILE, Checkpoint};
@@ -21,7 +22,7 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Opens the model in the folder `path`.
 pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     let arch = architecture(path)?;
-    let mut tensors = HashMap::new();
+    let mut tensors = Tensors::default();
     let mut metadata = HashMap::new();
     let mut files = Vec::new();
     if path.join(INDEX).is_file() {
@@ -35,7 +36,7 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
             metadata.extend(add_file(&file, &mut tensors, Some(&index))?);
             files.push(file);
         }
-        if let Some(name) = index.keys().find(|name| !tensors.contains_key(*name)) {
+        if let Some(name) = index.keys().find(|name| !tensors.contains(name)) {
             let shard = path.join(&index[name]);
             return Err(Error::malformed(shard, format!("it has no tensor '{name}', though the index says so")));
         }
@@ -46,6 +47,8 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     } else {
         return Err(no_weights(path));
     }
+    let Tensors { mut tensors, raw } = tensors;
+    bnb::join(path, &mut tensors, raw)?;
     Ok(Checkpoint { path: path.to_path_buf(), arch, tensors, files, metadata })
 }
 
@@ -56,9 +59,25 @@ fn architecture(path: &Path) -> Result<Architecture> {
         return Err(Error::NoModel { path: path.to_path_buf(), reason });
     }
     let text = std::fs::read(&file).map_err(|e| Error::read(&file, e))?;
-    let config: Value =
+    let mut config: Value =
         serde_json::from_slice(&text).map_err(|e| Error::malformed(&file, format!("it is not whole JSON: {e}")))?;
+    bnb::take_config(&mut config).map_err(|e| e.within(&file))?;
     Architecture::from_config(&config).map_err(|e| e.within(&file))
+}
+
+/// The tensors of a folder, by name.
+#[derive(Default)]
+struct Tensors {
+    /// Those that are numbers.
+    tensors: HashMap<String, Stored>,
+    /// Those that are bytes: parts of quantised tensors.
+    raw: HashMap<String, Raw>,
+}
+
+impl Tensors {
+    fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name) || self.raw.contains_key(name)
+    }
 }
 
 fn no_weights(path: &Path) -> Error {
@@ -88,7 +107,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
 /// Adds the tensors of one file, those that the index assigns to it. Returns the file's metadata.
 fn add_file(
     path: &Path,
-    tensors: &mut HashMap<String, Stored>,
+    tensors: &mut Tensors,
     index: Option<&BTreeMap<String, String>>,
 ) -> Result<BTreeMap<String, String>> {
     let file = Arc::new(DataFile::open(path)?);
@@ -97,21 +116,13 @@ fn add_file(
         if index.is_some_and(|index| index.get(&entry.name).is_none_or(|shard| !path.ends_with(shard))) {
             continue;
         }
-        let format = format(entry.dtype).ok_or_else(|| Error::TensorType {
-            path: PathBuf::from(path),
-            tensor: entry.name.clone(),
-            found: entry.dtype.to_string(),
-            expected: "F32, BF16, F16 or F64",
-        })?;
-        let stored = Stored {
-            file: Arc::clone(&file),
-            offset: entry.offset,
-            format,
-            shape: entry.shape,
-            order: RowOrder::Plain,
-            added: 0.0,
-        };
-        tensors.insert(entry.name, stored);
+        let (file, offset, shape) = (Arc::clone(&file), entry.offset, entry.shape);
+        if let Some(format) = format(entry.dtype) {
+            let stored = Stored { file, offset, format, shape, order: RowOrder::Plain, added: 0.0, constants: None };
+            tensors.tensors.insert(entry.name, stored);
+        } else {
+            tensors.raw.insert(entry.name, Raw { file, offset, len: entry.len, dtype: entry.dtype, shape });
+        }
     }
     Ok(header.metadata)
 }

@@ -100,7 +100,8 @@ impl Reader {
         let end = offset.and_then(|offset| offset.checked_add(len));
         match (offset, end) {
             (Some(offset), Some(end)) if end <= self.file.len() => {
-                Ok(Stored { file: Arc::clone(&self.file), offset, format, shape, order: RowOrder::Plain, added: 0.0 })
+                let file = Arc::clone(&self.file);
+                Ok(Stored { file, offset, format, shape, order: RowOrder::Plain, added: 0.0, constants: None })
             }
             _ => {
                 let has = self.file.len();

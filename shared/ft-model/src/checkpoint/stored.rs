@@ -6,12 +6,15 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use ::safetensors::Dtype;
 use candle_core::CpuStorage;
 use candle_core::quantized::GgmlDType;
+use ft_kernels::quant::Kind;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
+use super::bnb::{Constants, Raw};
 use super::element::Element;
 use super::file::DataFile;
 use crate::error::{Error, Result};
@@ -29,6 +32,10 @@ pub enum Format {
     F16,
     /// Blocks of a GGUF file.
     Blocks(GgmlDType),
+    /// Codes of bitsandbytes with four bits.
+    FourBit(Kind),
+    /// Signed bytes with a scale a row: bitsandbytes' `LLM.int8()`.
+    ByteRows,
 }
 
 impl Format {
@@ -39,6 +46,8 @@ impl Format {
             Format::F32 => (1, 4),
             Format::Bf16 | Format::F16 => (1, 2),
             Format::Blocks(kind) => (kind.block_size(), kind.type_size()),
+            Format::FourBit(_) => (2, 1),
+            Format::ByteRows => (1, 1),
         }
     }
 
@@ -54,7 +63,7 @@ impl Format {
             Format::F32 => Some(candle_core::DType::F32),
             Format::Bf16 => Some(candle_core::DType::BF16),
             Format::F16 => Some(candle_core::DType::F16),
-            Format::F64 | Format::Blocks(_) => None,
+            Format::F64 | Format::Blocks(_) | Format::FourBit(_) | Format::ByteRows => None,
         }
     }
 
@@ -77,6 +86,7 @@ impl Format {
                 CpuStorage::F32(values) => out.copy_from_slice(&values),
                 _ => candle_core::bail!("{kind:?} was expanded to another type than f32"),
             },
+            Format::FourBit(_) | Format::ByteRows => candle_core::bail!("{self} is not expanded without its scales"),
         }
         Ok(())
     }
@@ -90,6 +100,8 @@ impl fmt::Display for Format {
             Format::Bf16 => f.write_str("bf16"),
             Format::F16 => f.write_str("f16"),
             Format::Blocks(kind) => write!(f, "{kind:?}"),
+            Format::FourBit(kind) => write!(f, "{kind}"),
+            Format::ByteRows => f.write_str("int8"),
         }
     }
 }
@@ -113,6 +125,8 @@ pub struct Stored {
     pub(super) order: RowOrder,
     /// What the file has added to every value.
     pub(super) added: f32,
+    /// What a quantised tensor is expanded with, where that is not in its blocks.
+    pub(super) constants: Option<Arc<Constants>>,
 }
 
 /// Elements that are read at a time: what a core's cache holds beside their bytes.
@@ -124,6 +138,49 @@ thread_local! {
 }
 
 impl Stored {
+    /// A tensor of codes, and what they are expanded with.
+    pub(super) fn packed(raw: Raw, format: Format, shape: Vec<usize>, constants: Constants) -> Self {
+        let constants = Some(Arc::new(constants));
+        Self { file: raw.file, offset: raw.offset, format, shape, order: RowOrder::Plain, added: 0.0, constants }
+    }
+
+    /// The tensor's bytes, if they are plain numbers of a safetensors file.
+    pub(super) fn as_raw(&self) -> Option<Raw> {
+        let len = self.format.bytes(self.elements()).filter(|_| self.constants.is_none())?;
+        Some(Raw {
+            file: Arc::clone(&self.file),
+            offset: self.offset,
+            len,
+            dtype: Dtype::U8,
+            shape: self.shape.clone(),
+        })
+    }
+
+    /// The same tensor with its bytes, as they are, in memory.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn in_memory(&self) -> Result<Self> {
+        let constants = self.constants.as_ref().map(|constants| constants.in_memory(self.elements())).transpose()?;
+        let file = Arc::new(self.file.part(self.offset, self.own_bytes())?);
+        Ok(Self { file, offset: 0, constants: constants.map(Arc::new), ..self.clone() })
+    }
+
+    /// The bytes that it takes, scales included.
+    pub fn bytes(&self) -> usize {
+        self.own_bytes() + self.constants.as_ref().map_or(0, |constants| constants.bytes(self.elements()))
+    }
+
+    fn own_bytes(&self) -> usize {
+        let (block, size) = self.format.block();
+        self.elements().div_ceil(block) * size
+    }
+
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         self.file.path()
@@ -154,7 +211,9 @@ impl Stored {
     pub fn granule(&self) -> usize {
         match self.order {
             RowOrder::Interleaved(rows) => rows,
-            RowOrder::Plain if self.format.bytes(self.columns()).is_none() => self.rows().max(1),
+            RowOrder::Plain if self.constants.is_none() && self.format.bytes(self.columns()).is_none() => {
+                self.rows().max(1)
+            }
             RowOrder::Plain => 1,
         }
     }
@@ -214,6 +273,9 @@ impl Stored {
 
     /// Reads the elements from number `at` on, in the file's order.
     fn read_piece(&self, at: usize, scratch: &mut Vec<u64>, out: &mut [f32]) -> Result<()> {
+        if let Some(constants) = &self.constants {
+            return constants.read(&self.file, self.offset, self.columns().max(1), at, out);
+        }
         let start = self.byte(at)?;
         let len = (self.byte(at + out.len())? - start) as usize;
         scratch.resize(scratch.len().max(len.div_ceil(8)), 0);

@@ -80,7 +80,7 @@ pub(super) fn ends(checkpoint: &Checkpoint, dtype: DType) -> Result<Ends> {
 }
 
 /// The shape of the named tensors below each other, `[out, in]` for matrices.
-fn joined_shape(checkpoint: &Checkpoint, names: &[String]) -> Result<Vec<usize>> {
+pub(super) fn joined_shape(checkpoint: &Checkpoint, names: &[String]) -> Result<Vec<usize>> {
     let arch = checkpoint.architecture();
     let mut shape: Vec<usize> = Vec::new();
     for name in names {
@@ -136,7 +136,7 @@ fn read<T: Element>(checkpoint: &Checkpoint, names: &[String], mut out: Vec<T>) 
 }
 
 /// Rows become columns; there are `columns` of them before.
-fn transpose<T: Copy>(matrix: &mut [T], columns: usize) {
+pub(super) fn transpose<T: Copy>(matrix: &mut [T], columns: usize) {
     let old = matrix.to_vec();
     let rows = old.len() / columns.max(1);
     for (i, x) in matrix.iter_mut().enumerate() {
