@@ -91,7 +91,7 @@ fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started
         ft_cli::interrupt::check()?;
         let rows = rows(args, arch.vocab_size, number);
         let begun = Instant::now();
-        let step = Step { arch, source, ranks: &ft_dist::Solo, activation_memory, dropout: None };
+        let step = Step { arch, source, ranks: &ft_dist::Solo, activation_memory, dropout: None, neftune: None };
         let found = step.run(&adapter, &step.cut(&rows.iter().collect::<Vec<_>>()))?;
         optimizer.update(&mut adapter, &found.gradients, LEARNING_RATE, MAX_GRAD_NORM)?;
         let seconds = begun.elapsed().as_secs_f64();

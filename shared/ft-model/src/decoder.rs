@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use ft_kernels::linear::Dropout;
+use ft_kernels::neftune::neftune_noise;
 use ft_kernels::philox::Stream;
 use ft_kernels::residual::scaled;
+use ft_kernels::tensor::from_vec;
 
-use crate::arch::Architecture;
+use crate::arch::{Architecture, Family};
 use crate::batch::Batch;
 use crate::block::{Adapted, Block, Found, Kept, Rows, Sink, kept_bytes_per_token};
 use crate::error::{Error, Result};
@@ -33,6 +35,8 @@ pub struct StepOptions {
     pub activation_memory: u64,
     /// Where the dropout masks come from, where there is dropout.
     pub dropout: Option<DropoutKey>,
+    /// Where the embeddings' noise comes from, where there is some.
+    pub neftune: Option<NeftuneKey>,
     /// The number, within the step, of the batch's first sequence.
     pub first_sequence: usize,
 }
@@ -45,6 +49,17 @@ pub struct DropoutKey {
     pub step: u64,
 }
 
+/// What, with the sequence, the noise on embeddings depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct NeftuneKey {
+    /// `neftune_noise_alpha`
+    pub alpha: f64,
+    pub seed: u64,
+    pub step: u64,
+}
+
+/// Random streams of the embeddings' noise have this purpose.
+const NEFTUNE_PURPOSE: u32 = 0x0fff;
 /// Random streams of dropout have purposes from here on: one a layer and projection.
 const DROPOUT_PURPOSE: u32 = 0x1000;
 /// More sequences than any step has.
@@ -176,7 +191,7 @@ impl<'a> Decoder<'a> {
         recomputed: usize,
         options: &StepOptions,
     ) -> Result<(Tensor, Vec<(Tensor, Option<Kept>)>)> {
-        let mut x = self.embed(batch)?;
+        let mut x = self.noisy(self.embed(batch)?, batch, options)?;
         let mut all = Vec::with_capacity(self.arch.num_layers);
         for i in 0..self.arch.num_layers {
             let layer = self.layer(i)?;
@@ -191,6 +206,21 @@ impl<'a> Decoder<'a> {
     /// The end of the model.
     pub fn head(&self) -> Head<'a> {
         Head { arch: self.arch, source: self.source, adapter: self.adapter }
+    }
+
+    /// Embeddings with NEFTune's noise, each sequence with its own.
+    fn noisy(&self, x: Tensor, batch: &Batch, options: &StepOptions) -> Result<Tensor> {
+        let Some(key) = options.neftune.filter(|key| key.alpha > 0.0) else { return Ok(x) };
+        let mut noise = Vec::with_capacity(x.elem_count());
+        for (i, span) in batch.starts.windows(2).enumerate() {
+            let number = key.step * SEQUENCES_A_STEP + (options.first_sequence + i) as u64;
+            let stream = Stream::new(key.seed, NEFTUNE_PURPOSE, number);
+            noise.extend(neftune_noise(&stream, span[1] - span[0], self.arch.hidden_size, key.alpha));
+        }
+        let noise = from_vec(noise, x.shape())?.to_device(x.device())?;
+        // Granite scales its embeddings after the peers have added the noise, Gemma before.
+        let scale = if self.arch.family == Family::Granite { self.arch.embedding_scale } else { 1.0 };
+        Ok((x + (noise * scale)?)?)
     }
 
     /// The embeddings of sequences laid end to end, `[tokens, hidden]`: what the first layer reads.

@@ -4,10 +4,12 @@ mod load;
 mod mapped;
 mod quantised;
 mod resident;
+mod without;
 
 pub use mapped::Mapped;
 pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
+pub use without::Without;
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@
 mod config;
 mod init;
 pub mod pissa;
+mod principal;
 mod read;
 mod saved;
 mod targets;

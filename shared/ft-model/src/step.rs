@@ -6,7 +6,7 @@ use ft_dist::Communicator;
 use crate::arch::Architecture;
 use crate::batch::{Batch, Sequence};
 use crate::block::kept_bytes_per_token;
-use crate::decoder::{Decoder, DropoutKey, StepOptions};
+use crate::decoder::{Decoder, DropoutKey, NeftuneKey, StepOptions};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::head::SequenceLoss;
@@ -22,6 +22,7 @@ pub struct Step<'a> {
     /// Bytes that may be kept between a micro-batch's forward and backward, beside each layer's input.
     pub activation_memory: u64,
     pub dropout: Option<DropoutKey>,
+    pub neftune: Option<NeftuneKey>,
 }
 
 /// What a step found.
@@ -79,6 +80,7 @@ impl Step<'_> {
                 normaliser: labels as f64,
                 activation_memory: self.activation_memory,
                 dropout: self.dropout,
+                neftune: self.neftune,
                 first_sequence: losses.len(),
             };
             losses.extend(decoder.losses_and_gradients(batch, &options, &mut |g| gradients.push(g))?);

@@ -129,9 +129,10 @@ fn compare(
     let gradients =
         candle_core::safetensors::load(reference.dir.join("grads_step0.safetensors"), &Device::Cpu).unwrap();
     for (step, expected) in reference.meta["losses"].as_array().unwrap().iter().enumerate() {
-        let found = Step { arch, source, ranks: &ft_dist::Solo, activation_memory: u64::MAX, dropout: None }
-            .run(&adapter, batches)
-            .unwrap();
+        let found =
+            Step { arch, source, ranks: &ft_dist::Solo, activation_memory: u64::MAX, dropout: None, neftune: None }
+                .run(&adapter, batches)
+                .unwrap();
         errors.loss = errors.loss.max((found.loss - expected.as_f64().unwrap()).abs());
         if step == 0 {
             for (trained, found) in adapter.trainable().zip(&found.gradients) {

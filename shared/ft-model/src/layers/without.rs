@@ -1,0 +1,65 @@
+//! A source whose weights are those of another without an adapter's part.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::{Ends, LayerSource, LayerWeights};
+use crate::arch::Architecture;
+use crate::error::Result;
+use crate::lora::Adapter;
+use crate::projection::Site;
+
+/// The frozen base of PiSSA: `W - scaling · B·A` for every module of the adapter that a run began with. Formed anew at
+/// each call, in f32, so that what lies in memory stays as narrow as the source has it.
+pub struct Without {
+    source: Box<dyn LayerSource>,
+    arch: Architecture,
+    initial: Adapter,
+}
+
+impl Without {
+    /// `source` without the pairs of `initial`.
+    pub fn new(source: Box<dyn LayerSource>, arch: Architecture, initial: Adapter) -> Self {
+        Self { source, arch, initial }
+    }
+}
+
+impl LayerSource for Without {
+    fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
+        let mut weights = (*self.source.layer(i)?).clone();
+        for site in Site::ALL {
+            let pairs = self.initial.on_layer(&self.arch, i);
+            let mut rows: Vec<Tensor> = Vec::new();
+            let mut next = 0;
+            let product = match site {
+                Site::Qkv => &mut weights.qkv,
+                Site::O => &mut weights.o,
+                Site::GateUp => &mut weights.gate_up,
+                Site::Down => &mut weights.down,
+            };
+            for (_, projection, pair) in pairs.into_iter().filter(|(_, p, _)| p.site == site) {
+                let (column, out) = (projection.column(&self.arch), pair.b.dim(0)?);
+                if column > next {
+                    rows.push(product.weight.narrow(0, next, column - next)?.to_dtype(DType::F32)?);
+                }
+                let own = product.weight.narrow(0, column, out)?.to_dtype(DType::F32)?;
+                rows.push((own - (pair.b.matmul(&pair.a)? * pair.scaling)?)?);
+                next = column + out;
+            }
+            if rows.is_empty() {
+                continue;
+            }
+            let all = product.weight.dim(0)?;
+            if next < all {
+                rows.push(product.weight.narrow(0, next, all - next)?.to_dtype(DType::F32)?);
+            }
+            product.weight = Tensor::cat(&rows, 0)?;
+        }
+        Ok(Arc::new(weights))
+    }
+
+    fn ends(&self) -> &Ends {
+        self.source.ends()
+    }
+}

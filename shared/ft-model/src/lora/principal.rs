@@ -1,0 +1,137 @@
+//! Adapters that begin as the principal part of the weights: see [`super::pissa`].
+
+use candle_core::{DType, Tensor};
+use ft_kernels::philox::Stream;
+use serde_json::{Map, Value};
+
+use super::{Adapter, LoraConfig, pissa};
+use crate::arch::Architecture;
+use crate::error::{Error, Result};
+use crate::layers::LayerSource;
+use crate::projection::Projection;
+
+/// The random streams of the fast decomposition's first directions.
+const PURPOSE: u32 = 4;
+
+impl LoraConfig {
+    /// The rounds of PiSSA's decomposition, if `init_lora_weights` asks for it: see [`pissa::parse`].
+    pub fn pissa(&self) -> Option<Option<usize>> {
+        self.init_lora_weights.as_str().and_then(pissa::parse)
+    }
+}
+
+impl Adapter {
+    /// The pairs that PiSSA begins with. The base that is frozen beside them is [`crate::layers::Without`] these.
+    ///
+    /// # Errors
+    /// If the configuration asks for what is not implemented with PiSSA, or a layer cannot be had.
+    pub fn init_pissa(
+        arch: &Architecture,
+        source: &dyn LayerSource,
+        mut config: LoraConfig,
+        seed: u64,
+    ) -> Result<Self> {
+        let niter = config.pissa().ok_or_else(|| Error::Adapter("asks for another start than PiSSA".into()))?;
+        if config.use_dora() {
+            return Err(Error::Adapter("has use_dora, which is not implemented with init_lora_weights pissa".into()));
+        }
+        config.init_lora_weights = Value::Bool(true);
+        let mut adapter = Self::init_on(arch, source, config, seed)?;
+        for (index, pair) in adapter.modules.iter_mut().enumerate() {
+            let (layer, projection) =
+                Projection::parse_in(arch.family, &pair.module).ok_or_else(|| Error::Module(pair.module.clone()))?;
+            let weights = source.layer(layer)?;
+            let (column, out) = (projection.column(arch), projection.shape(arch).0);
+            let weight = weights.product(projection.site).weight.narrow(0, column, out)?;
+            let weight = weight.to_dtype(DType::F32)?.contiguous()?;
+            let stream = Stream::new(seed, PURPOSE, index as u64);
+            let rank = pair.a.dim(0)?;
+            (pair.a, pair.b) = pissa::pissa(&weight, rank, pair.scaling, niter, stream)?;
+        }
+        Ok(adapter)
+    }
+
+    /// The same adapter in memory of its own.
+    ///
+    /// # Errors
+    /// If candle cannot copy.
+    pub fn copied(&self) -> Result<Self> {
+        let mut copy = self.clone();
+        for pair in &mut copy.modules {
+            (pair.a, pair.b) = (pair.a.copy()?, pair.b.copy()?);
+            pair.magnitude = pair.magnitude.as_ref().map(Tensor::copy).transpose()?;
+        }
+        for saved in &mut copy.saved {
+            saved.tensor = saved.tensor.copy()?;
+        }
+        Ok(copy)
+    }
+
+    /// This adapter on the base without `taken` as one on the whole base, of twice the rank:
+    /// `W - s·B₀·A₀ + s·B·A = W + s·[B, -B₀]·[A; A₀]`. It is what peft writes when it is told to convert.
+    ///
+    /// # Errors
+    /// If the two have other modules or ranks.
+    pub fn on_whole_base(&self, taken: &Self) -> Result<Self> {
+        let mut whole = self.clone();
+        for (pair, taken) in whole.modules.iter_mut().zip(&taken.modules) {
+            pair.a = Tensor::cat(&[&pair.a, &taken.a], 0)?;
+            pair.b = Tensor::cat(&[pair.b.clone(), taken.b.neg()?], 1)?;
+        }
+        let config = &mut whole.config;
+        // Twice the rank, and the alpha that leaves the scale as it is.
+        let alpha = if config.use_rslora { 2f64.sqrt() } else { 2.0 };
+        config.r *= 2;
+        config.lora_alpha *= alpha;
+        times(&mut config.rank_pattern, |rank| rank.as_u64().map(|rank| Value::from(2 * rank)));
+        times(&mut config.alpha_pattern, |value| value.as_f64().map(|value| Value::from(alpha * value)));
+        Ok(whole)
+    }
+}
+
+/// Changes every value of a pattern.
+fn times(pattern: &mut Map<String, Value>, change: impl Fn(&Value) -> Option<Value>) {
+    for (_, value) in pattern.iter_mut() {
+        if let Some(changed) = change(value) {
+            *value = changed;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::batch::Batch;
+    use crate::checkpoint::Checkpoint;
+    use crate::decoder::Decoder;
+    use crate::layers::{Resident, Without};
+
+    #[test]
+    fn the_base_without_its_principal_part_and_that_part_are_the_base() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference/qwen2-s11/model");
+        let checkpoint = Checkpoint::open(&dir).unwrap();
+        let arch = checkpoint.architecture().clone();
+        let resident = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
+        let mut config = LoraConfig::new(3, 6.0, "q_proj,v_proj,down_proj");
+        config.init_lora_weights = "pissa".into();
+        let adapter = Adapter::init_pissa(&arch, &resident, config, 3).unwrap();
+        let ids: Vec<u32> = (0..20).map(|i| (i * 7 % 90) as u32).collect();
+        let batch = Batch::of_prompts(&[&ids]);
+        let logits = |source: &dyn LayerSource, adapter: Option<&Adapter>| {
+            Decoder { arch: &arch, source, adapter }.logits(&batch).unwrap()
+        };
+        let expected = logits(&resident, None);
+        let whole = adapter.on_whole_base(&adapter).unwrap();
+        assert_eq!((whole.config.r, whole.config.lora_alpha), (6, 12.0));
+        whole.check(&arch).unwrap();
+        let nothing = logits(&resident, Some(&whole));
+        let rest = Without::new(Box::new(resident), arch.clone(), adapter.copied().unwrap());
+        let largest = |t: &Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+        let distance = |t: &Tensor| largest(&(t - &expected).unwrap()) / largest(&expected);
+        assert!(distance(&logits(&rest, Some(&adapter))) < 1e-5);
+        assert!(distance(&nothing) < 1e-5);
+        assert!(distance(&logits(&rest, None)) > 1e-2, "without its principal part a weight is another");
+    }
+}
