@@ -12,8 +12,18 @@ use crate::args::Args;
 const PLAIN: [&str; 5] = ["quiet", "verbose", "print_config", "config_schema", "dry_run"];
 
 /// Arguments about the command line itself, which have no place in a configuration.
-pub const NOT_IN_FILES: [&str; 9] =
-    ["config", "print_config", "config_schema", "quiet", "verbose", "help", "version", "dry_run", "verify"];
+pub const NOT_IN_FILES: [&str; 10] = [
+    "config",
+    "print_config",
+    "config_schema",
+    "quiet",
+    "verbose",
+    "help",
+    "version",
+    "dry_run",
+    "verify",
+    "verify_steps",
+];
 
 /// [`Args`]'s command, in which every name may also be written with underscores, a switch may have a value
 /// (`--bf16 false`), the last of several equal flags counts, and the arguments of others that have no use here are
