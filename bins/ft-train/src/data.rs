@@ -8,32 +8,111 @@ use ft_model::arch::Architecture;
 use ft_model::batch::Sequence;
 use ft_text::origin::{self, Origin};
 
+use crate::args::{DataArgs, Overlong};
+use crate::sampler;
+
+/// The longest row that is taken as it is, in tokens, and what happens to longer ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    tokens: usize,
+    overlong: Overlong,
+}
+
+impl Limit {
+    /// `--max-seq-length` and `--overlong`; none where every length is taken.
+    pub fn of(args: &DataArgs) -> Option<Self> {
+        let tokens = args.max_seq_length.map(|tokens| tokens as usize).or_else(|| sampler::bin_length(args))?;
+        Some(Self { tokens, overlong: args.overlong })
+    }
+}
+
 /// The rows of one input.
 pub struct Dataset {
     pub name: String,
     pub sequences: Vec<Sequence>,
+    /// The number of each sequence's row in the file, from 1.
+    rows: Vec<usize>,
     pub sha256: String,
     /// The tokenizer that made the tokens, where the file says it.
     pub tokenizer: Option<String>,
 }
 
 impl Dataset {
-    /// Reads `path` (`-` is a pipe) and holds every row against the model.
-    pub fn read(path: &Path, arch: &Architecture) -> Result<Self> {
+    /// Reads `path` (`-` is a pipe), does with rows that are too long what was asked, and holds every row against the
+    /// model.
+    pub fn read(path: &Path, arch: &Architecture, limit: Option<Limit>) -> Result<Self> {
         let source = Source::parse(path);
         let tokens = ft_table::read_tokens(&source)?;
         let tokenizer = tokens.metadata.get(origin::TOKENIZER_KEY).cloned();
-        let sequences =
+        let sequences: Vec<Sequence> =
             tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
-        let data = Self { name: source.file_name(), sequences, sha256: tokens.sha256, tokenizer };
+        let rows = (1..=sequences.len()).collect();
+        let mut data = Self { name: source.file_name(), sequences, rows, sha256: tokens.sha256, tokenizer };
+        if let Some(limit) = limit {
+            data.fit(limit)?;
+        }
         data.check(arch)?;
         Ok(data)
+    }
+
+    /// The number of a sequence's row in the file, from 1.
+    pub fn row(&self, sequence: usize) -> usize {
+        self.rows[sequence]
+    }
+
+    /// Tokens of each sequence.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.sequences.iter().map(|s| s.input_ids.len()).collect()
+    }
+
+    /// Does with rows of more than `limit` what was asked, and says how many they were.
+    fn fit(&mut self, limit: Limit) -> Result<()> {
+        let over = |s: &Sequence| s.input_ids.len() > limit.tokens;
+        let all = self.sequences.len();
+        let (mut count, mut lost) = (0, 0);
+        for s in self.sequences.iter().filter(|s| over(s)) {
+            count += 1;
+            lost += s.input_ids.len() - if limit.overlong == Overlong::Truncate { limit.tokens } else { 0 };
+        }
+        let Some(first) = self.sequences.iter().position(over) else { return Ok(()) };
+        let what = match limit.overlong {
+            Overlong::Error => bail!(
+                "{}, row {}: {} tokens, and --max-seq-length is {} ({count} of {all} rows are longer); give --overlong \
+                 drop or truncate",
+                self.name,
+                self.rows[first],
+                self.sequences[first].input_ids.len(),
+                limit.tokens
+            ),
+            Overlong::Drop => {
+                let kept = self.sequences.iter().zip(&self.rows).filter(|(s, _)| !over(s)).map(|(_, &row)| row);
+                self.rows = kept.collect();
+                self.sequences.retain(|s| !over(s));
+                "left out"
+            }
+            Overlong::Truncate => {
+                for s in &mut self.sequences {
+                    s.input_ids.truncate(limit.tokens);
+                    s.labels.truncate(limit.tokens);
+                }
+                "cut off"
+            }
+        };
+        tracing::warn!(
+            "{}: {count} of {all} rows have more than {} tokens and were {what}; {lost} tokens are lost",
+            self.name,
+            limit.tokens
+        );
+        if self.sequences.is_empty() {
+            bail!("{}: no row has at most {} tokens; raise --max-seq-length", self.name, limit.tokens);
+        }
+        Ok(())
     }
 
     fn check(&self, arch: &Architecture) -> Result<()> {
         let mut without_label = 0;
         for (i, sequence) in self.sequences.iter().enumerate() {
-            sequence.check(arch).with_context(|| format!("{}, row {}", self.name, i + 1))?;
+            sequence.check(arch).with_context(|| format!("{}, row {}", self.name, self.rows[i]))?;
             without_label += usize::from(sequence.labelled() == 0);
         }
         if without_label == self.sequences.len() {

@@ -6,50 +6,89 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use ft_cli::{AtomicDir, Provenance, Target, typed_arguments};
-use serde_json::{Map, Value, json};
+use ft_cli::{AtomicDir, Target};
+use ft_kernels::memory::peak_rss_bytes;
+use serde_json::{Value, json};
 
 use crate::args::Args;
 use crate::checkpoint;
-use crate::history::write_json;
+use crate::history::{Entry, entry, write_json};
+use crate::lock::{Lock, lock};
+use crate::record;
 use crate::trainer::Outcome;
 
 const CONFIG: &str = "adapter_config.json";
 const ADAPTER: &str = "adapter_model.safetensors";
+/// What a run leaves in its folder, beside its checkpoints and its events.
+const FILES: [&str; 11] = [
+    ADAPTER,
+    CONFIG,
+    "metrics.jsonl",
+    record::FILE,
+    "trainer_state.json",
+    "train_results.json",
+    "eval_results.json",
+    "all_results.json",
+    "best_checkpoints.json",
+    "loss.svg",
+    "loss.png",
+];
 
-/// Makes the output folder ready; none where the adapter goes to a pipe.
-pub fn prepare(args: &Args) -> Result<Option<PathBuf>> {
-    let Target::Path(dir) = Target::binary(Some(Target::parse(&args.output_dir)))? else { return Ok(None) };
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder '{}'", dir.display()))?;
-    let used = std::fs::read_dir(&dir)?.filter_map(Result::ok).any(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        name.as_ref() == ADAPTER || name.starts_with("checkpoint-") || name.as_ref() == "metrics.jsonl"
-    });
-    if used && !args.overwrite_output_dir && args.resume_from_checkpoint.is_none() {
-        bail!(
-            "'{}' already holds a run; give another folder, --resume-from-checkpoint to go on, or --overwrite-output-dir",
-            dir.display()
-        );
-    }
-    Ok(Some(dir))
+/// An output folder that this run has to itself.
+pub struct Folder {
+    pub path: PathBuf,
+    _lock: Lock,
 }
 
-/// Removes the checkpoints of a run that is overwritten: a later resume would take them for this run's. Called once
-/// model and data are known to be good.
+/// Makes the output folder ready; none where the adapter goes to a pipe.
+pub fn prepare(args: &Args) -> Result<Option<Folder>> {
+    let Target::Path(path) = Target::binary(Some(Target::parse(&args.output_dir)))? else { return Ok(None) };
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder '{}'", path.display()))?;
+    let lock = lock(&path)?;
+    if !args.overwrite_output_dir && args.resume_from_checkpoint.is_none() && is_used(&path)? {
+        bail!(
+            "'{}' already holds a run; give another folder, --resume-from-checkpoint to go on, or --overwrite-output-dir",
+            path.display()
+        );
+    }
+    checkpoint::recover(&path)?;
+    Ok(Some(Folder { path, _lock: lock }))
+}
+
+fn is_used(dir: &Path) -> Result<bool> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read '{}'", dir.display()))?;
+    let ours = |name: &str| FILES[..4].contains(&name) || name.starts_with("checkpoint-");
+    Ok(entries.filter_map(Result::ok).any(|entry| ours(&entry.file_name().to_string_lossy())))
+}
+
+/// Removes what a run that is overwritten left: its checkpoints, which a later resume would take for this run's, and
+/// its results. Called once model and data are known to be good.
 pub fn clear(args: &Args, output: Option<&Path>) -> Result<()> {
     let Some(dir) = output.filter(|_| args.overwrite_output_dir && args.resume_from_checkpoint.is_none()) else {
         return Ok(());
     };
-    for path in checkpoint::all(dir)? {
-        std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
+    for (_, path) in checkpoint::all(dir)? {
+        checkpoint::remove(&path)?;
         tracing::info!("removed '{}' of the run that is overwritten", path.display());
+    }
+    let files = FILES.iter().map(|name| dir.join(name)).filter(|path| path.exists());
+    for path in files.chain(events(&dir.join("runs"))) {
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
     }
     Ok(())
 }
 
+/// The event files of runs into this folder.
+fn events(runs: &Path) -> Vec<PathBuf> {
+    let inside = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|e| e.path());
+    let ours = |path: &PathBuf| {
+        path.to_string_lossy().contains("/events.out.tfevents.") && path.to_string_lossy().contains(".ft-train.")
+    };
+    inside(runs).flat_map(|run| inside(&run).collect::<Vec<_>>()).filter(ours).collect()
+}
+
 /// Writes adapter, state, results and the run's record, or the adapter alone to a pipe.
-pub fn write(args: &Args, output: Option<&Path>, outcome: &Outcome) -> Result<()> {
+pub fn write(output: Option<&Path>, outcome: &Outcome) -> Result<()> {
     let metadata = metadata(outcome);
     let Some(dir) = output else {
         let bytes = outcome.setup.adapter.to_bytes(&metadata)?;
@@ -59,20 +98,21 @@ pub fn write(args: &Args, output: Option<&Path>, outcome: &Outcome) -> Result<()
     };
     save_adapter(dir, outcome, &metadata)?;
     outcome.state.save(dir)?;
-    let with_epoch = |results: &Map<String, Value>| {
+    let with_epoch = |results: &Entry| {
         let mut results = results.clone();
         results.insert("epoch".into(), json!(outcome.state.epoch));
+        results.remove("step");
         results.sort_keys();
-        results
+        Value::Object(results)
     };
     let mut all = outcome.results.clone();
-    write_json(&dir.join("train_results.json"), &Value::Object(with_epoch(&outcome.results)))?;
+    write_json(&dir.join("train_results.json"), &with_epoch(&outcome.results))?;
     if let Some(eval) = &outcome.eval_results {
-        write_json(&dir.join("eval_results.json"), &Value::Object(with_epoch(eval)))?;
+        write_json(&dir.join("eval_results.json"), &with_epoch(eval))?;
         all.extend(eval.clone());
     }
-    write_json(&dir.join("all_results.json"), &Value::Object(with_epoch(&all)))?;
-    write_json(&dir.join("run.json"), &record(args, outcome)?)?;
+    write_json(&dir.join("all_results.json"), &with_epoch(&all))?;
+    outcome.record.write(Some(dir), "finished", &found(outcome)?)?;
     tracing::info!("wrote the adapter to '{}'", dir.display());
     Ok(())
 }
@@ -103,30 +143,13 @@ fn metadata(outcome: &Outcome) -> BTreeMap<String, String> {
     metadata
 }
 
-/// `run.json`: what the run was.
-fn record(args: &Args, outcome: &Outcome) -> Result<Value> {
-    let setup = &outcome.setup;
-    let input = |name: &str, sha256: &str| json!({"name": name, "sha256": sha256});
-    let provenance = Provenance {
-        tool: "ft-train".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        arguments: typed_arguments(&["-o", "--output-dir"], &[]),
-        ..Provenance::default()
-    };
-    Ok(json!({
-        "tool": provenance.tool,
-        "version": provenance.version,
-        "arguments": provenance.arguments,
-        "train": input(&setup.train.name, &setup.train.sha256),
-        "eval": setup.eval.as_ref().map(|e| input(&e.name, &e.sha256)),
-        "tokenizer_sha256": setup.tokenizer,
-        "initial_adapter_sha256": outcome.initial_adapter,
-        "final_adapter_sha256": setup.adapter.sha256()?,
-        "seed": args.training.seed,
+/// What came of the run.
+fn found(outcome: &Outcome) -> Result<Entry> {
+    Ok(entry(json!({
+        "final_adapter_sha256": outcome.setup.adapter.sha256()?,
         "steps": outcome.state.global_step,
-        "threads": args.common.thread_count(),
-        "instruction_set": ft_kernels::gemm::instruction_set(),
-        "peak_memory_bytes": ft_kernels::memory::peak_rss_bytes(),
+        "peak_memory_bytes": peak_rss_bytes(),
+        "predicted_peak_memory_bytes": outcome.forecast.predicted,
         "seconds_to_first_step": outcome.seconds_to_first_step,
-    }))
+    })))
 }

@@ -10,7 +10,7 @@ use ft_model::layers::{LayerSource, Mapped, Resident, dtype};
 use ft_model::lora::Adapter;
 
 use crate::args::{Args, LoraArgs, MemoryArgs, Offload};
-use crate::data::{Dataset, model_tokenizer};
+use crate::data::{Dataset, Limit, model_tokenizer};
 
 /// A run that is ready to start.
 pub struct Setup {
@@ -29,16 +29,18 @@ impl Setup {
     pub fn new(args: &Args) -> Result<Self> {
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
-        let adapter = initial_adapter(&args.lora, &arch, &args.model, args.training.seed)?;
+        // What cannot be is said before the weights are read.
+        args.lora.config(&args.model).modules(&arch)?;
         let tokenizer = model_tokenizer(&args.model)?;
         let read = |path: &Path| -> Result<Dataset> {
-            let data = Dataset::read(path, &arch)?;
+            let data = Dataset::read(path, &arch, Limit::of(&args.data))?;
             data.check_tokenizer(&args.model, tokenizer.as_deref())?;
             Ok(data)
         };
         let train = read(&args.train)?;
         let eval = args.eval.as_deref().map(read).transpose()?;
         let source = frozen(checkpoint, &args.memory)?;
+        let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
         let activation_memory = activation_memory(&args.memory);
         Ok(Self { arch, source, adapter, train, eval, tokenizer, activation_memory })
     }
@@ -71,9 +73,15 @@ impl Setup {
     }
 }
 
-fn initial_adapter(args: &LoraArgs, arch: &Architecture, model: &Path, seed: u64) -> Result<Adapter> {
+fn initial_adapter(
+    args: &LoraArgs,
+    arch: &Architecture,
+    source: &dyn LayerSource,
+    model: &Path,
+    seed: u64,
+) -> Result<Adapter> {
     let Some(path) = &args.init_adapter else {
-        return Ok(Adapter::init(arch, args.config(model), seed)?);
+        return Ok(Adapter::init_on(arch, source, args.config(model), seed)?);
     };
     let mut adapter = Adapter::load(path)?;
     adapter.check(arch)?;

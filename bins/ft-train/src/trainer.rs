@@ -3,237 +3,434 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use ft_cli::Interrupted;
-use ft_model::batch::Batch;
+use anyhow::{Context, Error, Result};
+use ft_cli::Progress;
+use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::{Decoder, DropoutKey};
-use ft_model::optimizer::{Optimizer, OptimizerConfig};
+use ft_model::lora::Adapter;
+use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use crate::args::{Args, TrainingArgs};
+use crate::args::Args;
+use crate::best::Best;
 use crate::checkpoint;
+use crate::data::Dataset;
 use crate::evaluate::{Evaluation, evaluate};
-use crate::history::{Metrics, State, Window, rounded};
+use crate::fault;
+use crate::flow::{At, Flow};
+use crate::forecast::Forecast;
+use crate::history::{Entry, State, Window, entry, rounded};
+use crate::record::Record;
 use crate::sampler::Sampler;
 use crate::schedule::Schedule;
 use crate::setup::Setup;
+use crate::watch::Watch;
 
 /// A run under way.
 pub struct Trainer<'a> {
     args: &'a Args,
-    setup: Setup,
+    pub setup: Setup,
     sampler: Sampler,
     schedule: Schedule,
     optimizer: Optimizer,
-    state: State,
-    metrics: Metrics,
+    pub state: State,
+    /// What goes into the next log.
+    window: Window,
+    flow: Flow,
+    best: Best,
+    watch: Watch,
+    record: Record,
+    forecast: Forecast,
     /// Where checkpoints go; none where the adapter goes to a pipe.
     output: Option<PathBuf>,
-    window: Window,
-    initial_adapter: String,
-    started: Instant,
+    /// The step after which the run takes no more, whatever its configuration says.
+    pub until: u64,
+    /// The step of the newest checkpoint.
+    saved: Option<u64>,
+    began: Began,
+}
+
+/// Where this process took the run up.
+struct Began {
+    program: Instant,
+    steps: Instant,
+    step: u64,
+    tokens: u64,
+    /// The sum of the losses of all steps since.
+    loss: f64,
+    seconds_to_first_step: f64,
 }
 
 /// How the run went.
 pub struct Outcome {
     pub setup: Setup,
     pub state: State,
+    pub record: Record,
+    pub forecast: Forecast,
     /// `train_results.json` and `eval_results.json`.
-    pub results: Map<String, Value>,
-    pub eval_results: Option<Map<String, Value>>,
-    /// SHA-256 of the adapter that the run began with.
-    pub initial_adapter: String,
+    pub results: Entry,
+    pub eval_results: Option<Entry>,
     /// From the program's start.
     pub seconds_to_first_step: f64,
 }
 
+/// Somebody who looks on, and may end the run.
+pub trait Witness {
+    /// An entry was logged.
+    fn logged(&mut self, entry: &Entry) -> Result<()>;
+    /// A step was taken, and all that was due after it.
+    fn stepped(&mut self, step: u64, adapter: &Adapter) -> Result<()>;
+}
+
+/// Nobody.
+impl Witness for () {
+    fn logged(&mut self, _: &Entry) -> Result<()> {
+        Ok(())
+    }
+
+    fn stepped(&mut self, _: u64, _: &Adapter) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl<'a> Trainer<'a> {
     /// Gets ready, from the beginning or from a checkpoint.
-    pub fn new(args: &'a Args, mut setup: Setup, output: Option<PathBuf>, started: Instant) -> Result<Self> {
-        let t = &args.training;
-        let sampler = Sampler::new(args, setup.train.sequences.len());
-        let steps = sampler.steps(t);
-        let initial_adapter = setup.adapter.sha256()?;
-        let mut optimizer = Optimizer::new(&setup.adapter, optimizer_config(t))?;
-        let (mut state, mut window) = (fresh_state(args, steps, &sampler), Window::default());
-        if let Some(path) = &args.resume_from_checkpoint {
-            let path = match (&output, path.as_os_str().is_empty()) {
-                (Some(output), true) => checkpoint::newest(output)?,
-                (None, true) => anyhow::bail!("--resume-from-checkpoint needs a folder where the output is a pipe"),
-                (_, false) => path.clone(),
-            };
-            let saved = checkpoint::load(&path, optimizer)?;
-            tracing::info!("going on after step {} from '{}'", saved.state.global_step, path.display());
-            (setup.adapter, optimizer, window) = (saved.adapter, saved.optimizer, saved.window);
-            state = State { max_steps: steps, ..saved.state };
+    pub fn new(
+        args: &'a Args,
+        mut setup: Setup,
+        mut record: Record,
+        output: Option<PathBuf>,
+        program: Instant,
+    ) -> Result<Self> {
+        let sampler = setup.sampler(args)?;
+        let steps = sampler.steps(&args.training);
+        let mut optimizer = setup.optimizer(args, output.as_deref())?;
+        let (mut state, mut window, mut saved) = (fresh_state(args, steps, &sampler), Window::default(), None);
+        if let Some(path) = checkpoint::to_resume(args, output.as_deref())? {
+            let found = record.require_same(&path)?;
+            let from = checkpoint::load(&path, optimizer)?;
+            tracing::info!("going on after step {} from '{}'", from.state.global_step, path.display());
+            record.resumed(from.state.global_step, found.max_steps);
+            if let Some(output) = output.as_deref().filter(|output| path.parent() == Some(output)) {
+                saved = Some(from.state.global_step);
+                if found.max_steps != steps {
+                    checkpoint::supersede(output, from.state.global_step)?;
+                }
+            }
+            (setup.adapter, optimizer, window) = (from.adapter, from.optimizer, from.window);
+            state = from.state.going_on(&state);
         }
-        let metrics = Metrics::create(output.as_deref(), &state.log_history)?;
-        setup.announce(steps, t.sequences_a_step());
-        let schedule = Schedule::new(t, steps)?;
-        Ok(Self { args, setup, sampler, schedule, optimizer, state, metrics, output, window, initial_adapter, started })
+        record.max_steps = steps;
+        let mut watch = Watch::start(args, output.as_deref(), &state)?;
+        watch.introduce(&record, &setup.figures(&sampler, args))?;
+        setup.announce(steps, args.training.sequences_a_step());
+        record.write(output.as_deref(), "running", &Entry::new())?;
+        let began = Began {
+            program,
+            steps: Instant::now(),
+            step: state.global_step,
+            tokens: state.num_input_tokens_seen,
+            loss: 0.0,
+            seconds_to_first_step: 0.0,
+        };
+        Ok(Self {
+            args,
+            schedule: Schedule::new(&args.training, steps)?,
+            flow: Flow::new(args, steps),
+            best: Best::new(args),
+            forecast: Forecast::new(&setup, &sampler, steps),
+            until: steps,
+            setup,
+            sampler,
+            optimizer,
+            state,
+            window,
+            watch,
+            record,
+            output,
+            saved,
+            began,
+        })
+    }
+
+    /// The whole run.
+    ///
+    /// A signal finishes the step, writes a checkpoint and ends with [`ft_cli::Interrupted`].
+    pub fn run(mut self) -> Result<Outcome> {
+        self.take_steps(&mut ())?;
+        self.finish(&mut ())
     }
 
     /// Takes all the steps that are left.
-    ///
-    /// A signal finishes the step, writes a checkpoint and ends with [`Interrupted`].
-    pub fn run(mut self) -> Result<Outcome> {
-        let seconds_to_first_step = self.started.elapsed().as_secs_f64();
-        let started = Instant::now();
-        let (first, seen_before) = (self.state.global_step, self.state.num_input_tokens_seen);
+    pub fn take_steps(&mut self, witness: &mut dyn Witness) -> Result<()> {
+        self.began.seconds_to_first_step = self.began.program.elapsed().as_secs_f64();
+        self.began.steps = Instant::now();
+        self.before_steps(witness)?;
         let bar = ft_cli::progress(Some(self.state.max_steps), "training");
-        bar.set_position(first);
-        let mut total_loss = 0.0;
-        while self.state.global_step < self.state.max_steps {
-            total_loss += self.step(&bar)?;
-            bar.inc(1);
-            self.after_step()?;
+        bar.set_position(self.state.global_step);
+        while self.state.global_step < self.state.max_steps.min(self.until) && !self.best.stops(&self.state) {
+            self.step(&bar)?;
+            self.after_step(witness)?;
+            witness.stepped(self.state.global_step, &self.setup.adapter)?;
         }
         bar.finish();
-        let seconds = started.elapsed().as_secs_f64();
-        let steps = self.state.global_step - first;
-        let tokens = self.state.num_input_tokens_seen - seen_before;
-        let results = train_results(&self.state, &self.args.training, steps, total_loss, seconds, tokens);
-        self.log(results.clone())?;
-        let eval_results = self.evaluate_or_save()?;
-        let Self { setup, state, initial_adapter, .. } = self;
-        Ok(Outcome { setup, state, results, eval_results, initial_adapter, seconds_to_first_step })
+        if self.best.stops(&self.state) {
+            tracing::info!("stopped after step {}: --early-stopping-patience has run out", self.state.global_step);
+        }
+        Ok(())
     }
 
-    /// One optimizer step; returns its loss.
-    fn step(&mut self, bar: &ft_cli::Progress) -> Result<f64> {
+    /// The summary, the best adapter, the last evaluation.
+    pub fn finish(mut self, witness: &mut dyn Witness) -> Result<Outcome> {
+        let results = self.train_results();
+        self.log(results.clone(), witness)?;
+        let step = self.load_best()?;
+        let eval_results = self.last_evaluation(step, witness)?;
+        self.watch.draw(&self.state.log_history)?;
+        self.forecast.compare();
+        let Self { setup, state, record, forecast, began, .. } = self;
+        let seconds_to_first_step = began.seconds_to_first_step;
+        Ok(Outcome { setup, state, record, forecast, results, eval_results, seconds_to_first_step })
+    }
+
+    /// One optimizer step.
+    fn step(&mut self, bar: &Progress) -> Result<()> {
         let number = self.state.global_step;
-        let rows = self.sampler.step(number);
         let started = Instant::now();
-        let p = self.setup.adapter.config.lora_dropout;
-        let step = Step {
-            arch: &self.setup.arch,
-            source: &*self.setup.source,
-            ranks: &ft_dist::Solo,
-            activation_memory: self.setup.activation_memory,
-            dropout: (p > 0.0).then_some(DropoutKey { p, seed: self.args.training.seed, step: number }),
+        let micro_batches = self.sampler.step(number);
+        let step = self.setup.step(self.dropout(number));
+        let batches = pieces(&step, &self.setup.train.sequences, &micro_batches);
+        let found = match step.run(&self.setup.adapter, &batches) {
+            Ok(found) => found,
+            Err(error) => return Err(self.fault(error.into(), &micro_batches)),
         };
-        let batches = self.pieces(&step, &rows);
-        let where_ = || format!("step {}, rows {}", number + 1, numbers(&rows.concat()));
-        let found = step.run(&self.setup.adapter, &batches).with_context(where_)?;
         let lr = self.schedule.learning_rate(number);
         let max_norm = self.args.training.max_grad_norm;
-        let norm =
-            self.optimizer.update(&mut self.setup.adapter, &found.gradients, lr, max_norm).with_context(where_)?;
+        let norm = match self.optimizer.update(&mut self.setup.adapter, &found.gradients, lr, max_norm) {
+            Ok(norm) => norm,
+            Err(error) => return Err(self.fault(error.into(), &micro_batches)),
+        };
         let tokens: usize = batches.iter().map(Batch::tokens).sum();
-        self.account(&found, tokens);
+        self.account(&found, tokens, norm, lr);
+        self.forecast.after_step(&batches);
         let speed = tokens as f64 / started.elapsed().as_secs_f64();
         bar.set_message(format!("loss {:.4} lr {lr:.2e} {speed:.0} tokens/s", found.loss));
-        let (now, last) = (self.state.global_step, self.state.max_steps);
-        if self.args.log.every(last).is_some_and(|every| now.is_multiple_of(every)) || now == last {
-            self.log_window(norm, lr)?;
-        }
-        Ok(found.loss)
+        bar.inc(1);
+        Ok(())
     }
 
-    /// The micro-batches, each cut to the memory that there is.
-    fn pieces(&self, step: &Step<'_>, micro_batches: &[Vec<usize>]) -> Vec<Batch> {
-        let sequences = &self.setup.train.sequences;
-        let of = |rows: &Vec<usize>| rows.iter().map(|&r| &sequences[r]).collect::<Vec<_>>();
-        micro_batches.iter().flat_map(|rows| step.cut(&of(rows))).collect()
+    fn dropout(&self, step: u64) -> Option<DropoutKey> {
+        let p = self.setup.adapter.config.lora_dropout;
+        (p > 0.0).then_some(DropoutKey { p, seed: self.args.training.seed, step })
     }
 
-    fn account(&mut self, found: &StepResult, tokens: usize) {
-        self.state.global_step += 1;
-        self.state.epoch = self.state.global_step as f64 / self.sampler.steps_an_epoch() as f64;
-        self.state.num_input_tokens_seen += tokens as u64;
+    fn account(&mut self, found: &StepResult, tokens: usize, grad_norm: f64, learning_rate: f64) {
+        self.began.loss += found.loss;
+        let state = &mut self.state;
+        state.global_step += 1;
+        state.epoch = state.global_step as f64 / self.sampler.steps_an_epoch() as f64;
+        state.num_input_tokens_seen += tokens as u64;
+        state.total_flos = state.num_input_tokens_seen as f64 * self.setup.flops_a_token();
         self.window.steps += 1;
         self.window.loss += found.loss;
         self.window.labels += found.labels;
         self.window.correct += found.correct;
+        (self.window.grad_norm, self.window.learning_rate) = (grad_norm, learning_rate);
     }
 
-    fn log_window(&mut self, grad_norm: f64, learning_rate: f64) -> Result<()> {
+    /// What was wrong with a step: its number, and where it can be told, the micro-batch and the row.
+    fn fault(&self, error: Error, micro_batches: &[Vec<usize>]) -> Error {
+        let number = self.state.global_step + 1;
+        let step = self.setup.step(self.dropout(self.state.global_step));
+        let not_finite = matches!(error.downcast_ref(), Some(ft_model::Error::NotFinite { .. }));
+        let data = &self.setup.train;
+        let place = not_finite.then(|| fault::locate(&step, &self.setup.adapter, micro_batches, data)).flatten();
+        match place {
+            Some(place) => error.context(format!("step {number}, {place}")),
+            None => error.context(format!("step {number}, rows {}", numbers(data, &micro_batches.concat()))),
+        }
+    }
+
+    /// Before the first step: an evaluation that was asked for, or that the step a resume begins at still lacks.
+    fn before_steps(&mut self, witness: &mut dyn Witness) -> Result<()> {
+        if self.state.global_step == 0 {
+            if self.args.watch.eval_on_start && self.state.evaluation(0).is_none() {
+                self.evaluate(witness)?;
+            }
+        } else if self.flow.evaluates(self.at(false)) && self.state.evaluation(self.state.global_step).is_none() {
+            self.evaluate_and_save(false, witness)?;
+        }
+        Ok(())
+    }
+
+    /// What is due after a step, in Trainer's order: log, evaluation, checkpoint; and signals.
+    fn after_step(&mut self, witness: &mut dyn Witness) -> Result<()> {
+        let at = self.at(false);
+        if self.flow.logs(at) {
+            self.log_window(witness)?;
+        }
+        self.evaluate_and_save(self.flow.saves(at), witness)?;
+        ft_cli::interrupt::check()?;
+        Ok(())
+    }
+
+    /// Where the run stands; an early end ends the epoch as well.
+    fn at(&self, stopped: bool) -> At {
+        let step = self.state.global_step;
+        let last = step >= self.state.max_steps;
+        let epoch_ends = stopped || last || step.is_multiple_of(self.sampler.steps_an_epoch());
+        At { step, epoch: self.state.epoch, epoch_ends, last }
+    }
+
+    /// Evaluates where that is due, and writes a checkpoint where it is due or the evaluation asks for one. A signal
+    /// leaves a checkpoint behind; what is not evaluated then is after the resume.
+    fn evaluate_and_save(&mut self, mut save: bool, witness: &mut dyn Witness) -> Result<()> {
+        let interrupted = ft_cli::interrupt::requested;
+        if self.flow.evaluates(self.at(false)) && !interrupted() {
+            match self.evaluate(witness) {
+                Ok(found) => {
+                    let verdict = self.best.judge(&mut self.state, &found)?;
+                    save |= verdict.kept || (verdict.best && self.flow.saves_the_best());
+                }
+                Err(error) if interrupted() => {
+                    self.save()?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+            if self.best.stops(&self.state) {
+                let at = self.at(true);
+                if self.flow.logs(at) && self.window.steps > 0 {
+                    self.log_window(witness)?;
+                }
+                save |= self.flow.saves(at);
+            }
+        }
+        if save || interrupted() { self.save() } else { Ok(()) }
+    }
+
+    /// Evaluates and logs what was found.
+    fn evaluate(&mut self, witness: &mut dyn Witness) -> Result<Entry> {
+        let eval = self.setup.eval.as_ref().context("there are no rows to evaluate on; give --eval")?;
+        let started = Instant::now();
+        let batch_size = self.args.training.per_device_eval_batch_size as usize;
+        let decoder =
+            Decoder { arch: &self.setup.arch, source: &*self.setup.source, adapter: Some(&self.setup.adapter) };
+        let Evaluation { loss, accuracy } = evaluate(&decoder, &self.setup.step(None), &eval.sequences, batch_size)?;
+        let (seconds, rows) = (started.elapsed().as_secs_f64(), eval.sequences.len());
+        let found = entry(json!({
+            "eval_loss": loss,
+            "eval_mean_token_accuracy": accuracy,
+            "eval_runtime": rounded(seconds, 4),
+            "eval_samples_per_second": rounded(rows as f64 / seconds, 3),
+            "eval_steps_per_second": rounded(rows.div_ceil(batch_size) as f64 / seconds, 3),
+        }));
+        self.log(found.clone(), witness)?;
+        Ok(found)
+    }
+
+    /// Writes a checkpoint, where there is a folder for it, and removes those that are not to be kept.
+    fn save(&mut self) -> Result<()> {
+        let Some(output) = self.output.as_deref().filter(|_| self.saved != Some(self.state.global_step)) else {
+            return Ok(());
+        };
+        let now = self.state.global_step;
+        let best =
+            self.state.best_global_step.filter(|&step| step == now || output.join(checkpoint::name(step)).is_dir());
+        self.state.best_model_checkpoint = best.map(checkpoint::name);
+        let identity = self.record.identity(self.state.max_steps)?;
+        let path =
+            checkpoint::save(output, &self.setup.adapter, &self.optimizer, &self.state, &self.window, &identity)?;
+        self.saved = Some(now);
+        tracing::info!("wrote '{}'", path.display());
+        let mut protected: Vec<u64> = best.into_iter().collect();
+        if self.best.ranks() {
+            self.best.write_index(output, &self.state.log_history)?;
+            protected.extend(self.best.ranked(&self.state.log_history).iter().map(|(step, _)| step));
+        }
+        // The best ones are kept beside the newest one alone, unless more are asked for.
+        let limit = self.args.watch.save_total_limit.or(self.best.ranks().then_some(1));
+        limit.map_or(Ok(()), |limit| checkpoint::rotate(output, limit as usize, &protected))
+    }
+
+    /// Takes the adapter of the best checkpoint, where that is asked for; gives the step that the adapter is of.
+    fn load_best(&mut self) -> Result<u64> {
+        let now = self.state.global_step;
+        let best = self.state.best_global_step.filter(|_| self.args.watch.load_best_model_at_end);
+        let (Some(step), Some(output)) = (best.filter(|&step| step != now), self.output.as_deref()) else {
+            return Ok(now);
+        };
+        let path = output.join(checkpoint::name(step));
+        if checkpoint::require_whole(&path).is_err() {
+            tracing::warn!("the best evaluation was after step {step}, of which there is no checkpoint");
+            return Ok(now);
+        }
+        tracing::info!("the adapter is that of '{}', the best one", path.display());
+        self.setup.adapter = Adapter::load(&path)?;
+        Ok(step)
+    }
+
+    /// The evaluation of the adapter that is written, which is that after step `step`.
+    fn last_evaluation(&mut self, step: u64, witness: &mut dyn Witness) -> Result<Option<Entry>> {
+        if self.setup.eval.is_none() {
+            return Ok(None);
+        }
+        if let Some(found) = self.state.evaluation(step) {
+            return Ok(Some(found.clone()));
+        }
+        let evaluated = self.evaluate(witness);
+        if evaluated.is_err() && ft_cli::interrupt::requested() && step == self.state.global_step {
+            self.save()?;
+        }
+        evaluated.map(Some)
+    }
+
+    fn log_window(&mut self, witness: &mut dyn Witness) -> Result<()> {
         let window = std::mem::take(&mut self.window);
-        let entry = json!({
+        let found = json!({
             "loss": window.loss / window.steps as f64,
-            "grad_norm": grad_norm,
-            "learning_rate": learning_rate,
+            "grad_norm": window.grad_norm,
+            "learning_rate": window.learning_rate,
             "mean_token_accuracy": window.correct as f64 / window.labels as f64,
             "num_tokens": self.state.num_input_tokens_seen,
         });
-        self.log(entry.as_object().cloned().unwrap_or_default())
+        self.log(entry(found), witness)
     }
 
     /// Adds epoch and step to an entry, and writes it wherever entries go.
-    fn log(&mut self, mut entry: Map<String, Value>) -> Result<()> {
+    fn log(&mut self, mut entry: Entry, witness: &mut dyn Witness) -> Result<()> {
         entry.insert("epoch".into(), json!(rounded(self.state.epoch, 6)));
         entry.insert("step".into(), json!(self.state.global_step));
-        tracing::info!("{}", serde_json::to_string(&entry)?);
-        self.metrics.write(&entry)?;
+        self.watch.log(self.state.global_step, &entry)?;
+        witness.logged(&entry)?;
         self.state.log_history.push(entry);
         Ok(())
     }
 
-    /// Evaluation, checkpoint and signals.
-    fn after_step(&mut self) -> Result<()> {
-        let Args { log, watch, .. } = self.args;
-        let (step, last) = (self.state.global_step, self.state.max_steps);
-        let due = |every: Option<u64>| every.is_some_and(|every| step.is_multiple_of(every));
-        if due(watch.eval_every(log, last)) && step < last {
-            self.evaluate_or_save()?;
-        }
-        let interrupted = ft_cli::interrupt::requested();
-        if due(watch.save_every(last)) || interrupted {
-            self.save()?;
-        }
-        if interrupted {
-            return Err(Interrupted.into());
-        }
-        Ok(())
-    }
-
-    /// [`Self::evaluate`]; a signal that ends it leaves a checkpoint behind.
-    fn evaluate_or_save(&mut self) -> Result<Option<Map<String, Value>>> {
-        let evaluated = self.evaluate();
-        if evaluated.is_err() && ft_cli::interrupt::requested() {
-            self.save()?;
-        }
-        evaluated
-    }
-
-    /// Writes a checkpoint, where there is a folder for it.
-    fn save(&self) -> Result<()> {
-        let Some(output) = self.output.as_deref() else { return Ok(()) };
-        let path = checkpoint::save(output, &self.setup.adapter, &self.optimizer, &self.state, &self.window)?;
-        tracing::info!("wrote '{}'", path.display());
-        Ok(())
-    }
-
-    fn evaluate(&mut self) -> Result<Option<Map<String, Value>>> {
-        let Some(eval) = &self.setup.eval else { return Ok(None) };
-        let started = Instant::now();
-        let Setup { arch, source, adapter, .. } = &self.setup;
-        let decoder = Decoder { arch, source: &**source, adapter: Some(adapter) };
-        let batch = self.args.training.per_device_eval_batch_size as usize;
-        let Evaluation { loss, accuracy } = evaluate(&decoder, &eval.sequences, batch)?;
-        let seconds = started.elapsed().as_secs_f64();
-        let entry = json!({
-            "eval_loss": loss,
-            "eval_mean_token_accuracy": accuracy,
-            "eval_runtime": rounded(seconds, 4),
-            "eval_samples_per_second": rounded(eval.sequences.len() as f64 / seconds, 3),
-        });
-        let entry = entry.as_object().cloned().unwrap_or_default();
-        self.log(entry.clone())?;
-        Ok(Some(entry))
+    /// The keys of Trainer's `train_results.json`.
+    fn train_results(&self) -> Entry {
+        let began = &self.began;
+        let seconds = began.steps.elapsed().as_secs_f64();
+        let steps = self.state.global_step - began.step;
+        let samples = steps as f64 * self.args.training.sequences_a_step() as f64;
+        let tokens = self.state.num_input_tokens_seen - began.tokens;
+        entry(json!({
+            "train_loss": began.loss / steps.max(1) as f64,
+            "train_runtime": rounded(seconds, 4),
+            "train_samples_per_second": rounded(samples / seconds, 3),
+            "train_steps_per_second": rounded(steps as f64 / seconds, 3),
+            "train_tokens_per_second": rounded(tokens as f64 / seconds, 3),
+            "total_flos": self.state.total_flos,
+            "epoch": rounded(self.state.epoch, 6),
+        }))
     }
 }
 
-fn optimizer_config(t: &TrainingArgs) -> OptimizerConfig {
-    OptimizerConfig {
-        learning_rate: t.learning_rate,
-        beta1: t.adam_beta1,
-        beta2: t.adam_beta2,
-        eps: t.adam_epsilon,
-        weight_decay: t.weight_decay,
-        ..OptimizerConfig::default()
-    }
+/// The micro-batches, each cut to the memory that there is.
+pub fn pieces(step: &Step<'_>, sequences: &[Sequence], micro_batches: &[Vec<usize>]) -> Vec<Batch> {
+    let of = |rows: &Vec<usize>| rows.iter().map(|&r| &sequences[r]).collect::<Vec<_>>();
+    micro_batches.iter().flat_map(|rows| step.cut(&of(rows))).collect()
 }
 
 fn fresh_state(args: &Args, steps: u64, sampler: &Sampler) -> State {
@@ -249,31 +446,9 @@ fn fresh_state(args: &Args, steps: u64, sampler: &Sampler) -> State {
     }
 }
 
-/// The keys of Trainer's `train_results.json`.
-fn train_results(
-    state: &State,
-    t: &TrainingArgs,
-    steps: u64,
-    loss: f64,
-    seconds: f64,
-    tokens: u64,
-) -> Map<String, Value> {
-    let samples = steps as f64 * t.sequences_a_step() as f64;
-    let results = json!({
-        "train_loss": loss / steps.max(1) as f64,
-        "train_runtime": rounded(seconds, 4),
-        "train_samples_per_second": rounded(samples / seconds, 3),
-        "train_steps_per_second": rounded(steps as f64 / seconds, 3),
-        "train_tokens_per_second": rounded(tokens as f64 / seconds, 3),
-        "total_flos": 0.0,
-        "epoch": rounded(state.epoch, 6),
-    });
-    results.as_object().cloned().unwrap_or_default()
-}
-
-/// Rows as people count them, from 1; the first few.
-fn numbers(rows: &[usize]) -> String {
-    let some: Vec<String> = rows.iter().take(16).map(|r| (r + 1).to_string()).collect();
+/// The rows' numbers in their file; the first few.
+fn numbers(data: &Dataset, rows: &[usize]) -> String {
+    let some: Vec<String> = rows.iter().take(16).map(|&row| data.row(row).to_string()).collect();
     let more = if rows.len() > some.len() { ", …" } else { "" };
     format!("{}{more}", some.join(", "))
 }

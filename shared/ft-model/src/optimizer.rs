@@ -52,21 +52,23 @@ impl Optimizer {
     /// # Errors
     /// If a paged kind cannot make its file in [`OptimizerConfig::page_folder`].
     pub fn new(adapter: &Adapter, config: OptimizerConfig) -> Result<Self> {
-        let sizes = || adapter.trainable().map(|trained| trained.tensor.elem_count());
+        let bytes = |name: &str, tensor: &Tensor| slots::bytes(&config, name, tensor.elem_count());
         let pages = if config.kind.is_paged() {
-            let bytes = sizes().map(|len| slots::bytes(&config, len)).sum();
+            let bytes = adapter.trainable().map(|trained| bytes(&trained.name(), trained.tensor)).sum();
             Some(Arc::new(PageFile::create(&config.page_folder, bytes)?))
         } else {
             None
         };
         let mut offset = 0;
-        let tensors = adapter.trainable().zip(sizes()).map(|(trained, len)| {
-            let state = State::new(&config, len, pages.as_ref().map(|pages| (Arc::clone(pages), offset)));
-            offset += slots::bytes(&config, len);
+        let tensors = adapter.trainable().map(|trained| {
             let (name, shape) = (trained.name(), trained.tensor.dims().to_vec());
+            let pages = pages.as_ref().map(|pages| (Arc::clone(pages), offset));
+            let state = State::new(&config, &name, trained.tensor.elem_count(), pages);
+            offset += bytes(&name, trained.tensor);
             Trained { group: Group::of(&name, trained.tensor, &config), name, shape, state }
         });
-        Ok(Self { tensors: tensors.collect(), config, step: 0 })
+        let tensors = tensors.collect();
+        Ok(Self { config, step: 0, tensors })
     }
 
     /// What was asked for.

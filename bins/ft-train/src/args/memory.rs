@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 pub struct MemoryArgs {
     /// Keep the frozen matrices in this type; products widen them as they go [default: f32, or what --bf16, --fp16,
     /// --load-in-8bit, --load-in-4bit say]
-    #[arg(long, alias = "dtype", value_name = "TYPE", value_enum)]
+    #[arg(long, aliases = ["dtype", "torch-dtype"], value_name = "TYPE", value_enum)]
     pub load_in: Option<ft_cli::LoadAs>,
     /// --load-in 8bit
     #[arg(long)]

@@ -3,6 +3,7 @@
 mod data;
 mod lora;
 mod memory;
+mod prove;
 mod training;
 mod values;
 mod watch;
@@ -12,8 +13,9 @@ use std::path::PathBuf;
 use clap::Parser;
 
 pub use data::{DataArgs, Overlong, SamplingStrategy};
-pub use lora::{LoraArgs, iterations};
+pub use lora::LoraArgs;
 pub use memory::{MemoryArgs, Offload};
+pub use prove::ProveArgs;
 pub use training::{Optim, SchedulerType, TrainingArgs};
 pub use values::Object;
 pub use watch::{Interval, LogArgs, LogLevel, Report, SaveStrategy, WatchArgs};
@@ -33,22 +35,28 @@ checkpoint-N/ every --save-steps, from which --resume-from-checkpoint goes on to
 
 /// Fine-tune a language model with LoRA, on tokens that ft-template made.
 ///
+/// --model, --train and --output-dir are required, as flags or in a --config file. Every flag may be written with
+/// underscores too, a switch may have a value (--packing false), and of equal flags the last one counts.
+///
 /// The base model stays frozen and is never written. The result depends on the inputs, these flags and
 /// the seed alone: not on threads, memory, or how a step's batch is cut into micro-batches.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ft-train", version, after_help = EXAMPLES)]
 pub struct Args {
     /// The base model: a Hugging Face folder or a GGUF file
-    #[arg(long, alias = "model-name-or-path", value_name = "DIR|GGUF")]
+    #[arg(long, alias = "model-name-or-path", value_name = "DIR|GGUF", default_value = "", hide_default_value = true,
+        value_parser = path_or_nothing())]
     pub model: PathBuf,
     /// Tokens to train on: any Parquet with input_ids and labels ('-' reads a pipe)
-    #[arg(long, alias = "train-file", value_name = "FILE|-")]
+    #[arg(long, alias = "train-file", value_name = "FILE|-", default_value = "", hide_default_value = true,
+        value_parser = path_or_nothing())]
     pub train: PathBuf,
     /// Tokens to evaluate on, as --eval-strategy says and at the end
     #[arg(long, alias = "eval-file", value_name = "FILE")]
     pub eval: Option<PathBuf>,
     /// Where the adapter goes: a folder, or '-' for one safetensors file to a pipe
-    #[arg(short, long, value_name = "DIR|-")]
+    #[arg(short, long, value_name = "DIR|-", default_value = "", hide_default_value = true,
+        value_parser = path_or_nothing())]
     pub output_dir: PathBuf,
     /// Write into an output folder that already holds a run
     #[arg(long)]
@@ -57,6 +65,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", value_parser = path_or_nothing())]
     pub resume_from_checkpoint: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub ask: AskArgs,
+    #[command(flatten)]
+    pub prove: ProveArgs,
     #[command(flatten)]
     pub lora: LoraArgs,
     #[command(flatten)]
@@ -71,6 +83,21 @@ pub struct Args {
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub common: ft_cli::Common,
+}
+
+/// The configuration, and words about it.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Configuration")]
+pub struct AskArgs {
+    /// Arguments by name, from YAML, TOML or JSON; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write every argument with its value and its origin (default, file or flag) as YAML, and stop
+    #[arg(long)]
+    pub print_config: bool,
+    /// Write the JSON schema of --config files, and stop
+    #[arg(long)]
+    pub config_schema: bool,
 }
 
 #[cfg(test)]

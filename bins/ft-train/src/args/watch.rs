@@ -37,7 +37,7 @@ pub struct LogArgs {
 #[command(next_help_heading = "Evaluation and checkpoints")]
 pub struct WatchArgs {
     /// When the model is evaluated, besides the end [default: no; steps where --eval-steps is given]
-    #[arg(long, value_name = "WHEN", value_enum)]
+    #[arg(long, alias = "evaluation-strategy", value_name = "WHEN", value_enum)]
     pub eval_strategy: Option<Interval>,
     /// Evaluate every N steps (below 1: a share of all steps) [default: --logging-steps]
     #[arg(long, value_name = "N", value_parser = steps)]

@@ -35,7 +35,6 @@ impl Schedule {
     }
 
     /// Steps over which the learning rate rises.
-    #[allow(dead_code, reason = "the dry run's plan reads it")]
     pub fn warmup_steps(&self) -> u64 {
         self.warmup as u64
     }

@@ -14,12 +14,25 @@ pub enum Shape {
     Constant,
     ConstantWithWarmup,
     Linear,
-    Cosine { cycles: f64 },
-    Restarts { cycles: f64 },
+    Cosine {
+        cycles: f64,
+    },
+    Restarts {
+        cycles: f64,
+    },
     /// `floor` is a share of the peak; `early` is the variant that is one step ahead and warms up from `start`.
-    CosineToFloor { cycles: f64, floor: f64, early: Option<EarlyWarmup> },
-    Polynomial { end: f64, power: f64 },
-    InverseSqrt { timescale: Option<f64> },
+    CosineToFloor {
+        cycles: f64,
+        floor: f64,
+        early: Option<EarlyWarmup>,
+    },
+    Polynomial {
+        end: f64,
+        power: f64,
+    },
+    InverseSqrt {
+        timescale: Option<f64>,
+    },
     StableDecay(StableDecay),
 }
 

@@ -191,9 +191,9 @@ fn models_that_are_not_known() {
     fs::write(&config, other).unwrap();
     let told = scratch.failure(&line, 1);
     assert!(told.contains("config.json") && told.contains("mamba") && told.contains("llama"), "{told}");
-    fs::write(&config, known.replace("\"silu\"", "\"relu\"")).unwrap();
+    fs::write(&config, known.replace("\"silu\"", "\"snake\"")).unwrap();
     let told = scratch.failure(&line, 1);
-    assert!(told.contains("config.json") && told.contains("hidden_act") && told.contains("relu"), "{told}");
+    assert!(told.contains("config.json") && told.contains("hidden_act") && told.contains("snake"), "{told}");
     fs::write(&config, &known[..known.len() / 2]).unwrap();
     let told = scratch.failure(&line, 1);
     assert!(told.contains("config.json"), "{told}");
@@ -214,11 +214,36 @@ fn an_output_folder_in_use() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_ends_the_run_with_its_step() {
+fn a_loss_that_is_not_finite_ends_the_run_with_its_step_micro_batch_and_row() {
     let scratch = Scratch::with_rows();
-    let told = scratch.failure(&with_base("-o out --learning-rate 1e30 --max-grad-norm 0"), 1);
-    assert!(told.contains("step 2, rows ") && told.contains("finite"), "{told}");
+    let line =
+        "-o out --learning-rate 1e30 --max-grad-norm 0 --per-device-train-batch-size 2 --gradient-accumulation-steps 2";
+    let told = scratch.failure(&with_base(line), 1);
+    assert!(told.contains("step 2, micro-batch 1, row ") && told.contains("not finite"), "{told}");
     assert!(!scratch.path("out/adapter_model.safetensors").exists());
+}
+
+/// One row meets a weight that is not a number; the others do not.
+#[test]
+fn the_row_that_is_not_finite_is_found_among_the_others() {
+    let scratch = Scratch::new();
+    let mut all: Vec<Row> = rows(6);
+    for row in &mut all {
+        row.0.iter_mut().for_each(|id| *id %= 300);
+        row.1.iter_mut().for_each(|label| *label = (*label).min(299));
+    }
+    all[4].0[0] = 310;
+    scratch.tokens("rows.parquet", &all);
+    let weights = scratch.copy_model("model").join("model.safetensors");
+    rewrite_safetensors(&weights, |header, data| {
+        let embedding = &header["model.embed_tokens.weight"];
+        let (first, width) = (embedding["data_offsets"][0].as_u64().unwrap(), embedding["shape"][1].as_u64().unwrap());
+        let at = (first + 310 * width * 4) as usize;
+        data[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    let line = "--model model --no-shuffle --per-device-train-batch-size 3 --gradient-accumulation-steps 2 -o out";
+    let told = scratch.failure(&with_base(line), 1);
+    assert!(told.contains("step 1, micro-batch 2, row 5: its loss is not finite"), "{told}");
 }
 
 #[test]
@@ -261,6 +286,48 @@ fn a_full_disk() {
     let told = stderr(&output);
     let last = told.lines().last().unwrap();
     assert!(last.starts_with("ft-train: error: cannot write") && last.contains("No space left"), "{told}");
+}
+
+/// No file may grow beyond a few blocks: as on a disk that fills up while a checkpoint is written.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_checkpoint_that_cannot_be_written_leaves_the_last_one_whole() {
+    let scratch = Scratch::with_rows();
+    scratch.train("out", "--save-steps 2 --max-steps 2");
+    let whole = fs::read(scratch.path("out/checkpoint-2/optimizer.safetensors")).unwrap();
+    let line = with_base("--output-dir out --save-steps 2 --resume-from-checkpoint")
+        .replace("MODEL", &model().display().to_string());
+    let script = format!("trap '' XFSZ; ulimit -f 24; exec '{}' {line}", env!("CARGO_BIN_EXE_ft-train"));
+    let mut shell = Command::new("sh");
+    let output = shell.current_dir(scratch.path("")).args(["-c", &script]).output().unwrap();
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let last = told.lines().last().unwrap();
+    assert!(last.contains("cannot write 'out/checkpoint-4'") && last.contains("File too large"), "{told}");
+    assert_eq!(fs::read(scratch.path("out/checkpoint-2/optimizer.safetensors")).unwrap(), whole);
+    assert!(!scratch.path("out/checkpoint-4").exists());
+    assert!(!crate::support::names(&scratch.path("out")).iter().any(|name| name.contains(".tmp-")));
+    scratch.train("out", "--save-steps 2 --resume-from-checkpoint");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written() {
+    let scratch = Scratch::with_rows();
+    fs::write(scratch.path("file"), "").unwrap();
+    let told = scratch.failure(&with_base("-o file/out"), 1);
+    assert!(told.contains("cannot make the folder 'file/out'"), "{told}");
+    // Gone while the run goes on.
+    let line = with_base("--output-dir out --max-steps 1000000 --save-steps 20");
+    let mut child = scratch.command(&line).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    while !scratch.path("out/checkpoint-20").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    fs::rename(scratch.path("out"), scratch.path("away")).unwrap();
+    fs::write(scratch.path("out"), "").unwrap();
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut told).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{told}");
+    assert!(told.lines().last().unwrap().contains("error: cannot write 'out/checkpoint-"), "{told}");
 }
 
 #[test]

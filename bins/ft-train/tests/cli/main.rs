@@ -2,7 +2,11 @@
 
 mod adapters;
 mod faults;
+#[cfg(unix)]
+mod killed;
 mod resume;
 mod run;
 mod same_bits;
 mod support;
+mod verify;
+mod watch;

@@ -31,19 +31,6 @@ fn logged(scratch: &Scratch, out: &str) -> Vec<Value> {
     scratch.metrics(out).into_iter().filter(|entry| entry.get("loss").is_some()).collect()
 }
 
-/// Equal but for the last bit, which a number may lose on its way through a checkpoint's JSON.
-fn assert_same_logs(found: &[Value], expected: &[Value]) {
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(expected) {
-        let (found, expected) = (found.as_object().unwrap(), expected.as_object().unwrap());
-        assert!(found.keys().eq(expected.keys()), "{found:?} for {expected:?}");
-        for (a, b) in found.values().zip(expected.values()) {
-            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
-            assert!((a - b).abs() <= 1e-14 * b.abs(), "{found:?} for {expected:?}");
-        }
-    }
-}
-
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one() {
     let scratch = whole();
@@ -54,7 +41,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
         let told = scratch.train(&out, &format!("{LINE} --resume-from-checkpoint"));
         assert!(told.contains(&format!("going on after step {step} from '{out}/{checkpoint}'")), "{told}");
         assert_eq!(scratch.adapter(&out), scratch.adapter("whole"));
-        assert_same_logs(&logged(&scratch, &out), &logged(&scratch, "whole"));
+        assert_eq!(logged(&scratch, &out), logged(&scratch, "whole"));
         let optimizer = |out: &str| fs::read(scratch.path(out).join("checkpoint-6/optimizer.safetensors")).unwrap();
         assert!(optimizer(&out) == optimizer("whole"), "the optimizer's state too");
     }
@@ -129,22 +116,45 @@ fn checkpoints_that_are_not_whole_are_refused() {
 }
 
 #[test]
-fn another_rank_than_the_checkpoints_is_refused() {
+fn a_checkpoint_of_another_run_is_refused_by_what_differs() {
     let scratch = whole();
-    let line = format!("--output-dir new --lora-r 8 {LINE} --resume-from-checkpoint whole/checkpoint-2");
-    let told = scratch.failure(&with_base(&line), 1);
-    assert!(told.contains("checkpoint-2") && told.contains("lora_A"), "{told}");
+    let mut other = rows(18);
+    other[3].1[2] = 7;
+    scratch.tokens("other.parquet", &other);
+    for (line, words) in [
+        ("--lora-r 8", "lora_r was 4 and is 8"),
+        ("--seed 7", "seed was 42 and is 7"),
+        ("--learning-rate 2e-2", "learning_rate was 0.01 and is 0.02"),
+        ("--train other.parquet", "the training rows was "),
+        ("--per-device-train-batch-size 8", "sequences in a step was 4 and is 8"),
+    ] {
+        let line = format!("--output-dir new {line} {LINE} --resume-from-checkpoint whole/checkpoint-2");
+        let told = scratch.failure(&with_base(&line), 1);
+        assert!(told.contains("'whole/checkpoint-2' is of another run") && told.contains(words), "{told}");
+    }
+    // What changes no mathematics may change.
+    scratch
+        .train("new", &format!("{LINE} --logging-steps 3 --resume-from-checkpoint whole/checkpoint-2 --max-steps 7"));
 }
 
-/// Runs, sends SIGINT once stderr has told `word`, and gives the exit code and stderr.
-fn interrupt_at(scratch: &Scratch, line: &str, word: &str) -> (Option<i32>, String) {
+/// Later checkpoints of the same folder follow another schedule then.
+#[test]
+fn another_number_of_steps_takes_the_later_steps_anew() {
+    let scratch = whole();
+    let told = scratch.train("whole", &format!("{LINE} --resume-from-checkpoint whole/checkpoint-2 --max-steps 3"));
+    assert!(told.contains("removed 'whole/checkpoint-6': its steps are taken anew"), "{told}");
+    assert!(!scratch.path("whole/checkpoint-4").exists() && scratch.path("whole/checkpoint-3").exists());
+}
+
+/// Runs, sends a signal once stderr has told `word`, and gives the exit code and stderr.
+fn signal_at(signal: &str, scratch: &Scratch, line: &str, word: &str) -> (Option<i32>, String) {
     let mut child = scratch.command(line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut told = BufReader::new(child.stderr.take().unwrap());
     let mut text = String::new();
     while !text.contains(word) {
         assert!(told.read_line(&mut text).unwrap() > 0, "it ended before '{word}': {text}");
     }
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     told.read_to_string(&mut text).unwrap();
     (child.wait().unwrap().code(), text)
@@ -153,9 +163,15 @@ fn interrupt_at(scratch: &Scratch, line: &str, word: &str) -> (Option<i32>, Stri
 #[test]
 #[cfg(unix)]
 fn a_signal_ends_the_step_writes_a_checkpoint_and_leaves() {
+    for signal in ["-INT", "-TERM"] {
+        a_signal_leaves_a_checkpoint(signal);
+    }
+}
+
+fn a_signal_leaves_a_checkpoint(signal: &str) {
     let scratch = Scratch::with_rows();
     let line = with_base("--output-dir out --max-steps 1000000");
-    let (code, text) = interrupt_at(&scratch, &line, "\"step\":3");
+    let (code, text) = signal_at(signal, &scratch, &line, "\"step\":3");
     assert_eq!(code, Some(130), "{text}");
     assert_eq!(text.lines().last(), Some("ft-train: error: interrupted"));
     let folders = fs::read_dir(scratch.path("out")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -174,7 +190,7 @@ fn a_signal_during_the_last_evaluation_leaves_a_checkpoint_too() {
     let scratch = Scratch::with_rows();
     scratch.tokens("held.parquet", &rows(20_000));
     let line = with_base("--output-dir out --eval held.parquet --per-device-eval-batch-size 1");
-    let (code, text) = interrupt_at(&scratch, &line, "train_runtime");
+    let (code, text) = signal_at("-INT", &scratch, &line, "train_runtime");
     assert_eq!(code, Some(130), "{text}");
     assert!(!text.contains("eval_loss"), "it came too late to tell: {text}");
     assert!(scratch.path("out/checkpoint-6/complete").exists());
@@ -192,4 +208,43 @@ fn evaluation_does_not_disturb_training() {
         scratch.trained("evaluated", &format!("{LINE} --eval held.parquet --eval-steps 1")),
         scratch.adapter("whole")
     );
+}
+
+/// A signal comes while the model is evaluated after a step: the resume makes up for the evaluation, so that the best
+/// one is the best of all.
+#[test]
+#[cfg(unix)]
+fn an_evaluation_that_a_signal_ended_is_made_up_for() {
+    let scratch = Scratch::with_rows();
+    scratch.tokens("held.parquet", &rows(20_000));
+    let line = "--eval held.parquet --eval-steps 2 --max-steps 4 --save-steps 2 --per-device-eval-batch-size 1";
+    let (code, text) = signal_at("-INT", &scratch, &with_base(&format!("--output-dir out {line}")), "\"step\":2}");
+    assert_eq!(code, Some(130), "{text}");
+    assert!(!text.contains("eval_loss"), "it came too late to tell: {text}");
+    let resumed = scratch.train("out", &format!("{line} --resume-from-checkpoint"));
+    let evaluated: Vec<&str> = resumed.lines().filter(|line| line.contains("eval_loss")).collect();
+    assert!(evaluated.len() == 2 && evaluated[0].contains("\"step\":2"), "{resumed}");
+}
+
+/// The second run would mix its files with the first one's.
+#[test]
+#[cfg(unix)]
+fn two_runs_in_one_folder_and_one_that_was_interrupted() {
+    let scratch = Scratch::with_rows();
+    let line = with_base("--output-dir out --max-steps 1000000 --save-steps 1000");
+    let mut first = scratch.command(&line).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(first.stderr.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("\"step\":2") {
+        assert!(told.read_line(&mut text).unwrap() > 0, "it ended: {text}");
+    }
+    std::thread::spawn(move || told.read_to_string(&mut String::new()));
+    let second = with_base("--output-dir out --overwrite-output-dir");
+    let told = scratch.failure(&second, 1);
+    assert!(told.contains("another run is writing to 'out'"), "{told}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let told = scratch.failure(&with_base("--output-dir out"), 1);
+    assert!(told.contains("'out' already holds a run") && told.contains("--resume-from-checkpoint"), "{told}");
+    scratch.train("out", "--overwrite-output-dir");
 }

@@ -1,6 +1,9 @@
 //! One seed gives one adapter, bit by bit, however the work is cut.
 
-use crate::support::{Scratch, rows};
+use std::fs;
+use std::process::Stdio;
+
+use crate::support::{Scratch, rows, with_base};
 
 /// With dropout, whose masks must not depend on the cut either.
 const DROPOUT: &str = "--lora-dropout 0.2";
@@ -71,4 +74,44 @@ fn rows_without_a_label_change_nothing_but_the_tokens() {
     scratch.train("without", &line.replace("size 8", "size 7"));
     let losses = (scratch.series("with", "loss")[0], scratch.series("without", "loss")[0]);
     assert!((losses.0 - losses.1).abs() < 1e-6, "one normaliser: {losses:?}");
+}
+
+/// Packed, grouped and neither: each repeats with other threads, cuts and memory, and after stops at every other step.
+#[test]
+fn any_choice_of_rows_repeats_after_any_number_of_stops() {
+    let scratch = Scratch::with_rows();
+    for (name, choice) in [("plain", ""), ("packed", "--packing --max-seq-length 32"), ("grouped", "--group-by-length")]
+    {
+        let line = |batch: u32, accumulation: u32, more: &str| {
+            format!(
+                "{DROPOUT} {choice} --per-device-train-batch-size {batch} --gradient-accumulation-steps {accumulation} \
+                 --max-steps 7 --save-steps 1 {more}"
+            )
+        };
+        let whole = scratch.trained(&format!("{name}-whole"), &line(4, 1, "--threads 1"));
+        let cut = scratch.trained(&format!("{name}-cut"), &line(1, 4, "--threads 2 --activation-memory 0"));
+        assert_eq!(cut, whole, "{name}");
+        let stops = format!("{name}-stops");
+        for step in [1, 3, 4, 7] {
+            // Laid out for seven steps each time, and killed as it were after `step`.
+            let resume = if step > 1 { "--resume-from-checkpoint" } else { "" };
+            scratch.train(&stops, &line(2, 2, resume));
+            for later in step + 1..=7 {
+                fs::remove_dir_all(scratch.path(&stops).join(format!("checkpoint-{later}"))).unwrap();
+            }
+            fs::remove_file(scratch.path(&stops).join("adapter_model.safetensors")).unwrap();
+        }
+        assert_eq!(scratch.trained(&stops, &line(4, 1, "--resume-from-checkpoint")), whole, "{name}");
+    }
+}
+
+#[test]
+fn rows_from_a_pipe_or_a_path() {
+    let scratch = Scratch::with_rows();
+    let path = scratch.trained("path", DROPOUT);
+    let rows = fs::File::open(scratch.path("rows.parquet")).unwrap();
+    let line = with_base(&format!("--train - --output-dir pipe {DROPOUT}"));
+    let status = scratch.command(&line).stdin(rows).stderr(Stdio::null()).status().unwrap();
+    assert!(status.success());
+    assert_eq!(scratch.adapter("pipe"), path);
 }

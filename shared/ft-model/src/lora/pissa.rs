@@ -14,7 +14,9 @@ use candle_core::Tensor;
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::{from_vec, with_slice};
 use rayon::prelude::*;
+use serde_json::{Map, Value};
 
+use super::{Adapter, LoraConfig, LoraPair};
 use crate::error::{Error, Result};
 use dense::{axpy, dot, gram, norm, times, transposed, transposed_times};
 
@@ -64,6 +66,51 @@ pub fn pissa(
     let a: Vec<f32> = right.iter().map(|x| (x / root) as f32).collect();
     let b: Vec<f32> = transposed(&left, rank, out).iter().map(|x| (x / root) as f32).collect();
     Ok((from_vec(a, (rank, inner))?, from_vec(b, (out, rank))?))
+}
+
+/// A plain adapter of twice the rank that does to the whole base what the trained pairs do to the rest that
+/// [`pissa`] leaves: `[A; A₀]` and `[B, -B₀]` with the same scaling, as peft converts with
+/// `path_initial_model_for_weight_conversion`. Any reader of LoRA adds it to the untouched weight; an adapter saved
+/// with `init_lora_weights: pissa` is right only where the reader makes the very same decomposition again.
+///
+/// `initial` is the adapter as it was before the first step.
+///
+/// # Errors
+/// [`Error::Adapter`] if the two have other modules, or magnitudes, whose meaning would change.
+pub fn plain(trained: &Adapter, initial: &Adapter) -> Result<Adapter> {
+    let same = trained.modules.len() == initial.modules.len()
+        && trained.modules.iter().zip(&initial.modules).all(|(x, y)| x.module == y.module);
+    if !same {
+        return Err(Error::Adapter("has other modules than its initial state".into()));
+    }
+    if trained.modules.iter().any(|pair| pair.magnitude.is_some()) {
+        return Err(Error::Adapter("has DoRA's magnitudes, with which PiSSA cannot be made a plain adapter".into()));
+    }
+    let doubled = |(pair, first): (&LoraPair, &LoraPair)| {
+        let a = Tensor::cat(&[&pair.a, &first.a], 0)?;
+        let b = Tensor::cat(&[&pair.b, &first.b.neg()?], 1)?.contiguous()?;
+        Ok(LoraPair { a, b, ..pair.clone() })
+    };
+    let modules = trained.modules.iter().zip(&initial.modules).map(doubled).collect::<Result<_>>()?;
+    Ok(Adapter { config: plain_config(&trained.config), modules, saved: trained.saved.clone() })
+}
+
+/// Ranks doubled, alphas raised so that the scaling stays, and an init that leaves the base alone.
+fn plain_config(config: &LoraConfig) -> LoraConfig {
+    let factor = if config.use_rslora { std::f64::consts::SQRT_2 } else { 2.0 };
+    let times = |patterns: &Map<String, Value>, double: &dyn Fn(&Value) -> Value| {
+        patterns.iter().map(|(pattern, value)| (pattern.clone(), double(value))).collect()
+    };
+    let alpha = |value: &Value| value.as_f64().map_or(value.clone(), |alpha| Value::from(alpha * factor));
+    let rank = |value: &Value| value.as_u64().map_or(value.clone(), |rank| Value::from(rank * 2));
+    LoraConfig {
+        r: 2 * config.r,
+        lora_alpha: factor * config.lora_alpha,
+        init_lora_weights: Value::Bool(true),
+        rank_pattern: times(&config.rank_pattern, &rank),
+        alpha_pattern: times(&config.alpha_pattern, &alpha),
+        ..config.clone()
+    }
 }
 
 /// The principal left and right singular vectors of a matrix `[rows, columns]`, `rank` rows each, all times the root

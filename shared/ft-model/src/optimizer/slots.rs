@@ -51,14 +51,19 @@ const fn scales(name: &'static str) -> Slot {
     Slot { name, dtype: Dtype::F32, every: BLOCK }
 }
 
+/// The weights of embeddings, by the families' names: Trainer has bitsandbytes keep their moments in 32 bits.
+fn is_embedding(name: &str) -> bool {
+    ["embed_tokens.weight", "wte.weight", "embed_in.weight"].iter().any(|ending| name.ends_with(ending))
+}
+
 /// The slots of a tensor of `len` elements: torch's names, and bitsandbytes' where it has 8 bits.
-fn slots(config: &OptimizerConfig, len: usize) -> &'static [Slot] {
+fn slots(config: &OptimizerConfig, name: &str, len: usize) -> &'static [Slot] {
     const ADAMW: [Slot; 2] = [float("exp_avg"), float("exp_avg_sq")];
     const ADAMW8: [Slot; 4] = [codes("state1"), scales("absmax1"), codes("state2"), scales("absmax2")];
     const SGD: [Slot; 1] = [float("momentum_buffer")];
     const LION: [Slot; 1] = [float("exp_avg")];
     const LION8: [Slot; 2] = [codes("state1"), scales("absmax1")];
-    let small = !config.kind.has_8bit_moments() || len < SMALLEST_8BIT;
+    let small = !config.kind.has_8bit_moments() || len < SMALLEST_8BIT || is_embedding(name);
     match config.kind.family() {
         Family::AdamW if small => &ADAMW,
         Family::AdamW => &ADAMW8,
@@ -70,8 +75,8 @@ fn slots(config: &OptimizerConfig, len: usize) -> &'static [Slot] {
 }
 
 /// The bytes that are remembered of a tensor of `len` elements.
-pub(super) fn bytes(config: &OptimizerConfig, len: usize) -> u64 {
-    slots(config, len).iter().map(|slot| slot.bytes(len) as u64).sum()
+pub(super) fn bytes(config: &OptimizerConfig, name: &str, len: usize) -> u64 {
+    slots(config, name, len).iter().map(|slot| slot.bytes(len) as u64).sum()
 }
 
 /// The rule of a step with this step's numbers.
@@ -168,8 +173,8 @@ enum Store {
 
 impl State {
     /// All zero; in the page file, if there is one, from the offset on.
-    pub fn new(config: &OptimizerConfig, len: usize, pages: Option<(Arc<PageFile>, u64)>) -> Self {
-        let slots = slots(config, len);
+    pub fn new(config: &OptimizerConfig, name: &str, len: usize, pages: Option<(Arc<PageFile>, u64)>) -> Self {
+        let slots = slots(config, name, len);
         let store = match pages {
             Some((pages, offset)) => Store::Paged { pages, offset },
             None => Store::Memory(slots.iter().map(|slot| Values::zeros(*slot, len)).collect()),

@@ -111,6 +111,42 @@ fn the_bits_do_not_know_the_threads() {
     }
 }
 
+/// What an adapter adds to its first module's weight.
+fn delta(adapter: &Adapter) -> Tensor {
+    let pair = &adapter.modules[0];
+    (pair.b.matmul(&pair.a).unwrap() * adapter.config.scaling(&pair.module)).unwrap()
+}
+
+#[test]
+fn the_plain_adapter_adds_what_was_learned() {
+    for (use_rslora, pattern) in [(false, None), (true, None), (true, Some(12)), (false, Some(12))] {
+        let mut config = LoraConfig { use_rslora, ..LoraConfig::new(4, 8.0, "q_proj") };
+        if let Some(alpha) = pattern {
+            config.alpha_pattern.insert("q_proj".into(), alpha.into());
+            config.rank_pattern.insert("q_proj".into(), 4.into());
+            config.r = 2;
+        }
+        config.init_lora_weights = "pissa".into();
+        let module = "model.layers.0.self_attn.q_proj";
+        let with = |a, b| {
+            let pair = LoraPair { module: module.into(), a, b, scaling: config.scaling(module), magnitude: None };
+            Adapter { config: config.clone(), modules: vec![pair], saved: Vec::new() }
+        };
+        let (a, b) = pissa(&matrix(9, 20, 30), 4, config.scaling(module), None, stream()).unwrap();
+        let initial = with(a.clone(), b.clone());
+        let trained = with((a + matrix(10, 4, 30)).unwrap(), (b + matrix(11, 20, 4)).unwrap());
+        let converted = plain(&trained, &initial).unwrap();
+        assert!(difference(&delta(&converted), &(delta(&trained) - delta(&initial)).unwrap()) < 1e-5);
+        assert_eq!(converted.config.rank(module), 8);
+        assert_eq!(converted.config.init_lora_weights, Value::Bool(true));
+        assert!((converted.config.scaling(module) - config.scaling(module)).abs() < 1e-12);
+        // Nothing learned is nothing added, to the last bit but the sum's order.
+        assert!(values(&delta(&plain(&initial, &initial).unwrap())).iter().all(|x| x.abs() < 1e-5));
+        let other = Adapter { modules: Vec::new(), ..initial.clone() };
+        assert!(plain(&trained, &other).unwrap_err().to_string().contains("other modules"));
+    }
+}
+
 #[test]
 fn what_cannot_be_is_refused() {
     let told = |rank, scaling| pissa(&matrix(1, 6, 9), rank, scaling, None, stream()).unwrap_err().to_string();

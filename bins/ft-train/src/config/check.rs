@@ -1,0 +1,181 @@
+//! Arguments that do not go together, before anything is read.
+
+use ft_cli::LoadAs;
+
+use super::resolved::Resolved;
+use crate::args::{Args, Interval, SamplingStrategy, SaveStrategy};
+use crate::schedule::Schedule;
+
+/// Refuses what contradicts itself; the message is one line.
+pub fn check(args: &Args, resolved: &Resolved) -> Result<(), String> {
+    let missing: Vec<&str> = [("--model", &args.model), ("--train", &args.train), ("--output-dir", &args.output_dir)]
+        .iter()
+        .filter(|(_, path)| path.as_os_str().is_empty())
+        .map(|(flag, _)| *flag)
+        .collect();
+    if !missing.is_empty() {
+        return Err(format!("required arguments are missing: {}; give flags or a --config", missing.join(" ")));
+    }
+    adapter(args, resolved)?;
+    memory(args, resolved)?;
+    rows(args)?;
+    watch(args)?;
+    Schedule::new(&args.training, 1).map(|_| ()).map_err(|e| format!("{e:#}"))
+}
+
+fn adapter(args: &Args, resolved: &Resolved) -> Result<(), String> {
+    let decided = [
+        "lora_r",
+        "lora_alpha",
+        "target_modules",
+        "exclude_modules",
+        "rank_pattern",
+        "alpha_pattern",
+        "use_rslora",
+        "use_dora",
+        "bias",
+        "modules_to_save",
+        "layers_to_transform",
+        "init_lora_weights",
+    ];
+    match decided.iter().find(|key| resolved.given(key) && !is_default(resolved, key)) {
+        Some(key) if args.lora.init_adapter.is_some() => Err(format!(
+            "--init-adapter decides {key}: the argument '--{}' cannot be used with it",
+            key.replace('_', "-")
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Switches that are off and words that say the default, as a configuration that is fed back has them.
+fn is_default(resolved: &Resolved, key: &str) -> bool {
+    match resolved.get(key) {
+        None => true,
+        Some(value) => match key {
+            "use_rslora" | "use_dora" => *value == false,
+            "bias" => *value == "none",
+            "init_lora_weights" => *value == "true",
+            _ => false,
+        },
+    }
+}
+
+fn memory(args: &Args, resolved: &Resolved) -> Result<(), String> {
+    let m = &args.memory;
+    if m.gradient_checkpointing && m.activation_memory.is_some_and(|bytes| bytes > 0) {
+        return Err("--gradient-checkpointing is --activation-memory 0; give one of them".into());
+    }
+    if m.bf16 && m.fp16 {
+        return Err("--bf16 and --fp16 exclude each other".into());
+    }
+    if m.load_in_8bit && m.load_in_4bit {
+        return Err("--load-in-8bit and --load-in-4bit exclude each other".into());
+    }
+    let quantised = [(m.load_in_8bit, LoadAs::EightBit), (m.load_in_4bit, LoadAs::FourBit)];
+    for (said, load_as) in quantised {
+        if said && m.load_in() != load_as {
+            return Err(format!(
+                "--load-in {} and --load-in-{} exclude each other",
+                m.load_in().name(),
+                load_as.name()
+            ));
+        }
+    }
+    let of_four_bits = ["bnb_4bit_quant_type", "bnb_4bit_use_double_quant"].iter().find(|key| resolved.given(key));
+    match of_four_bits {
+        Some(key) if m.load_in() != LoadAs::FourBit && !harmless(args, key) => {
+            Err(format!("{key} needs --load-in 4bit, found --load-in {}", m.load_in().name()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a configuration that is fed back says of 4 bits that are not used.
+fn harmless(args: &Args, key: &str) -> bool {
+    match key {
+        "bnb_4bit_quant_type" => args.memory.bnb_4bit_quant_type == "nf4",
+        _ => !args.memory.bnb_4bit_use_double_quant,
+    }
+}
+
+fn rows(args: &Args) -> Result<(), String> {
+    let data = &args.data;
+    if data.grouped() && data.packing {
+        return Err("--packing makes sequences of one length, so --group-by-length has nothing to group".into());
+    }
+    let contradicts = match data.train_sampling_strategy {
+        Some(SamplingStrategy::Random) => data.group_by_length || data.no_shuffle,
+        Some(SamplingStrategy::Sequential) => data.group_by_length,
+        Some(SamplingStrategy::GroupByLength) | None => false,
+    };
+    if contradicts {
+        return Err("--train-sampling-strategy says otherwise than --group-by-length or --no-shuffle".into());
+    }
+    if data.grouped() && !data.shuffled() {
+        return Err("--group-by-length shuffles; it excludes --no-shuffle".into());
+    }
+    Ok(())
+}
+
+fn watch(args: &Args) -> Result<(), String> {
+    let watch = &args.watch;
+    let when = watch.eval_strategy();
+    if when != Interval::No && args.eval.is_none() {
+        return Err("--eval-strategy and --eval-steps need rows to evaluate on: --eval FILE".into());
+    }
+    let needs = [
+        (watch.load_best_model_at_end, "--load-best-model-at-end"),
+        (watch.early_stopping_patience.is_some(), "--early-stopping-patience"),
+        (watch.save_best_k.is_some(), "--save-best-k"),
+        (watch.save_strategy == SaveStrategy::Best, "--save-strategy best"),
+    ];
+    match needs.iter().find(|(asked, _)| *asked) {
+        Some((_, flag)) if when == Interval::No => {
+            Err(format!("{flag} needs evaluations to compare: --eval-strategy steps or epoch"))
+        }
+        _ => best(args, when),
+    }
+}
+
+/// The best model can only be kept where one is saved whenever one is evaluated.
+fn best(args: &Args, when: Interval) -> Result<(), String> {
+    let watch = &args.watch;
+    if !watch.load_best_model_at_end {
+        return Ok(());
+    }
+    let agree = match watch.save_strategy {
+        SaveStrategy::Best => true,
+        SaveStrategy::Steps => when == Interval::Steps,
+        SaveStrategy::Epoch => when == Interval::Epoch,
+        SaveStrategy::No => false,
+    };
+    if !agree && watch.save_best_k.is_none() {
+        return Err(
+            "--load-best-model-at-end needs --save-strategy as --eval-strategy, or best, or --save-best-k".into()
+        );
+    }
+    let (save, eval) = (watch.save_steps, watch.eval_steps.unwrap_or(args.log.logging_steps));
+    let by_steps = watch.save_strategy == SaveStrategy::Steps && watch.save_best_k.is_none();
+    if by_steps && (save == 0.0 || ((save / eval).fract()).abs() > 1e-9) {
+        return Err(format!(
+            "--load-best-model-at-end needs --save-steps to be a multiple of --eval-steps, found {save} and {eval}"
+        ));
+    }
+    Ok(())
+}
+
+/// What is to be said of arguments that do less on a CPU.
+pub fn notes(args: &Args) -> Vec<String> {
+    let m = &args.memory;
+    let mut notes = Vec::new();
+    for (said, name, kept) in [(m.bf16, "bf16", LoadAs::Bf16), (m.fp16, "fp16", LoadAs::F16)] {
+        if said {
+            let storage = if m.load_in() == kept { "the frozen matrices are kept in it" } else { "--load-in decides" };
+            notes.push(format!("{name}: {storage}; on a CPU every product and sum is f32"));
+        }
+    }
+    if m.tf32.is_some() {
+        notes.push("tf32: without effect on a CPU, where products are f32".into());
+    }
+    notes
+}

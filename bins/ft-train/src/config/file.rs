@@ -1,0 +1,171 @@
+//! `--config FILE`: YAML, TOML or JSON.
+
+mod node;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::{Arg, Command};
+
+use self::node::Node;
+use super::argv::{NOT_IN_FILES, find, key};
+use super::kind::{Kind, digits};
+
+/// Headings under which recipes group their keys. The keys count, wherever they stand.
+const SECTIONS: [&str; 26] = [
+    "adapter",
+    "arguments",
+    "checkpointing",
+    "checkpoints",
+    "data",
+    "dataset",
+    "eval",
+    "evaluation",
+    "logging",
+    "lora",
+    "lora_config",
+    "memory",
+    "model",
+    "model_config",
+    "optimizer",
+    "output",
+    "peft",
+    "peft_config",
+    "rows",
+    "scheduler",
+    "sft",
+    "sft_config",
+    "train",
+    "trainer",
+    "training",
+    "training_arguments",
+];
+
+/// The keys of a file and their values as they would be typed: `--name=value`.
+///
+/// # Errors
+/// One line that names the file, the key, what was expected and what was found.
+pub fn read(path: &Path, command: &Command) -> Result<Vec<(String, String)>, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read '{}': {e}", path.display()))?;
+    let wrong = |e: &dyn std::fmt::Display| format!("'{}': {}", path.display(), e.to_string().trim());
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let node: Node = match extension.as_str() {
+        "yaml" | "yml" => serde_norway::from_str(&text).map_err(|e| wrong(&e))?,
+        "toml" => toml::from_str(&text).map_err(|e| wrong(&e))?,
+        "json" => serde_json::from_str(&text).map_err(|e| wrong(&e))?,
+        _ => return Err(wrong(&"a configuration ends in .yaml, .yml, .toml or .json")),
+    };
+    let top = match node {
+        Node::Map(pairs) => pairs,
+        Node::Null => Vec::new(),
+        other => return Err(wrong(&format!("expected names and values, found {}", other.what()))),
+    };
+    let mut found = Found { command, seen: BTreeMap::new(), words: Vec::new() };
+    found.take(top, true).map_err(|e| wrong(&e))?;
+    Ok(found.words)
+}
+
+/// What was read so far.
+struct Found<'a> {
+    command: &'a Command,
+    /// The argument of each key, and the key as it was written.
+    seen: BTreeMap<String, String>,
+    words: Vec<(String, String)>,
+}
+
+impl Found<'_> {
+    fn take(&mut self, pairs: Vec<(String, Node)>, top: bool) -> Result<(), String> {
+        for (written, node) in pairs {
+            let name = written.replace('-', "_");
+            let arg = find(self.command, &name);
+            match node {
+                Node::Map(inner) if top && SECTIONS.contains(&name.as_str()) && !arg.is_some_and(takes_maps) => {
+                    self.take(inner, false)?;
+                }
+                node => match arg {
+                    Some(arg) if !NOT_IN_FILES.contains(&key(arg).as_str()) => {
+                        self.add(&written, &key(arg), arg, &node)?
+                    }
+                    Some(_) => return Err(format!("'{written}' belongs on the command line; {}", hint(&name))),
+                    None => return Err(self.unknown(&written, &name)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, written: &str, key: &str, arg: &Arg, node: &Node) -> Result<(), String> {
+        if let Some(before) = self.seen.insert(key.to_owned(), written.to_owned()) {
+            return Err(if before == written {
+                format!("'{written}' stands there twice")
+            } else {
+                format!("'{before}' and '{written}' are the same argument")
+            });
+        }
+        if let Some(words) = typed(arg, node).map_err(|e| format!("'{written}': {e}"))? {
+            let name = arg.get_long().unwrap_or_default();
+            let word = if words.is_empty() { format!("--{name}") } else { format!("--{name}={words}") };
+            self.words.push((key.to_owned(), word));
+        }
+        Ok(())
+    }
+
+    /// An unknown key, and the name that is nearest to it.
+    fn unknown(&self, written: &str, name: &str) -> String {
+        let names = self.command.get_arguments().map(key).filter(|key| !NOT_IN_FILES.contains(&key.as_str()));
+        let nearest = names.max_by(|a, b| {
+            let like = |key: &str| strsim::jaro_winkler(key, name);
+            like(a).total_cmp(&like(b)).then_with(|| b.cmp(a))
+        });
+        format!(
+            "unknown key '{written}'; did you mean '{}'? '--config-schema' lists them all",
+            nearest.unwrap_or_default()
+        )
+    }
+}
+
+fn hint(name: &str) -> &'static str {
+    match name {
+        "quiet" => "write log_level: warning",
+        "verbose" => "write log_level: debug",
+        _ => "leave it out",
+    }
+}
+
+fn takes_maps(arg: &Arg) -> bool {
+    matches!(Kind::of(arg), Kind::Object | Kind::Any)
+}
+
+/// A value as it would be typed; none where it says that nothing is given.
+fn typed(arg: &Arg, node: &Node) -> Result<Option<String>, String> {
+    let kind = Kind::of(arg);
+    // A switch whose value is a path: true is the switch alone.
+    let path_or_nothing = kind == Kind::Text && arg.get_num_args().is_some_and(|range| range.min_values() == 0);
+    match node {
+        Node::Null => Ok(None),
+        Node::Text(text) if text.is_empty() && kind == Kind::Any => Ok(None),
+        Node::Bool(said) if path_or_nothing => Ok(said.then(String::new)),
+        Node::Bool(said) => Ok(Some(said.to_string())),
+        Node::Number(number) => Ok(Some(digits(number))),
+        Node::Text(text) => Ok(Some(text.clone())),
+        Node::List(items) if kind == Kind::Any => Ok(Some(Node::List(items.clone()).json())),
+        Node::List(items) if matches!(kind, Kind::Texts | Kind::Wholes) => {
+            let words: Option<Vec<String>> = items.iter().map(Node::word).collect();
+            let words = words.ok_or("expected a list of words or numbers")?;
+            Ok((!words.is_empty()).then(|| words.join(",")))
+        }
+        Node::Map(_) if takes_maps(arg) => Ok(Some(node.json())),
+        other => Err(format!("expected {}, found {}", expected(kind), other.what())),
+    }
+}
+
+fn expected(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "true or false",
+        Kind::Whole => "a whole number",
+        Kind::Real => "a number",
+        Kind::Text | Kind::Any => "one value",
+        Kind::Object => "names and values",
+        Kind::Texts | Kind::Wholes => "a list",
+    }
+}

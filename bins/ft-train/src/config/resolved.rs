@@ -1,0 +1,132 @@
+//! Every argument's value, and where it comes from.
+
+use std::ffi::OsStr;
+use std::fmt::Write;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+use serde_json::{Map, Value};
+
+use super::argv::{NOT_IN_FILES, key};
+use super::kind::{Kind, digits};
+use super::peers;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    File,
+    Flag,
+}
+
+impl Origin {
+    /// As `--print-config` writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::File => "file",
+            Self::Flag => "flag",
+        }
+    }
+}
+
+/// One argument.
+#[derive(Debug, Clone)]
+struct Entry {
+    key: String,
+    value: Value,
+    origin: Origin,
+}
+
+/// The configuration of a run. Fed back as a `--config` file it gives the same run.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    entries: Vec<Entry>,
+}
+
+/// What an adapter to start from decides, and what is therefore nobody's where it is not said.
+const OF_ADAPTER: [&str; 3] = ["lora_r", "lora_alpha", "target_modules"];
+
+impl Resolved {
+    /// Of all arguments, of those that were typed, and of the keys of the file.
+    pub fn new(command: &Command, all: &ArgMatches, typed: &ArgMatches, file: &[String]) -> Self {
+        let mut entries = Vec::new();
+        for arg in command.get_arguments() {
+            let (id, key) = (arg.get_id().as_str(), key(arg));
+            if NOT_IN_FILES.contains(&key.as_str()) || key == "overwrite_output_dir" {
+                continue;
+            }
+            let origin = if typed.value_source(id) == Some(ValueSource::CommandLine) {
+                Origin::Flag
+            } else if file.contains(&key) {
+                Origin::File
+            } else {
+                Origin::Default
+            };
+            let words = all.get_raw(id).map(|raw| raw.map(OsStr::to_string_lossy).map(Into::into).collect::<Vec<_>>());
+            let value = match words {
+                // `--resume-from-checkpoint` alone.
+                Some(words) if words.iter().all(String::is_empty) && origin != Origin::Default => Value::Bool(true),
+                Some(words) if words.iter().any(|word| !word.is_empty()) => Kind::of(arg).value(&words),
+                _ if peers::of(arg).is_some() => continue,
+                _ => Value::Null,
+            };
+            entries.push(Entry { key, value, origin });
+        }
+        let mut resolved = Self { entries };
+        if resolved.get("init_adapter").is_some() {
+            for entry in resolved.entries.iter_mut().filter(|e| OF_ADAPTER.contains(&e.key.as_str())) {
+                if entry.origin == Origin::Default {
+                    entry.value = Value::Null;
+                }
+            }
+        }
+        resolved
+    }
+
+    /// The value of a key, where it has one.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.entries.iter().find(|e| e.key == key).map(|e| &e.value).filter(|value| !value.is_null())
+    }
+
+    /// Whether a file or a flag gave the key's value.
+    pub fn given(&self, key: &str) -> bool {
+        self.entries.iter().any(|e| e.key == key && e.origin != Origin::Default && !e.value.is_null())
+    }
+
+    /// Keys and values, as a JSON configuration has them.
+    pub fn to_json(&self) -> Value {
+        Value::Object(self.entries.iter().map(|e| (e.key.clone(), e.value.clone())).collect::<Map<_, _>>())
+    }
+
+    /// `default`, `file` or `flag` of every key.
+    pub fn origins(&self) -> Value {
+        Value::Object(self.entries.iter().map(|e| (e.key.clone(), e.origin.name().into())).collect::<Map<_, _>>())
+    }
+
+    /// A configuration file in which each line says where its value comes from.
+    pub fn to_yaml(&self) -> String {
+        let lines: Vec<(String, Origin)> =
+            self.entries.iter().map(|e| (format!("{}: {}", e.key, yaml(&e.value)), e.origin)).collect();
+        let width = lines.iter().map(|(line, _)| line.len()).filter(|&n| n < 60).max().unwrap_or(0);
+        let mut text = String::new();
+        for (line, origin) in lines {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{line:width$}  # {}", origin.name());
+        }
+        text
+    }
+}
+
+/// A value in YAML's flow style, which is JSON with longer numbers.
+fn yaml(value: &Value) -> String {
+    match value {
+        Value::Number(number) => digits(number),
+        Value::Array(items) => format!("[{}]", items.iter().map(yaml).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) => {
+            let pairs = map.iter().map(|(key, value)| format!("{}: {}", Value::from(key.as_str()), yaml(value)));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}

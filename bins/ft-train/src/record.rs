@@ -1,0 +1,151 @@
+//! `run.json`: what a run is, from its first moment on, and what came of it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use ft_cli::typed_arguments;
+use serde_json::{Map, Value, json};
+
+use crate::config::Cli;
+use crate::history::{Entry, entry, write_json};
+use crate::identity::{Identity, InputFile, ModelDigests};
+use crate::setup::Setup;
+
+/// The file's name in the output folder.
+pub const FILE: &str = "run.json";
+
+/// Everything about a run that does not change while it runs.
+pub struct Record {
+    /// None where nothing is written but the adapter, to a pipe.
+    digests: Option<ModelDigests>,
+    train: InputFile,
+    eval: Option<InputFile>,
+    tokenizer: Option<String>,
+    initial_adapter: String,
+    /// All arguments by name, and where each comes from.
+    pub configuration: Map<String, Value>,
+    origins: Map<String, Value>,
+    seed: u64,
+    threads: usize,
+    /// Steps that the schedule is laid out for.
+    pub max_steps: u64,
+    /// After which steps the run was taken up again, and how many it had been laid out for until then.
+    resumed: Vec<Value>,
+}
+
+impl Record {
+    /// Of a run that is ready to start; `kept` says whether there is a folder for it.
+    pub fn new(cli: &Cli, setup: &Setup, kept: bool) -> Result<Self> {
+        let input = |data: &crate::data::Dataset| InputFile {
+            name: data.name.clone(),
+            bytes: None,
+            sha256: data.sha256.clone(),
+        };
+        Ok(Self {
+            digests: kept.then(|| ModelDigests::start(&cli.args.model)),
+            train: input(&setup.train),
+            eval: setup.eval.as_ref().map(input),
+            tokenizer: setup.tokenizer.clone(),
+            initial_adapter: setup.adapter.sha256()?,
+            configuration: entry(cli.resolved.to_json()),
+            origins: entry(cli.resolved.origins()),
+            seed: cli.args.training.seed,
+            threads: cli.args.common.thread_count(),
+            max_steps: 0,
+            resumed: Vec::new(),
+        })
+    }
+
+    /// What a checkpoint says of its run. Waits for the digests of the model.
+    pub fn identity(&self, max_steps: u64) -> Result<Identity> {
+        let model = self.digests.as_ref().map_or(Ok(&[][..]), ModelDigests::get)?;
+        Ok(Identity {
+            train_sha256: self.train.sha256.clone(),
+            initial_adapter_sha256: self.initial_adapter.clone(),
+            model: model.to_vec(),
+            max_steps,
+            configuration: self.configuration.clone(),
+        })
+    }
+
+    /// What the checkpoint in `path` says of its run, which must be this one.
+    ///
+    /// # Errors
+    /// Names what differs.
+    pub fn require_same(&self, path: &Path) -> Result<Identity> {
+        let saved = Identity::load(path)?;
+        self.identity(saved.max_steps)?.require_same(&saved, &format!("'{}'", path.display()))?;
+        Ok(saved)
+    }
+
+    /// The run goes on after `step`; until then it was laid out for `max_steps` steps.
+    pub fn resumed(&mut self, step: u64, max_steps: u64) {
+        self.resumed.push(json!({"after_step": step, "max_steps_before": max_steps}));
+    }
+
+    /// The arguments that a file or a flag gave.
+    pub fn given(&self) -> Map<String, Value> {
+        let given = |key: &str| self.origins.get(key).is_some_and(|origin| origin != "default");
+        self.configuration
+            .iter()
+            .filter(|(key, _)| given(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Writes the file, with `status` and what else is known by now.
+    pub fn write(&self, output: Option<&Path>, status: &str, found: &Entry) -> Result<()> {
+        let Some(output) = output else { return Ok(()) };
+        let model = if status == "running" { None } else { Some(self.identity(0)?.model) };
+        let mut all = entry(json!({
+            "tool": "ft-train",
+            "version": env!("CARGO_PKG_VERSION"),
+            "status": status,
+            "arguments": typed_arguments(&["-o", "--output-dir"], &[]),
+            "train": self.train,
+            "eval": self.eval,
+            "model": model,
+            "tokenizer_sha256": self.tokenizer,
+            "initial_adapter_sha256": self.initial_adapter,
+            "seed": self.seed,
+            "max_steps": self.max_steps,
+            "resumed": self.resumed,
+            "threads": self.threads,
+            "instruction_set": ft_kernels::gemm::instruction_set(),
+            "cpu_features": cpu_features(),
+            "configuration": self.configuration,
+            "origins": self.origins,
+        }));
+        all.extend(found.clone());
+        write_json(&output.join(FILE), &Value::Object(all))
+    }
+}
+
+/// What this processor can do of what numeric code asks for.
+fn cpu_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        macro_rules! there {
+            ($($name:tt),*) => { [$(($name, std::arch::is_x86_feature_detected!($name))),*] };
+        }
+        let all = there!(
+            "sse4.2",
+            "avx",
+            "avx2",
+            "fma",
+            "f16c",
+            "avx512f",
+            "avx512bw",
+            "avx512dq",
+            "avx512vl",
+            "avx512bf16",
+            "avx512vnni",
+            "sha"
+        );
+        all.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        vec![std::env::consts::ARCH]
+    }
+}

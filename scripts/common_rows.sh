@@ -1,0 +1,19 @@
+# Sourced by the scripts that train the real model: where programs and model are, and rows to train on.
+#
+# shellcheck shell=sh disable=SC2034
+bin=target/release
+model=.cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
+
+for file in "$bin/ft-train" "$model"; do
+    [ -e "$file" ] || { echo "error: $file is missing: run 'make build', which builds, and 'scripts/fetch model'" >&2; exit 1; }
+done
+
+# make_rows OUT: the chats of testdata/samples as OUT/train.parquet and OUT/test.parquet, only answers learned
+make_rows() {
+    $bin/ft-prep -q testdata/samples/taxes.jsonl testdata/samples/finance_calc.jsonl testdata/samples/accounting_audit.jsonl \
+        --test-size 0.1 --seed 42 -o "$1/rows"
+    for side in train test; do
+        $bin/ft-template -q --model $model --labels completion --max-seq-length 512 --overlong drop \
+            "$1/rows/$side.parquet" -o "$1/$side.parquet"
+    done
+}

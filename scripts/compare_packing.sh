@@ -1,0 +1,37 @@
+#!/bin/sh
+# The same rows as they come, grouped by length, and packed: the padding that others would compute, and what the
+# choice costs or saves here, where no padding is ever computed. Prints a table. Needs target/release and the model.
+#
+#   scripts/compare_packing.sh [OUT] [STEPS]     default: out/packing 12
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/common_rows.sh
+
+out=${1:-out/packing}
+steps=${2:-12}
+rm -rf "$out"
+mkdir -p "$out"
+make_rows "$out"
+number() { sed -n "s/.*\"$1\": *\([0-9][0-9.]*\).*/\1/p" "$2" | head -n 1; }
+
+{
+    printf '| rows | sequences an epoch | tokens an epoch | of them padded by others | tokens/s | tokens a step |\n'
+    printf '|---|---:|---:|---:|---:|---:|\n'
+} | tee "$out/table.md"
+run() { # NAME FLAGS...
+    name=$1; shift
+    set -- --model $model --train "$out/train.parquet" --output-dir "$out/run" --overwrite-output-dir --learning-rate 5e-4 \
+        --max-steps "$steps" --save-strategy no --report-to none "$@"
+    $bin/ft-train -q --dry-run --log-format json "$@" 2>/dev/null | sed 's/,"/,\n"/g; s/":/": /g' >"$out/plan.json"
+    $bin/ft-train -q "$@"
+    awk -v name="$name" -v items="$(number sequences_an_epoch "$out/plan.json")" \
+        -v tokens="$(number tokens_an_epoch "$out/plan.json")" -v padding="$(number padding_of_peers "$out/plan.json")" \
+        -v speed="$(number train_tokens_per_second "$out/run/train_results.json")" -v steps="$steps" \
+        -v seen="$(number num_input_tokens_seen "$out/run/trainer_state.json")" 'BEGIN {
+        printf "| %s | %d | %d | %.1f %% | %.0f | %.0f |\n", name, items, tokens, 100 * padding, speed, seen / steps
+    }' | tee -a "$out/table.md"
+}
+
+run "as they come, batch 8" --per-device-train-batch-size 8
+run "grouped by length, batch 8" --per-device-train-batch-size 8 --group-by-length
+run "packed to 512, batch 2" --per-device-train-batch-size 2 --packing --max-seq-length 512
