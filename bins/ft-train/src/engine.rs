@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use ft_model::decoder::DropoutKey;
+use ft_model::decoder::{DropoutKey, NeftuneKey};
 use ft_model::optimizer::{LoraPlus, Optimizer, OptimizerConfig, OptimizerKind, SgdOptions};
 use ft_model::step::Step;
 use serde_json::json;
@@ -13,6 +13,15 @@ use crate::args::Args;
 use crate::history::{Entry, entry, rounded};
 use crate::sampler::Sampler;
 use crate::setup::Setup;
+
+/// What a training step's random numbers depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Draws {
+    pub seed: u64,
+    pub step: u64,
+    /// `neftune_noise_alpha`
+    pub neftune: Option<f64>,
+}
 
 impl Setup {
     /// Who deals the rows out to steps.
@@ -43,14 +52,18 @@ impl Setup {
         Ok(Optimizer::new(&self.adapter, config)?)
     }
 
-    /// How a step is computed.
-    pub fn step(&self, dropout: Option<DropoutKey>) -> Step<'_> {
+    /// How a step is computed; without `draws` as in evaluation.
+    pub fn step(&self, draws: Option<Draws>) -> Step<'_> {
+        let p = self.adapter.config.lora_dropout;
+        let dropout = draws.filter(|_| p > 0.0).map(|Draws { seed, step, .. }| DropoutKey { p, seed, step });
+        let noise = |Draws { seed, step, neftune }| neftune.map(|alpha| NeftuneKey { alpha, seed, step });
         Step {
             arch: &self.arch,
             source: &*self.source,
             ranks: &ft_dist::Solo,
             activation_memory: self.activation_memory,
             dropout,
+            neftune: draws.and_then(noise),
         }
     }
 

@@ -25,6 +25,7 @@ pub fn locate(step: &Step<'_>, adapter: &Adapter, micro_batches: &[Vec<usize>], 
                 normaliser: labels as f64,
                 activation_memory: step.activation_memory,
                 dropout: step.dropout,
+                neftune: step.neftune,
                 first_sequence,
             };
             if let Some((sequence, what)) = first_fault(step, adapter, &piece, &options) {

@@ -91,7 +91,7 @@ fn events(runs: &Path) -> Vec<PathBuf> {
 pub fn write(output: Option<&Path>, outcome: &Outcome) -> Result<()> {
     let metadata = metadata(outcome);
     let Some(dir) = output else {
-        let bytes = outcome.setup.adapter.to_bytes(&metadata)?;
+        let bytes = outcome.setup.plain_adapter()?.to_bytes(&metadata)?;
         let mut stdout = ft_cli::output::stdout();
         stdout.write_all(&bytes).and_then(|()| stdout.flush()).context("cannot write the adapter to stdout")?;
         return Ok(());
@@ -121,7 +121,7 @@ pub fn write(output: Option<&Path>, outcome: &Outcome) -> Result<()> {
 /// with them the adapter is there.
 fn save_adapter(dir: &Path, outcome: &Outcome, metadata: &BTreeMap<String, String>) -> Result<()> {
     let beside = AtomicDir::create(&dir.join("adapter"))?;
-    outcome.setup.adapter.save(beside.path(), metadata)?;
+    outcome.setup.plain_adapter()?.save(beside.path(), metadata)?;
     for name in [CONFIG, ADAPTER] {
         let (from, to) = (beside.path().join(name), dir.join(name));
         let moved = File::open(&from).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&from, &to));

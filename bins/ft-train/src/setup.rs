@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{LayerSource, Mapped, Resident, dtype};
-use ft_model::lora::Adapter;
+use ft_model::layers::{LayerSource, Mapped, Resident, Without, dtype};
+use ft_model::lora::{Adapter, pissa};
 
 use crate::args::{Args, LoraArgs, MemoryArgs, Offload};
 use crate::data::{Dataset, Limit, model_tokenizer};
@@ -17,6 +17,8 @@ pub struct Setup {
     pub arch: Architecture,
     pub source: Box<dyn LayerSource>,
     pub adapter: Adapter,
+    /// What PiSSA has taken out of the base: the adapter that the run begins with.
+    pub taken: Option<Adapter>,
     pub train: Dataset,
     pub eval: Option<Dataset>,
     /// The fingerprint of the model's tokenizer, where it has one.
@@ -31,6 +33,7 @@ impl Setup {
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
         args.lora.config(&args.model).modules(&arch)?;
+        refuse_base_dropout(&arch, &args.model)?;
         let tokenizer = model_tokenizer(&args.model)?;
         let read = |path: &Path| -> Result<Dataset> {
             let data = Dataset::read(path, &arch, Limit::of(&args.data))?;
@@ -39,10 +42,23 @@ impl Setup {
         };
         let train = read(&args.train)?;
         let eval = args.eval.as_deref().map(read).transpose()?;
-        let source = frozen(checkpoint, &args.memory)?;
+        let mut source = frozen(checkpoint, &args.memory)?;
         let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
+        let begins_with_pissa = args.lora.init_adapter.is_none() && args.lora.config(&args.model).pissa().is_some();
+        let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
+        if let Some(taken) = &taken {
+            source = Box::new(Without::new(source, arch.clone(), taken.clone()));
+        }
         let activation_memory = activation_memory(&args.memory);
-        Ok(Self { arch, source, adapter, train, eval, tokenizer, activation_memory })
+        Ok(Self { arch, source, adapter, taken, train, eval, tokenizer, activation_memory })
+    }
+
+    /// The adapter as other programs read it, on the whole base.
+    pub fn plain_adapter(&self) -> Result<Adapter> {
+        Ok(match &self.taken {
+            Some(taken) => pissa::plain(&self.adapter, taken)?,
+            None => self.adapter.clone(),
+        })
     }
 
     /// Says what will happen.
@@ -73,6 +89,17 @@ impl Setup {
     }
 }
 
+/// The peers drop elements inside the base while it trains, if its configuration says so.
+fn refuse_base_dropout(arch: &Architecture, model: &Path) -> Result<()> {
+    if let Some((key, share)) = arch.base_dropout.first() {
+        bail!(
+            "'{}' asks for {key} {share}, dropout inside the frozen base, which is not implemented; set it to 0 in config.json",
+            model.display()
+        );
+    }
+    Ok(())
+}
+
 fn initial_adapter(
     args: &LoraArgs,
     arch: &Architecture,
@@ -81,7 +108,11 @@ fn initial_adapter(
     seed: u64,
 ) -> Result<Adapter> {
     let Some(path) = &args.init_adapter else {
-        return Ok(Adapter::init_on(arch, source, args.config(model), seed)?);
+        let config = args.config(model);
+        return Ok(match config.pissa() {
+            Some(_) => Adapter::init_pissa(arch, source, config, seed)?,
+            None => Adapter::init_on(arch, source, config, seed)?,
+        });
     };
     let mut adapter = Adapter::load(path)?;
     adapter.check(arch)?;

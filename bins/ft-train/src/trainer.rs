@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Error, Result};
 use ft_cli::Progress;
 use ft_model::batch::{Batch, Sequence};
-use ft_model::decoder::{Decoder, DropoutKey};
+use ft_model::decoder::Decoder;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
@@ -16,6 +16,7 @@ use crate::args::Args;
 use crate::best::Best;
 use crate::checkpoint;
 use crate::data::Dataset;
+use crate::engine::Draws;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::fault;
 use crate::flow::{At, Flow};
@@ -199,7 +200,7 @@ impl<'a> Trainer<'a> {
         let number = self.state.global_step;
         let started = Instant::now();
         let micro_batches = self.sampler.step(number);
-        let step = self.setup.step(self.dropout(number));
+        let step = self.setup.step(Some(self.draws(number)));
         let batches = pieces(&step, &self.setup.train.sequences, &micro_batches);
         let found = match step.run(&self.setup.adapter, &batches) {
             Ok(found) => found,
@@ -220,9 +221,8 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn dropout(&self, step: u64) -> Option<DropoutKey> {
-        let p = self.setup.adapter.config.lora_dropout;
-        (p > 0.0).then_some(DropoutKey { p, seed: self.args.training.seed, step })
+    fn draws(&self, step: u64) -> Draws {
+        Draws { seed: self.args.training.seed, step, neftune: self.args.training.neftune_noise_alpha }
     }
 
     fn account(&mut self, found: &StepResult, tokens: usize, grad_norm: f64, learning_rate: f64) {
@@ -242,7 +242,7 @@ impl<'a> Trainer<'a> {
     /// What was wrong with a step: its number, and where it can be told, the micro-batch and the row.
     fn fault(&self, error: Error, micro_batches: &[Vec<usize>]) -> Error {
         let number = self.state.global_step + 1;
-        let step = self.setup.step(self.dropout(self.state.global_step));
+        let step = self.setup.step(Some(self.draws(self.state.global_step)));
         let not_finite = matches!(error.downcast_ref(), Some(ft_model::Error::NotFinite { .. }));
         let data = &self.setup.train;
         let place = not_finite.then(|| fault::locate(&step, &self.setup.adapter, micro_batches, data)).flatten();

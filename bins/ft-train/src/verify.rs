@@ -48,7 +48,7 @@ pub fn verify(cli: &Cli, dir: &Path, started: Instant) -> Result<()> {
     let mut whole = String::new();
     if steps.1 == kept.steps {
         let outcome = trainer.finish(&mut comparison)?;
-        whole = kept.require_final(&outcome.setup.adapter)?;
+        whole = kept.require_final(&outcome.setup.plain_adapter()?)?;
     }
     let Comparison { logs, checkpoints, .. } = comparison;
     if logs + checkpoints == 0 && whole.is_empty() {

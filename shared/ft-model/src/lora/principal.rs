@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use ft_kernels::philox::Stream;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Adapter, LoraConfig, pissa};
 use crate::arch::Architecture;
@@ -66,36 +66,6 @@ impl Adapter {
         }
         Ok(copy)
     }
-
-    /// This adapter on the base without `taken` as one on the whole base, of twice the rank:
-    /// `W - s·B₀·A₀ + s·B·A = W + s·[B, -B₀]·[A; A₀]`. It is what peft writes when it is told to convert.
-    ///
-    /// # Errors
-    /// If the two have other modules or ranks.
-    pub fn on_whole_base(&self, taken: &Self) -> Result<Self> {
-        let mut whole = self.clone();
-        for (pair, taken) in whole.modules.iter_mut().zip(&taken.modules) {
-            pair.a = Tensor::cat(&[&pair.a, &taken.a], 0)?;
-            pair.b = Tensor::cat(&[pair.b.clone(), taken.b.neg()?], 1)?;
-        }
-        let config = &mut whole.config;
-        // Twice the rank, and the alpha that leaves the scale as it is.
-        let alpha = if config.use_rslora { 2f64.sqrt() } else { 2.0 };
-        config.r *= 2;
-        config.lora_alpha *= alpha;
-        times(&mut config.rank_pattern, |rank| rank.as_u64().map(|rank| Value::from(2 * rank)));
-        times(&mut config.alpha_pattern, |value| value.as_f64().map(|value| Value::from(alpha * value)));
-        Ok(whole)
-    }
-}
-
-/// Changes every value of a pattern.
-fn times(pattern: &mut Map<String, Value>, change: impl Fn(&Value) -> Option<Value>) {
-    for (_, value) in pattern.iter_mut() {
-        if let Some(changed) = change(value) {
-            *value = changed;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -123,7 +93,7 @@ mod tests {
             Decoder { arch: &arch, source, adapter }.logits(&batch).unwrap()
         };
         let expected = logits(&resident, None);
-        let whole = adapter.on_whole_base(&adapter).unwrap();
+        let whole = pissa::plain(&adapter, &adapter).unwrap();
         assert_eq!((whole.config.r, whole.config.lora_alpha), (6, 12.0));
         whole.check(&arch).unwrap();
         let nothing = logits(&resident, Some(&whole));
