@@ -1,77 +1,27 @@
 //! Every model of `testdata/reference` against what transformers and peft computed: logits, hidden
 //! states, the losses of ten steps, the first step's gradients, the final adapter.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+mod common;
 
 use candle_core::{DType, Device, Tensor};
-use ft_model::batch::{Batch, Sequence};
+use common::{Reference, max_abs, testdata};
+use ft_model::batch::Batch;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{LayerSource, Mapped, Resident};
 use ft_model::lora::{Adapter, Kind};
 use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
-use serde_json::Value;
 
-struct Reference {
-    dir: PathBuf,
-    name: String,
-    data: HashMap<String, Tensor>,
-    meta: Value,
-}
-
-impl Reference {
-    fn all() -> Vec<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference");
-        let mut dirs: Vec<_> =
-            std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
-        let not_yet = ["mixtral", "qwen3_moe", "phi_qk", "target-"];
-        dirs.retain(|dir| !not_yet.iter().any(|word| dir.to_string_lossy().contains(word)));
-        dirs.sort();
-        assert!(dirs.len() >= 6, "reference values are missing: {dirs:?}");
-        dirs.into_iter().map(Self::open).collect()
-    }
-
-    fn open(dir: PathBuf) -> Self {
-        let data = candle_core::safetensors::load(dir.join("data.safetensors"), &Device::Cpu).unwrap();
-        let meta = serde_json::from_slice(&std::fs::read(dir.join("meta.json")).unwrap()).unwrap();
-        let name = dir.file_name().unwrap().to_string_lossy().into_owned();
-        Self { dir, name, data, meta }
-    }
-
-    /// The rows without their padding, which stands on the right.
-    fn sequences(&self) -> Vec<Sequence> {
-        let rows = |name: &str| self.data[name].to_dtype(DType::I64).unwrap().to_vec2::<i64>().unwrap();
-        let (ids, labels, mask) = (rows("input_ids"), rows("labels"), rows("attention_mask"));
-        let cut = |i: usize| {
-            let length = mask[i].iter().filter(|&&m| m == 1).count();
-            Sequence {
-                input_ids: ids[i][..length].iter().map(|&id| id as u32).collect(),
-                labels: labels[i][..length].iter().map(|&l| l as i32).collect(),
-            }
-        };
-        (0..ids.len()).map(cut).collect()
-    }
-
-    /// The largest difference to an expected `[rows, length, width]`, over the largest expected value;
-    /// `found` is `[tokens, width]`.
-    fn error(&self, expected: &str, found: &Tensor, batch: &Batch) -> f64 {
-        let expected = self.data[expected].to_dtype(DType::F32).unwrap();
-        let (mut difference, mut largest) = (0.0f32, 0.0f32);
-        for (i, span) in batch.starts.windows(2).enumerate() {
-            let length = span[1] - span[0];
-            let expected = expected.get(i).unwrap().narrow(0, 0, length).unwrap();
-            let found = found.narrow(0, span[0], length).unwrap();
-            difference = difference.max(max_abs(&(&expected - found).unwrap()));
-            largest = largest.max(max_abs(&expected));
-        }
-        f64::from(difference / largest)
-    }
-}
-
-fn max_abs(t: &Tensor) -> f32 {
-    t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap()
+/// All models that every step is compared of.
+fn all() -> Vec<Reference> {
+    let root = testdata().join("reference");
+    let mut dirs: Vec<_> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    let not_yet = ["mixtral", "qwen3_moe", "phi_qk", "target-"];
+    dirs.retain(|dir| !not_yet.iter().any(|word| dir.to_string_lossy().contains(word)));
+    dirs.sort();
+    assert!(dirs.len() >= 6, "reference values are missing: {dirs:?}");
+    dirs.into_iter().map(Reference::open).collect()
 }
 
 /// `‖found − expected‖ / ‖expected‖`; where nothing is expected, `‖found‖`.
@@ -160,7 +110,7 @@ fn compare(
 
 #[test]
 fn every_reference_is_reached() {
-    for reference in Reference::all() {
+    for reference in all() {
         let checkpoint = Checkpoint::open(&reference.dir.join("model")).unwrap();
         let arch = checkpoint.architecture().clone();
         let sequences = reference.sequences();

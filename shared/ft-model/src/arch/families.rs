@@ -207,10 +207,9 @@ fn gemma3(keys: Keys<'_>) -> Result<Architecture> {
     let parameters = keys.object("rope_parameters")?;
     let of = |kind: &str| parameters.map_or(Ok(None), |p| p.object(kind));
     let (local, global) = (of("sliding_attention")?, of("full_attention")?);
-    let global = match (global, parameters) {
-        (None, None) => keys.object("rope_scaling")?,
-        (global, _) => global,
-    };
+    // Where both styles are written they say the same.
+    let old = keys.object("rope_scaling")?;
+    let global = if parameters.is_some() { global } else { old };
     let base = |theta: f64| Base {
         theta,
         share: 1.0,

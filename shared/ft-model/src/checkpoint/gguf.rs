@@ -11,7 +11,7 @@ use super::Checkpoint;
 use super::file::DataFile;
 use super::stored::{Format, RowOrder, Stored};
 use crate::arch::Architecture;
-use crate::arch::gguf::{LONG_FACTORS, ROPE_FACTORS, RopeTensors, SHORT_FACTORS, interleaves, name, offset};
+use crate::arch::gguf::{LONG_FACTORS, Layout, ROPE_FACTORS, RopeTensors, SHORT_FACTORS, layout, name, offset};
 use crate::error::{Error, Result};
 
 /// Opens the GGUF file `path`.
@@ -51,20 +51,39 @@ impl Reader {
             }
             let name = names.get(own).copied().unwrap_or(own);
             let stored = self.stored(own, info)?;
-            let order = if interleaves(arch, name) {
-                if !stored.rows().is_multiple_of(arch.head_dim) {
-                    let told =
-                        format!("the tensor '{own}' has {} rows, expected heads of {}", stored.rows(), arch.head_dim);
-                    return Err(Error::malformed(self.file.path(), told));
-                }
-                RowOrder::Interleaved(arch.head_dim)
-            } else {
-                RowOrder::Plain
-            };
+            let stored = self.ordered(arch, own, name, stored)?;
             let offset = offset(arch, name);
-            tensors.insert(name.to_owned(), Stored { order, added: offset, ..stored });
+            tensors.insert(name.to_owned(), Stored { added: offset, ..stored });
         }
         Ok(tensors)
+    }
+
+    /// The tensor `own` with Hugging Face's shape, and how it comes to it.
+    fn ordered(&self, arch: &Architecture, own: &str, name: &str, stored: Stored) -> Result<Stored> {
+        let head = arch.head_dim;
+        let whole = |rows: usize| {
+            if stored.rows().is_multiple_of(rows) {
+                return Ok(());
+            }
+            let told = format!("the tensor '{own}' has {} rows, expected a multiple of {rows}", stored.rows());
+            Err(Error::malformed(self.file.path(), told))
+        };
+        let order = match layout(arch, name) {
+            Layout::Same => RowOrder::Plain,
+            Layout::Interleaved => {
+                whole(head)?;
+                RowOrder::Interleaved(head)
+            }
+            Layout::ByPart => {
+                whole(3 * head)?;
+                RowOrder::ByPart(head)
+            }
+            Layout::Transposed => {
+                let shape = stored.shape().iter().rev().copied().collect();
+                return Ok(Stored { order: RowOrder::Transposed, shape, ..stored });
+            }
+        };
+        Ok(Stored { order, ..stored })
     }
 
     fn stored(&self, name: &str, info: &TensorInfo) -> Result<Stored> {

@@ -1,15 +1,13 @@
 //! A tensor in a file: where it lies, and its rows as numbers.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use ::safetensors::Dtype;
-use candle_core::CpuStorage;
 use candle_core::quantized::GgmlDType;
-use ft_kernels::quant::Kind;
+use ft_kernels::quant::{Kind, expand_blocks};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
@@ -82,10 +80,7 @@ impl Format {
                     *y = *x as f32;
                 }
             }
-            Format::Blocks(kind) => match kind.from_data(Cow::Borrowed(bytes)).dequantize(out.len())? {
-                CpuStorage::F32(values) => out.copy_from_slice(&values),
-                _ => candle_core::bail!("{kind:?} was expanded to another type than f32"),
-            },
+            Format::Blocks(kind) => expand_blocks(kind, bytes, out)?,
             Format::FourBit(_) | Format::ByteRows => candle_core::bail!("{self} is not expanded without its scales"),
         }
         Ok(())
@@ -113,6 +108,11 @@ pub(super) enum RowOrder {
     Plain,
     /// In heads of so many rows, each with its two halves interleaved.
     Interleaved(usize),
+    /// In blocks of so many rows, first all heads' first ones, then their second ones, then their third ones, where
+    /// Hugging Face has the three of a head together.
+    ByPart(usize),
+    /// As columns: the file has the matrix transposed.
+    Transposed,
 }
 
 /// A tensor in a file. A vector counts as a matrix of one column.
@@ -206,11 +206,12 @@ impl Stored {
         self.shape.iter().skip(1).product()
     }
 
-    /// Rows are read in multiples of this many: a head where the file interleaves its rows. A vector of
-    /// blocks is read whole.
+    /// Rows are read in multiples of this many: a head where the file orders its rows by heads. A vector of
+    /// blocks, or a matrix that the file has transposed, is read whole.
     pub fn granule(&self) -> usize {
         match self.order {
-            RowOrder::Interleaved(rows) => rows,
+            RowOrder::Interleaved(rows) | RowOrder::ByPart(rows) => rows,
+            RowOrder::Transposed => self.rows().max(1),
             RowOrder::Plain if self.constants.is_none() && self.format.bytes(self.columns()).is_none() => {
                 self.rows().max(1)
             }
@@ -251,11 +252,15 @@ impl Stored {
             let at = self.byte(first * columns)?;
             return self.file.read_at(at, bytemuck::cast_slice_mut(out));
         }
-        let step = self.rows_for(PIECE);
+        let step = match self.order {
+            RowOrder::Transposed => return self.read_columns(out),
+            RowOrder::ByPart(head) => head,
+            RowOrder::Plain | RowOrder::Interleaved(_) => self.rows_for(PIECE),
+        };
         SCRATCH.with_borrow_mut(|(bytes, values)| {
             for (i, part) in out.chunks_mut(step * columns).enumerate() {
-                let at = (first + i * step) * columns;
-                if let (RowOrder::Plain, Some(part)) = (self.order, T::as_f32(part)) {
+                let at = self.place(first + i * step) * columns;
+                if let (RowOrder::Plain | RowOrder::ByPart(_), Some(part)) = (self.order, T::as_f32(part)) {
                     self.read_piece(at, bytes, part)?;
                     continue;
                 }
@@ -263,8 +268,37 @@ impl Stored {
                 let piece = &mut values[..part.len()];
                 self.read_piece(at, bytes, piece)?;
                 match self.order {
-                    RowOrder::Plain => T::narrow(piece, part),
                     RowOrder::Interleaved(head) => deinterleave(piece, part, head, columns),
+                    _ => T::narrow(piece, part),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Where in the file the rows are whose first one is number `row` here.
+    fn place(&self, row: usize) -> usize {
+        let RowOrder::ByPart(head) = self.order else { return row };
+        let (block, heads) = (row / head, self.rows() / (3 * head));
+        (block % 3 * heads + block / 3) * head
+    }
+
+    /// Reads a whole matrix that the file has transposed. Some of its columns are taken at a time.
+    fn read_columns<T: Element>(&self, out: &mut [T]) -> Result<()> {
+        const TOGETHER: usize = 16;
+        let (rows, columns) = (self.rows(), self.columns());
+        SCRATCH.with_borrow_mut(|(bytes, values)| {
+            let mut line = [0.0; TOGETHER];
+            for first in (0..columns).step_by(TOGETHER) {
+                let count = TOGETHER.min(columns - first);
+                values.resize(values.len().max(count * rows), 0.0);
+                let piece = &mut values[..count * rows];
+                self.read_piece(first * rows, bytes, piece)?;
+                for (row, to) in out.chunks_exact_mut(columns).enumerate() {
+                    for (value, column) in line.iter_mut().zip(piece.chunks_exact(rows)) {
+                        *value = column[row];
+                    }
+                    T::narrow(&line[..count], &mut to[first..first + count]);
                 }
             }
             Ok(())

@@ -273,7 +273,7 @@ fn write_gguf(model: &Checkpoint, path: &Path, kind: GgmlDType, more: &[(&str, V
     let mut tensors = Vec::new();
     for name in model.names() {
         let mut tensor = model.tensor(&name, DType::F32).unwrap();
-        if gguf::interleaves(arch, &name) {
+        if gguf::layout(arch, &name) == gguf::Layout::Interleaved {
             let columns = tensor.elem_count() / tensor.dims()[0];
             let heads = tensor.dims()[0] / arch.head_dim;
             let apart = tensor.reshape((heads, 2, arch.head_dim / 2, columns)).unwrap();

@@ -74,6 +74,17 @@ impl<'a> GgufKeys<'a> {
         number.map(Some).ok_or_else(|| self.wrong(key, "a number above 0"))
     }
 
+    pub fn flag(&self, key: &str) -> Result<bool> {
+        match self.get(key) {
+            Some(Value::Bool(flag)) => Ok(*flag),
+            _ => Err(self.wrong(key, "true or false")),
+        }
+    }
+
+    pub fn has_tensor(&self, name: &str) -> bool {
+        self.content.tensor_infos.contains_key(name)
+    }
+
     pub fn token(&self, name: &str) -> Option<u32> {
         let value = self.content.metadata.get(&format!("tokenizer.ggml.{name}_token_id"))?;
         whole(value).and_then(|n| u32::try_from(n).ok())
@@ -84,9 +95,23 @@ impl<'a> GgufKeys<'a> {
         if self.whole("expert_count").is_some_and(|n| n > 0) {
             return Err(self.unsupported("expert_count", "0"));
         }
-        let windows = [Family::Phi3, Family::Gemma2, Family::Gemma3, Family::Starcoder2];
+        let windows = [Family::Phi3, Family::Gemma2, Family::Gemma3];
         if !windows.contains(&family) && self.whole("attention.sliding_window").is_some_and(|n| n > 0) {
             return Err(self.unsupported("attention.sliding_window", "0"));
+        }
+        if family != Family::Gemma3 && self.get("rope.freq_base_swa").is_some() {
+            return Err(self.unsupported("rope.freq_base_swa", "none"));
+        }
+        if self.get("rope.scaling.finetuned").is_some_and(|v| matches!(v, Value::Bool(false)))
+            && family == Family::Granite
+        {
+            // llama.cpp's word for a Granite without a rotary embedding.
+            return Err(self.unsupported("rope.scaling.finetuned", "true"));
+        }
+        let yarn = ["rope.scaling.alpha", "rope.scaling.yarn_log_multiplier"];
+        let more = ["rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"];
+        if let Some(key) = yarn.into_iter().chain(more).find(|key| self.get(key).is_some()) {
+            return Err(self.unsupported(key, "none"));
         }
         let scales = ["logit_scale", "embedding_scale", "residual_scale", "attention.scale"];
         for key in scales.into_iter().filter(|_| family != Family::Granite) {

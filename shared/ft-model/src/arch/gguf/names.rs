@@ -8,6 +8,9 @@ pub(crate) fn name(arch: &Architecture, name: &str) -> Option<String> {
     let names = arch.names();
     let (module, kind) = name.rsplit_once('.')?;
     let outer = [(names.embedding, "token_embd"), (names.final_norm, "output_norm"), (names.head, "output")];
+    if names.positions == Some(module) {
+        return Some(format!("position_embd.{kind}"));
+    }
     if let Some((_, own)) = outer.into_iter().find(|(known, _)| *known == module) {
         return Some(format!("{own}.{kind}"));
     }
@@ -42,11 +45,34 @@ fn projection(arch: &Architecture, projection: Projection) -> &'static str {
     }
 }
 
-/// Whether the files hold this tensor's rows in another order: each head's two halves interleaved, for the rotary
-/// embedding of llama.cpp's Llama turns neighbours.
-pub(crate) fn interleaves(arch: &Architecture, name: &str) -> bool {
+/// How the files lay out a tensor's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// As Hugging Face.
+    Same,
+    /// Each head's two halves interleaved, for the rotary embedding of llama.cpp's Llama turns neighbours.
+    Interleaved,
+    /// All queries, then all keys, then all values, where Hugging Face has them head by head (GPT-NeoX).
+    ByPart,
+    /// `[out, in]`, where Hugging Face has `[in, out]` (GPT-2).
+    Transposed,
+}
+
+/// How the files lay out the tensor with this Hugging Face name.
+pub(crate) fn layout(arch: &Architecture, name: &str) -> Layout {
     let like_llama = [Family::Llama, Family::Mistral, Family::SmolLm3, Family::Granite];
-    like_llama.contains(&arch.family) && (name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj."))
+    let Some((module, kind)) = name.rsplit_once('.') else { return Layout::Same };
+    let Some((_, projection)) = Projection::parse_in(arch.family, module) else { return Layout::Same };
+    let turns = projection.site == Site::Qkv && projection.index < 2;
+    if turns && like_llama.contains(&arch.family) {
+        Layout::Interleaved
+    } else if projection.site == Site::Qkv && arch.family.is_by_head() {
+        Layout::ByPart
+    } else if arch.family.is_transposed() && kind == "weight" {
+        Layout::Transposed
+    } else {
+        Layout::Same
+    }
 }
 
 /// What the files have added to this tensor's values: Gemma's norms hold what rows are multiplied by.

@@ -4,6 +4,7 @@ use candle_core::quantized::gguf_file::Value as Gguf;
 use serde_json::{Map, Value, json};
 
 use super::RopeTensors;
+use super::families::Sizes;
 use super::keys::GgufKeys;
 use crate::arch::{Family, Rope, RopeScaling};
 use crate::error::{Error, Result};
@@ -19,68 +20,108 @@ pub(crate) const SHORT_FACTORS: &str = "rope_factors_short.weight";
 pub(super) fn config(
     keys: &GgufKeys<'_>,
     family: Family,
-    so_far: &Map<String, Value>,
+    sizes: &Sizes,
     tensors: &RopeTensors,
 ) -> Result<Map<String, Value>> {
-    let size = |key: &str| so_far.get(key).and_then(Value::as_u64).unwrap_or(0) as usize;
-    let (head_dim, context) = (size("head_dim"), size("max_position_embeddings"));
     let theta = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
-    let dims = keys.size_or("rope.dimension_count", head_dim)?;
-    if dims != head_dim && family != Family::Phi3 {
-        return Err(keys.unsupported("rope.dimension_count", &format!("the width of a head, {head_dim}")));
+    let dims = keys.size_or("rope.dimension_count", sizes.head_dim)?;
+    let partial = matches!(family, Family::Phi3 | Family::Phi | Family::GptNeox);
+    if dims > sizes.head_dim || dims < sizes.head_dim && !partial {
+        return Err(keys.unsupported("rope.dimension_count", &format!("the width of a head, {}", sizes.head_dim)));
     }
-    let mut rope = scaling(keys, theta, dims, context, tensors)?;
+    let mut rope = scaling(keys, theta, dims, sizes.context, tensors)?;
     let old = if rope["rope_type"] == "default" { Value::Null } else { rope.clone() };
     rope["rope_theta"] = json!(theta);
     let mut config = Map::new();
-    if dims != head_dim {
-        let share = json!(dims as f64 / head_dim as f64);
-        rope["partial_rotary_factor"] = share.clone();
-        config.insert("partial_rotary_factor".into(), share);
+    let (theta_key, share_key) = match family {
+        Family::GptNeox => ("rotary_emb_base", "rotary_pct"),
+        _ => ("rope_theta", "partial_rotary_factor"),
+    };
+    if partial {
+        let share = share(dims, sizes.head_dim);
+        rope["partial_rotary_factor"] = json!(share);
+        config.insert(share_key.into(), json!(share));
     }
     if let Some(original) = keys.whole("rope.scaling.original_context_length").filter(|_| family == Family::Phi3) {
         config.insert("original_max_position_embeddings".into(), json!(original));
     }
     if family == Family::Gemma3 {
-        // llama.cpp takes the base of the layers with a window for granted.
-        config.insert("rope_local_base_freq".into(), json!(10_000.0));
-        let local = json!({"rope_type": "default", "rope_theta": 10_000.0});
+        // The layers with a window have a base of their own, and are never stretched.
+        let base = keys.number("rope.freq_base_swa")?.unwrap_or(10_000.0);
+        config.insert("rope_local_base_freq".into(), json!(base));
+        let local = json!({"rope_type": "default", "rope_theta": base});
         rope = json!({"sliding_attention": local, "full_attention": rope});
     }
-    config.insert("rope_theta".into(), json!(theta));
+    config.insert(theta_key.into(), json!(theta));
     config.insert("rope_scaling".into(), old);
     config.insert("rope_parameters".into(), rope);
     Ok(config)
 }
 
+/// The share of a head's `width` elements that turns, such that `dims` come out of it when it is rounded down.
+fn share(dims: usize, width: usize) -> f64 {
+    let mut share = dims as f64 / width as f64;
+    while ((width as f64 * share) as usize) < dims {
+        share = share.next_up();
+    }
+    share
+}
+
 fn scaling(keys: &GgufKeys<'_>, theta: f64, dims: usize, context: usize, tensors: &RopeTensors) -> Result<Value> {
     let original = || keys.size_or("rope.scaling.original_context_length", context);
+    let magnitude = keys.number("rope.scaling.attn_factor")?;
     if let Some(factors) = tensors.get(ROPE_FACTORS) {
         return llama3(theta, dims, factors);
     }
     if let (Some(long), Some(short)) = (tensors.get(LONG_FACTORS), tensors.get(SHORT_FACTORS)) {
         let list = |factors: &[f32]| factors.iter().map(|f| shortest(*f)).collect::<Vec<_>>();
-        return Ok(json!({
+        let original = original()?;
+        let mut rope = json!({
             "rope_type": "longrope", "long_factor": list(long), "short_factor": list(short),
-            "original_max_position_embeddings": original()?,
-        }));
+            "original_max_position_embeddings": original,
+        });
+        let stretch = context as f64 / original as f64;
+        let usual = if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (original as f64).ln()).sqrt() };
+        if let Some(other) = magnitude.filter(|m| (m / usual - 1.0).abs() > 1e-6) {
+            rope["attention_factor"] = json!(other);
+        }
+        return Ok(rope);
     }
     let key = "rope.scaling.type";
     let factor = match keys.number("rope.scaling.factor")? {
         Some(factor) => Some(factor),
         None => keys.number("rope.scale_linear")?,
     };
-    let needed = || factor.ok_or_else(|| keys.wrong("rope.scaling.factor", "a number above 0"));
-    Ok(match (keys.get(key), factor) {
-        (None, None) => json!({"rope_type": "default"}),
-        (None, Some(factor)) => json!({"rope_type": "linear", "factor": factor}),
-        (Some(Gguf::String(kind)), _) if kind == "none" => json!({"rope_type": "default"}),
-        (Some(Gguf::String(kind)), _) if kind == "linear" => json!({"rope_type": "linear", "factor": needed()?}),
-        (Some(Gguf::String(kind)), _) if kind == "yarn" => json!({
-            "rope_type": "yarn", "factor": needed()?, "original_max_position_embeddings": original()?,
-        }),
+    let kind = match keys.get(key) {
+        None => "linear",
+        Some(Gguf::String(kind)) => kind,
+        Some(_) => return Err(keys.wrong(key, "a word")),
+    };
+    let rope = match (kind, factor) {
+        ("none", _) | ("linear", None) => json!({"rope_type": "default"}),
+        ("linear", Some(factor)) => json!({"rope_type": "linear", "factor": factor}),
+        ("yarn", Some(factor)) => return yarn(keys, factor, original()?, magnitude),
+        ("yarn", None) => return Err(keys.wrong("rope.scaling.factor", "a number above 0")),
         _ => return Err(keys.unsupported(key, "none, linear or yarn")),
-    })
+    };
+    match magnitude {
+        Some(other) if (other - 1.0).abs() > 1e-6 => Err(keys.unsupported("rope.scaling.attn_factor", "1")),
+        _ => Ok(rope),
+    }
+}
+
+/// YaRN. The file's factor of cosines and sines comes on top of the usual one.
+fn yarn(keys: &GgufKeys<'_>, factor: f64, original: usize, magnitude: Option<f64>) -> Result<Value> {
+    let mut rope = json!({"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original});
+    for key in ["beta_fast", "beta_slow"] {
+        if let Some(beta) = keys.number(&format!("rope.scaling.yarn_{key}"))? {
+            rope[key] = json!(beta);
+        }
+    }
+    if let Some(other) = magnitude.filter(|m| (m - 1.0).abs() > 1e-6) {
+        rope["attention_factor"] = json!(other * if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 });
+    }
+    Ok(rope)
 }
 
 /// The number that a person wrote, not the f32 nearest to it.
