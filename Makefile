@@ -4,10 +4,10 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup fetch build demo test lint bench peers templates
+.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: ## check for Rust, a C compiler and Python; install missing Debian packages
 	@scripts/setup.sh
@@ -33,6 +33,14 @@ lint: setup ## rustfmt, clippy without a warning, no path of a machine in a file
 bench: build ## tokens/s, GFLOP/s, peak memory of this machine: a table, JSON and a plot
 	@scripts/fetch model
 	@scripts/bench.sh
+
+reproduce: build ## one seed, one adapter: SmolLM2 trained in many ways that must not matter, with every SHA-256
+	@scripts/fetch model
+	@scripts/reproduce.sh
+	@scripts/check_memory.sh
+
+kill-test: setup ## kill -9 at 50 random moments of a run, resumes, and the final adapter (make test has it too)
+	$(CARGO) test --release -p ft-train --test cli killed:: -- --nocapture
 
 peers: fetch build ## compare with torch, transformers, peft, trl, datasets, pandas (downloads about 3 GB)
 	@scripts/peers/run.sh

@@ -113,11 +113,37 @@ def merged():
         check(f"{what} merged: logits against peft's own merge", largest(ours, theirs), 1e-5)
 
 
+def events():
+    """TensorBoard's own reader on a run that was taken up again: each step once, with the values of metrics.jsonl."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    run = ["--model", SMOLLM2_GGUF, "--train", WORK / "tokens_real.parquet", "--eval", ROWS, "--output-dir", OUT / "events",
+           "--per-device-train-batch-size", 1, "--logging-steps", 1, "--eval-steps", 2, "--save-steps", 2, "--max-steps", 4,
+           "--lora-r", 4, "--report-to", "tensorboard", "jsonl", "--run-name", "tax"]
+    ft("ft-train", *run, "--overwrite-output-dir")
+    ft("ft-train", *run, "--resume-from-checkpoint", OUT / "events" / "checkpoint-2")
+    board = EventAccumulator(str(OUT / "events" / "runs" / "tax"), size_guidance={"scalars": 0, "tensors": 0}).Reload()
+    logged = [json.loads(line) for line in open(OUT / "events" / "metrics.jsonl", encoding="utf-8")]
+    for tag, key in (("train/loss", "loss"), ("train/learning_rate", "learning_rate"), ("eval/loss", "eval_loss")):
+        found = {e.step: e.value for e in board.Scalars(tag)}
+        check(f"events, {tag}: steps that are not there once", len(board.Scalars(tag)) - len(found) + len(
+            found.keys() ^ {line["step"] for line in logged if key in line}), 0)
+        check(f"events, {tag}: largest relative difference", max(
+            abs(found[line["step"]] - line[key]) / max(abs(line[key]), 1e-30) for line in logged if key in line), 1e-7)
+    data = board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    hparams = plugin_data_pb2.HParamsPluginData.FromString(data).session_start_info.hparams
+    check("events: hyperparameters that TensorBoard reads otherwise", int(
+        hparams["lora_r"].number_value != 4) + int(hparams["lr_scheduler_type"].string_value != "linear"), 0)
+    text = board.Tensors("args/text_summary")[0].tensor_proto.string_val[0].decode()
+    check("events: text without the learning rate", int("| learning_rate |" not in text), 0)
+
+
 def main():
     common.use_two_threads()
     OUT.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["rm", "-rf", str(OUT / "base"), str(OUT / "merged"), str(OUT / "adapter")], check=True)
-    for part in (converted_base, tokenizer, adapters, merged):
+    subprocess.run(["rm", "-rf", str(OUT / "base"), str(OUT / "merged"), str(OUT / "adapter"), str(OUT / "events")], check=True)
+    for part in (converted_base, tokenizer, adapters, merged, events):
         part()
     failed = [what for what, value, allowed in CHECKS if not value <= allowed]
     lines = ["| check | found | allowed |", "|---|---:|---:|"]
