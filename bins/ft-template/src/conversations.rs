@@ -34,16 +34,18 @@ pub struct Conversations {
 /// The column `messages`.
 enum Messages {
     /// A list of structs.
-    Structs {
-        /// Row `i` has the messages `ends[i]..ends[i + 1]`.
-        ends: Vec<usize>,
-        nulls: Option<ArrayRef>,
-        items: StructArray,
-        /// `role` and `content` where there is nothing else and both are texts.
-        plain: Option<(StringArray, StringArray)>,
-    },
+    Structs(Box<Structs>),
     /// JSON in a text.
     Json(StringArray),
+}
+
+struct Structs {
+    /// Row `i` has the messages `ends[i]..ends[i + 1]`.
+    ends: Vec<usize>,
+    nulls: Option<ArrayRef>,
+    items: StructArray,
+    /// `role` and `content` where there is nothing else and both are texts.
+    plain: Option<(StringArray, StringArray)>,
 }
 
 /// Fails unless `schema` has `messages` of the right type.
@@ -147,13 +149,13 @@ impl Conversations {
 
     /// The variables that row `row` gives the template, `tools` among them.
     pub fn variables(&self, row: usize) -> Result<Map<String, Value>, String> {
-        let mut found = match self.cell(self.variables.as_ref(), VARIABLES, row)? {
+        let mut found = match cell(self.variables.as_ref(), VARIABLES, row)? {
             Value::Null => Map::new(),
             // Rows that lack a key have null for it where the column is a struct.
             Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
             other => return Err(format!("{VARIABLES} is {other}, expected names and values")),
         };
-        match self.cell(self.tools.as_ref(), TOOLS, row)? {
+        match cell(self.tools.as_ref(), TOOLS, row)? {
             Value::Null => {}
             Value::Array(tools) => {
                 let tools: Result<Value, String> = tools.into_iter().map(json::parsed).collect();
@@ -164,16 +166,17 @@ impl Conversations {
         Ok(found)
     }
 
-    fn cell(&self, column: Option<&ArrayRef>, name: &str, row: usize) -> Result<Value, String> {
-        let value = column.map_or(Value::Null, |column| json::value(column, row));
-        json::parsed(value).map_err(|e| format!("{name} {e}"))
-    }
-
     /// What the input gives as the row's `reference`.
     pub fn reference(&self, row: usize) -> Option<&str> {
         let references = self.references.as_ref()?;
         references.is_valid(row).then(|| references.value(row))
     }
+}
+
+/// A value that may be JSON in a text; null where there is no column.
+fn cell(column: Option<&ArrayRef>, name: &str, row: usize) -> Result<Value, String> {
+    let value = column.map_or(Value::Null, |column| json::value(column, row));
+    json::parsed(value).map_err(|e| format!("{name} {e}"))
 }
 
 impl Messages {
@@ -194,30 +197,37 @@ impl Messages {
         let fields = items.fields().iter().zip(&columns);
         let fields: Fields = fields.map(|(f, c)| Field::new(f.name(), c.data_type().clone(), true)).collect();
         let items = StructArray::try_new_with_length(fields, columns, items.nulls().cloned(), items.len())?;
-        Ok(Self::Structs { ends, nulls: (column.null_count() > 0).then(|| column.clone()), items, plain })
+        let nulls = (column.null_count() > 0).then(|| column.clone());
+        Ok(Self::Structs(Box::new(Structs { ends, nulls, items, plain })))
     }
 
     fn row(&self, row: usize) -> Result<Vec<Message>, String> {
         match self {
             Self::Json(texts) if texts.is_null(row) => Ok(Vec::new()),
             Self::Json(texts) => from_json(texts.value(row)),
-            Self::Structs { nulls, .. } if nulls.as_ref().is_some_and(|column| column.is_null(row)) => Ok(Vec::new()),
-            Self::Structs { ends, items, plain, .. } => {
-                let (start, end) = (ends[row], ends[row + 1]);
-                (start..end)
-                    .map(|i| {
-                        if items.is_null(i) {
-                            return Err(format!("message {} is null", i - start));
-                        }
-                        match plain {
-                            Some((roles, contents)) if roles.is_valid(i) && contents.is_valid(i) => {
-                                Ok(Message::new(roles.value(i), contents.value(i)))
-                            }
-                            _ => from_struct(items, i).map_err(|e| format!("message {}: {e}", i - start)),
-                        }
-                    })
-                    .collect()
+            Self::Structs(structs) => structs.row(row),
+        }
+    }
+}
+
+impl Structs {
+    fn row(&self, row: usize) -> Result<Vec<Message>, String> {
+        if self.nulls.as_ref().is_some_and(|column| column.is_null(row)) {
+            return Ok(Vec::new());
+        }
+        let (start, end) = (self.ends[row], self.ends[row + 1]);
+        (start..end).map(|i| self.message(i).map_err(|e| format!("message {}{e}", i - start))).collect()
+    }
+
+    fn message(&self, i: usize) -> Result<Message, String> {
+        if self.items.is_null(i) {
+            return Err(" is null".into());
+        }
+        match &self.plain {
+            Some((roles, contents)) if roles.is_valid(i) && contents.is_valid(i) => {
+                Ok(Message::new(roles.value(i), contents.value(i)))
             }
+            _ => from_struct(&self.items, i).map_err(|e| format!(": {e}")),
         }
     }
 }

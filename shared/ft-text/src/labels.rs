@@ -68,7 +68,7 @@ pub fn render_labelled(
         }
         if turns.is_empty() {
             Vec::new()
-        } else if template.marks_generation() {
+        } else if conversation.marks_generation() {
             marked(&conversation, whole.generated, turns[0])?
         } else {
             turns

@@ -44,6 +44,8 @@ pub struct TextModel {
 struct Parts {
     tokenizer: Tokenizer,
     template: Option<String>,
+    /// The template for conversations with tools, if it is another.
+    tool_template: Option<String>,
     /// Names (`bos_token`) and texts.
     special: Vec<(String, String)>,
     end_ids: Vec<u32>,
@@ -75,7 +77,11 @@ impl TextModel {
                 end_ids.push(id);
             }
         }
-        let template = parts.template.map(|source| ChatTemplate::new(&source, &parts.special)).transpose()?;
+        let compiled = |source: Option<String>| source.map(|s| ChatTemplate::new(&s, &parts.special)).transpose();
+        let template = match (compiled(parts.template)?, compiled(parts.tool_template)?) {
+            (Some(template), Some(other)) => Some(template.with_tools(other)),
+            (template, _) => template,
+        };
         Ok(Self { tokenizer, template, bos, eos, pad, unk, end_ids, path: path.to_path_buf() })
     }
 
@@ -117,7 +123,9 @@ fn from_gguf(path: &Path) -> Result<Parts> {
         .filter_map(|(name, key)| Some((name.to_owned(), tokenizer.id_to_token(id(key)?)?)))
         .collect();
     let end_ids = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
-    Ok(Parts { template: gguf::string(&content, gguf::CHAT_TEMPLATE).map(str::to_owned), tokenizer, special, end_ids })
+    let template = |key: &str| gguf::string(&content, key).map(str::to_owned);
+    let (template, tool_template) = (template(gguf::CHAT_TEMPLATE), template(gguf::TOOL_TEMPLATE));
+    Ok(Parts { tokenizer, template, tool_template, special, end_ids })
 }
 
 fn from_folder(folder: &Path) -> Result<Parts> {
@@ -142,7 +150,8 @@ fn from_folder(folder: &Path) -> Result<Parts> {
     for name in ["generation_config.json", "config.json"] {
         end_ids.extend(ids(json(folder, name)?.get("eos_token_id")));
     }
-    Ok(Parts { tokenizer, template: template_source(folder, &config)?, special, end_ids })
+    let (template, tool_template) = template_sources(folder, &config)?;
+    Ok(Parts { tokenizer, template, tool_template, special, end_ids })
 }
 
 /// A JSON file of the folder; `Null` if it is not there.
@@ -155,23 +164,27 @@ fn json(folder: &Path, name: &str) -> Result<Json> {
     }
 }
 
-/// `chat_template.jinja` goes before `chat_template` of the configuration, which is a
-/// text or a list of named ones, of which `default` is taken.
-fn template_source(folder: &Path, config: &Json) -> Result<Option<String>> {
-    let file = folder.join("chat_template.jinja");
-    if file.is_file() {
-        return std::fs::read_to_string(&file).map(Some).map_err(|e| Error::io(&file, e));
+/// The default template and the one named `tool_use`. `chat_template.jinja` (with
+/// `additional_chat_templates/`) goes before `chat_template` of the configuration, which is
+/// a text or a list of named ones.
+fn template_sources(folder: &Path, config: &Json) -> Result<(Option<String>, Option<String>)> {
+    let read = |name: &str| {
+        let file = folder.join(name);
+        file.is_file().then(|| std::fs::read_to_string(&file).map_err(|e| Error::io(&file, e))).transpose()
+    };
+    if let Some(default) = read("chat_template.jinja")? {
+        return Ok((Some(default), read("additional_chat_templates/tool_use.jinja")?));
     }
     match config.get("chat_template") {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::String(source)) => Ok(Some(source.clone())),
+        None | Some(Json::Null) => Ok((None, None)),
+        Some(Json::String(source)) => Ok((Some(source.clone()), None)),
         Some(Json::Array(list)) => {
             let text = |entry: &Json, key: &str| Some(entry.get(key)?.as_str()?.to_owned());
             let named = |wanted: &str| {
                 let entry = list.iter().find(|e| text(e, "name").as_deref() == Some(wanted))?;
                 text(entry, "template")
             };
-            named("default").map(Some).ok_or_else(|| {
+            let default = named("default").ok_or_else(|| {
                 let names: Vec<String> = list.iter().filter_map(|e| text(e, "name")).collect();
                 Error::malformed(
                     &folder.join("tokenizer_config.json"),
@@ -180,7 +193,8 @@ fn template_source(folder: &Path, config: &Json) -> Result<Option<String>> {
                         names.join(", ")
                     ),
                 )
-            })
+            })?;
+            Ok((Some(default), named("tool_use")))
         }
         Some(_) => Err(Error::malformed(
             &folder.join("tokenizer_config.json"),

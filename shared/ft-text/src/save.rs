@@ -8,11 +8,12 @@ use crate::error::{Error, Result};
 use crate::model::TextModel;
 
 /// The files that make up a tokenizer in a Hugging Face folder.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
+    "additional_chat_templates/tool_use.jinja",
     "added_tokens.json",
     "tokenizer.model",
     "vocab.json",
@@ -49,7 +50,7 @@ impl TextModel {
         config.insert("clean_up_tokenization_spaces".into(), json!(false));
         config.insert("added_tokens_decoder".into(), self.added_tokens());
         if let Some(template) = &self.template {
-            config.insert("chat_template".into(), json!(template.source()));
+            config.insert("chat_template".into(), template.named_sources());
         }
         Json::Object(config)
     }
@@ -78,6 +79,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
             // Not fs::copy: the permissions of a read-only cache are not wanted.
             let bytes = std::fs::read(&source).map_err(|e| Error::io(&source, e))?;
             let target = to.join(name);
+            if let Some(parent) = target.parent() {
+                std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+            }
             std::fs::write(&target, bytes).map_err(|e| Error::io(&target, e))?;
         }
     }

@@ -226,6 +226,24 @@ fn where_the_template_comes_from() {
     )
     .unwrap();
     assert_eq!(source().as_deref(), Some("d"));
+    let template = TextModel::open(folder.path()).unwrap().template.unwrap();
+    let with = |json: Json| {
+        let variables = Variables::new(json.as_object().unwrap());
+        template.render_with(&[Message::new("user", "x")], &variables, false).unwrap().text
+    };
+    assert_eq!(
+        (with(serde_json::json!({"tools": []})), with(serde_json::json!({"tools": null}))),
+        ("t".into(), "d".into())
+    );
+    let saved = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("chat_template.jinja"), "j").unwrap();
+    fs::create_dir(folder.path().join("additional_chat_templates")).unwrap();
+    fs::write(folder.path().join("additional_chat_templates/tool_use.jinja"), "u").unwrap();
+    let model = TextModel::open(folder.path()).unwrap();
+    model.save_tokenizer(saved.path()).unwrap();
+    let again = TextModel::open(saved.path()).unwrap().template.unwrap();
+    assert_eq!(again.sha256(), model.template.unwrap().sha256());
+    assert_ne!(again.sha256(), template.sha256());
     fs::write(folder.path().join("chat_template.jinja"), "j").unwrap();
     assert_eq!(source().as_deref(), Some("j"));
     fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();

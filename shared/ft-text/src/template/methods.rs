@@ -3,9 +3,12 @@
 //! Transformers renders in a sandbox, where nothing can be changed in place: `append` and
 //! its like are refused there as here.
 
+use std::sync::LazyLock;
+
 use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
+use regex::Regex;
 
 use super::arguments::{Arguments, invalid};
 use super::lazy::View;
@@ -78,8 +81,8 @@ fn question(s: &str, method: &str) -> Option<bool> {
     Some(match method {
         "isalpha" => all(char::is_alphabetic),
         "isalnum" => all(char::is_alphanumeric),
-        "isdecimal" => all(|c| c.is_ascii_digit() || (c.is_numeric() && c.to_digit(10).is_some())),
-        "isdigit" => all(|c| c.is_ascii_digit() || is_script_digit(c)),
+        "isdecimal" => all(is_decimal),
+        "isdigit" => all(|c| is_decimal(c) || is_script_digit(c)),
         "isnumeric" => all(char::is_numeric),
         "isspace" => all(pytext::is_space),
         "isascii" => s.is_ascii(),
@@ -92,6 +95,12 @@ fn question(s: &str, method: &str) -> Option<bool> {
         }
         _ => return None,
     })
+}
+
+/// Unicode's decimal digits, of any script.
+fn is_decimal(c: char) -> bool {
+    static DECIMAL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\A\p{Nd}\z").ok());
+    c.is_ascii_digit() || (c.is_numeric() && DECIMAL.as_ref().is_some_and(|d| d.is_match(c.encode_utf8(&mut [0; 4]))))
 }
 
 /// Superscripts and subscripts, which are digits to Python but no decimals.

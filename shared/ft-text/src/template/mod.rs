@@ -47,6 +47,8 @@ pub struct ChatTemplate {
     source: String,
     marks_generation: bool,
     base: Arc<BTreeMap<String, Value>>,
+    /// The model's template for conversations with tools, if it has one of its own.
+    with_tools: Option<Box<ChatTemplate>>,
 }
 
 const NAME: &str = "chat_template";
@@ -73,7 +75,15 @@ impl ChatTemplate {
         // transformers passes both as None when there are none.
         base.insert("tools".into(), Value::from(()));
         base.insert("documents".into(), Value::from(()));
-        Ok(Self { environment, source: source.to_owned(), marks_generation, base: Arc::new(base) })
+        Ok(Self { environment, source: source.to_owned(), marks_generation, base: Arc::new(base), with_tools: None })
+    }
+
+    /// Lets `template` render the conversations that come with tools, as transformers does
+    /// where a model names a template `tool_use`.
+    #[must_use]
+    pub fn with_tools(mut self, template: Self) -> Self {
+        self.with_tools = Some(Box::new(template));
+        self
     }
 
     /// The template as it was given.
@@ -81,9 +91,23 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// SHA-256 of the template's text, in hexadecimal.
+    /// What `tokenizer_config.json` says of it: its text, or with a template for tools the
+    /// two by their names.
+    pub(crate) fn named_sources(&self) -> serde_json::Value {
+        let named = |name: &str, source: &str| serde_json::json!({"name": name, "template": source});
+        match &self.with_tools {
+            None => self.source.as_str().into(),
+            Some(other) => vec![named("default", &self.source), named("tool_use", &other.source)].into(),
+        }
+    }
+
+    /// SHA-256 of the template's text (and that of its twin for tools), in hexadecimal.
     pub fn sha256(&self) -> String {
-        crate::fingerprint::hex(&Sha256::digest(self.source.as_bytes()))
+        let mut hasher = Sha256::new_with_prefix(self.source.as_bytes());
+        if let Some(other) = &self.with_tools {
+            hasher.update(other.source.as_bytes());
+        }
+        crate::fingerprint::hex(&hasher.finalize())
     }
 
     /// Whether the template marks the assistant's text with `{% generation %}`.
@@ -93,12 +117,15 @@ impl ChatTemplate {
 
     /// Whether the template asks for the date, so that its renderings depend on it.
     pub fn tells_the_date(&self) -> bool {
-        self.source.contains("strftime_now")
+        self.source.contains("strftime_now") || self.with_tools.as_ref().is_some_and(|t| t.tells_the_date())
     }
 
     /// Lets `strftime_now` tell `time`.
     pub fn set_clock(&mut self, time: NaiveDateTime) {
         environment::set_clock(&mut self.environment, time);
+        if let Some(other) = &mut self.with_tools {
+            other.set_clock(time);
+        }
     }
 
     /// Renders `messages`; with `add_generation_prompt` the text ends where the
@@ -126,6 +153,9 @@ impl ChatTemplate {
 
     /// Makes the template's values of `messages` once, for several renderings.
     pub(crate) fn conversation<'a>(&'a self, messages: &[Message], variables: &Variables) -> Result<Conversation<'a>> {
+        if let Some(other) = self.with_tools.as_ref().filter(|_| variables.has_tools()) {
+            return other.conversation(messages, variables);
+        }
         if self.marks_generation {
             generation::check(messages)?;
         }
@@ -142,6 +172,11 @@ pub(crate) struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
+    /// Whether the template that renders it marks the assistant's text.
+    pub(crate) fn marks_generation(&self) -> bool {
+        self.template.marks_generation
+    }
+
     /// Renders the first `count` messages.
     pub(crate) fn render(&self, count: usize, add_generation_prompt: bool) -> Result<Rendering> {
         let template = self.template.environment.get_template(NAME).map_err(|e| Error::Template(e.to_string()))?;

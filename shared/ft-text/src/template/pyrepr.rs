@@ -96,8 +96,8 @@ fn quoted(out: &mut String, text: &str) {
             c => {
                 let code = u32::from(c);
                 let _ = match code {
-                    ..0x100 => write!(out, "\\x{code:02x}"),
-                    ..0x1_0000 => write!(out, "\\u{code:04x}"),
+                    0..=0xFF => write!(out, "\\x{code:02x}"),
+                    0x100..=0xFFFF => write!(out, "\\u{code:04x}"),
                     _ => write!(out, "\\U{code:08x}"),
                 };
             }

@@ -150,7 +150,7 @@ fn expression(code: &str) -> String {
             Some(argument) => {
                 let gap = argument.len() - argument.trim_start().len();
                 let (argument, after) = argument.split_at(gap + operand_length(&argument[gap..]));
-                out.push_str(&format!("({text}|{}({}))", format::PERCENT, expression(argument)));
+                out.extend(["(", &text, "|", format::PERCENT, "(", &expression(argument), "))"]);
                 after
             }
         };
@@ -173,7 +173,7 @@ fn filters<'a>(rest: &'a str, out: &mut String) -> &'a str {
     while let Some(operand) = after.trim_start().strip_prefix('+') {
         let operand = operand.trim_start();
         let (operand, rest) = operand.split_at(operand_length(operand));
-        out.push_str(&format!(" + ({})|e", expression(operand)));
+        out.extend([" + (", &expression(operand), ")|e"]);
         after = rest;
     }
     after

@@ -24,6 +24,11 @@ impl Variables {
         Self { values: Arc::new(values) }
     }
 
+    /// Whether there is a list of tools.
+    pub(super) fn has_tools(&self) -> bool {
+        self.values.get("tools").is_some_and(|tools| !tools.is_none())
+    }
+
     pub(super) fn values(&self) -> Arc<BTreeMap<String, Value>> {
         Arc::clone(&self.values)
     }

@@ -18,6 +18,7 @@ pub(crate) const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 pub(crate) const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 pub(crate) const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 pub(crate) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+pub(crate) const TOOL_TEMPLATE: &str = "tokenizer.chat_template.tool_use";
 
 /// Reads the header of the GGUF file at `path`; no tensor is touched.
 pub(crate) fn read(path: &Path) -> Result<Content> {

@@ -78,35 +78,39 @@ pub(super) fn build(path: &Path, content: &Content, tokens: &[&str]) -> Result<T
     Ok(tokenizer)
 }
 
+/// A piece that is made of two others.
+struct Merge<'a> {
+    score: f32,
+    /// The lengths of its two sides, in characters.
+    lengths: (usize, usize),
+    left: &'a str,
+    right: &'a str,
+}
+
 /// All merges, the best first: by score, then by the lengths of their two sides.
 fn merges(tokens: &[&str], scores: &[f32], kinds: &[u32]) -> Vec<(String, String)> {
-    let is_text = |id: u32| {
-        let kind = kinds.get(id as usize).copied().unwrap_or(NORMAL);
-        kind == NORMAL || kind == USER_DEFINED
-    };
+    let kind = |id: usize| kinds.get(id).copied().unwrap_or(NORMAL);
     let ids: HashMap<&str, u32> = tokens.iter().copied().zip(0..).collect();
-    let mut found: Vec<(f32, &str, &str)> = Vec::with_capacity(tokens.len() * 2);
-    for (id, piece) in (0..).zip(tokens).filter(|&(id, _)| is_text(id)) {
-        let mut splits: Vec<(u32, u32, &str, &str)> = piece
-            .char_indices()
-            .skip(1)
-            .filter_map(|(at, _)| {
-                let (left, right) = piece.split_at(at);
-                Some((*ids.get(left)?, *ids.get(right)?, left, right))
-            })
-            .collect();
-        splits.sort_unstable_by_key(|&(left, right, ..)| (left, right));
+    let mut found: Vec<Merge> = Vec::with_capacity(tokens.len() * 2);
+    let mut splits = Vec::new();
+    for (id, &piece) in tokens.iter().enumerate().filter(|&(id, _)| matches!(kind(id), NORMAL | USER_DEFINED)) {
         // Converters write -1000 for what is user-defined; SentencePiece gives it none.
-        let is_defined = kinds.get(id as usize) == Some(&USER_DEFINED);
-        let score = if is_defined { 0.0 } else { scores[id as usize] };
-        found.extend(splits.into_iter().map(|(_, _, l, r)| (score, l, r)));
+        let score = if kind(id) == USER_DEFINED { 0.0 } else { scores[id] };
+        let characters = piece.chars().count();
+        for (count, (at, _)) in piece.char_indices().enumerate().skip(1) {
+            let (left, right) = piece.split_at(at);
+            if let (Some(&a), Some(&b)) = (ids.get(left), ids.get(right)) {
+                let lengths = (count, characters - count);
+                splits.push(((a, b), Merge { score, lengths, left, right }));
+            }
+        }
+        splits.sort_unstable_by_key(|&(pair, _)| pair);
+        found.extend(splits.drain(..).map(|(_, merge)| merge));
     }
-    let key = |&(score, left, right): &(f32, &str, &str)| (score, left.chars().count(), right.chars().count());
     // Stable, descending.
     found.sort_by(|a, b| {
-        let (a, b) = (key(a), key(b));
-        let scores = b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal);
-        scores.then((b.1, b.2).cmp(&(a.1, a.2)))
+        let scores = b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal);
+        scores.then(b.lengths.cmp(&a.lengths))
     });
-    found.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect()
+    found.into_iter().map(|merge| (merge.left.to_owned(), merge.right.to_owned())).collect()
 }
