@@ -10,7 +10,10 @@ use ft_kernels::quant::{EightBit, FourBit, Kind};
 
 fn main() -> Result<()> {
     println!("{:?}; 10⁹ elements a second", ft_kernels::simd::best());
-    println!("{:>22} {:>8} {:>8} {:>8} {:>8} {:>8}", "elements", "nf4", "double", "fp4", "q8_0", "copy");
+    println!(
+        "{:>22} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        "elements", "nf4", "double", "fp4", "q8_0", "copy", "to nf4"
+    );
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     for len in [16 << 10, 64 << 10, 576 * 1536, 4096 * 4096] {
         if let Ok(one) = &one {
@@ -35,6 +38,10 @@ fn row(name: &str, len: usize) -> Result<()> {
         rate(len, || eight.expand(&mut out))?,
         rate(len, || {
             out.copy_from_slice(black_box(&values));
+            Ok(())
+        })?,
+        rate(len, || {
+            black_box(FourBit::quantise(&values, Kind::Nf4, false));
             Ok(())
         })?,
     ];

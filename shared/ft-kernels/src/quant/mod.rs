@@ -6,12 +6,14 @@
 //! * [`EightBit`]: blocks of 32 signed bytes with a scale in 16 bits, the Q8_0 of GGUF files.
 //! * [`ByteRows`]: a signed byte an element and a scale a row, the weights of bitsandbytes' `LLM.int8()`
 //!   (Dettmers et al., 2022, section 3).
+//! * [`expand_blocks`]: the other blocks of GGUF files.
 //!
 //! The elements of a matrix are counted row by row, and blocks take no notice of where a row ends. Expanding is split
 //! by blocks, so that its bits do not depend on the threads. What an element expands to is in [`reference`] once more,
 //! in candle operations.
 
 mod absmax;
+mod blocks;
 mod eight;
 mod four;
 mod kernels;
@@ -19,6 +21,7 @@ pub mod reference;
 mod rows;
 
 pub use absmax::{Absmax, Nested, Second};
+pub use blocks::expand_blocks;
 pub use eight::EightBit;
 pub use four::{BLOCK, FourBit, Kind, Part};
 pub use rows::ByteRows;

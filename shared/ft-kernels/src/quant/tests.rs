@@ -153,6 +153,25 @@ fn eight_bits_are_those_of_gguf() {
 }
 
 #[test]
+fn blocks_expand_as_candle_expands_them() {
+    use GgmlDType::{F32, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Q8K};
+    let values = weights(4096);
+    let tensor = Tensor::from_slice(&values, (16, 256), &Device::Cpu).unwrap();
+    for kind in [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K] {
+        let theirs = candle_core::quantized::QTensor::quantize(&tensor, kind).unwrap();
+        let expected = theirs.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let bytes = theirs.data().unwrap();
+        let mut out = vec![f32::NAN; 4096];
+        expand_blocks(kind, &bytes, &mut out).unwrap();
+        assert_eq!(bits(&out), bits(&expected), "{kind:?}");
+        assert!(expand_blocks(kind, &bytes[2..], &mut out).unwrap_err().to_string().contains("whole blocks"));
+        assert!(expand_blocks(kind, &bytes, &mut out[..4095]).is_err());
+    }
+    assert!(expand_blocks(Q8K, &vec![0; Q8K.type_size()], &mut [0.0; 256]).is_err());
+    assert!(expand_blocks(F32, &[0; 4], &mut [0.0]).unwrap_err().to_string().contains("F32 has no blocks"));
+}
+
+#[test]
 fn rows_of_bytes_have_a_scale_each() {
     let codes = (0..12).map(|i| (i * 37 % 255 - 127) as i8).collect::<Vec<_>>();
     let rows = ByteRows::from_parts(codes.clone(), vec![0.5, 3.0, 0.0], 4).unwrap();
