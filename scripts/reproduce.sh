@@ -14,10 +14,12 @@ make_rows "$out"
 table=$out/table.md
 printf '| rows | what is different | SHA-256 of the adapter | |\n|---|---|---|---|\n' | tee "$table"
 failed=0
+# "exec" where the shell itself is to become the program.
+run=
 
 train() { # NAME FLAGS...
     name=$1; shift
-    $bin/ft-train -q --model $model --train "$out/train.parquet" --output-dir "$out/$name" --lora-r 8 --lora-dropout 0.1 \
+    $run $bin/ft-train -q --model $model --train "$out/train.parquet" --output-dir "$out/$name" --lora-r 8 --lora-dropout 0.1 \
         --learning-rate 5e-4 --warmup-steps 1 --max-steps 3 --save-strategy no --report-to none --seed 42 "$@"
 }
 
@@ -35,7 +37,7 @@ stopped() { # NAME FLAGS...
     resume=
     for step in 1 2; do
         # shellcheck disable=SC2086
-        train "$name" "$@" --save-strategy steps --save-steps 1 $resume &
+        (run=exec; train "$name" "$@" --save-strategy steps --save-steps 1 $resume) &
         pid=$!
         while [ ! -e "$out/$name/checkpoint-$step/complete" ]; do
             kill -0 $pid 2>/dev/null || { echo "reproduce: error: it ended before step $step" >&2; exit 1; }

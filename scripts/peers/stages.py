@@ -86,7 +86,7 @@ def ft_train(tokens, batch, steps, *more):
     folder = fresh("ft-train")
     run = ft("ft-train", "--model", GGUF, "--train", tokens, "--output-dir", folder, "--max-steps", steps,
              "--per-device-train-batch-size", batch, "--learning-rate", "2e-4", "--lr-scheduler-type", "constant",
-             "--weight-decay", 0, "--max-grad-norm", 1, "--logging-steps", 1, *more)
+             "--weight-decay", 0, "--max-grad-norm", 1, "--logging-steps", 1, "--save-strategy", "no", *more)
     results, record = (json.loads((folder / name).read_text()) for name in ("train_results.json", "run.json"))
     log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [entry for entry in log if "grad_norm" in entry]

@@ -1,7 +1,5 @@
 //! Where a number that is not finite comes from: the step is taken once more, row by row.
 
-use std::cell::{Cell, RefCell};
-
 use candle_core::Tensor;
 use ft_kernels::tensor::with_slice;
 use ft_model::batch::{Batch, Sequence};
@@ -45,18 +43,17 @@ fn first_fault(step: &Step<'_>, adapter: &Adapter, piece: &Batch, options: &Step
     let decoder = Decoder { arch: step.arch, source: step.source, adapter: Some(adapter) };
     let names: Vec<String> = adapter.trainable().map(|trained| trained.name()).collect();
     // How many gradients of each tensor were seen: they come in the order of the sequences.
-    let seen = RefCell::new(vec![0; names.len()]);
-    let first: Cell<Option<(usize, usize)>> = Cell::new(None);
+    let mut seen = vec![0; names.len()];
+    let mut gradient: Option<(usize, usize)> = None;
     let losses = decoder.losses_and_gradients(piece, options, &mut |found| {
-        let sequence = std::mem::replace(&mut seen.borrow_mut()[found.trainable], 0);
-        seen.borrow_mut()[found.trainable] = sequence + 1;
-        if !is_finite(&found.gradient) && first.get().is_none_or(|(other, _)| sequence < other) {
-            first.set(Some((sequence, found.trainable)));
+        let sequence = seen[found.trainable];
+        seen[found.trainable] += 1;
+        if !is_finite(&found.gradient) && gradient.is_none_or(|(other, _)| sequence < other) {
+            gradient = Some((sequence, found.trainable));
         }
         Ok(())
     });
     let loss = losses.ok()?.iter().position(|loss| !loss.sum.is_finite());
-    let gradient = first.get();
     match (loss, gradient) {
         (Some(at), Some((sequence, tensor))) if sequence < at => Some((sequence, told(&names[tensor]))),
         (Some(at), _) => Some((at, "its loss is not finite".into())),

@@ -1,15 +1,14 @@
 //! What a run is: its inputs' digests and its configuration. A checkpoint carries it, so that a resume that would go on
 //! with other mathematics is refused by the name of what differs.
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::thread::JoinHandle;
+use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::KNOBS;
+use crate::digest::InputFile;
 use crate::history::write_json;
 
 const FILE: &str = "configuration.json";
@@ -59,15 +58,6 @@ const FREE: [&str; 39] = [
     "gradient_accumulation_steps",
 ];
 
-/// One file that a run reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputFile {
-    pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-    pub sha256: String,
-}
-
 /// What a run is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Identity {
@@ -77,7 +67,18 @@ pub struct Identity {
     pub model: Vec<InputFile>,
     /// Steps that the schedule was laid out for.
     pub max_steps: u64,
+    /// Where it was taken up again, the earliest first.
+    #[serde(default)]
+    pub resumed: Vec<Resume>,
     pub configuration: Map<String, Value>,
+}
+
+/// That a run was taken up again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    pub after_step: u64,
+    /// Steps that the schedule had been laid out for until then.
+    pub max_steps_before: u64,
 }
 
 impl Identity {
@@ -99,6 +100,7 @@ impl Identity {
             initial_adapter_sha256: serde_json::from_value(part("initial_adapter_sha256")?)?,
             model: serde_json::from_value(part("model")?)?,
             max_steps: serde_json::from_value(part("max_steps")?)?,
+            resumed: serde_json::from_value(part("resumed")?)?,
             configuration: serde_json::from_value(part("configuration")?)?,
         })
     }
@@ -166,55 +168,6 @@ fn short(sha256: &str) -> String {
     format!("{}…", &sha256[..sha256.len().min(12)])
 }
 
-/// The digests of the model's files, taken by a thread of its own while training goes on: the files were just read, so
-/// they come from the system's cache, at 1 to 2 GB a second on a processor with SHA instructions and 0.3 without.
-pub struct ModelDigests {
-    thread: std::sync::Mutex<Option<JoinHandle<Result<Vec<InputFile>>>>>,
-    files: OnceLock<Vec<InputFile>>,
-}
-
-impl ModelDigests {
-    /// Begins to hash a folder's configuration and weights, or the one file of a GGUF.
-    pub fn start(model: &Path) -> Self {
-        let model = model.to_path_buf();
-        let thread = std::thread::spawn(move || files_of(&model)?.iter().map(|path| digest(path)).collect());
-        Self { thread: std::sync::Mutex::new(Some(thread)), files: OnceLock::new() }
-    }
-
-    /// Waits for the digests.
-    pub fn get(&self) -> Result<&[InputFile]> {
-        let thread = self.thread.lock().map_err(|_| anyhow!("the digests of the model failed"))?.take();
-        if let Some(thread) = thread {
-            let files = thread.join().map_err(|_| anyhow!("the digests of the model failed"))??;
-            let _ = self.files.set(files);
-        }
-        self.files.get().map(Vec::as_slice).context("the digests of the model failed")
-    }
-}
-
-fn files_of(model: &Path) -> Result<Vec<PathBuf>> {
-    if model.is_file() {
-        return Ok(vec![model.to_path_buf()]);
-    }
-    let entries = std::fs::read_dir(model).with_context(|| format!("cannot read '{}'", model.display()))?;
-    let counts = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name == "config.json" || name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")
-    };
-    let mut files: Vec<PathBuf> = entries.filter_map(Result::ok).map(|e| e.path()).filter(counts).collect();
-    files.sort();
-    Ok(files)
-}
-
-fn digest(path: &Path) -> Result<InputFile> {
-    let read = || format!("cannot read '{}'", path.display());
-    Ok(InputFile {
-        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        bytes: Some(std::fs::metadata(path).with_context(read)?.len()),
-        sha256: ft_cli::sha256_file(path).with_context(read)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +180,7 @@ mod tests {
             initial_adapter_sha256: String::new(),
             model: Vec::new(),
             max_steps: 6,
+            resumed: Vec::new(),
             configuration: entry(configuration),
         }
     }

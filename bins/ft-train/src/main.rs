@@ -5,6 +5,7 @@ mod best;
 mod checkpoint;
 mod config;
 mod data;
+mod digest;
 mod engine;
 mod evaluate;
 mod fault;

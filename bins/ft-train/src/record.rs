@@ -7,8 +7,9 @@ use ft_cli::typed_arguments;
 use serde_json::{Map, Value, json};
 
 use crate::config::Cli;
+use crate::digest::{InputFile, ModelDigests};
 use crate::history::{Entry, entry, write_json};
-use crate::identity::{Identity, InputFile, ModelDigests};
+use crate::identity::{Identity, Resume};
 use crate::setup::Setup;
 
 /// The file's name in the output folder.
@@ -29,8 +30,7 @@ pub struct Record {
     threads: usize,
     /// Steps that the schedule is laid out for.
     pub max_steps: u64,
-    /// After which steps the run was taken up again, and how many it had been laid out for until then.
-    resumed: Vec<Value>,
+    resumed: Vec<Resume>,
 }
 
 impl Record {
@@ -64,6 +64,7 @@ impl Record {
             initial_adapter_sha256: self.initial_adapter.clone(),
             model: model.to_vec(),
             max_steps,
+            resumed: self.resumed.clone(),
             configuration: self.configuration.clone(),
         })
     }
@@ -78,9 +79,10 @@ impl Record {
         Ok(saved)
     }
 
-    /// The run goes on after `step`; until then it was laid out for `max_steps` steps.
-    pub fn resumed(&mut self, step: u64, max_steps: u64) {
-        self.resumed.push(json!({"after_step": step, "max_steps_before": max_steps}));
+    /// The run goes on after `step` of a run that was `saved` until then.
+    pub fn resumed(&mut self, step: u64, saved: Identity) {
+        self.resumed = saved.resumed;
+        self.resumed.push(Resume { after_step: step, max_steps_before: saved.max_steps });
     }
 
     /// The arguments that a file or a flag gave.

@@ -83,12 +83,11 @@ impl Kept {
         }
         let identity = Identity::of_record(&record).with_context(damaged)?;
         let state = State::load(dir)?;
-        let resumes = record["resumed"].as_array().into_iter().flatten();
-        let other = resumes.filter(|resume| resume["max_steps_before"] != identity.max_steps);
+        let other = identity.resumed.iter().filter(|resume| resume.max_steps_before != identity.max_steps);
         Ok(Self {
             dir: dir.to_path_buf(),
             configuration: identity.configuration.clone(),
-            laid_out_anew: other.filter_map(|resume| resume["after_step"].as_u64()).max(),
+            laid_out_anew: other.map(|resume| resume.after_step).max(),
             identity,
             steps: state.global_step,
             log: state.log_history,

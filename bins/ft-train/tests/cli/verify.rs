@@ -78,6 +78,8 @@ fn a_run_that_was_laid_out_anew_is_repeated_from_there() {
     scratch.tokens("held.parquet", &rows(5));
     scratch.train("out", &format!("{LINE} --max-steps 4"));
     scratch.train("out", &format!("{LINE} --max-steps 8 --resume-from-checkpoint"));
+    // Once more, which does not hide the first.
+    scratch.train("out", &format!("{LINE} --max-steps 8 --resume-from-checkpoint out/checkpoint-6"));
     let told = scratch.failure("--verify out", 1);
     assert!(told.contains("laid out for another number of steps until step 4") && told.contains("4..8"), "{told}");
     assert!(verified(&scratch, "--verify-steps 4..8").starts_with("equal: steps 5 to 8"));

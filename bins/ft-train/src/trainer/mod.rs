@@ -1,27 +1,26 @@
 //! The recipe: for each step its rows, its gradients, its update; now and then a log, an evaluation, a checkpoint.
 
+mod due;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use ft_cli::Progress;
 use ft_model::batch::{Batch, Sequence};
-use ft_model::decoder::Decoder;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
-use serde_json::json;
 
 use crate::args::Args;
 use crate::best::Best;
 use crate::checkpoint;
 use crate::data::Dataset;
 use crate::engine::Draws;
-use crate::evaluate::{Evaluation, evaluate};
 use crate::fault;
-use crate::flow::{At, Flow};
+use crate::flow::Flow;
 use crate::forecast::Forecast;
-use crate::history::{Entry, State, Window, entry, rounded};
+use crate::history::{Entry, State, Window};
 use crate::record::Record;
 use crate::sampler::Sampler;
 use crate::schedule::Schedule;
@@ -61,6 +60,19 @@ struct Began {
     /// The sum of the losses of all steps since.
     loss: f64,
     seconds_to_first_step: f64,
+}
+
+impl Began {
+    fn at(state: &State, program: Instant) -> Self {
+        Self {
+            program,
+            steps: Instant::now(),
+            step: state.global_step,
+            tokens: state.num_input_tokens_seen,
+            loss: 0.0,
+            seconds_to_first_step: 0.0,
+        }
+    }
 }
 
 /// How the run went.
@@ -112,10 +124,11 @@ impl<'a> Trainer<'a> {
             let found = record.require_same(&path)?;
             let from = checkpoint::load(&path, optimizer)?;
             tracing::info!("going on after step {} from '{}'", from.state.global_step, path.display());
-            record.resumed(from.state.global_step, found.max_steps);
+            let laid_out_anew = found.max_steps != steps;
+            record.resumed(from.state.global_step, found);
             if let Some(output) = output.as_deref().filter(|output| path.parent() == Some(output)) {
                 saved = Some(from.state.global_step);
-                if found.max_steps != steps {
+                if laid_out_anew {
                     checkpoint::supersede(output, from.state.global_step)?;
                 }
             }
@@ -127,14 +140,6 @@ impl<'a> Trainer<'a> {
         watch.introduce(&record, &setup.figures(&sampler, args))?;
         setup.announce(steps, args.training.sequences_a_step());
         record.write(output.as_deref(), "running", &Entry::new())?;
-        let began = Began {
-            program,
-            steps: Instant::now(),
-            step: state.global_step,
-            tokens: state.num_input_tokens_seen,
-            loss: 0.0,
-            seconds_to_first_step: 0.0,
-        };
         Ok(Self {
             args,
             schedule: Schedule::new(&args.training, steps)?,
@@ -142,6 +147,7 @@ impl<'a> Trainer<'a> {
             best: Best::new(args),
             forecast: Forecast::new(&setup, &sampler, steps),
             until: steps,
+            began: Began::at(&state, program),
             setup,
             sampler,
             optimizer,
@@ -151,7 +157,6 @@ impl<'a> Trainer<'a> {
             record,
             output,
             saved,
-            began,
         })
     }
 
@@ -250,180 +255,6 @@ impl<'a> Trainer<'a> {
             Some(place) => error.context(format!("step {number}, {place}")),
             None => error.context(format!("step {number}, rows {}", numbers(data, &micro_batches.concat()))),
         }
-    }
-
-    /// Before the first step: an evaluation that was asked for, or that the step a resume begins at still lacks.
-    fn before_steps(&mut self, witness: &mut dyn Witness) -> Result<()> {
-        if self.state.global_step == 0 {
-            if self.args.watch.eval_on_start && self.state.evaluation(0).is_none() {
-                self.evaluate(witness)?;
-            }
-        } else if self.flow.evaluates(self.at(false)) && self.state.evaluation(self.state.global_step).is_none() {
-            self.evaluate_and_save(false, witness)?;
-        }
-        Ok(())
-    }
-
-    /// What is due after a step, in Trainer's order: log, evaluation, checkpoint; and signals.
-    fn after_step(&mut self, witness: &mut dyn Witness) -> Result<()> {
-        let at = self.at(false);
-        if self.flow.logs(at) {
-            self.log_window(witness)?;
-        }
-        self.evaluate_and_save(self.flow.saves(at), witness)?;
-        ft_cli::interrupt::check()?;
-        Ok(())
-    }
-
-    /// Where the run stands; an early end ends the epoch as well.
-    fn at(&self, stopped: bool) -> At {
-        let step = self.state.global_step;
-        let last = step >= self.state.max_steps;
-        let epoch_ends = stopped || last || step.is_multiple_of(self.sampler.steps_an_epoch());
-        At { step, epoch: self.state.epoch, epoch_ends, last }
-    }
-
-    /// Evaluates where that is due, and writes a checkpoint where it is due or the evaluation asks for one. A signal
-    /// leaves a checkpoint behind; what is not evaluated then is after the resume.
-    fn evaluate_and_save(&mut self, mut save: bool, witness: &mut dyn Witness) -> Result<()> {
-        let interrupted = ft_cli::interrupt::requested;
-        if self.flow.evaluates(self.at(false)) && !interrupted() {
-            match self.evaluate(witness) {
-                Ok(found) => {
-                    let verdict = self.best.judge(&mut self.state, &found)?;
-                    save |= verdict.kept || (verdict.best && self.flow.saves_the_best());
-                }
-                Err(error) if interrupted() => {
-                    self.save()?;
-                    return Err(error);
-                }
-                Err(error) => return Err(error),
-            }
-            if self.best.stops(&self.state) {
-                let at = self.at(true);
-                if self.flow.logs(at) && self.window.steps > 0 {
-                    self.log_window(witness)?;
-                }
-                save |= self.flow.saves(at);
-            }
-        }
-        if save || interrupted() { self.save() } else { Ok(()) }
-    }
-
-    /// Evaluates and logs what was found.
-    fn evaluate(&mut self, witness: &mut dyn Witness) -> Result<Entry> {
-        let eval = self.setup.eval.as_ref().context("there are no rows to evaluate on; give --eval")?;
-        let started = Instant::now();
-        let batch_size = self.args.training.per_device_eval_batch_size as usize;
-        let decoder =
-            Decoder { arch: &self.setup.arch, source: &*self.setup.source, adapter: Some(&self.setup.adapter) };
-        let Evaluation { loss, accuracy } = evaluate(&decoder, &self.setup.step(None), &eval.sequences, batch_size)?;
-        let (seconds, rows) = (started.elapsed().as_secs_f64(), eval.sequences.len());
-        let found = entry(json!({
-            "eval_loss": loss,
-            "eval_mean_token_accuracy": accuracy,
-            "eval_runtime": rounded(seconds, 4),
-            "eval_samples_per_second": rounded(rows as f64 / seconds, 3),
-            "eval_steps_per_second": rounded(rows.div_ceil(batch_size) as f64 / seconds, 3),
-        }));
-        self.log(found.clone(), witness)?;
-        Ok(found)
-    }
-
-    /// Writes a checkpoint, where there is a folder for it, and removes those that are not to be kept.
-    fn save(&mut self) -> Result<()> {
-        let Some(output) = self.output.as_deref().filter(|_| self.saved != Some(self.state.global_step)) else {
-            return Ok(());
-        };
-        let now = self.state.global_step;
-        let best =
-            self.state.best_global_step.filter(|&step| step == now || output.join(checkpoint::name(step)).is_dir());
-        self.state.best_model_checkpoint = best.map(checkpoint::name);
-        let identity = self.record.identity(self.state.max_steps)?;
-        let path =
-            checkpoint::save(output, &self.setup.adapter, &self.optimizer, &self.state, &self.window, &identity)?;
-        self.saved = Some(now);
-        tracing::info!("wrote '{}'", path.display());
-        let mut protected: Vec<u64> = best.into_iter().collect();
-        if self.best.ranks() {
-            self.best.write_index(output, &self.state.log_history)?;
-            protected.extend(self.best.ranked(&self.state.log_history).iter().map(|(step, _)| step));
-        }
-        // The best ones are kept beside the newest one alone, unless more are asked for.
-        let limit = self.args.watch.save_total_limit.or(self.best.ranks().then_some(1));
-        limit.map_or(Ok(()), |limit| checkpoint::rotate(output, limit as usize, &protected))
-    }
-
-    /// Takes the adapter of the best checkpoint, where that is asked for; gives the step that the adapter is of.
-    fn load_best(&mut self) -> Result<u64> {
-        let now = self.state.global_step;
-        let best = self.state.best_global_step.filter(|_| self.args.watch.load_best_model_at_end);
-        let (Some(step), Some(output)) = (best.filter(|&step| step != now), self.output.as_deref()) else {
-            return Ok(now);
-        };
-        let path = output.join(checkpoint::name(step));
-        if checkpoint::require_whole(&path).is_err() {
-            tracing::warn!("the best evaluation was after step {step}, of which there is no checkpoint");
-            return Ok(now);
-        }
-        tracing::info!("the adapter is that of '{}', the best one", path.display());
-        self.setup.adapter = Adapter::load(&path)?;
-        Ok(step)
-    }
-
-    /// The evaluation of the adapter that is written, which is that after step `step`.
-    fn last_evaluation(&mut self, step: u64, witness: &mut dyn Witness) -> Result<Option<Entry>> {
-        if self.setup.eval.is_none() {
-            return Ok(None);
-        }
-        if let Some(found) = self.state.evaluation(step) {
-            return Ok(Some(found.clone()));
-        }
-        let evaluated = self.evaluate(witness);
-        if evaluated.is_err() && ft_cli::interrupt::requested() && step == self.state.global_step {
-            self.save()?;
-        }
-        evaluated.map(Some)
-    }
-
-    fn log_window(&mut self, witness: &mut dyn Witness) -> Result<()> {
-        let window = std::mem::take(&mut self.window);
-        let found = json!({
-            "loss": window.loss / window.steps as f64,
-            "grad_norm": window.grad_norm,
-            "learning_rate": window.learning_rate,
-            "mean_token_accuracy": window.correct as f64 / window.labels as f64,
-            "num_tokens": self.state.num_input_tokens_seen,
-        });
-        self.log(entry(found), witness)
-    }
-
-    /// Adds epoch and step to an entry, and writes it wherever entries go.
-    fn log(&mut self, mut entry: Entry, witness: &mut dyn Witness) -> Result<()> {
-        entry.insert("epoch".into(), json!(rounded(self.state.epoch, 6)));
-        entry.insert("step".into(), json!(self.state.global_step));
-        self.watch.log(self.state.global_step, &entry)?;
-        witness.logged(&entry)?;
-        self.state.log_history.push(entry);
-        Ok(())
-    }
-
-    /// The keys of Trainer's `train_results.json`.
-    fn train_results(&self) -> Entry {
-        let began = &self.began;
-        let seconds = began.steps.elapsed().as_secs_f64();
-        let steps = self.state.global_step - began.step;
-        let samples = steps as f64 * self.args.training.sequences_a_step() as f64;
-        let tokens = self.state.num_input_tokens_seen - began.tokens;
-        entry(json!({
-            "train_loss": began.loss / steps.max(1) as f64,
-            "train_runtime": rounded(seconds, 4),
-            "train_samples_per_second": rounded(samples / seconds, 3),
-            "train_steps_per_second": rounded(steps as f64 / seconds, 3),
-            "train_tokens_per_second": rounded(tokens as f64 / seconds, 3),
-            "total_flos": self.state.total_flos,
-            "epoch": rounded(self.state.epoch, 6),
-        }))
     }
 }
 
