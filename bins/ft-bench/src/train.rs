@@ -91,9 +91,9 @@ fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started
         ft_cli::interrupt::check()?;
         let rows = rows(args, arch.vocab_size, number);
         let begun = Instant::now();
-        let step = Step { arch, source, ranks: &ft_dist::Solo, activation_memory, dropout: None, neftune: None };
+        let step = Step::alone(arch, source, activation_memory);
         let found = step.run(&adapter, &step.cut(&rows.iter().collect::<Vec<_>>()))?;
-        optimizer.update(&mut adapter, &found.gradients, LEARNING_RATE, MAX_GRAD_NORM)?;
+        optimizer.update(&mut adapter, &found.gradients, LEARNING_RATE, MAX_GRAD_NORM, step.ranks)?;
         let seconds = begun.elapsed().as_secs_f64();
         tracing::info!("step {}: loss {:.4}, {:.0} tokens/s", number + 1, found.loss, tokens as f64 / seconds);
         measured.seconds.push(seconds);

@@ -1,18 +1,22 @@
 //! Everything that is decided before the first step.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ft_cli::LoadAs;
+use ft_dist::Communicator;
 use ft_kernels::quant::Kind;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{Bits, LayerSource, Mapped, Quantised, Resident, Without, dtype};
+use ft_model::layers::{Bits, Held, LayerSource, Mapped, Quantised, Resident, Sharded, Without, dtype};
 use ft_model::lora::{Adapter, pissa};
+use ft_model::optimizer::Cut;
 
-use crate::args::{Args, LoraArgs, MemoryArgs, Offload};
+use crate::args::{Args, LoraArgs, MemoryArgs, Offload, Sharding};
 use crate::data::{Dataset, Limit, model_tokenizer};
+use crate::digest;
 
 /// A run that is ready to start.
 pub struct Setup {
@@ -26,11 +30,18 @@ pub struct Setup {
     /// The fingerprint of the model's tokenizer, where it has one.
     pub tokenizer: Option<String>,
     pub activation_memory: u64,
+    /// A digest of parts of the model's files.
+    pub model_sample: String,
+    /// This rank and the others.
+    pub ranks: Arc<dyn Communicator>,
+    pub sharding: Sharding,
+    /// Who gets which part of the gradients, where they are shared out.
+    pub cut: Option<Cut>,
 }
 
 impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
-    pub fn new(args: &Args) -> Result<Self> {
+    pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -38,21 +49,38 @@ impl Setup {
         refuse_base_dropout(&arch, &args.model)?;
         let tokenizer = model_tokenizer(&args.model)?;
         let read = |path: &Path| -> Result<Dataset> {
-            let data = Dataset::read(path, &arch, Limit::of(&args.data))?;
+            let data = Dataset::read(path, &arch, Limit::of(&args.data), &*ranks)?;
             data.check_tokenizer(&args.model, tokenizer.as_deref())?;
             Ok(data)
         };
         let train = read(&args.train)?;
         let eval = args.eval.as_deref().map(read).transpose()?;
-        let mut source = frozen(checkpoint, &args.memory)?;
+        let sharding = if ranks.world() > 1 { args.ranks.sharding } else { Sharding::None };
+        let model_sample = if ranks.world() > 1 { digest::sample(checkpoint.files())? } else { String::new() };
+        let mut source = frozen(checkpoint, args, sharding, &*ranks)?;
         let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
         let begins_with_pissa = args.lora.init_adapter.is_none() && args.lora.config(&args.model).pissa().is_some();
         let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
         if let Some(taken) = &taken {
             source = Box::new(Without::new(source, arch.clone(), taken.clone()));
         }
-        let activation_memory = activation_memory(&args.memory);
-        Ok(Self { arch, source, adapter, taken, train, eval, tokenizer, activation_memory })
+        let activation_memory = activation_memory(&args.memory) / u64::from(args.ranks.nproc_per_node);
+        let lengths = adapter.trainable().map(|trained| trained.tensor.elem_count());
+        let cut = (sharding >= Sharding::Zero2).then(|| Cut::new(lengths, ranks.world()));
+        Ok(Self {
+            arch,
+            source,
+            adapter,
+            taken,
+            train,
+            eval,
+            tokenizer,
+            activation_memory,
+            model_sample,
+            ranks,
+            sharding,
+            cut,
+        })
     }
 
     /// The adapter as other programs read it, on the whole base.
@@ -123,7 +151,13 @@ fn initial_adapter(
     Ok(adapter)
 }
 
-fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSource>> {
+fn frozen(
+    checkpoint: Checkpoint,
+    all: &Args,
+    sharding: Sharding,
+    ranks: &dyn Communicator,
+) -> Result<Box<dyn LayerSource>> {
+    let args = &all.memory;
     let load_in = args.load_in();
     if args.offload_param_device == Offload::Disk {
         let float = load_in.float().with_context(|| {
@@ -133,6 +167,9 @@ fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSour
             )
         })?;
         return Ok(Box::new(Mapped::open(checkpoint, dtype(float))?));
+    }
+    if sharding == Sharding::Zero3 {
+        return sharded(&checkpoint, all, ranks);
     }
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
     let Some(bits) = bits(args) else {
@@ -153,6 +190,27 @@ fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSour
         quantised.layer_bytes() as f64 / 1e6
     );
     Ok(Box::new(quantised))
+}
+
+/// Each rank's part of the frozen weights.
+fn sharded(checkpoint: &Checkpoint, args: &Args, ranks: &dyn Communicator) -> Result<Box<dyn LayerSource>> {
+    let held = match bits(&args.memory) {
+        Some(bits) => Held::Packed(bits),
+        None => Held::Float(dtype(args.memory.load_in().float().unwrap_or_default())),
+    };
+    let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
+    let keep = args.ranks.fsdp_reshard_after_forward;
+    let sharded = Sharded::load(checkpoint, held, ranks, keep, |_| bar.inc(1));
+    bar.finish();
+    let sharded = sharded?;
+    tracing::info!(
+        "frozen weights {}: {:.1} MB on each of {} ranks; the largest part that is together at a time {:.1} MB",
+        args.memory.load_in().name(),
+        sharded.held_bytes() as f64 / 1e6,
+        ranks.world(),
+        sharded.largest_unit_bytes() as f64 / 1e6
+    );
+    Ok(Box::new(sharded))
 }
 
 /// How the frozen matrices are packed, if they are.

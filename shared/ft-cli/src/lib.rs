@@ -39,6 +39,7 @@ pub use digest::{HashingReader, Sha256, sha256_file, sha256_hex};
 pub use error::{Error, Interrupted, Usage};
 pub use input::Source;
 pub use load_in::{LoadAs, LoadIn};
+pub use logging::{quiet_process, quiet_thread};
 pub use output::{AtomicDir, AtomicFile, Target};
 pub use progress::{Progress, hide_progress, progress};
 pub use provenance::{InputDigest, Provenance, typed_arguments};

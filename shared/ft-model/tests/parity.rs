@@ -79,17 +79,14 @@ fn compare(
     let gradients =
         candle_core::safetensors::load(reference.dir.join("grads_step0.safetensors"), &Device::Cpu).unwrap();
     for (step, expected) in reference.meta["losses"].as_array().unwrap().iter().enumerate() {
-        let found =
-            Step { arch, source, ranks: &ft_dist::Solo, activation_memory: u64::MAX, dropout: None, neftune: None }
-                .run(&adapter, batches)
-                .unwrap();
+        let found = Step::alone(arch, source, u64::MAX).run(&adapter, batches).unwrap();
         errors.loss = errors.loss.max((found.loss - expected.as_f64().unwrap()).abs());
         if step == 0 {
             for (trained, found) in adapter.trainable().zip(&found.gradients) {
                 errors.gradient = errors.gradient.max(relative(found, &gradients[&trained.name()]));
             }
         }
-        optimizer.update(&mut adapter, &found.gradients, number("lr", 1e-3), 0.0).unwrap();
+        optimizer.update(&mut adapter, &found.gradients, number("lr", 1e-3), 0.0, &ft_dist::Solo).unwrap();
     }
     let expected = Adapter::load(&reference.dir.join("adapter_final")).unwrap();
     for (found, expected) in adapter.trainable().zip(expected.trainable()) {

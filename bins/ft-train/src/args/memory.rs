@@ -55,6 +55,11 @@ pub enum Offload {
 }
 
 impl MemoryArgs {
+    /// Whether the loss is scaled while gradients are formed.
+    pub fn scales_loss(&self) -> bool {
+        self.fp16
+    }
+
     /// How the frozen matrices are kept: what `--load-in` says, else what its short forms or the mixed precisions of
     /// others say. On a CPU nothing multiplies in half precision, so `bf16` and `fp16` choose the storage alone.
     pub fn load_in(&self) -> ft_cli::LoadAs {

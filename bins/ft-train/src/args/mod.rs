@@ -4,6 +4,7 @@ mod data;
 mod lora;
 mod memory;
 mod prove;
+mod ranks;
 mod training;
 mod values;
 mod watch;
@@ -16,7 +17,8 @@ pub use data::{DataArgs, Overlong, SamplingStrategy};
 pub use lora::LoraArgs;
 pub use memory::{MemoryArgs, Offload};
 pub use prove::ProveArgs;
-pub use training::{Optim, SchedulerType, TrainingArgs};
+pub use ranks::{Backend, RanksArgs, Sharding};
+pub use training::{SchedulerType, TrainingArgs};
 pub use values::Object;
 pub use watch::{Interval, LogArgs, LogLevel, Report, SaveStrategy, WatchArgs};
 
@@ -81,6 +83,8 @@ pub struct Args {
     pub watch: WatchArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
     #[command(flatten)]
     pub common: ft_cli::Common,
 }

@@ -14,6 +14,7 @@ mod schema;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
@@ -32,6 +33,8 @@ pub struct Cli {
     pub resolved: Resolved,
     /// What is to be said of arguments that do less here than elsewhere, a line each.
     pub notes: Vec<String>,
+    /// When the program began.
+    pub started: Instant,
 }
 
 impl Cli {
@@ -57,7 +60,7 @@ impl Cli {
         let matches = command.try_get_matches_from_mut(all)?;
         let args = Args::from_arg_matches(&matches)?;
         let resolved = Resolved::new(&command, &matches, &of_flags, &keys);
-        Self { args, resolved, notes: Vec::new() }.checked(&matches)
+        Self { args, resolved, notes: Vec::new(), started: Instant::now() }.checked(&matches)
     }
 
     /// Holds the arguments against each other.
@@ -123,7 +126,8 @@ impl CommandFactory for Cli {
 impl FromArgMatches for Cli {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let resolved = Resolved::new(&argv::command(), matches, matches, &[]);
-        Self { args: Args::from_arg_matches(matches)?, resolved, notes: Vec::new() }.checked(matches)
+        Self { args: Args::from_arg_matches(matches)?, resolved, notes: Vec::new(), started: Instant::now() }
+            .checked(matches)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
