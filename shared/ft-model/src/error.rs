@@ -34,6 +34,10 @@ pub enum Error {
         reason: String,
     },
 
+    /// The ranks could not do something together.
+    #[error(transparent)]
+    Ranks(#[from] ft_dist::Error),
+
     /// A key of `config.json`, or of a GGUF file's metadata, is missing or of another type.
     #[error("'{key}' is {found}, expected {expected}")]
     Key {

@@ -68,7 +68,7 @@ impl Step<'_> {
     /// If no sequence has a label, the loss is not finite, or a layer or an operator fails.
     pub fn run(&self, adapter: &Adapter, micro_batches: &[Batch]) -> Result<StepResult> {
         let labels = micro_batches.iter().map(|b| b.rows.len()).sum::<usize>() as u64;
-        let labels = self.ranks.all_reduce_counts(labels) as usize;
+        let labels = ft_dist::sum(self.ranks, labels)? as usize;
         if labels == 0 {
             return Err(Error::NoLabel);
         }
