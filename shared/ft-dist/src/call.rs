@@ -202,7 +202,7 @@ mod tests {
     fn a_call_survives_the_wire() {
         let calls = [
             Call::all_gather(1, 3, &[0; 2], &[1, 2, 0], &[0; 3]).unwrap(),
-            Call::all_to_all(0, 2, &[0; 3], &[1, 2], &[0, 4], &[0; 4]).unwrap(),
+            Call::all_to_all(0, 2, &[0; 3], &[1, 2], &[1, 4], &[0; 5]).unwrap(),
             Call::broadcast(0, 2, 1, &[0; 9]).unwrap(),
             Call::barrier(),
             Call::duplicate(),

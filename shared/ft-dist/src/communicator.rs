@@ -8,11 +8,11 @@ use crate::error::Result;
 
 /// One rank's door to the others.
 ///
-/// All methods but [`rank`](Self::rank), [`world`](Self::world), [`kind`](Self::kind), [`abort`](Self::abort) and
-/// [`traffic`](Self::traffic) are collectives: every rank calls the same ones in the same order, with sizes that fit.
-/// Ranks that do not are told so by [`Error::Disagree`](crate::Error::Disagree). After an error every further call
-/// on this communicator and its duplicates reports an error too. Calls from several threads of one rank are taken
-/// one after the other.
+/// [`all_gather`](Self::all_gather), [`all_to_all`](Self::all_to_all), [`broadcast`](Self::broadcast),
+/// [`barrier`](Self::barrier) and [`duplicate`](Self::duplicate) are collectives: every rank calls the same ones in
+/// the same order, with sizes that fit. Ranks that do not are told so by [`Error::Disagree`](crate::Error::Disagree).
+/// After an error every further call on this communicator and its duplicates reports an error too. Calls from
+/// several threads of one rank are taken one after the other.
 pub trait Communicator: Send + Sync + Debug {
     /// This rank's number, from 0.
     fn rank(&self) -> usize;
@@ -59,6 +59,12 @@ pub trait Communicator: Send + Sync + Debug {
     /// # Errors
     /// If a rank fails, is too late or calls something else.
     fn duplicate(&self) -> Result<Arc<dyn Communicator>>;
+
+    /// Whether all is well, as far as is known here: between collectives, it asks nobody and never waits.
+    ///
+    /// # Errors
+    /// The first cause, if a rank has failed.
+    fn check(&self) -> Result<()>;
 
     /// Bytes that this rank sent to others so far, over this channel and all its duplicates.
     fn traffic(&self) -> Traffic;

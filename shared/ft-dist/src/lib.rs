@@ -6,17 +6,22 @@ mod background;
 mod call;
 mod communicator;
 mod error;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod ordered;
 mod shares;
 mod solo;
 mod tcp;
 mod threads;
+mod transfer;
 mod tree;
 mod typed;
 
 pub use background::{Background, Handle};
 pub use communicator::{Collective, Communicator, Traffic};
 pub use error::{Error, Result};
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub use ordered::{Partial, all_reduce_ordered, reduce_scatter_ordered};
 pub use shares::{shares, shares_of_units};
 pub use solo::Solo;

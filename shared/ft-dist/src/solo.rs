@@ -50,6 +50,10 @@ impl Communicator for Solo {
         Ok(Arc::new(Self))
     }
 
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn traffic(&self) -> Traffic {
         Traffic::default()
     }

@@ -140,14 +140,15 @@ impl Threads {
     ) -> Result<(MutexGuard<'a, State>, Vec<Post>)> {
         let deadline = Instant::now() + self.group.timeout;
         loop {
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
             let posts = &state.round(self.channel, number, self.group.world).posts;
             let missing: Vec<usize> = (0..posts.len()).filter(|&rank| posts[rank].is_none()).collect();
             if missing.is_empty() {
                 let posts = posts.iter().flatten().cloned().collect();
                 return Ok((state, posts));
+            }
+            // What is whole is done, even if somebody failed since: ranks end a collective alike as far as possible.
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
             }
             if let Some(&rank) = missing.iter().find(|rank| state.channels[self.channel].gone.contains(rank)) {
                 let reason = format!("it left while others waited for it at {collective}");
@@ -263,6 +264,10 @@ impl Communicator for Threads {
         let (_, made) = self.meet(&Call::duplicate(), Vec::new())?;
         let channel = made.ok_or_else(|| Error::Setup("a duplicated channel has no number".into()))?;
         Ok(Arc::new(Self::on(self.rank, channel, self.group.clone(), self.sent.clone())))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.group.lock().failure.clone().map_or(Ok(()), Err)
     }
 
     fn traffic(&self) -> Traffic {

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{is_failure, on_all, tree};
-use ft_dist::{Communicator, Solo, Threads, reduce_scatter_ordered};
+use ft_dist::{Solo, Threads, reduce_scatter_ordered};
 
 #[test]
 fn nodes_of_other_terms_are_refused() {

@@ -2,9 +2,9 @@
 
 mod door;
 mod family;
+mod links;
 mod meet;
 mod store;
-mod transfer;
 mod wire;
 
 use std::fmt::{Debug, Formatter};
@@ -16,8 +16,8 @@ use crate::communicator::{Communicator, Traffic};
 use crate::error::{Error, Result};
 use door::Door;
 use family::{FIRST_CHANNEL, Family, Household};
+use links::Links;
 use meet::Seeker;
-use transfer::Links;
 
 /// Where processes meet that do not know each other yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +152,10 @@ impl Communicator for Tcp {
         }
         drop(links);
         Ok(Arc::new(Self::open(self.household.clone(), u64::from_le_bytes(channel))?))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.family().failure()
     }
 
     fn traffic(&self) -> Traffic {

@@ -42,6 +42,7 @@ fn who(ranks: &dyn Communicator) {
     let numbers = ft_dist::gather_u64(ranks, ranks.rank() as u64).unwrap();
     assert_eq!(numbers, (0..ranks.world() as u64).collect::<Vec<_>>());
     ranks.barrier().unwrap();
+    ranks.check().unwrap();
 }
 
 /// Element `i` of what rank `from` sends to rank `to`.
@@ -237,7 +238,7 @@ fn counts(ranks: &dyn Communicator) {
 
 /// One rank says that it failed while the others wait: all hear it within a second, on every channel.
 pub fn aborts(ranks: Ranks) {
-    let last = ranks.len() - 1;
+    let last = ranks[0].world() - 1;
     on_all(ranks, |ranks| {
         let background = Background::new(&*ranks).unwrap();
         let world = ranks.world();
@@ -255,6 +256,7 @@ pub fn aborts(ranks: Ranks) {
             assert!(start.elapsed() < Duration::from_secs(1), "took {:?}", start.elapsed());
         }
         // The next call fails as well, on all.
+        is_failure(ranks.check(), last, "row 7 of 'train.parquet' has no label");
         is_failure(sum(&*ranks, 1), last, "row 7 of 'train.parquet' has no label");
     });
 }
@@ -271,7 +273,7 @@ pub fn is_failure<T: std::fmt::Debug>(result: Result<T, Error>, rank: usize, rea
 
 /// The last rank does not come. `ranks` must have a timeout of about a second.
 pub fn times_out(ranks: Ranks) {
-    let last = ranks.len() - 1;
+    let last = ranks[0].world() - 1;
     on_all(ranks, |ranks| {
         ranks.barrier().unwrap();
         if ranks.rank() == last {
@@ -295,7 +297,7 @@ pub fn times_out(ranks: Ranks) {
 
 /// The last rank leaves without a word, and the others wait for it.
 pub fn leaves(ranks: Ranks) {
-    let last = ranks.len() - 1;
+    let last = ranks[0].world() - 1;
     on_all(ranks, |ranks| {
         ranks.barrier().unwrap();
         if ranks.rank() < last {
@@ -331,7 +333,8 @@ pub fn disagrees(make: &dyn Fn() -> Ranks) {
             ranks.all_gather(&vec![0; counts[0]], &counts, &mut vec![0; counts[0] * ranks.world()])
         }),
         ("all_to_all of ", |ranks, odd| {
-            let (send, recv) = (vec![if odd { 3 } else { 2 }; ranks.world()], vec![2; ranks.world()]);
+            let (mut send, recv) = (vec![if odd { 3 } else { 2 }; ranks.world()], vec![2; ranks.world()]);
+            send[ranks.rank()] = 2;
             let total = send.iter().sum();
             ranks.all_to_all(&vec![0; total], &send, &recv, &mut vec![0; 2 * ranks.world()])
         }),
