@@ -26,11 +26,12 @@ fn main() {
         }
         "abort" => {
             common::aborts(vec![ranks.clone()]);
-            heard(&*ranks);
+            heard(&*ranks, 1);
         }
         "late" => {
             common::times_out(vec![ranks.clone()]);
-            heard(&*ranks);
+            // The late rank comes two seconds after the others have given up.
+            heard(&*ranks, 3);
         }
         "busy" => busy(&*ranks),
         "speed" => speed(&*ranks),
@@ -60,9 +61,9 @@ fn join(kind: &str, timeout: Duration) -> Arc<dyn Communicator> {
 }
 
 /// The launcher may end the others as soon as one has ended, so every rank speaks, waits a little and fails.
-fn heard(ranks: &dyn Communicator) {
+fn heard(ranks: &dyn Communicator, seconds: u64) {
     println!("rank {} of {} heard it", ranks.rank(), ranks.world());
-    thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(seconds));
     exit(3);
 }
 

@@ -8,6 +8,8 @@ mod communicator;
 mod error;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "cuda")]
+mod nccl;
 mod ordered;
 mod shares;
 mod solo;
@@ -22,6 +24,8 @@ pub use communicator::{Collective, Communicator, Traffic};
 pub use error::{Error, Result};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+#[cfg(feature = "cuda")]
+pub use nccl::Nccl;
 pub use ordered::{Partial, all_reduce_ordered, reduce_scatter_ordered};
 pub use shares::{shares, shares_of_units};
 pub use solo::Solo;

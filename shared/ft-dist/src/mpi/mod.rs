@@ -145,9 +145,13 @@ fn late(family: &Family, call: &Call, peers: &[Peer<'_, MpiPipe>], moved: Instan
     Ok(())
 }
 
-/// MPI has nothing to sleep on: look again soon at first, then less often, so that others get the cores.
+/// MPI has nothing to sleep on: look again at once at first, then less and less often, so that others get the cores.
 fn pause(idle: u32) {
-    if idle < 200 { thread::yield_now() } else { thread::sleep(Duration::from_micros(50)) }
+    match idle {
+        0..50 => std::hint::spin_loop(),
+        50..100 => thread::yield_now(),
+        _ => thread::sleep(Duration::from_micros(u64::from(idle).min(200))),
+    }
 }
 
 impl Debug for Mpi {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::raw::{Comm, Receiving, Sending};
 use crate::transfer::Pipe;
 
-/// The longest message. MPI counts in 32 bits, and every piece is copied to memory that MPI may keep; pieces that
-/// fit a cache make that cheap, and keep the memory small.
-const PIECE: usize = 256 << 10;
+/// The longest message. MPI counts in 32 bits, and every piece is copied to memory that MPI may keep, of which there
+/// should be little.
+const PIECE: usize = 1 << 20;
 
 /// So many messages to one rank are on their way at a time: one is copied while another one travels.
 const AHEAD: usize = 2;
