@@ -114,6 +114,7 @@ impl Record {
             "resumed": self.resumed,
             "threads": self.threads,
             "instruction_set": ft_kernels::gemm::instruction_set(),
+            "platform": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             "cpu_features": cpu_features(),
             "configuration": self.configuration,
             "origins": self.origins,

@@ -3,12 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ft_cli::LoadAs;
-use ft_kernels::quant::Kind;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{Bits, LayerSource, Mapped, Quantised, Resident, Without, dtype};
+use ft_model::layers::{self, LayerSource, Mapped, Opened, Without, dtype};
 use ft_model::lora::{Adapter, pissa};
 
 use crate::args::{Args, LoraArgs, MemoryArgs, Offload};
@@ -135,40 +133,13 @@ fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSour
         return Ok(Box::new(Mapped::open(checkpoint, dtype(float))?));
     }
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let Some(bits) = bits(args) else {
-        let float = load_in.float().unwrap_or_default();
-        let resident = Resident::load(&checkpoint, dtype(float), |_| bar.inc(1));
-        bar.finish();
-        return Ok(Box::new(resident?));
-    };
-    let quantised = Quantised::load(&checkpoint, bits, |_| bar.inc(1));
+    let opened = layers::open(&checkpoint, load_in, args.four_bit, |_| bar.inc(1));
     bar.finish();
-    let quantised = quantised?;
-    let (bytes, parameters) = (quantised.frozen_bytes(), quantised.frozen_parameters());
-    tracing::info!(
-        "frozen matrices {}: {:.1} MB, {:.3} bytes a parameter; one layer at a time is {:.1} MB in f32",
-        load_in.name(),
-        bytes as f64 / 1e6,
-        bytes as f64 / parameters as f64,
-        quantised.layer_bytes() as f64 / 1e6
-    );
-    Ok(Box::new(quantised))
-}
-
-/// How the frozen matrices are packed, if they are.
-fn bits(args: &MemoryArgs) -> Option<Bits> {
-    match args.load_in() {
-        LoadAs::F32 | LoadAs::Bf16 | LoadAs::F16 => None,
-        LoadAs::EightBit => Some(Bits::EightBit),
-        LoadAs::FourBit => {
-            let kind = match args.bnb_4bit_quant_type.as_str() {
-                "fp4" => Kind::Fp4,
-                _ => Kind::Nf4,
-            };
-            Some(Bits::FourBit { kind, double: args.bnb_4bit_use_double_quant })
-        }
-        LoadAs::AsIs => Some(Bits::AsIs),
+    let Opened { source, packed } = opened?;
+    if let Some(packed) = packed {
+        tracing::info!("{packed}");
     }
+    Ok(source)
 }
 
 /// What may be kept between forward and backward.

@@ -2,11 +2,13 @@
 
 mod load;
 mod mapped;
+mod open;
 mod quantised;
 mod resident;
 mod without;
 
 pub use mapped::Mapped;
+pub use open::{Opened, PackedSize, open};
 pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
 pub use without::Without;

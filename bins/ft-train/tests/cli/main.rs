@@ -4,6 +4,7 @@ mod adapters;
 mod faults;
 #[cfg(unix)]
 mod killed;
+mod recipe;
 mod resume;
 mod run;
 mod same_bits;
