@@ -112,8 +112,9 @@ fn fewer_bits_are_near_and_the_files_own_are_equal() {
     };
     let whole = told("f32");
     assert_eq!(told("as-is").to_bits(), whole.to_bits());
-    // The file is Q8_0 already, and packing it once more changes nothing.
-    assert_eq!(told("8bit").to_bits(), whole.to_bits());
+    // Most of the file is Q8_0 already; what it has in f16 is rounded.
+    let eight = (told("8bit") - whole).abs();
+    assert!(eight > 1e-6 && eight < 1e-2 * whole, "{eight} of {whole}");
     let four = ["4bit", "4bit --bnb-4bit-quant-type fp4", "4bit --bnb-4bit-use-double-quant false"].map(told);
     for (i, loss) in four.iter().enumerate() {
         assert!((loss - whole).abs() > 1e-6 && (loss - whole).abs() < 0.2 * whole, "{i}: {loss}, in f32 {whole}");
