@@ -10,11 +10,12 @@ out=out/bits
 cache=.cache/models
 rm -rf "$out" && mkdir -p "$out"
 
-rows() { # model, further arguments of ft-template
+rows() { # model, name, further arguments of ft-template
     local model=$1 name=$2
     shift 2
-    "$bin/ft-prep" testdata/samples/taxes.jsonl testdata/samples/finance_calc.jsonl -q -o - |
-        "$bin/ft-template" --model "$model" "$@" --max-seq-length 256 -q -o "$out/$name.parquet" -
+    "$bin/ft-prep" testdata/samples/taxes.jsonl testdata/samples/finance_calc.jsonl -q -o "$out/rows.parquet"
+    "$bin/ft-template" --model "$model" "$@" --max-seq-length 256 -q -o "$out/$name.parquet" "$out/rows.parquet"
+    "$bin/ft-template" --model "$model" "$@" --mode test -q -o "$out/$name-prompts.parquet" "$out/rows.parquet"
 }
 
 field() { python3 -c "import json,sys; print(json.load(open(sys.argv[1])).get(sys.argv[2]))" "$1" "$2"; }
@@ -26,7 +27,7 @@ run() { # model name, file, bits
         --per-device-train-batch-size 4 --learning-rate 5e-4 --lr-scheduler-type constant --logging-steps 1 \
         --gradient-checkpointing --no-shuffle --lora-r 16 2>"$dir.log" || { cat "$dir.log" >&2; return 1; }
     "$bin/ft-eval" generate --model "$model" --load-in "$bits" --adapter "$dir" --max-new-tokens 12 --limit 1 \
-        "$out/$name.parquet" -o "$dir/answers.jsonl" 2>>"$dir.log" || { tail -3 "$dir.log" >&2; return 1; }
+        "$out/$name-prompts.parquet" -o "$dir/answers.parquet" --report "$dir/answers.json" 2>>"$dir.log" || { tail -3 "$dir.log" >&2; return 1; }
     python3 - "$dir" "$name" "$bits" <<'P'
 import json, re, sys
 folder, name, bits = sys.argv[1:]

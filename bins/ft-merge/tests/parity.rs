@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use candle_core::{DType, Device, Tensor};
-use common::{Reference, max_abs, testdata};
+use common::{Reference, max_abs, testdata, worse};
 use ft_model::batch::Batch;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
@@ -79,11 +79,11 @@ impl Errors {
 
     fn max(&self, other: &Self) -> Self {
         let [hidden, logits, loss, gradient, adapter, trained, merged] =
-            std::array::from_fn(|i| self.all()[i].max(other.all()[i]));
+            std::array::from_fn(|i| worse(self.all()[i], other.all()[i]));
         Self { hidden, logits, loss, gradient, adapter, trained, merged }
     }
 
-    /// Whether all are finite and small enough.
+    /// Whether all are numbers, and small enough.
     fn pass(&self) -> bool {
         self.all().iter().zip(ALLOWED.all()).all(|(found, allowed)| *found < allowed)
     }
@@ -107,7 +107,7 @@ fn compare(
     plain
         .hidden_each(&all, |i, x| {
             if i < arch.num_layers {
-                errors.hidden = errors.hidden.max(reference.error(&format!("hidden.{i}"), x, &all));
+                errors.hidden = worse(errors.hidden, reference.error(&format!("hidden.{i}"), x, &all));
             }
             Ok(())
         })
@@ -127,10 +127,10 @@ fn compare(
             Step { arch, source, ranks: &ft_dist::Solo, activation_memory: u64::MAX, dropout: None, neftune: None }
                 .run(&adapter, batches)
                 .unwrap();
-        errors.loss = errors.loss.max((found.loss - expected.as_f64().unwrap()).abs());
+        errors.loss = worse(errors.loss, (found.loss - expected.as_f64().unwrap()).abs());
         if step == 0 {
             for (trained, found) in adapter.trainable().zip(&found.gradients) {
-                errors.gradient = errors.gradient.max(relative(found, named(&gradients, &trained.name())));
+                errors.gradient = worse(errors.gradient, relative(found, named(&gradients, &trained.name())));
             }
         }
         optimizer.update(&mut adapter, &found.gradients, number("lr", 1e-3), 0.0).unwrap();
@@ -145,7 +145,7 @@ fn compare(
             }
             _ => (found.tensor.clone(), expected.tensor.clone()),
         };
-        errors.adapter = errors.adapter.max(relative(&found, &expected));
+        errors.adapter = worse(errors.adapter, relative(&found, &expected));
     }
     let trained = Decoder { arch, source, adapter: Some(&expected) };
     errors.trained = reference.error("final_logits", &trained.logits(&all).unwrap(), &all);

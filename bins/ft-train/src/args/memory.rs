@@ -1,7 +1,7 @@
 //! Where the memory goes.
 
-use clap::builder::BoolishValueParser;
 use clap::ValueEnum;
+use clap::builder::BoolishValueParser;
 
 /// Where the memory goes.
 #[derive(Debug, Clone, clap::Args)]
