@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test
+.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,16 @@ reproduce: build ## one seed, one adapter: SmolLM2 trained in many ways that mus
 	@scripts/fetch model
 	@scripts/reproduce.sh
 	@scripts/check_memory.sh
+
+parity: setup ## every family against transformers and peft, a table; REFERENCE=FOLDER takes other values (make test has it too)
+	FT_REFERENCE=$(abspath $(REFERENCE)) $(CARGO) test --release -p ft-merge --test parity -- --nocapture
+
+bits: build ## SmolLM2 and Gemma-3-270M (238 MB) train and generate in f32, bf16, 8bit, 4bit and as they are
+	@scripts/fetch model gemma
+	@scripts/bits.sh
+
+packing: fetch build ## the same rows packed, grouped and neither: tokens/s, and the padding that others would compute
+	@scripts/compare_packing.sh
 
 kill-test: setup ## kill -9 at 50 random moments of a run, resumes, and the final adapter (make test has it too)
 	$(CARGO) test --release -p ft-train --test cli killed:: -- --nocapture

@@ -128,6 +128,7 @@ impl Record {
             "world_size": self.world_size,
             "backend": self.backend,
             "instruction_set": ft_kernels::gemm::instruction_set(),
+            "platform": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             "cpu_features": cpu_features(),
             "configuration": self.configuration,
             "origins": self.origins,

@@ -4,13 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use ft_cli::LoadAs;
 use ft_dist::Communicator;
-use ft_kernels::quant::Kind;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{Bits, Held, LayerSource, Mapped, Quantised, Resident, Sharded, Without, dtype};
+use ft_model::layers::{self, Held, LayerSource, Mapped, Opened, Sharded, Without, bits, dtype};
 use ft_model::lora::{Adapter, pissa};
 use ft_model::optimizer::Cut;
 
@@ -172,31 +170,21 @@ fn frozen(
         return sharded(&checkpoint, all, ranks);
     }
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let Some(bits) = bits(args) else {
-        let float = load_in.float().unwrap_or_default();
-        let resident = Resident::load(&checkpoint, dtype(float), |_| bar.inc(1));
-        bar.finish();
-        return Ok(Box::new(resident?));
-    };
-    let quantised = Quantised::load(&checkpoint, bits, |_| bar.inc(1));
+    let opened = layers::open(&checkpoint, load_in, args.four_bit, |_| bar.inc(1));
     bar.finish();
-    let quantised = quantised?;
-    let (bytes, parameters) = (quantised.frozen_bytes(), quantised.frozen_parameters());
-    tracing::info!(
-        "frozen matrices {}: {:.1} MB, {:.3} bytes a parameter; one layer at a time is {:.1} MB in f32",
-        load_in.name(),
-        bytes as f64 / 1e6,
-        bytes as f64 / parameters as f64,
-        quantised.layer_bytes() as f64 / 1e6
-    );
-    Ok(Box::new(quantised))
+    let Opened { source, packed } = opened?;
+    if let Some(packed) = packed {
+        tracing::info!("{packed}");
+    }
+    Ok(source)
 }
 
 /// Each rank's part of the frozen weights.
 fn sharded(checkpoint: &Checkpoint, args: &Args, ranks: &dyn Communicator) -> Result<Box<dyn LayerSource>> {
-    let held = match bits(&args.memory) {
+    let load_in = args.memory.load_in();
+    let held = match bits(load_in, args.memory.four_bit) {
         Some(bits) => Held::Packed(bits),
-        None => Held::Float(dtype(args.memory.load_in().float().unwrap_or_default())),
+        None => Held::Float(dtype(load_in.float().unwrap_or_default())),
     };
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
     let keep = args.ranks.fsdp_reshard_after_forward;
@@ -205,28 +193,12 @@ fn sharded(checkpoint: &Checkpoint, args: &Args, ranks: &dyn Communicator) -> Re
     let sharded = sharded?;
     tracing::info!(
         "frozen weights {}: {:.1} MB on each of {} ranks; the largest part that is together at a time {:.1} MB",
-        args.memory.load_in().name(),
+        load_in.name(),
         sharded.held_bytes() as f64 / 1e6,
         ranks.world(),
         sharded.largest_unit_bytes() as f64 / 1e6
     );
     Ok(Box::new(sharded))
-}
-
-/// How the frozen matrices are packed, if they are.
-fn bits(args: &MemoryArgs) -> Option<Bits> {
-    match args.load_in() {
-        LoadAs::F32 | LoadAs::Bf16 | LoadAs::F16 => None,
-        LoadAs::EightBit => Some(Bits::EightBit),
-        LoadAs::FourBit => {
-            let kind = match args.bnb_4bit_quant_type.as_str() {
-                "fp4" => Kind::Fp4,
-                _ => Kind::Nf4,
-            };
-            Some(Bits::FourBit { kind, double: args.bnb_4bit_use_double_quant })
-        }
-        LoadAs::AsIs => Some(Bits::AsIs),
-    }
 }
 
 /// What may be kept between forward and backward.

@@ -38,7 +38,7 @@ pub use common::{Common, LogFormat};
 pub use digest::{HashingReader, Sha256, sha256_file, sha256_hex};
 pub use error::{Error, Interrupted, Usage};
 pub use input::Source;
-pub use load_in::{LoadAs, LoadIn};
+pub use load_in::{FourBitArgs, LoadAs, LoadIn, QuantType};
 pub use logging::{quiet_process, quiet_thread};
 pub use output::{AtomicDir, AtomicFile, Target};
 pub use progress::{Progress, hide_progress, progress};

@@ -2,6 +2,7 @@
 
 mod load;
 mod mapped;
+mod open;
 mod packed;
 mod quantised;
 mod resident;
@@ -9,6 +10,7 @@ mod sharded;
 mod without;
 
 pub use mapped::Mapped;
+pub use open::{Opened, PackedSize, bits, open};
 pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
 pub use sharded::{Held, Sharded};

@@ -49,10 +49,9 @@ impl Cli {
         let mut all = program.to_vec();
         let mut keys = Vec::new();
         if let Some(path) = of_flags.get_one::<PathBuf>("config") {
-            for (key, word) in file::read(path, &command).map_err(wrong)? {
-                keys.push(key);
-                all.push(word.into());
-            }
+            let found = file::read(path, &command).map_err(wrong)?;
+            all.extend(found.words.into_iter().map(Into::into));
+            keys = found.keys;
             // Alone, so that what is wrong with a value is said of the file.
             command.try_get_matches_from_mut(&all).map_err(|e| wrong(format!("'{}': {}", path.display(), said(&e))))?;
         }
@@ -69,7 +68,7 @@ impl Cli {
         if self.trains() {
             check::check(&self.args, &self.resolved).map_err(wrong)?;
         }
-        self.notes = notes.into_iter().chain(check::notes(&self.args)).collect();
+        self.notes = notes.into_iter().chain(check::notes(&self.args, &self.resolved)).collect();
         let common = &mut self.args.common;
         match self.args.log.log_level {
             LogLevel::Debug => common.verbose = common.verbose.max(1),

@@ -5,6 +5,7 @@ mod faults;
 #[cfg(unix)]
 mod killed;
 mod ranks;
+mod recipe;
 mod resume;
 mod run;
 mod same_bits;
