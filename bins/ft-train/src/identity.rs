@@ -15,7 +15,7 @@ const FILE: &str = "configuration.json";
 
 /// Arguments that change no bit of a step, or, as the number of steps, only where the run ends and its schedule: they
 /// may change when a run goes on. Whatever is not listed here may not.
-const FREE: [&str; 39] = [
+const FREE: [&str; 41] = [
     "model",
     "train",
     "eval",
@@ -53,6 +53,9 @@ const FREE: [&str; 39] = [
     "gradient_checkpointing",
     "offload_param_device",
     "tf32",
+    // Another device has other roundings, as another build of a driver has.
+    "device",
+    "reference_operators",
     // Their product counts, which is compared below.
     "per_device_train_batch_size",
     "gradient_accumulation_steps",

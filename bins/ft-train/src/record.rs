@@ -28,6 +28,8 @@ pub struct Record {
     origins: Map<String, Value>,
     seed: u64,
     threads: usize,
+    /// What computes, as reports call it.
+    device: String,
     /// Steps that the schedule is laid out for.
     pub max_steps: u64,
     resumed: Vec<Resume>,
@@ -51,6 +53,7 @@ impl Record {
             origins: entry(cli.resolved.origins()),
             seed: cli.args.training.seed,
             threads: cli.args.common.thread_count(),
+            device: ft_model::device::describe(setup.source.device()),
             max_steps: 0,
             resumed: Vec::new(),
         })
@@ -113,6 +116,7 @@ impl Record {
             "max_steps": self.max_steps,
             "resumed": self.resumed,
             "threads": self.threads,
+            "device": self.device,
             "instruction_set": ft_kernels::gemm::instruction_set(),
             "cpu_features": cpu_features(),
             "configuration": self.configuration,

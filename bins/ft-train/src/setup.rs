@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use candle_core::Device;
 use ft_cli::LoadAs;
 use ft_kernels::quant::Kind;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{Bits, LayerSource, Mapped, Quantised, Resident, Without, dtype};
+use ft_model::layers::{Bits, LayerSource, Mapped, Placed, Quantised, Resident, Without, dtype};
 use ft_model::lora::{Adapter, pissa};
 
 use crate::args::{Args, LoraArgs, MemoryArgs, Offload};
@@ -31,6 +32,8 @@ pub struct Setup {
 impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
     pub fn new(args: &Args) -> Result<Self> {
+        let device = ft_model::device::open(args.device)?;
+        ft_kernels::device::allow_tf32(args.memory.tf32 == Some(true));
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -44,14 +47,14 @@ impl Setup {
         };
         let train = read(&args.train)?;
         let eval = args.eval.as_deref().map(read).transpose()?;
-        let mut source = frozen(checkpoint, &args.memory)?;
+        let mut source = frozen(checkpoint, &args.memory, &device)?;
         let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
         let begins_with_pissa = args.lora.init_adapter.is_none() && args.lora.config(&args.model).pissa().is_some();
         let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
         if let Some(taken) = &taken {
             source = Box::new(Without::new(source, arch.clone(), taken.clone()));
         }
-        let activation_memory = activation_memory(&args.memory);
+        let activation_memory = activation_memory(&args.memory, &device);
         Ok(Self { arch, source, adapter, taken, train, eval, tokenizer, activation_memory })
     }
 
@@ -65,6 +68,10 @@ impl Setup {
 
     /// Says what will happen.
     pub fn announce(&self, steps: u64, sequences: usize) {
+        let device = self.source.device();
+        if !device.is_cpu() {
+            tracing::info!("computing on {}", ft_model::device::describe(device));
+        }
         let trainable = self.adapter.parameters();
         let all = self.arch.parameters();
         tracing::info!(
@@ -123,7 +130,7 @@ fn initial_adapter(
     Ok(adapter)
 }
 
-fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSource>> {
+fn frozen(checkpoint: Checkpoint, args: &MemoryArgs, device: &Device) -> Result<Box<dyn LayerSource>> {
     let load_in = args.load_in();
     if args.offload_param_device == Offload::Disk {
         let float = load_in.float().with_context(|| {
@@ -132,12 +139,12 @@ fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSour
                 load_in.name()
             )
         })?;
-        return Ok(Box::new(Mapped::open(checkpoint, dtype(float))?));
+        return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device)?);
     }
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
     let Some(bits) = bits(args) else {
         let float = load_in.float().unwrap_or_default();
-        let resident = Resident::load(&checkpoint, dtype(float), |_| bar.inc(1));
+        let resident = Resident::load_on(device, &checkpoint, dtype(float), |_| bar.inc(1));
         bar.finish();
         return Ok(Box::new(resident?));
     };
@@ -152,7 +159,7 @@ fn frozen(checkpoint: Checkpoint, args: &MemoryArgs) -> Result<Box<dyn LayerSour
         bytes as f64 / parameters as f64,
         quantised.layer_bytes() as f64 / 1e6
     );
-    Ok(Box::new(quantised))
+    Ok(Placed::on(Box::new(quantised), device)?)
 }
 
 /// How the frozen matrices are packed, if they are.
@@ -172,9 +179,9 @@ fn bits(args: &MemoryArgs) -> Option<Bits> {
 }
 
 /// What may be kept between forward and backward.
-fn activation_memory(args: &MemoryArgs) -> u64 {
+fn activation_memory(args: &MemoryArgs, device: &Device) -> u64 {
     if args.gradient_checkpointing {
         return 0;
     }
-    args.activation_memory.unwrap_or_else(|| ft_kernels::memory::available_bytes().unwrap_or(4 << 30) / 4)
+    args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(device))
 }

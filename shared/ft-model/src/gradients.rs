@@ -6,6 +6,7 @@ use ft_kernels::tensor::{is_fused, with_slice, with_slice_mut};
 
 use crate::block::Found;
 use crate::error::Result;
+use crate::lora::placed::to_host;
 
 /// Sums gradients sequence by sequence, tensor by tensor, each as one balanced tree over the sequence's number
 /// in the step. Sequences must come in rising order for each tensor.
@@ -28,13 +29,14 @@ impl Gradients {
         self.tensors[found.trainable].push(found.gradient, add)
     }
 
-    /// The sums, one a trained tensor.
+    /// The sums, one a trained tensor, on the host.
     ///
     /// # Errors
     /// If an addition fails, or a tensor got no gradient.
     pub fn finish(self) -> Result<Vec<Tensor>> {
         let missing = || candle_core::Error::Msg("a trained tensor got no gradient".into());
-        self.tensors.into_iter().map(|tree| Ok(tree.finish(add)?.ok_or_else(missing)?)).collect()
+        let sums = self.tensors.into_iter().map(|tree| Ok(tree.finish(add)?.ok_or_else(missing)?));
+        to_host(sums.collect::<Result<_>>()?)
     }
 }
 

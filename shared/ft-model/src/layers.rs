@@ -2,18 +2,21 @@
 
 mod load;
 mod mapped;
+mod placed;
 mod quantised;
+mod random;
 mod resident;
 mod without;
 
 pub use mapped::Mapped;
+pub use placed::Placed;
 pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
 pub use without::Without;
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ft_cli::LoadIn;
 
 use crate::error::Result;
@@ -85,6 +88,11 @@ pub trait LayerSource: Send + Sync {
 
     /// What stands before and after the blocks.
     fn ends(&self) -> &Ends;
+
+    /// Where the weights are, and so where the model is computed.
+    fn device(&self) -> &Device {
+        self.ends().embedding.device()
+    }
 }
 
 impl<M> Layer<M> {

@@ -7,6 +7,7 @@
 
 mod config;
 mod init;
+pub(crate) mod placed;
 pub mod pissa;
 mod principal;
 mod read;

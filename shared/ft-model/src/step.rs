@@ -36,8 +36,10 @@ pub struct StepResult {
     pub gradients: Vec<Tensor>,
 }
 
-/// More tokens than this in one piece make no product faster.
+/// More tokens than this in one piece make no product of a CPU faster.
 const LONGEST_PIECE: usize = 512;
+/// A device waits for each of its many small operations to be started, so it wants long ones.
+const LONGEST_PIECE_OF_A_DEVICE: usize = 16 * 1024;
 
 impl Step<'_> {
     /// Cuts the sequences of a micro-batch into pieces whose activations fit the budget, of at least one
@@ -46,7 +48,8 @@ impl Step<'_> {
     /// layers are computed twice only where a single sequence is too long for it.
     pub fn cut(&self, sequences: &[&Sequence]) -> Vec<Batch> {
         let token = (kept_bytes_per_token(self.arch) * self.arch.num_layers).max(1) as u64;
-        let most = usize::try_from(self.activation_memory / token).map_or(LONGEST_PIECE, |n| n.min(LONGEST_PIECE));
+        let longest = if self.source.device().is_cpu() { LONGEST_PIECE } else { LONGEST_PIECE_OF_A_DEVICE };
+        let most = usize::try_from(self.activation_memory / token).map_or(longest, |n| n.min(longest));
         let (mut pieces, mut piece, mut tokens) = (Vec::new(), Vec::new(), 0);
         for sequence in sequences {
             let length = sequence.input_ids.len();
@@ -72,7 +75,8 @@ impl Step<'_> {
         if labels == 0 {
             return Err(Error::NoLabel);
         }
-        let decoder = Decoder { arch: self.arch, source: self.source, adapter: Some(adapter) };
+        let placed = adapter.on(self.source.device())?;
+        let decoder = Decoder { arch: self.arch, source: self.source, adapter: Some(&placed) };
         let mut gradients = Gradients::new(adapter.trainable().count(), 0);
         let mut losses: Vec<SequenceLoss> = Vec::new();
         for batch in micro_batches {

@@ -82,6 +82,8 @@ pub struct Args {
     #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
+    pub device: ft_cli::DeviceArgs,
+    #[command(flatten)]
     pub common: ft_cli::Common,
 }
 

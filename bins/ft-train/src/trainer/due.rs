@@ -77,8 +77,9 @@ impl Trainer<'_> {
         let eval = self.setup.eval.as_ref().context("there are no rows to evaluate on; give --eval")?;
         let started = Instant::now();
         let batch_size = self.args.training.per_device_eval_batch_size as usize;
-        let decoder =
-            Decoder { arch: &self.setup.arch, source: &*self.setup.source, adapter: Some(&self.setup.adapter) };
+        let setup = &*self.setup;
+        let placed = setup.adapter.on(setup.source.device())?;
+        let decoder = Decoder { arch: &setup.arch, source: &*setup.source, adapter: Some(&placed) };
         let Evaluation { loss, accuracy } = evaluate(&decoder, &self.setup.step(None), &eval.sequences, batch_size)?;
         let (seconds, rows) = (started.elapsed().as_secs_f64(), eval.sequences.len());
         let found = entry(json!({

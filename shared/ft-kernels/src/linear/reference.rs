@@ -1,9 +1,11 @@
 //! The same in plain candle operations, for every device.
 
 use candle_core::{Result, Tensor};
+use rayon::prelude::*;
 
 use super::{Gradients, Linear, Lora, LoraGradient};
 use crate::philox;
+use crate::runs::runs;
 use crate::tensor::from_vec;
 
 /// See [`super::Linear::forward`]; differentiable by candle.
@@ -20,7 +22,7 @@ pub fn forward(layer: &Linear<'_>, x: &Tensor, starts: &[usize], residual: Optio
     }
     let width = y.dim(1)?;
     for lora in &layer.lora {
-        let x = masked(lora, x, starts)?;
+        let x = masked(x, mask(lora, x, starts)?.as_ref())?;
         let mut part = low(lora, &x)?.matmul(&lora.b.t()?)?;
         if let Some((weight, _, factor)) = scales(lora, layer.weight)? {
             let base = product(&x, &weight, false)?.broadcast_mul(&(&factor - 1.0)?)?;
@@ -47,14 +49,15 @@ pub fn backward(layer: &Linear<'_>, dy: &Tensor, x: &Tensor, starts: &[usize], w
             None => dy.clone(),
         };
         let dlow = (through.matmul(lora.b)? * f64::from(lora.scaling))?;
+        let mask = mask(lora, x, starts)?;
         if let Some(so_far) = &dx {
             let mut part = dlow.matmul(lora.a)?;
             if let Some((weight, _, factor)) = &scales {
                 part = (part + product(&dy.broadcast_mul(&(factor - 1.0)?)?, weight, true)?)?;
             }
-            dx = Some((so_far + masked(lora, &part, starts)?)?);
+            dx = Some((so_far + masked(&part, mask.as_ref())?)?);
         }
-        let x = masked(lora, x, starts)?;
+        let x = masked(x, mask.as_ref())?;
         let low = low(lora, &x)?;
         let along = match &scales {
             Some((weight, norm, _)) => {
@@ -63,10 +66,10 @@ pub fn backward(layer: &Linear<'_>, dy: &Tensor, x: &Tensor, starts: &[usize], w
             }
             None => None,
         };
-        for (sequence, span) in starts.windows(2).enumerate() {
+        let a = row_products(&dlow, &x, starts)?;
+        let b = row_products(&through, &low, starts)?;
+        for (sequence, ((a, b), span)) in a.into_iter().zip(b).zip(starts.windows(2)).enumerate() {
             let rows = |t: &Tensor| t.narrow(0, span[0], span[1] - span[0])?.contiguous();
-            let a = rows(&dlow)?.t()?.matmul(&rows(&x)?)?;
-            let b = rows(&through)?.t()?.matmul(&rows(&low)?)?;
             let magnitude = along.as_ref().map(|along| rows(along)?.sum(0)).transpose()?;
             gradients.push(LoraGradient { adapter, sequence, a, b, magnitude });
         }
@@ -116,15 +119,38 @@ fn low(lora: &Lora<'_>, x: &Tensor) -> Result<Tensor> {
     x.matmul(&lora.a.t()?)? * f64::from(lora.scaling)
 }
 
-/// `x` times the adapter's dropout mask, drawn on the host.
-fn masked(lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Tensor> {
-    let Some(dropout) = &lora.dropout else { return Ok(x.clone()) };
+/// For each sequence `dyᵀ·x` of its rows, `[columns of dy, columns of x]`: one product for those of one length.
+fn row_products(dy: &Tensor, x: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>> {
+    let (out, inner) = (dy.dim(1)?, x.dim(1)?);
+    let mut products = Vec::with_capacity(starts.len());
+    for run in runs(starts, usize::MAX) {
+        let of = |t: &Tensor, columns: usize| run.rows(t)?.contiguous()?.reshape((run.count, run.len, columns));
+        let all = of(dy, out)?.t()?.matmul(&of(x, inner)?)?;
+        for i in 0..run.count {
+            products.push(all.get(i)?);
+        }
+    }
+    let mut products = products.into_iter();
+    let mut one = |span: &[usize]| match if span[0] < span[1] { products.next() } else { None } {
+        Some(product) => Ok(product),
+        None => Tensor::zeros((out, inner), x.dtype(), x.device()),
+    };
+    starts.windows(2).map(&mut one).collect()
+}
+
+/// The factors of the adapter's dropout, drawn on the host.
+fn mask(lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Option<Tensor>> {
+    let Some(dropout) = &lora.dropout else { return Ok(None) };
     let (tokens, cols) = x.dims2()?;
     let mut mask = vec![0.0; tokens * cols];
     for (stream, span) in dropout.streams.iter().zip(starts.windows(2)) {
-        for (t, row) in mask[span[0] * cols..span[1] * cols].chunks_mut(cols).enumerate() {
-            philox::dropout_scale(stream, t, cols, dropout.p, row);
-        }
+        let rows = mask[span[0] * cols..span[1] * cols].par_chunks_mut(cols);
+        rows.enumerate().for_each(|(t, row)| philox::dropout_scale(stream, t, cols, dropout.p, row));
     }
-    x * from_vec(mask, (tokens, cols))?.to_device(x.device())?
+    Ok(Some(from_vec(mask, (tokens, cols))?.to_device(x.device())?.to_dtype(x.dtype())?))
+}
+
+/// `x` times a mask, where there is one.
+fn masked(x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    mask.map_or_else(|| Ok(x.clone()), |mask| x * mask)
 }

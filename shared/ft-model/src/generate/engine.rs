@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use ft_kernels::attention::{attention, attention_decode};
 use ft_kernels::linear::Linear;
-use ft_kernels::tensor::{from_vec, with_slice};
+use ft_kernels::tensor::{from_vec, on_host, with_slice};
 
 use super::cache::Cache;
 use super::prompts::{Prompts, Run};
@@ -88,7 +88,7 @@ impl<'a> Engine<'a> {
         };
         let x = self.run(&prompts.ids, &prompts.runs, Products::Many, |layer, qkv| {
             let qkv = prompts.whole(qkv)?;
-            with_slice(&qkv, |qkv| keep(layer, qkv, &prompts.starts))?;
+            with_slice(&on_host(&qkv)?, |qkv| keep(layer, qkv, &prompts.starts))?;
             let (attended, _) = attention(&qkv, &attention_spec(self.decoder.arch, layer), &prompts.starts)?;
             Ok(prompts.once(attended)?)
         })?;
@@ -112,14 +112,14 @@ impl<'a> Engine<'a> {
         let arch = self.decoder.arch;
         let (columns, width) = (arch.query_columns(), arch.qkv_columns());
         let mut queries = Vec::with_capacity(caches.len() * columns);
-        with_slice(qkv, |qkv| {
+        with_slice(&on_host(qkv)?, |qkv| {
             for (cache, row) in caches.iter_mut().zip(qkv.chunks_exact(width)) {
                 queries.extend_from_slice(&row[..columns]);
                 cache.extend(layer, row);
             }
         })?;
         let views: Vec<_> = caches.iter().map(|cache| cache.layer(layer)).collect();
-        let queries = from_vec(queries, (views.len(), columns))?;
+        let queries = from_vec(queries, (views.len(), columns))?.to_device(qkv.device())?;
         Ok(attention_decode(&queries, &views, &attention_spec(arch, layer))?)
     }
 
@@ -146,9 +146,9 @@ impl<'a> Engine<'a> {
         Ok(x)
     }
 
-    /// The logits of hidden states `[rows, hidden]` of the last layer.
+    /// The logits of hidden states `[rows, hidden]` of the last layer, on the host.
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.decoder.head().logits_of_few(x)
+        Ok(on_host(&self.decoder.head().logits_of_few(x)?)?)
     }
 }
 

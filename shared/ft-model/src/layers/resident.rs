@@ -1,8 +1,8 @@
-//! All weights in memory.
+//! All weights in memory, the host's or a device's.
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use super::load::{ends, layer};
 use super::{Ends, LayerSource, LayerWeights};
@@ -23,10 +23,23 @@ impl Resident {
     /// # Errors
     /// If a tensor cannot be read.
     pub fn load(checkpoint: &Checkpoint, dtype: DType, progress: impl Fn(usize)) -> Result<Self> {
-        let ends = ends(checkpoint, dtype)?;
+        Self::load_on(&Device::Cpu, checkpoint, dtype, progress)
+    }
+
+    /// [`Self::load`] into the memory of a device; the host holds one layer at a time.
+    ///
+    /// # Errors
+    /// As [`Self::load`], or if the device has no room.
+    pub fn load_on(
+        device: &Device,
+        checkpoint: &Checkpoint,
+        dtype: DType,
+        progress: impl Fn(usize),
+    ) -> Result<Self> {
+        let ends = ends(checkpoint, dtype)?.to_device(device)?;
         let mut layers = Vec::new();
         for i in 0..checkpoint.architecture().num_layers {
-            layers.push(Arc::new(layer(checkpoint, i, dtype)?));
+            layers.push(Arc::new(layer(checkpoint, i, dtype)?.to_device(device)?));
             progress(i + 1);
         }
         Ok(Self { layers, ends })
