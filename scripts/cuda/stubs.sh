@@ -34,3 +34,6 @@ make_one cublasLt libcublasLt.so.13 1 cublaslt
 make_one curand libcurand.so.10 1 curand
 make_one nvrtc libnvrtc.so.13 1 nvrtc
 make_one nccl libnccl.so.2 1 nccl
+
+# The runtime itself is in the compiler's package.
+ln -sf ../cuda/lib/libcudart.so.13 "$folder/libcudart.so"

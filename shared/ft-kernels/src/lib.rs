@@ -16,6 +16,7 @@ pub mod activation;
 pub mod attention;
 pub mod columns;
 pub mod device;
+mod dropout;
 pub mod error;
 pub mod experts;
 pub mod gemm;

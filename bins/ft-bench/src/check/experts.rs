@@ -12,7 +12,7 @@ const HIDDEN: usize = 328;
 /// All of them.
 pub fn all() -> Vec<Case> {
     let rows = || (0..TOKENS as u32).filter(|row| row % 3 != 1).collect::<Vec<_>>();
-    let weights = || rows().iter().map(|&row| 0.01 * row as f32 - 0.3).collect::<Vec<_>>();
+    let weights = move || rows().iter().map(|&row| 0.01 * row as f32 - 0.3).collect::<Vec<_>>();
     let mut cases = vec![
         case("gather_rows", move |d| Ok(vec![gather_rows(&matrix(d, 1, TOKENS, HIDDEN)?, &rows())?])),
         case("gather_rows, weighted", move |d| {

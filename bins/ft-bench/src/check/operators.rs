@@ -64,7 +64,9 @@ fn turned(device: &Device, pairs: usize, direction: Direction) -> Result<Vec<Ten
 
 fn turns() -> Vec<Case> {
     let heads = |d: &Device| matrix(d, 1, TOKENS, 3 * 5 * 24);
-    let add = |d: &Device| add_scaled(&matrix(d, 1, TOKENS, HIDDEN)?, matrix(d, 2, TOKENS, HIDDEN)?, 0.22).map_err(Into::into);
+    let add = |d: &Device| -> Result<Tensor> {
+        Ok(add_scaled(&matrix(d, 1, TOKENS, HIDDEN)?, matrix(d, 2, TOKENS, HIDDEN)?, 0.22)?)
+    };
     vec![
         case("rope", |d| turned(d, 20, Direction::Forward)),
         case("rope backward, part of a head", |d| turned(d, 12, Direction::Backward)),

@@ -77,7 +77,7 @@ impl Trainer<'_> {
         let eval = self.setup.eval.as_ref().context("there are no rows to evaluate on; give --eval")?;
         let started = Instant::now();
         let batch_size = self.args.training.per_device_eval_batch_size as usize;
-        let setup = &*self.setup;
+        let setup = &self.setup;
         let placed = setup.adapter.on(setup.source.device())?;
         let decoder = Decoder { arch: &setup.arch, source: &*setup.source, adapter: Some(&placed) };
         let Evaluation { loss, accuracy } = evaluate(&decoder, &self.setup.step(None), &eval.sequences, batch_size)?;

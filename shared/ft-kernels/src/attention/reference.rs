@@ -69,22 +69,34 @@ pub fn attention_backward(
 /// # Errors
 /// If the shapes do not fit.
 pub fn attention_decode(q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<Tensor> {
-    let mut rows = Vec::new();
-    for (i, cache) in caches.iter().enumerate() {
-        let len = cache.tokens(spec);
-        let first = spec.first_seen(len - 1);
-        let seen = Run { start: first, len: len - first, count: 1 };
-        let side = |values: &[f32]| -> Result<Tensor> {
-            let t = Tensor::from_slice(values, (len, spec.key_columns()), q.device())?;
-            repeat(&seen.rows(&t)?, spec, &seen)
+    let side = |values: &[f32]| {
+        let columns = spec.key_columns();
+        Tensor::from_slice(values, (values.len() / columns, columns), q.device())
+    };
+    let placed = caches.iter().map(|cache| Ok((side(cache.keys)?, side(cache.values)?)));
+    attention_decode_placed(q, &placed.collect::<Result<Vec<_>>>()?, spec)
+}
+
+/// [`super::attention_decode`] where keys and values, each `[tokens, kv_heads * head_dim]`, are on a device.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn attention_decode_placed(q: &Tensor, caches: &[(Tensor, Tensor)], spec: &AttentionSpec) -> Result<Tensor> {
+    let (kv_heads, group, width) = (spec.num_kv_heads, spec.group(), spec.head_dim);
+    let mut rows = Vec::with_capacity(caches.len());
+    for (i, (keys, values)) in caches.iter().enumerate() {
+        let len = keys.dim(0)?;
+        let first = spec.first_seen(len.saturating_sub(1));
+        let by_head = |t: &Tensor| -> Result<Tensor> {
+            let seen = t.narrow(0, first, len - first)?.reshape((len - first, kv_heads, width))?;
+            Ok(seen.transpose(0, 1)?.contiguous()?)
         };
-        let (k, v) = (side(cache.keys)?, side(cache.values)?);
-        let one = Run { start: i, len: 1, count: 1 };
-        let q = heads(&one.rows(q)?, spec.head_dim, &one)?;
-        let scores = scores(&q, &k, spec)?;
+        // Query heads that share a key head stand beside each other.
+        let q = q.narrow(0, i, 1)?.reshape((kv_heads, group, width))?;
+        let scores = scores(&q, &by_head(keys)?, spec)?;
         let e = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
         let p = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
-        rows.push(merge(&p.matmul(&v)?, &one)?);
+        rows.push(p.matmul(&by_head(values)?)?.reshape((1, spec.query_columns()))?);
     }
     Ok(Tensor::cat(&rows, 0)?)
 }

@@ -1,12 +1,10 @@
 //! The same in plain candle operations, for every device.
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
 use super::{Gradients, Linear, Lora, LoraGradient};
-use crate::philox;
+use crate::dropout::dropped;
 use crate::runs::runs;
-use crate::tensor::from_vec;
 
 /// See [`super::Linear::forward`]; differentiable by candle.
 ///
@@ -22,7 +20,7 @@ pub fn forward(layer: &Linear<'_>, x: &Tensor, starts: &[usize], residual: Optio
     }
     let width = y.dim(1)?;
     for lora in &layer.lora {
-        let x = masked(x, mask(lora, x, starts)?.as_ref())?;
+        let x = masked(lora, x, starts)?;
         let mut part = low(lora, &x)?.matmul(&lora.b.t()?)?;
         if let Some((weight, _, factor)) = scales(lora, layer.weight)? {
             let base = product(&x, &weight, false)?.broadcast_mul(&(&factor - 1.0)?)?;
@@ -49,15 +47,14 @@ pub fn backward(layer: &Linear<'_>, dy: &Tensor, x: &Tensor, starts: &[usize], w
             None => dy.clone(),
         };
         let dlow = (through.matmul(lora.b)? * f64::from(lora.scaling))?;
-        let mask = mask(lora, x, starts)?;
         if let Some(so_far) = &dx {
             let mut part = dlow.matmul(lora.a)?;
             if let Some((weight, _, factor)) = &scales {
                 part = (part + product(&dy.broadcast_mul(&(factor - 1.0)?)?, weight, true)?)?;
             }
-            dx = Some((so_far + masked(&part, mask.as_ref())?)?);
+            dx = Some((so_far + masked(lora, &part, starts)?)?);
         }
-        let x = masked(x, mask.as_ref())?;
+        let x = masked(lora, x, starts)?;
         let low = low(lora, &x)?;
         let along = match &scales {
             Some((weight, norm, _)) => {
@@ -138,19 +135,7 @@ fn row_products(dy: &Tensor, x: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>
     starts.windows(2).map(&mut one).collect()
 }
 
-/// The factors of the adapter's dropout, drawn on the host.
-fn mask(lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Option<Tensor>> {
-    let Some(dropout) = &lora.dropout else { return Ok(None) };
-    let (tokens, cols) = x.dims2()?;
-    let mut mask = vec![0.0; tokens * cols];
-    for (stream, span) in dropout.streams.iter().zip(starts.windows(2)) {
-        let rows = mask[span[0] * cols..span[1] * cols].par_chunks_mut(cols);
-        rows.enumerate().for_each(|(t, row)| philox::dropout_scale(stream, t, cols, dropout.p, row));
-    }
-    Ok(Some(from_vec(mask, (tokens, cols))?.to_device(x.device())?.to_dtype(x.dtype())?))
-}
-
-/// `x` times a mask, where there is one.
-fn masked(x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-    mask.map_or_else(|| Ok(x.clone()), |mask| x * mask)
+/// `x` times the factors of the adapter's dropout, where it has one.
+fn masked(lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Tensor> {
+    lora.dropout.as_ref().map_or_else(|| Ok(x.clone()), |dropout| dropped(x, dropout, starts))
 }
