@@ -4,10 +4,11 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing
+.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing \
+	cuda-toolchain cuda-check cuda-build gpu-check
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: ## check for Rust, a C compiler and Python; install missing Debian packages
 	@scripts/setup.sh
@@ -57,3 +58,22 @@ peers: fetch build ## compare with torch, transformers, peft, trl, datasets, pan
 
 templates: setup ## chat templates and tokenizers of many models against transformers' (downloads about 430 MB)
 	@scripts/templates.sh
+
+# A build for CUDA is one of its own, in a folder of its own.
+CUDA_DIR ?= $(abspath .cache/cuda)
+CUDA = . "$(CUDA_DIR)/env.sh" && $(CARGO)
+CUDA_OF = --release --locked --features cuda -p ft-train -p ft-eval -p ft-bench --target-dir target/cuda
+
+cuda-toolchain: setup ## CUDA's compiler and headers from their packages (157 MB), for builds on a machine without a GPU
+	@FT_CUDA_DIR="$(CUDA_DIR)" scripts/cuda/toolchain.sh
+
+cuda-check: setup ## whether the code for CUDA compiles; needs neither its compiler nor a GPU
+	NVCC="$(CURDIR)/scripts/cuda/check/nvcc" PATH="$(CURDIR)/scripts/cuda/check:$(PATH)" CUDA_COMPUTE_CAP=80 \
+		$(CARGO) check $(CUDA_OF)/check
+
+cuda-build: cuda-toolchain ## ft-train, ft-eval and ft-bench for CUDA, into target/cuda/release/; needs no GPU
+	@scripts/cuda/stubs.sh "$(CUDA_DIR)/stubs"
+	$(CUDA) build $(CUDA_OF) --bins
+
+gpu-check: ## on a machine with a GPU: operators, training runs and tokens/s on it, as out/gpu-check.md
+	@scripts/gpu_check.sh

@@ -40,6 +40,8 @@ pub enum Measure {
     Train(TrainArgs),
     /// Tokens/s of reading prompts and of answering them greedily, for several batch sizes
     Generate(GenerateArgs),
+    /// Whether a device computes what the CPU does: every operator, and whole training runs with known losses
+    Check(CheckArgs),
 }
 
 impl Measure {
@@ -49,6 +51,7 @@ impl Measure {
             Self::Matmul(args) => &args.output,
             Self::Train(args) => &args.output,
             Self::Generate(args) => &args.output,
+            Self::Check(args) => &args.output,
         }
     }
 }
@@ -128,6 +131,14 @@ pub struct TrainArgs {
     /// Keep the frozen matrices in this type; products widen them as they go
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     pub load_in: ft_cli::LoadIn,
+    /// Take random weights of the shape that the folder's config.json has, which needs no other file
+    #[arg(long)]
+    pub random_weights: bool,
+    /// Products of a GPU with 10 bits behind the point (TF32)
+    #[arg(long)]
+    pub tf32: bool,
+    #[command(flatten)]
+    pub device: ft_cli::DeviceArgs,
     /// Seed of the random tokens and the adapter
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub seed: u64,
@@ -155,9 +166,28 @@ pub struct GenerateArgs {
     /// Keep the matrices in this type; products widen them as they go
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     pub load_in: ft_cli::LoadIn,
+    #[command(flatten)]
+    pub device: ft_cli::DeviceArgs,
     /// Seed of the random tokens
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub seed: u64,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// A folder of models with the losses that transformers and peft found, as testdata/reference is one
+    #[arg(long, value_name = "DIR")]
+    pub reference: Option<PathBuf>,
+    /// Take only the models whose names begin with one of these
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Products of a GPU with 10 bits behind the point (TF32); errors are told, and none is too large
+    #[arg(long)]
+    pub tf32: bool,
+    #[command(flatten)]
+    pub device: ft_cli::DeviceArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use ft_cli::Usage;
-use ft_kernels::memory;
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::with_slice;
 use ft_model::decoder::Decoder;
@@ -52,6 +51,7 @@ struct Found {
 
 /// `ft-bench generate`
 pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Report> {
+    let device = ft_model::device::open(args.device)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let arch = checkpoint.architecture().clone();
     let (needed, room) = (args.prompt_len + args.max_new_tokens, arch.max_position_embeddings);
@@ -62,7 +62,7 @@ pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Repo
         )));
     }
     let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-    let source = Resident::load(&checkpoint, ft_model::layers::dtype(args.load_in), |_| bar.inc(1))?;
+    let source = Resident::load_on(&device, &checkpoint, ft_model::layers::dtype(args.load_in), |_| bar.inc(1))?;
     bar.finish();
     let found = batches(args, &arch, &source, started)?;
     let bar = ft_cli::progress(None, "the best product");
@@ -93,7 +93,7 @@ fn batches(args: &GenerateArgs, arch: &Architecture, source: &dyn LayerSource, s
     }
     bar.finish();
     let to_first_token = to_first_token.unwrap_or(to_first_step);
-    Ok(Found { to_first_step, to_first_token, batches, peak_bytes: memory::peak_rss_bytes() })
+    Ok(Found { to_first_step, to_first_token, batches, peak_bytes: ft_model::device::peak_bytes(source.device()) })
 }
 
 fn measured(args: &GenerateArgs, arch: &Architecture, n: usize, prefill: Vec<f64>, decode: Vec<f64>) -> Measured {

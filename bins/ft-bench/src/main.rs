@@ -1,6 +1,7 @@
 //! `ft-bench`: measure this machine's matrix products, training and generation.
 
 mod args;
+mod check;
 mod flops;
 mod generate;
 mod machine;
@@ -39,6 +40,11 @@ fn measure(what: &Measure, threads: usize, started: Instant) -> Result<()> {
         Measure::Matmul(args) => matmul::run(args, threads)?,
         Measure::Train(args) => train::run(args, threads, started)?,
         Measure::Generate(args) => generate::run(args, threads, started)?,
+        Measure::Check(args) => {
+            let (report, verdict) = check::run(args, threads)?;
+            outputs.write(&report)?;
+            return verdict;
+        }
     };
     outputs.write(&report)
 }

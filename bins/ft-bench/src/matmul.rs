@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use candle_core::{DType, Device, Tensor};
 use ft_kernels::gemm::{Mat, MatMut, Rhs, matmul};
 use ft_kernels::philox::Stream;
 use ft_model::{Architecture, Checkpoint};
@@ -188,6 +189,23 @@ pub fn best(arch: &Architecture, tokens: usize, repeats: usize) -> Result<(Produ
         }
     }
     found.context("no product was measured")
+}
+
+/// The fastest run, in GFLOP/s, of a large square product of f32 on a device.
+pub fn best_on(device: &Device, repeats: usize) -> Result<f64> {
+    const N: usize = 4096;
+    let side = Tensor::ones((N, N), DType::F32, device)?;
+    let mut best = 0.0f64;
+    // The first one also waits for the device to start.
+    for _ in 0..=repeats {
+        device.synchronize()?;
+        let started = Instant::now();
+        let product = side.matmul(&side)?;
+        device.synchronize()?;
+        best = best.max(2.0 * (N as f64).powi(3) / started.elapsed().as_secs_f64() / 1e9);
+        drop(product);
+    }
+    Ok(best)
 }
 
 /// `ft-bench matmul`

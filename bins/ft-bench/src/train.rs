@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
 use ft_cli::Usage;
-use ft_kernels::memory;
 use ft_kernels::philox::Stream;
 use ft_model::batch::Sequence;
 use ft_model::decoder::Decoder;
@@ -46,8 +46,10 @@ struct Measured {
 
 /// `ft-bench train`
 pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report> {
-    let checkpoint = Checkpoint::open(&args.model)?;
-    let arch = checkpoint.architecture().clone();
+    let device = ft_model::device::open(args.device)?;
+    ft_kernels::device::allow_tf32(args.tf32);
+    let model = Model::open(args)?;
+    let arch = model.architecture();
     if args.seq_len > arch.max_position_embeddings {
         bail!(Usage(format!(
             "--seq-len {} is longer than the {} tokens that '{}' takes",
@@ -56,22 +58,65 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
             args.model.display()
         )));
     }
-    let measured = steps(args, &arch, &checkpoint, started)?;
+    let measured = steps(args, &arch, model.load(args, &device)?, started)?;
     let bar = ft_cli::progress(None, "the best product");
-    let (product, best) = matmul::best(&arch, args.batch_size * args.seq_len, REPEATS)?;
+    let (product, best) = if device.is_cpu() {
+        let (product, best) = matmul::best(&arch, args.batch_size * args.seq_len, REPEATS)?;
+        (product.name, best)
+    } else {
+        ("4096 × 4096 × 4096", matmul::best_on(&device, REPEATS)?)
+    };
     bar.finish();
-    Ok(report(args, threads, &arch, &measured, (product.name, best)))
+    let mut report = report(args, threads, &arch, &measured, (product, best));
+    report.figures.insert("device".into(), ft_model::device::describe(&device).into());
+    report.notes.push(format!("computed on {}", ft_model::device::describe(&device)));
+    Ok(report)
 }
 
-/// Loads, takes the steps, and notes the memory before anything else is measured.
-fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started: Instant) -> Result<Measured> {
-    let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-    let source = Resident::load(checkpoint, ft_model::layers::dtype(args.load_in), |_| bar.inc(1))?;
-    bar.finish();
+/// Where weights come from.
+enum Model {
+    Stored(Checkpoint),
+    /// `config.json` alone.
+    Random(Architecture),
+}
+
+impl Model {
+    fn open(args: &TrainArgs) -> Result<Self> {
+        if !args.random_weights {
+            return Ok(Self::Stored(Checkpoint::open(&args.model)?));
+        }
+        let path = args.model.join("config.json");
+        let text = std::fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
+        let config = serde_json::from_slice(&text).with_context(|| format!("'{}' is no JSON", path.display()))?;
+        Ok(Self::Random(Architecture::from_config(&config).with_context(|| format!("'{}'", path.display()))?))
+    }
+
+    fn architecture(&self) -> Architecture {
+        match self {
+            Self::Stored(checkpoint) => checkpoint.architecture().clone(),
+            Self::Random(arch) => arch.clone(),
+        }
+    }
+
+    fn load(&self, args: &TrainArgs, device: &Device) -> Result<Resident> {
+        let dtype = ft_model::layers::dtype(args.load_in);
+        let bar = ft_cli::progress(Some(self.architecture().num_layers as u64), "loading");
+        let loaded = match self {
+            Self::Stored(checkpoint) => Resident::load_on(device, checkpoint, dtype, |_| bar.inc(1)),
+            Self::Random(arch) => Resident::random(device, arch, dtype, args.seed),
+        };
+        bar.finish();
+        Ok(loaded?)
+    }
+}
+
+/// Takes the steps, and notes the memory before anything else is measured.
+fn steps(args: &TrainArgs, arch: &Architecture, source: Resident, started: Instant) -> Result<Measured> {
     let mut adapter =
         Adapter::init(arch, LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"), args.seed)?;
     let mut optimizer = Optimizer::new(&adapter, OptimizerConfig::default())?;
-    let activation_memory = args.activation_memory.unwrap_or_else(|| memory::available_bytes().unwrap_or(4 << 30) / 4);
+    let activation_memory =
+        args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(source.device()));
     let source: &dyn LayerSource = &source;
     let tokens = args.batch_size * args.seq_len;
     // A step is cut to the budget; a layer is computed twice only where one row does not fit it.
@@ -101,7 +146,7 @@ fn steps(args: &TrainArgs, arch: &Architecture, checkpoint: &Checkpoint, started
         bar.inc(1);
     }
     bar.finish();
-    measured.peak_bytes = memory::peak_rss_bytes();
+    measured.peak_bytes = ft_model::device::peak_bytes(source.device());
     Ok(measured)
 }
 
@@ -157,6 +202,7 @@ fn figures(
         "model": args.model.file_name().map(|name| name.to_string_lossy()),
         "parameters": arch.parameters(),
         "load_in": args.load_in.name(),
+        "tf32": args.tf32,
         "lora_r": args.lora_r,
         "batch_size": args.batch_size,
         "seq_len": args.seq_len,

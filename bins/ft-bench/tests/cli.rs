@@ -291,3 +291,42 @@ fn plot_says_what_it_cannot_draw() {
     assert!(told.contains("cannot read 'nowhere.jsonl'"), "{told}");
     assert!(!scratch.path("x.svg").exists());
 }
+
+#[test]
+fn the_plain_operators_compute_what_the_fused_ones_do() {
+    let scratch = Scratch::new();
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference");
+    let reference = reference.to_str().unwrap();
+    let line = format!("check --device cpu --reference {reference} --only llama-s40,gpt2-s28 --json check.json");
+    let table = scratch.succeed(&line);
+    assert!(table.contains("attention backward, window") && table.contains("llama-s40-dora"), "{table}");
+    let found = scratch.json("check.json");
+    assert_eq!(found["device"], "cpu");
+    let operators = found["operators"].as_array().unwrap();
+    assert!(operators.len() > 60, "{}", operators.len());
+    // Where all agree to the last bit nothing was compared.
+    assert!(operators.iter().any(|one| number(one, "share") > 0.0));
+    assert_eq!(found["models"].as_array().unwrap().len(), 2);
+    assert!(found["models"][0]["losses"].as_array().unwrap().len() == 10, "{found}");
+}
+
+#[test]
+fn what_cannot_be_checked() {
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.path("empty")).unwrap();
+    let told = scratch.failure("check --device cpu --reference empty -q", 1);
+    assert!(told.contains("'empty'") && told.contains("meta.json"), "{told}");
+    let told = scratch.failure("train --model MODEL --device cuda:9 -q", 1);
+    assert!(told.starts_with("there is no device cuda:9: "), "{told}");
+}
+
+#[test]
+fn a_shape_without_weights_is_trained() {
+    let scratch = Scratch::new();
+    let line = "train --model MODEL --random-weights --max-steps 1 --batch-size 1 --seq-len 8 -q --json train.json";
+    scratch.succeed(line);
+    let found = scratch.json("train.json");
+    // Random weights say nothing, so that every token is about as likely as another.
+    let loss = found["losses"][0].as_f64().unwrap();
+    assert!((loss - 256f64.ln()).abs() < 1.0, "{loss}");
+}

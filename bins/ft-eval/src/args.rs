@@ -67,6 +67,8 @@ pub struct ModelArgs {
     /// The JSON file to write the figures to ('-': standard output)
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<OsString>,
+    #[command(flatten)]
+    pub device: ft_cli::DeviceArgs,
 }
 
 #[derive(Debug, clap::Args)]

@@ -39,7 +39,7 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     let tally = Tally::new(&questions.list, &likelihoods, args.format);
     let tokens = asked.iter().map(|asked| asked.tokens(args.format)).sum();
-    let mut figures = model.describe(&args.model)?;
+    let mut figures = model.describe(&args.model);
     figures.insert("format".into(), json!(args.format.name()));
     figures.insert("chat_template".into(), json!(asker.uses_template()));
     figures.extend(summary(&source.name(), &tally, tokens, seconds));

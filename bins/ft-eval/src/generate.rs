@@ -55,7 +55,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     if let Some(target) = rows {
         write_rows(&target, &predictions, &prompts, &text.tokenizer, &source)?;
     }
-    let mut figures = model.describe(&args.model)?;
+    let mut figures = model.describe(&args.model);
     figures.extend(summary(&prompts.name, &predictions, seconds));
     report.write("generate", figures, &source, &prompts.sha256)
 }

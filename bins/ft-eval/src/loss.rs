@@ -31,7 +31,7 @@ pub fn run(args: &LossArgs) -> Result<()> {
     if let Some(target) = rows {
         write_rows(&target, &losses, &data, &source)?;
     }
-    let mut figures = model.describe(&args.model)?;
+    let mut figures = model.describe(&args.model);
     figures.extend(summary(&losses, &data, seconds));
     report.write("loss", figures, &source, &data.sha256)
 }

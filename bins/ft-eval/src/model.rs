@@ -1,5 +1,6 @@
 //! The model under test.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
@@ -17,24 +18,29 @@ pub struct Model {
     pub arch: Architecture,
     source: Box<dyn LayerSource>,
     adapter: Option<Adapter>,
+    adapter_sha256: Option<String>,
     name: String,
 }
 
 impl Model {
     /// Reads weights and adapter, and holds one against the other.
     pub fn open(args: &ModelArgs) -> Result<Self> {
+        let device = ft_model::device::open(args.device)?;
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         let adapter =
             args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
         let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-        let Opened { source, packed } = layers::open(&checkpoint, args.load_in, args.four_bit, |_| bar.inc(1))?;
+        let Opened { source, packed } =
+            layers::open(&checkpoint, args.load_in, args.four_bit, &device, |_| bar.inc(1))?;
         bar.finish();
         if let Some(packed) = packed {
             tracing::info!("{packed}");
         }
         let name = args.model.file_name().unwrap_or(args.model.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { arch, source, adapter, name })
+        let adapter_sha256 = adapter.as_ref().map(Adapter::sha256).transpose()?;
+        let adapter = adapter.map(|adapter| adapter.on(&device).map(Cow::into_owned)).transpose()?;
+        Ok(Self { arch, source, adapter, adapter_sha256, name })
     }
 
     pub fn decoder(&self) -> Decoder<'_> {
@@ -42,10 +48,14 @@ impl Model {
     }
 
     /// What a report says of it.
-    pub fn describe(&self, args: &ModelArgs) -> Result<Map<String, Value>> {
-        let adapter = self.adapter.as_ref().map(Adapter::sha256).transpose()?;
-        let described = json!({"model": self.name, "adapter_sha256": adapter, "load_in": args.load_in.name()});
-        Ok(described.as_object().cloned().unwrap_or_default())
+    pub fn describe(&self, args: &ModelArgs) -> Map<String, Value> {
+        let described = json!({
+            "model": self.name,
+            "adapter_sha256": self.adapter_sha256,
+            "load_in": args.load_in.name(),
+            "device": ft_model::device::describe(self.source.device()),
+        });
+        described.as_object().cloned().unwrap_or_default()
     }
 }
 

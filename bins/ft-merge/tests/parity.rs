@@ -123,10 +123,7 @@ fn compare(
     let gradients =
         candle_core::safetensors::load(reference.dir.join("grads_step0.safetensors"), &Device::Cpu).unwrap();
     for (step, expected) in reference.meta["losses"].as_array().unwrap().iter().enumerate() {
-        let found =
-            Step::alone(arch, source, u64::MAX)
-                .run(&adapter, batches)
-                .unwrap();
+        let found = Step::alone(arch, source, u64::MAX).run(&adapter, batches).unwrap();
         errors.loss = worse(errors.loss, (found.loss - expected.as_f64().unwrap()).abs());
         if step == 0 {
             for (trained, found) in adapter.trainable().zip(&found.gradients) {

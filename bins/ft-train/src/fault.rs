@@ -1,7 +1,7 @@
 //! Where a number that is not finite comes from: the step is taken once more, row by row.
 
 use candle_core::Tensor;
-use ft_kernels::tensor::with_slice;
+use ft_kernels::tensor::{on_host, with_slice};
 use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::{Decoder, StepOptions};
 use ft_model::lora::Adapter;
@@ -52,7 +52,8 @@ pub fn place(sequence: usize, micro_batches: &[Vec<usize>], data: &Dataset) -> O
 
 /// The first sequence of a piece with a fault, and what it is.
 fn first_fault(step: &Step<'_>, adapter: &Adapter, piece: &Batch, options: &StepOptions) -> Option<(usize, String)> {
-    let decoder = Decoder { arch: step.arch, source: step.source, adapter: Some(adapter) };
+    let placed = adapter.on(step.source.device()).ok()?;
+    let decoder = Decoder { arch: step.arch, source: step.source, adapter: Some(&placed) };
     let names: Vec<String> = adapter.trainable().map(|trained| trained.name()).collect();
     // How many gradients of each tensor were seen: they come in the order of the sequences.
     let mut seen = vec![0; names.len()];
@@ -79,5 +80,6 @@ fn told(tensor: &str) -> String {
 }
 
 fn is_finite(tensor: &Tensor) -> bool {
-    with_slice(tensor, |values| values.iter().all(|x| x.is_finite())).unwrap_or(true)
+    let finite = |tensor: Tensor| with_slice(&tensor, |values| values.iter().all(|x| x.is_finite()));
+    on_host(tensor).and_then(finite).unwrap_or(true)
 }

@@ -15,7 +15,7 @@ const FILE: &str = "configuration.json";
 
 /// Arguments that change no bit of a step, or, as the number of steps, only where the run ends and its schedule: they
 /// may change when a run goes on. Whatever is not listed here may not.
-const FREE: [&str; 46] = [
+const FREE: [&str; 48] = [
     "model",
     "train",
     "eval",
@@ -60,6 +60,9 @@ const FREE: [&str; 46] = [
     "ddp_timeout",
     "accelerate_config",
     "offload_optimizer_device",
+    // Another device has other roundings, as another build of a driver has.
+    "device",
+    "reference_operators",
     // Their product counts, with the number of ranks, which is compared below.
     "per_device_train_batch_size",
     "gradient_accumulation_steps",

@@ -32,6 +32,8 @@ pub struct Record {
     rank: usize,
     world_size: usize,
     backend: &'static str,
+    /// What computes, as reports call it.
+    device: String,
     /// Steps that the schedule is laid out for.
     pub max_steps: u64,
     resumed: Vec<Resume>,
@@ -58,6 +60,7 @@ impl Record {
             rank: setup.ranks.rank(),
             world_size: setup.ranks.world(),
             backend: setup.ranks.kind(),
+            device: ft_model::device::describe(setup.source.device()),
             max_steps: 0,
             resumed: Vec::new(),
         })
@@ -127,6 +130,7 @@ impl Record {
             "threads": self.threads,
             "world_size": self.world_size,
             "backend": self.backend,
+            "device": self.device,
             "instruction_set": ft_kernels::gemm::instruction_set(),
             "platform": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             "cpu_features": cpu_features(),

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use candle_core::Device;
 use ft_dist::Communicator;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{self, Held, LayerSource, Mapped, Opened, Sharded, Without, bits, dtype};
+use ft_model::layers::{self, Held, LayerSource, Mapped, Opened, Placed, Sharded, Without, bits, dtype};
 use ft_model::lora::{Adapter, pissa};
 use ft_model::optimizer::Cut;
 
@@ -40,6 +41,8 @@ pub struct Setup {
 impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
     pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
+        let device = ft_model::device::open(args.device)?;
+        ft_kernels::device::allow_tf32(args.memory.tf32 == Some(true));
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -55,14 +58,14 @@ impl Setup {
         let eval = args.eval.as_deref().map(read).transpose()?;
         let sharding = if ranks.world() > 1 { args.ranks.sharding } else { Sharding::None };
         let model_sample = if ranks.world() > 1 { digest::sample(checkpoint.files())? } else { String::new() };
-        let mut source = frozen(checkpoint, args, sharding, &*ranks)?;
+        let mut source = frozen(checkpoint, args, sharding, &*ranks, &device)?;
         let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
         let begins_with_pissa = args.lora.init_adapter.is_none() && args.lora.config(&args.model).pissa().is_some();
         let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
         if let Some(taken) = &taken {
             source = Box::new(Without::new(source, arch.clone(), taken.clone()));
         }
-        let activation_memory = activation_memory(&args.memory) / u64::from(args.ranks.nproc_per_node);
+        let activation_memory = activation_memory(&args.memory, &device) / u64::from(args.ranks.nproc_per_node);
         let lengths = adapter.trainable().map(|trained| trained.tensor.elem_count());
         let cut = (sharding >= Sharding::Zero2).then(|| Cut::new(lengths, ranks.world()));
         Ok(Self {
@@ -91,6 +94,10 @@ impl Setup {
 
     /// Says what will happen.
     pub fn announce(&self, steps: u64, sequences: usize) {
+        let device = self.source.device();
+        if !device.is_cpu() {
+            tracing::info!("computing on {}", ft_model::device::describe(device));
+        }
         let trainable = self.adapter.parameters();
         let all = self.arch.parameters();
         tracing::info!(
@@ -154,6 +161,7 @@ fn frozen(
     all: &Args,
     sharding: Sharding,
     ranks: &dyn Communicator,
+    device: &Device,
 ) -> Result<Box<dyn LayerSource>> {
     let args = &all.memory;
     let load_in = args.load_in();
@@ -164,13 +172,13 @@ fn frozen(
                 load_in.name()
             )
         })?;
-        return Ok(Box::new(Mapped::open(checkpoint, dtype(float))?));
+        return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device)?);
     }
     if sharding == Sharding::Zero3 {
-        return sharded(&checkpoint, all, ranks);
+        return Ok(Placed::on(sharded(&checkpoint, all, ranks)?, device)?);
     }
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let opened = layers::open(&checkpoint, load_in, args.four_bit, |_| bar.inc(1));
+    let opened = layers::open(&checkpoint, load_in, args.four_bit, device, |_| bar.inc(1));
     bar.finish();
     let Opened { source, packed } = opened?;
     if let Some(packed) = packed {
@@ -202,9 +210,9 @@ fn sharded(checkpoint: &Checkpoint, args: &Args, ranks: &dyn Communicator) -> Re
 }
 
 /// What may be kept between forward and backward.
-fn activation_memory(args: &MemoryArgs) -> u64 {
+fn activation_memory(args: &MemoryArgs, device: &Device) -> u64 {
     if args.gradient_checkpointing {
         return 0;
     }
-    args.activation_memory.unwrap_or_else(|| ft_kernels::memory::available_bytes().unwrap_or(4 << 30) / 4)
+    args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(device))
 }

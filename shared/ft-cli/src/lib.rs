@@ -22,6 +22,7 @@
 
 mod chain;
 mod common;
+mod device;
 mod digest;
 mod error;
 pub mod input;
@@ -35,6 +36,7 @@ mod run;
 mod size;
 
 pub use common::{Common, LogFormat};
+pub use device::{DeviceArgs, DeviceName};
 pub use digest::{HashingReader, Sha256, sha256_file, sha256_hex};
 pub use error::{Error, Interrupted, Usage};
 pub use input::Source;

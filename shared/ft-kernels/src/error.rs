@@ -20,6 +20,15 @@ pub enum Error {
         found: String,
     },
 
+    /// A device that is not there.
+    #[error("there is no device cuda:{ordinal}: {reason}")]
+    NoDevice {
+        /// Its number, from 0.
+        ordinal: usize,
+        /// What is missing.
+        reason: String,
+    },
+
     /// A target token lies outside the vocabulary.
     #[error("cross-entropy: row {row} has the target {target}, but the vocabulary has {vocabulary} entries")]
     Target {

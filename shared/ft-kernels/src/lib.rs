@@ -15,6 +15,8 @@
 pub mod activation;
 pub mod attention;
 pub mod columns;
+pub mod device;
+mod dropout;
 pub mod error;
 pub mod experts;
 pub mod gemm;
@@ -31,6 +33,7 @@ pub mod quant;
 pub mod residual;
 pub mod rope;
 pub mod rows;
+mod runs;
 pub mod simd;
 pub mod skinny;
 pub mod tensor;

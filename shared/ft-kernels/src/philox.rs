@@ -47,6 +47,12 @@ impl Stream {
         Self { key: [a, b], nonce: [c, d] }
     }
 
+    /// Key and nonce, for those who draw the same numbers elsewhere.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parts(&self) -> ([u32; 2], [u32; 2]) {
+        (self.key, self.nonce)
+    }
+
     /// The four words of block number `block`.
     fn block(&self, block: u64) -> [u32; 4] {
         let counter = [block as u32, (block >> 32) as u32, self.nonce[0], self.nonce[1]];
@@ -125,7 +131,7 @@ pub fn dropout_scale(stream: &Stream, first_row: usize, columns: usize, p: f64, 
 }
 
 /// The word below which an element is dropped, and the factor of those that stay.
-fn dropout_constants(p: f64) -> (u32, f32) {
+pub(crate) fn dropout_constants(p: f64) -> (u32, f32) {
     let p = p.clamp(0.0, 1.0);
     let threshold = (p * 4_294_967_296.0).round().min(f64::from(u32::MAX)) as u32;
     (threshold, if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 })

@@ -3,7 +3,9 @@
 //! head's first columns turn (partial rotary: GPT-NeoX, Phi), the halves are those of the columns that
 //! do.
 
-use candle_core::Tensor;
+use std::sync::OnceLock;
+
+use candle_core::{Device, Tensor};
 
 use crate::error::{Result, expect_shape};
 use crate::parallel::for_row_blocks;
@@ -17,6 +19,8 @@ pub struct RopeTables {
     half: usize,
     cos: Vec<f32>,
     sin: Vec<f32>,
+    /// Cosines and sines `[rows, 1, half]` where the first row was turned that is not on the CPU.
+    placed: OnceLock<(Tensor, Tensor)>,
 }
 
 /// Which way to turn.
@@ -40,7 +44,7 @@ impl RopeTables {
                 ((cos * magnitude) as f32, (sin * magnitude) as f32)
             })
             .unzip();
-        Self { rows: positions.len(), half: inv_freq.len(), cos, sin }
+        Self { rows: positions.len(), half: inv_freq.len(), cos, sin, placed: OnceLock::new() }
     }
 
     /// The tables of padding-free sequences, laid end to end between `starts`: positions restart at
@@ -58,7 +62,7 @@ impl RopeTables {
     pub fn join(tables: Vec<Self>) -> Result<Self> {
         let mut tables = tables.into_iter();
         let Some(mut all) = tables.next() else {
-            return Ok(Self { rows: 0, half: 0, cos: Vec::new(), sin: Vec::new() });
+            return Ok(Self::new(&[], &[], 1.0));
         };
         for next in tables {
             expect_shape(next.half == all.half, "rope", "inv_freq's length", all.half, next.half)?;
@@ -66,7 +70,20 @@ impl RopeTables {
             all.cos.extend(next.cos);
             all.sin.extend(next.sin);
         }
+        all.placed = OnceLock::new();
         Ok(all)
+    }
+
+    /// Cosines and sines `[rows, 1, half]` on a device; every layer of a model asks for the same ones.
+    fn on(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+        if let Some((cos, sin)) = self.placed.get().filter(|(cos, _)| cos.device().same_device(device)) {
+            return Ok((cos.clone(), sin.clone()));
+        }
+        let table = |values: &[f32]| Tensor::from_slice(values, (self.rows, 1, self.half), device);
+        let both = (table(&self.cos)?, table(&self.sin)?);
+        // On a second device they are laid out at each call.
+        let _ = self.placed.set(both.clone());
+        Ok(both)
     }
 
     /// The number of rows.
@@ -180,7 +197,7 @@ impl Kernel for Rotate<'_> {
 
 /// The same in candle operations, on any device.
 pub mod reference {
-    use candle_core::{D, Device, Tensor};
+    use candle_core::{D, Tensor};
 
     use super::{Direction, RopeTables};
     use crate::error::Result;
@@ -198,11 +215,8 @@ pub mod reference {
     ) -> Result<Tensor> {
         let columns = super::check(x, tables, heads, head_dim)?;
         let (rows, half, turned) = (tables.rows, tables.half, heads * head_dim);
-        let table = |values: &[f32], device: &Device| -> Result<Tensor> {
-            Ok(Tensor::from_slice(values, (rows, 1, half), device)?.to_dtype(x.dtype())?)
-        };
-        let cos = table(&tables.cos, x.device())?;
-        let sin = table(&tables.sin, x.device())?;
+        let (cos, sin) = tables.on(x.device())?;
+        let (cos, sin) = (cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?);
         let sin = match direction {
             Direction::Forward => sin,
             Direction::Backward => sin.neg()?,

@@ -1,13 +1,34 @@
 //! The seam between candle's tensors and plain slices.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor};
+
+/// Whether the CPU takes the references too.
+static REFERENCES: AtomicBool = AtomicBool::new(false);
+
+/// Makes every operator of this process take its reference on the CPU, as it does on any other device: so
+/// the path that a GPU takes can be run, and tested, without one. Slower, and with other roundings.
+pub fn use_references(on: bool) {
+    REFERENCES.store(on, Ordering::Relaxed);
+}
 
 /// Whether the fused operators can take this tensor: contiguous `f32` on the CPU.
 pub fn is_fused(tensor: &Tensor) -> bool {
-    tensor.device().is_cpu() && tensor.dtype() == DType::F32 && tensor.is_contiguous()
+    tensor.device().is_cpu()
+        && tensor.dtype() == DType::F32
+        && tensor.is_contiguous()
+        && !REFERENCES.load(Ordering::Relaxed)
+}
+
+/// The tensor on the host, contiguous, for what works on slices; itself where it is that already.
+///
+/// # Errors
+/// If candle cannot copy it.
+pub fn on_host(tensor: &Tensor) -> Result<Tensor> {
+    tensor.contiguous()?.to_device(&Device::Cpu)
 }
 
 /// Calls `f` with the elements of a contiguous `f32` tensor on the CPU, in row-major order.
@@ -56,7 +77,7 @@ pub fn with_slice_mut<R>(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> R) -> Re
 /// If the vector's length is not the shape's number of elements.
 pub fn from_vec(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     let shape = shape.into();
-    Tensor::from_vec(values, shape, &candle_core::Device::Cpu)
+    Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
 /// A vector of `len` elements whose values are whatever the memory held.
@@ -111,7 +132,6 @@ impl<R, F: FnOnce(&mut [f32]) -> R> InplaceOp1 for InPlace<F, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     #[test]
     fn slices_are_the_elements_of_a_view() -> Result<()> {

@@ -9,6 +9,7 @@ use ft_kernels::tensor::{is_fused, with_slice, with_slice_mut};
 
 use crate::block::Found;
 use crate::error::Result;
+use crate::lora::placed::to_host;
 use crate::optimizer::Cut;
 
 /// Sums gradients sequence by sequence, tensor by tensor, each as one balanced tree over the sequence's number
@@ -32,13 +33,14 @@ impl Gradients {
         self.tensors[found.trainable].push(found.gradient, add)
     }
 
-    /// The sums over the sequences of this rank, which is the only one; one a trained tensor.
+    /// The sums over the sequences of this rank, which is the only one; one a trained tensor, on the host.
     ///
     /// # Errors
     /// If an addition fails, or a tensor got no gradient.
     pub fn finish(self) -> Result<Vec<Tensor>> {
         let missing = || candle_core::Error::Msg("a trained tensor got no gradient".into());
-        self.tensors.into_iter().map(|tree| Ok(tree.finish(add)?.ok_or_else(missing)?)).collect()
+        let sums = self.tensors.into_iter().map(|tree| Ok(tree.finish(add)?.ok_or_else(missing)?));
+        to_host(sums.collect::<Result<_>>()?)
     }
 
     /// The sums over the sequences of all ranks, of which rank `r` has those in `sequences[r]`: the same additions in
@@ -71,16 +73,23 @@ impl Gradients {
 
 /// The partial sums of all tensors, each laid end to end: `elements` numbers.
 fn flat_nodes(tensors: Vec<TreeSum<Tensor>>, elements: usize) -> Result<Vec<Partial>> {
-    let mut nodes: Vec<Partial> = Vec::new();
+    let mut nodes: Vec<(u32, usize, Vec<Tensor>)> = Vec::new();
     for tree in tensors {
         for (i, (level, index, sum)) in tree.into_nodes().into_iter().enumerate() {
             if nodes.len() == i {
-                nodes.push((level, index, Vec::with_capacity(elements)));
+                nodes.push((level, index, Vec::new()));
             }
-            with_slice(&sum.to_device(&Device::Cpu)?, |values| nodes[i].2.extend_from_slice(values))?;
+            nodes[i].2.push(sum);
         }
     }
-    Ok(nodes)
+    let laid_out = |(level, index, sums): (u32, usize, Vec<Tensor>)| -> Result<Partial> {
+        let mut flat = Vec::with_capacity(elements);
+        for sum in to_host(sums)? {
+            with_slice(&sum, |values| flat.extend_from_slice(values))?;
+        }
+        Ok((level, index, flat))
+    };
+    nodes.into_iter().map(laid_out).collect()
 }
 
 /// One vector cut into tensors of these shapes.

@@ -19,8 +19,9 @@ use crate::layers::{LayerSource, NormWeights};
 use crate::lora::Adapter;
 use crate::trained::Saved;
 
-/// Rows that go through the vocabulary at a time.
+/// Rows that go through the vocabulary at a time, on a CPU and on another device.
 const CHUNK: usize = 256;
+const CHUNK_OF_A_DEVICE: usize = 1024;
 
 /// Of one sequence: the sum of its labels' losses, how many there are, and how many were the likeliest token.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -97,8 +98,9 @@ impl<'a> Head<'a> {
     pub fn losses(&self, x: &Tensor, batch: &Batch) -> Result<Vec<SequenceLoss>> {
         let weights = self.weights()?;
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
-        for from in (0..batch.rows.len()).step_by(CHUNK) {
-            let chunk = from..(from + CHUNK).min(batch.rows.len());
+        let most = chunk_rows(x);
+        for from in (0..batch.rows.len()).step_by(most) {
+            let chunk = from..(from + most).min(batch.rows.len());
             let logits = self.products(&weights, x, &batch.rows[chunk.clone()])?;
             let rows = cross_entropy_forward(&logits, &batch.targets[chunk.clone()], self.shape())?;
             add(&mut losses, &rows, &batch.owners[chunk]);
@@ -113,7 +115,8 @@ impl<'a> Head<'a> {
     pub fn row_losses(&self, x: &Tensor, batch: &Batch) -> Result<RowLosses> {
         let weights = self.weights()?;
         let mut all = RowLosses { nll: Vec::new(), correct: Vec::new() };
-        for (rows, targets) in batch.rows.chunks(CHUNK).zip(batch.targets.chunks(CHUNK)) {
+        let most = chunk_rows(x);
+        for (rows, targets) in batch.rows.chunks(most).zip(batch.targets.chunks(most)) {
             let found = cross_entropy_forward(&self.products(&weights, x, rows)?, targets, self.shape())?;
             all.nll.extend(found.nll);
             all.correct.extend(found.correct);
@@ -138,7 +141,7 @@ impl<'a> Head<'a> {
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
         let mut gradients = Vec::new();
         let mut own = Own::new(&weights, &norm);
-        for Chunk { rows, ends_sequence } in chunks(batch, own.is_trained()) {
+        for Chunk { rows, ends_sequence } in chunks(batch, own.is_trained(), chunk_rows(x)) {
             if !rows.is_empty() {
                 let picked = pick(x, &batch.rows[rows.clone()])?;
                 let normed = norm.weights.forward(self.arch, &picked)?;
@@ -154,12 +157,7 @@ impl<'a> Head<'a> {
                 own.hand_over(sink)?;
             }
         }
-        let mut dx = x.zeros_like()?;
-        if !gradients.is_empty() {
-            let rows = Tensor::new(batch.rows.as_slice(), x.device())?;
-            dx = dx.index_add(&rows, &Tensor::cat(&gradients, 0)?, 0)?;
-        }
-        Ok((losses, dx))
+        Ok((losses, laid_out(&gradients, x, &batch.rows)?))
     }
 
     /// The norm after the last block, with its trained bias where there is one.
@@ -260,11 +258,11 @@ struct Chunk {
 
 /// The labelled rows in chunks. Where a tensor of the head is trained no chunk reaches over two sequences: its gradient
 /// is formed per sequence, and must not depend on what stands beside it.
-fn chunks(batch: &Batch, one_by_one: bool) -> Vec<Chunk> {
+fn chunks(batch: &Batch, one_by_one: bool, most: usize) -> Vec<Chunk> {
     let cut = |rows: Range<usize>| -> Vec<Chunk> {
         let last = rows.end;
-        let from = rows.clone().step_by(CHUNK);
-        from.map(|from| Chunk { rows: from..(from + CHUNK).min(last), ends_sequence: from + CHUNK >= last }).collect()
+        let from = rows.clone().step_by(most);
+        from.map(|from| Chunk { rows: from..(from + most).min(last), ends_sequence: from + most >= last }).collect()
     };
     if !one_by_one {
         return cut(0..batch.rows.len());
@@ -275,6 +273,29 @@ fn chunks(batch: &Batch, one_by_one: bool) -> Vec<Chunk> {
         rows => cut(rows),
     };
     (0..batch.sequences()).flat_map(of).collect()
+}
+
+/// The gradients of the rows `rows` at their places in one of all of `x`'s; zero elsewhere.
+fn laid_out(gradients: &[Tensor], x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    if gradients.is_empty() {
+        return Ok(x.zeros_like()?);
+    }
+    let found = Tensor::cat(gradients, 0)?;
+    if x.device().is_cpu() {
+        let rows = Tensor::new(rows, x.device())?;
+        return Ok(x.zeros_like()?.index_add(&rows, &found, 0)?);
+    }
+    // Candle's addition by rows goes through them one by one on a GPU; this takes each from its place, or zeros.
+    let (tokens, columns) = x.dims2()?;
+    let mut places = vec![rows.len() as u32; tokens];
+    rows.iter().zip(0..).for_each(|(row, place)| places[*row as usize] = place);
+    let zeros = Tensor::zeros((1, columns), found.dtype(), x.device())?;
+    Ok(Tensor::cat(&[found, zeros], 0)?.index_select(&Tensor::new(places, x.device())?, 0)?)
+}
+
+/// How many rows go through the vocabulary at a time where `x` is.
+fn chunk_rows(x: &Tensor) -> usize {
+    if x.device().is_cpu() { CHUNK } else { CHUNK_OF_A_DEVICE }
 }
 
 /// The rows `rows` of `x`.

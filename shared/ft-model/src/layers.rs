@@ -4,13 +4,16 @@ mod load;
 mod mapped;
 mod open;
 mod packed;
+mod placed;
 mod quantised;
+mod random;
 mod resident;
 mod sharded;
 mod without;
 
 pub use mapped::Mapped;
 pub use open::{Opened, PackedSize, bits, open};
+pub use placed::Placed;
 pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
 pub use sharded::{Held, Sharded};
@@ -18,7 +21,7 @@ pub use without::Without;
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ft_cli::LoadIn;
 
 use crate::error::Result;
@@ -116,6 +119,11 @@ pub trait LayerSource: Send + Sync {
 
     /// What else stands before and after the blocks.
     fn ends(&self) -> &Ends;
+
+    /// Where the weights are, and so where the model is computed.
+    fn device(&self) -> &Device {
+        self.ends().final_norm.weight.device()
+    }
 
     /// Says what will be asked for next, in this order, so that it can be on its way in time.
     fn expect(&self, _pass: &[Unit]) {}

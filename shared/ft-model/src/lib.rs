@@ -5,6 +5,7 @@ pub mod batch;
 pub mod block;
 pub mod checkpoint;
 pub mod decoder;
+pub mod device;
 pub mod error;
 pub mod generate;
 pub mod gradients;

@@ -8,6 +8,7 @@
 mod config;
 mod init;
 pub mod pissa;
+pub(crate) mod placed;
 mod principal;
 mod read;
 mod saved;

@@ -43,8 +43,10 @@ pub struct StepResult {
     pub gradients: Vec<Tensor>,
 }
 
-/// More tokens than this in one piece make no product faster.
+/// More tokens than this in one piece make no product of a CPU faster.
 const LONGEST_PIECE: usize = 512;
+/// A device waits for each of its many small operations to be started, so it wants long ones.
+const LONGEST_PIECE_OF_A_DEVICE: usize = 16 * 1024;
 
 impl<'a> Step<'a> {
     /// On one rank, without random numbers.
@@ -59,7 +61,8 @@ impl<'a> Step<'a> {
     /// layers are computed twice only where a single sequence is too long for it.
     pub fn cut(&self, sequences: &[&Sequence]) -> Vec<Batch> {
         let token = (kept_bytes_per_token(self.arch) * self.arch.num_layers).max(1) as u64;
-        let most = usize::try_from(self.activation_memory / token).map_or(LONGEST_PIECE, |n| n.min(LONGEST_PIECE));
+        let longest = if self.source.device().is_cpu() { LONGEST_PIECE } else { LONGEST_PIECE_OF_A_DEVICE };
+        let most = usize::try_from(self.activation_memory / token).map_or(longest, |n| n.min(longest));
         let (mut pieces, mut piece, mut tokens) = (Vec::new(), Vec::new(), 0);
         for sequence in sequences {
             let length = sequence.input_ids.len();
@@ -87,7 +90,8 @@ impl<'a> Step<'a> {
             return Err(Error::NoLabel);
         }
         let first = shares.sequences[self.ranks.rank()].start;
-        let decoder = Decoder { arch: self.arch, source: self.source, adapter: Some(adapter) };
+        let placed = adapter.on(self.source.device())?;
+        let decoder = Decoder { arch: self.arch, source: self.source, adapter: Some(&placed) };
         let mut gradients = Gradients::new(adapter.trainable().count(), first);
         let mut losses: Vec<SequenceLoss> = Vec::new();
         for i in 0..self.passes(&shares, micro_batches.len()) {
@@ -120,7 +124,8 @@ impl<'a> Step<'a> {
     /// As [`Self::run`], but for a loss that is not finite.
     pub fn losses(&self, adapter: Option<&Adapter>, micro_batches: &[Batch]) -> Result<Vec<SequenceLoss>> {
         let shares = self.shares(micro_batches)?;
-        let decoder = Decoder { arch: self.arch, source: self.source, adapter };
+        let placed = adapter.map(|adapter| adapter.on(self.source.device())).transpose()?;
+        let decoder = Decoder { arch: self.arch, source: self.source, adapter: placed.as_deref() };
         let mut losses = Vec::new();
         for i in 0..self.passes(&shares, micro_batches.len()) {
             match micro_batches.get(i) {

@@ -116,3 +116,13 @@ fn what_cannot_be_meant_is_wrong_usage() {
         assert!(out.failure().contains(words), "{}", out.stderr);
     }
 }
+
+#[test]
+fn a_device_that_is_not_there() {
+    let bench = Bench::new();
+    bench.prompts("p.parquet");
+    for task in ["loss", "generate"] {
+        let out = bench.run(task, &["p.parquet", "--device", "cuda:5"]);
+        assert!(out.failure().starts_with("there is no device cuda:5: "), "{}", out.stderr);
+    }
+}

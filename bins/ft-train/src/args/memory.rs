@@ -29,13 +29,13 @@ pub struct MemoryArgs {
     /// Keep no activations: --activation-memory 0
     #[arg(long, alias = "activation-checkpointing")]
     pub gradient_checkpointing: bool,
-    /// On a CPU: keep the frozen matrices in bf16; sums stay f32
+    /// Keep the frozen matrices in bf16; computing is in f32
     #[arg(long)]
     pub bf16: bool,
-    /// On a CPU: keep the frozen matrices in f16; sums stay f32
+    /// Keep the frozen matrices in f16; computing is in f32
     #[arg(long)]
     pub fp16: bool,
-    /// Products in tf32; on a CPU they are f32 already
+    /// Products of a GPU with 10 bits behind the point (TF32); those of a CPU stay f32
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub tf32: Option<bool>,
 }
@@ -56,7 +56,7 @@ impl MemoryArgs {
     }
 
     /// How the frozen matrices are kept: what `--load-in` says, else what its short forms or the mixed precisions of
-    /// others say. On a CPU nothing multiplies in half precision, so `bf16` and `fp16` choose the storage alone.
+    /// others say. Nothing multiplies in half precision here, so `bf16` and `fp16` choose the storage alone.
     pub fn load_in(&self) -> ft_cli::LoadAs {
         use ft_cli::LoadAs;
         let said = [

@@ -18,7 +18,7 @@ pub use lora::LoraArgs;
 pub use memory::{MemoryArgs, Offload};
 pub use prove::ProveArgs;
 pub use ranks::{Backend, RanksArgs, Sharding};
-pub use training::{SchedulerType, TrainingArgs};
+pub use training::{Optim, SchedulerType, TrainingArgs};
 pub use values::Object;
 pub use watch::{Interval, LogArgs, LogLevel, Report, SaveStrategy, WatchArgs};
 
@@ -86,6 +86,8 @@ pub struct Args {
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub ranks: RanksArgs,
+    #[command(flatten)]
+    pub device: ft_cli::DeviceArgs,
     #[command(flatten)]
     pub common: ft_cli::Common,
 }

@@ -1,6 +1,7 @@
 //! Drives the built program as a user does: files, pipes, signals, and what it says on stderr.
 
 mod adapters;
+mod device;
 mod faults;
 #[cfg(unix)]
 mod killed;

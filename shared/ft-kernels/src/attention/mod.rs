@@ -20,6 +20,7 @@ use crate::error::{Result, expect_shape};
 use crate::tensor::is_fused;
 
 pub use decode::{KeyValue, attention_decode};
+pub use reference::attention_decode_placed;
 
 /// The shape of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,10 @@
-//! Attention in candle operations, sequence by sequence, on any device.
+//! Attention in candle operations, on any device: sequences of one length that follow each other at once.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, Tensor};
 
 use super::{AttentionSpec, KeyValue};
 use crate::error::Result;
+use crate::runs::{Run, runs};
 
 /// See [`super::attention`]; candle can differentiate both results.
 ///
@@ -12,14 +13,14 @@ use crate::error::Result;
 pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
     super::check(qkv, spec, starts)?;
     let (mut outs, mut lses) = (Vec::new(), Vec::new());
-    for (start, len) in sequences(starts) {
-        let (q, k, v) = split(&qkv.narrow(0, start, len)?, spec)?;
-        let scores = scores(&q, &k, spec)?.broadcast_add(&mask(len, spec, qkv)?)?;
+    for alike in runs(starts, most_at_once(spec, starts)) {
+        let (q, k, v) = split(&alike.rows(qkv)?, spec, &alike)?;
+        let scores = scores(&q, &k, spec)?.broadcast_add(&mask(alike.len, spec, qkv)?)?;
         let largest = scores.max_keepdim(D::Minus1)?.detach();
         let e = scores.broadcast_sub(&largest)?.exp()?;
         let sum = e.sum_keepdim(D::Minus1)?;
-        outs.push(merge(&e.broadcast_div(&sum)?.matmul(&v)?)?);
-        lses.push((sum.log()? + largest)?.squeeze(D::Minus1)?.t()?);
+        outs.push(merge(&e.broadcast_div(&sum)?.matmul(&v)?, &alike)?);
+        lses.push(merge(&(sum.log()? + largest)?, &alike)?);
     }
     Ok((Tensor::cat(&outs, 0)?, Tensor::cat(&lses, 0)?.contiguous()?))
 }
@@ -38,13 +39,13 @@ pub fn attention_backward(
 ) -> Result<Tensor> {
     super::check(qkv, spec, starts)?;
     let mut parts = Vec::new();
-    for (start, len) in sequences(starts) {
-        let rows = |t: &Tensor| t.narrow(0, start, len);
-        let (q, k, v) = split(&rows(qkv)?, spec)?;
-        let (dout, out) = (heads(&rows(dout)?, spec)?, heads(&rows(out)?, spec)?);
+    for alike in runs(starts, most_at_once(spec, starts)) {
+        let (q, k, v) = split(&alike.rows(qkv)?, spec, &alike)?;
+        let by_head = |t: &Tensor| heads(&alike.rows(t)?, spec.head_dim, &alike);
+        let (dout, out) = (by_head(dout)?, by_head(out)?);
         let capped = scores(&q, &k, spec)?;
-        let lse = rows(lse)?.t()?.unsqueeze(D::Minus1)?;
-        let masked = capped.broadcast_add(&mask(len, spec, qkv)?)?;
+        let lse = heads(&alike.rows(lse)?, 1, &alike)?;
+        let masked = capped.broadcast_add(&mask(alike.len, spec, qkv)?)?;
         let p = masked.broadcast_sub(&lse)?.exp()?;
         let dv = p.t()?.contiguous()?.matmul(&dout)?;
         let dp = dout.matmul(&v.t()?.contiguous()?)?;
@@ -57,8 +58,8 @@ pub fn attention_backward(
         let ds = (ds * f64::from(spec.scale))?;
         let dq = ds.matmul(&k)?;
         let dk = ds.t()?.contiguous()?.matmul(&q)?;
-        let parts_of_row = [merge(&dq)?, merge(&sum_groups(&dk, spec)?)?, merge(&sum_groups(&dv, spec)?)?];
-        parts.push(Tensor::cat(&parts_of_row, 1)?);
+        let summed = |t: &Tensor| merge(&sum_groups(t, spec)?, &alike);
+        parts.push(Tensor::cat(&[merge(&dq, &alike)?, summed(&dk)?, summed(&dv)?], 1)?);
     }
     Ok(Tensor::cat(&parts, 0)?)
 }
@@ -68,66 +69,85 @@ pub fn attention_backward(
 /// # Errors
 /// If the shapes do not fit.
 pub fn attention_decode(q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<Tensor> {
-    let mut rows = Vec::new();
-    for (i, cache) in caches.iter().enumerate() {
-        let len = cache.tokens(spec);
-        let first = spec.first_seen(len - 1);
-        let side = |values: &[f32]| -> Result<Tensor> {
-            let t = Tensor::from_slice(values, (len, spec.key_columns()), q.device())?;
-            repeat(&t.narrow(0, first, len - first)?.contiguous()?, spec)
+    let side = |values: &[f32]| {
+        let columns = spec.key_columns();
+        Tensor::from_slice(values, (values.len() / columns, columns), q.device())
+    };
+    let placed = caches.iter().map(|cache| Ok((side(cache.keys)?, side(cache.values)?)));
+    attention_decode_placed(q, &placed.collect::<Result<Vec<_>>>()?, spec)
+}
+
+/// [`super::attention_decode`] where keys and values, each `[tokens, kv_heads * head_dim]`, are on a device.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn attention_decode_placed(q: &Tensor, caches: &[(Tensor, Tensor)], spec: &AttentionSpec) -> Result<Tensor> {
+    let (kv_heads, group, width) = (spec.num_kv_heads, spec.group(), spec.head_dim);
+    let mut rows = Vec::with_capacity(caches.len());
+    for (i, (keys, values)) in caches.iter().enumerate() {
+        let len = keys.dim(0)?;
+        let first = spec.first_seen(len.saturating_sub(1));
+        let by_head = |t: &Tensor| -> Result<Tensor> {
+            let seen = t.narrow(0, first, len - first)?.reshape((len - first, kv_heads, width))?;
+            Ok(seen.transpose(0, 1)?.contiguous()?)
         };
-        let (k, v) = (side(cache.keys)?, side(cache.values)?);
-        let q = heads(&q.narrow(0, i, 1)?, spec)?;
-        let scores = scores(&q, &k, spec)?;
+        // Query heads that share a key head stand beside each other.
+        let q = q.narrow(0, i, 1)?.reshape((kv_heads, group, width))?;
+        let scores = scores(&q, &by_head(keys)?, spec)?;
         let e = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
         let p = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
-        rows.push(merge(&p.matmul(&v)?)?);
+        rows.push(p.matmul(&by_head(values)?)?.reshape((1, spec.query_columns()))?);
     }
     Ok(Tensor::cat(&rows, 0)?)
 }
 
-/// The sequences that are not empty, as (start, length).
-fn sequences(starts: &[usize]) -> impl Iterator<Item = (usize, usize)> {
-    let pairs = starts.windows(2).map(|pair| (pair[0], pair[1] - pair[0]));
-    pairs.filter(|&(_, len)| len > 0)
+/// Elements of the scores that exist at a time, where that is several sequences.
+const MOST_SCORES: usize = 1 << 26;
+
+/// How many sequences of the longest one's length may be computed at once.
+fn most_at_once(spec: &AttentionSpec, starts: &[usize]) -> usize {
+    let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+    (MOST_SCORES / (spec.num_heads * longest * longest).max(1)).max(1)
 }
 
-/// Queries, keys and values as `[heads, tokens, head_dim]`, the latter repeated for their groups.
-fn split(qkv: &Tensor, spec: &AttentionSpec) -> Result<(Tensor, Tensor, Tensor)> {
+/// `[tokens, heads * width]` to `[sequences * heads, tokens of one, width]`.
+fn heads(x: &Tensor, width: usize, alike: &Run) -> Result<Tensor> {
+    let Run { count, len, .. } = *alike;
+    let heads = x.dim(1)? / width;
+    let x = x.reshape((count, len, heads, width))?.transpose(1, 2)?.contiguous()?;
+    Ok(x.reshape((count * heads, len, width))?)
+}
+
+/// The other way.
+fn merge(x: &Tensor, alike: &Run) -> Result<Tensor> {
+    let Run { count, len, .. } = *alike;
+    let (all, _, width) = x.dims3()?;
+    let heads = all / count;
+    let x = x.reshape((count, heads, len, width))?.transpose(1, 2)?.contiguous()?;
+    Ok(x.reshape((count * len, heads * width))?)
+}
+
+/// Queries, keys and values by head, the latter repeated for their groups.
+fn split(qkv: &Tensor, spec: &AttentionSpec, alike: &Run) -> Result<(Tensor, Tensor, Tensor)> {
     let (nq, nk) = (spec.query_columns(), spec.key_columns());
-    let q = heads(&qkv.narrow(1, 0, nq)?, spec)?;
-    let k = repeat(&qkv.narrow(1, nq, nk)?, spec)?;
-    let v = repeat(&qkv.narrow(1, nq + nk, nk)?, spec)?;
+    let q = heads(&qkv.narrow(1, 0, nq)?, spec.head_dim, alike)?;
+    let k = repeat(&qkv.narrow(1, nq, nk)?, spec, alike)?;
+    let v = repeat(&qkv.narrow(1, nq + nk, nk)?, spec, alike)?;
     Ok((q, k, v))
 }
 
-/// `[tokens, heads * head_dim]` to `[heads, tokens, head_dim]`.
-fn heads(x: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
-    let (tokens, columns) = x.dims2()?;
-    let x = x.reshape((tokens, columns / spec.head_dim, spec.head_dim))?;
-    Ok(x.transpose(0, 1)?.contiguous()?)
-}
-
-/// `[heads, tokens, head_dim]` to `[tokens, heads * head_dim]`.
-fn merge(x: &Tensor) -> Result<Tensor> {
-    let (heads, tokens, head_dim) = x.dims3()?;
-    Ok(x.transpose(0, 1)?.reshape((tokens, heads * head_dim))?)
-}
-
 /// Key heads, each as often as query heads use it.
-fn repeat(x: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
-    let (tokens, columns) = x.dims2()?;
-    let kv_heads = columns / spec.head_dim;
-    let x = heads(x, spec)?.unsqueeze(1)?;
-    let x = x.broadcast_as((kv_heads, spec.group(), tokens, spec.head_dim))?;
-    Ok(x.contiguous()?.reshape((kv_heads * spec.group(), tokens, spec.head_dim))?)
+fn repeat(x: &Tensor, spec: &AttentionSpec, alike: &Run) -> Result<Tensor> {
+    let x = heads(x, spec.head_dim, alike)?;
+    let (all, tokens, head_dim) = x.dims3()?;
+    let x = x.unsqueeze(1)?.broadcast_as((all, spec.group(), tokens, head_dim))?;
+    Ok(x.contiguous()?.reshape((all * spec.group(), tokens, head_dim))?)
 }
 
 /// The gradient of [`repeat`].
 fn sum_groups(x: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
-    let (_, tokens, head_dim) = x.dims3()?;
-    let x = x.reshape((spec.num_kv_heads, spec.group(), tokens, head_dim))?;
-    Ok(x.sum(1)?)
+    let (all, tokens, head_dim) = x.dims3()?;
+    Ok(x.reshape((all / spec.group(), spec.group(), tokens, head_dim))?.sum(1)?)
 }
 
 /// The capped, not yet masked scores `[heads, queries, keys]`.
@@ -139,13 +159,16 @@ fn scores(q: &Tensor, k: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
     })
 }
 
-/// Minus infinity where a token must not look, else 0.
+/// Minus infinity where a token must not look, else 0: `[1, queries, keys]`.
 fn mask(len: usize, spec: &AttentionSpec, like: &Tensor) -> Result<Tensor> {
-    let mut values = vec![f32::NEG_INFINITY; len * len];
-    for (position, row) in values.chunks_mut(len).enumerate() {
-        row[spec.first_seen(position)..=position].fill(0.0);
+    let device = like.device();
+    let places = Tensor::arange(0f32, len as f32, device)?;
+    let ahead = places.unsqueeze(0)?.broadcast_sub(&places.unsqueeze(1)?)?;
+    let mut hidden = ahead.gt(0.0)?;
+    if let Some(window) = spec.sliding_window {
+        hidden = (hidden + ahead.le(-(window as f64))?)?;
     }
-    let mask = Tensor::from_vec(values, (1, len, len), &Device::Cpu)?;
-    let mask = mask.to_dtype(if like.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;
-    Ok(mask.to_device(like.device())?.to_dtype(like.dtype())?)
+    let never = Tensor::full(f32::NEG_INFINITY, (len, len), device)?;
+    let mask = hidden.where_cond(&never, &never.zeros_like()?)?;
+    Ok(mask.unsqueeze(0)?.to_dtype(like.dtype())?)
 }

@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor};
 
 use super::{Gradients, Linear, Lora, LoraGradient};
-use crate::philox;
-use crate::tensor::from_vec;
+use crate::dropout::dropped;
+use crate::runs::runs;
 
 /// See [`super::Linear::forward`]; differentiable by candle.
 ///
@@ -63,10 +63,10 @@ pub fn backward(layer: &Linear<'_>, dy: &Tensor, x: &Tensor, starts: &[usize], w
             }
             None => None,
         };
-        for (sequence, span) in starts.windows(2).enumerate() {
+        let a = row_products(&dlow, &x, starts)?;
+        let b = row_products(&through, &low, starts)?;
+        for (sequence, ((a, b), span)) in a.into_iter().zip(b).zip(starts.windows(2)).enumerate() {
             let rows = |t: &Tensor| t.narrow(0, span[0], span[1] - span[0])?.contiguous();
-            let a = rows(&dlow)?.t()?.matmul(&rows(&x)?)?;
-            let b = rows(&through)?.t()?.matmul(&rows(&low)?)?;
             let magnitude = along.as_ref().map(|along| rows(along)?.sum(0)).transpose()?;
             gradients.push(LoraGradient { adapter, sequence, a, b, magnitude });
         }
@@ -116,15 +116,26 @@ fn low(lora: &Lora<'_>, x: &Tensor) -> Result<Tensor> {
     x.matmul(&lora.a.t()?)? * f64::from(lora.scaling)
 }
 
-/// `x` times the adapter's dropout mask, drawn on the host.
-fn masked(lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Tensor> {
-    let Some(dropout) = &lora.dropout else { return Ok(x.clone()) };
-    let (tokens, cols) = x.dims2()?;
-    let mut mask = vec![0.0; tokens * cols];
-    for (stream, span) in dropout.streams.iter().zip(starts.windows(2)) {
-        for (t, row) in mask[span[0] * cols..span[1] * cols].chunks_mut(cols).enumerate() {
-            philox::dropout_scale(stream, t, cols, dropout.p, row);
+/// For each sequence `dyᵀ·x` of its rows, `[columns of dy, columns of x]`: one product for those of one length.
+fn row_products(dy: &Tensor, x: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>> {
+    let (out, inner) = (dy.dim(1)?, x.dim(1)?);
+    let mut products = Vec::with_capacity(starts.len());
+    for run in runs(starts, usize::MAX) {
+        let of = |t: &Tensor, columns: usize| run.rows(t)?.contiguous()?.reshape((run.count, run.len, columns));
+        let all = of(dy, out)?.t()?.matmul(&of(x, inner)?)?;
+        for i in 0..run.count {
+            products.push(all.get(i)?);
         }
     }
-    x * from_vec(mask, (tokens, cols))?.to_device(x.device())?
+    let mut products = products.into_iter();
+    let mut one = |span: &[usize]| match if span[0] < span[1] { products.next() } else { None } {
+        Some(product) => Ok(product),
+        None => Tensor::zeros((out, inner), x.dtype(), x.device()),
+    };
+    starts.windows(2).map(&mut one).collect()
+}
+
+/// `x` times the factors of the adapter's dropout, where it has one.
+fn masked(lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Tensor> {
+    lora.dropout.as_ref().map_or_else(|| Ok(x.clone()), |dropout| dropped(x, dropout, starts))
 }

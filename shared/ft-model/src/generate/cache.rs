@@ -1,6 +1,8 @@
 //! The keys and values of a sequence.
 
-use ft_kernels::attention::KeyValue;
+use candle_core::{Result, Tensor};
+use ft_kernels::attention::{AttentionSpec, KeyValue, attention_decode, attention_decode_placed};
+use ft_kernels::tensor::with_slice;
 
 use crate::arch::Architecture;
 
@@ -15,9 +17,9 @@ pub struct Cache {
 
 /// Rotated keys and values, each `[tokens, kv_heads·head_dim]`.
 #[derive(Debug, Clone)]
-struct Layer {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+enum Layer {
+    Host { keys: Vec<f32>, values: Vec<f32> },
+    Placed { keys: Tensor, values: Tensor },
 }
 
 impl Cache {
@@ -25,7 +27,7 @@ impl Cache {
     pub(super) fn new(arch: &Architecture, tokens: usize) -> Self {
         let columns = (arch.query_columns(), arch.key_columns());
         let room = || Vec::with_capacity(tokens * columns.1);
-        let layers = (0..arch.num_layers).map(|_| Layer { keys: room(), values: room() });
+        let layers = (0..arch.num_layers).map(|_| Layer::Host { keys: room(), values: room() });
         Self { tokens: 0, columns, layers: layers.collect() }
     }
 
@@ -34,23 +36,53 @@ impl Cache {
         self.tokens
     }
 
-    /// Adds rows of rotated queries, keys and values, `[tokens, (heads + 2·kv_heads)·head_dim]`, to a layer.
-    pub(super) fn extend(&mut self, layer: usize, qkv: &[f32]) {
+    /// Adds rows of rotated queries, keys and values, `[tokens, (heads + 2·kv_heads)·head_dim]`, to a layer, where they
+    /// are: on the host, or on a device.
+    pub(super) fn extend(&mut self, layer: usize, qkv: &Tensor) -> Result<()> {
         let (q, kv) = self.columns;
         let layer = &mut self.layers[layer];
-        for row in qkv.chunks_exact(q + 2 * kv) {
-            layer.keys.extend_from_slice(&row[q..q + kv]);
-            layer.values.extend_from_slice(&row[q + kv..]);
+        if qkv.device().is_cpu() {
+            let Layer::Host { keys, values } = layer else {
+                candle_core::bail!("a cache on a device was handed rows of the host");
+            };
+            return with_slice(&qkv.contiguous()?, |qkv| {
+                for row in qkv.chunks_exact(q + 2 * kv) {
+                    keys.extend_from_slice(&row[q..q + kv]);
+                    values.extend_from_slice(&row[q + kv..]);
+                }
+            });
         }
+        let (mut keys, mut values) = (qkv.narrow(1, q, kv)?, qkv.narrow(1, q + kv, kv)?);
+        if let Layer::Placed { keys: old_keys, values: old_values } = layer {
+            (keys, values) = (Tensor::cat(&[&*old_keys, &keys], 0)?, Tensor::cat(&[&*old_values, &values], 0)?);
+        }
+        *layer = Layer::Placed { keys: keys.contiguous()?, values: values.contiguous()? };
+        Ok(())
     }
 
     /// Counts `tokens` tokens that every layer has been given.
     pub(super) fn advance(&mut self, tokens: usize) {
         self.tokens += tokens;
     }
+}
 
-    pub(super) fn layer(&self, layer: usize) -> KeyValue<'_> {
-        let layer = &self.layers[layer];
-        KeyValue { keys: &layer.keys, values: &layer.values }
+/// Attention of one rotated query a sequence, `[sequences, heads·head_dim]`, to the tokens that its cache has of a layer.
+pub(super) fn attend(
+    queries: &Tensor,
+    caches: &[&mut Cache],
+    layer: usize,
+    spec: &AttentionSpec,
+) -> ft_kernels::Result<Tensor> {
+    let (mut host, mut placed) = (Vec::new(), Vec::new());
+    for cache in caches {
+        match &cache.layers[layer] {
+            Layer::Host { keys, values } => host.push(KeyValue { keys, values }),
+            Layer::Placed { keys, values } => placed.push((keys.clone(), values.clone())),
+        }
+    }
+    if placed.is_empty() {
+        attention_decode(queries, &host, spec)
+    } else {
+        attention_decode_placed(queries, &placed, spec)
     }
 }

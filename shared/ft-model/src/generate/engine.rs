@@ -1,11 +1,11 @@
 //! The model's forward over prompts, and over one new token a sequence.
 
 use candle_core::Tensor;
-use ft_kernels::attention::{attention, attention_decode};
+use ft_kernels::attention::attention;
 use ft_kernels::linear::Linear;
-use ft_kernels::tensor::{from_vec, with_slice};
+use ft_kernels::tensor::on_host;
 
-use super::cache::Cache;
+use super::cache::{Cache, attend};
 use super::prompts::{Prompts, Run};
 use crate::arch::Architecture;
 use crate::block::{Block, Rows, attention_spec};
@@ -45,11 +45,11 @@ impl<'a> Engine<'a> {
         let arch = self.decoder.arch;
         let cache = |prompt: &&[u32]| Cache::new(arch, prompt.len() + more);
         let mut caches: Vec<Cache> = prompts.iter().map(cache).collect();
-        let columns = arch.qkv_columns();
         let logits = self.read(&self.laid_out(prompts), |layer, qkv, starts| {
             for (cache, span) in caches.iter_mut().zip(starts.windows(2)) {
-                cache.extend(layer, &qkv[span[0] * columns..span[1] * columns]);
+                cache.extend(layer, &qkv.narrow(0, span[0], span[1] - span[0])?)?;
             }
+            Ok(())
         })?;
         caches.iter_mut().zip(prompts).for_each(|(cache, prompt)| cache.advance(prompt.len()));
         Ok((caches, logits))
@@ -63,7 +63,7 @@ impl<'a> Engine<'a> {
         let mut cache = Cache::new(self.decoder.arch, tokens.len() + more);
         let mut prompts = Prompts::new(&[tokens], false);
         prompts.runs[0].1 = length;
-        self.read(&prompts, |layer, qkv, _| cache.extend(layer, qkv))?;
+        self.read(&prompts, |layer, qkv, _| Ok(cache.extend(layer, qkv)?))?;
         cache.advance(tokens.len());
         Ok(cache)
     }
@@ -73,7 +73,7 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// As [`Self::prefill`].
     pub fn last_logits(&self, prompts: &[&[u32]]) -> Result<Tensor> {
-        self.read(&self.laid_out(prompts), |_, _, _| {})
+        self.read(&self.laid_out(prompts), |_, _, _| Ok(()))
     }
 
     fn laid_out(&self, prompts: &[&[u32]]) -> Prompts {
@@ -82,13 +82,13 @@ impl<'a> Engine<'a> {
 
     /// Runs prompts through all layers; `keep` sees each layer's rotated queries, keys and values, row by
     /// row, and where each prompt starts among the rows.
-    fn read(&self, prompts: &Prompts, mut keep: impl FnMut(usize, &[f32], &[usize])) -> Result<Tensor> {
+    fn read(&self, prompts: &Prompts, mut keep: impl FnMut(usize, &Tensor, &[usize]) -> Result<()>) -> Result<Tensor> {
         let last = |x: Tensor| -> Result<Tensor> {
             Ok(x.index_select(&Tensor::new(prompts.last.as_slice(), x.device())?, 0)?)
         };
         let x = self.run(&prompts.ids, &prompts.runs, Products::Many, |layer, qkv| {
             let qkv = prompts.whole(qkv)?;
-            with_slice(&qkv, |qkv| keep(layer, qkv, &prompts.starts))?;
+            keep(layer, &qkv, &prompts.starts)?;
             let (attended, _) = attention(&qkv, &attention_spec(self.decoder.arch, layer), &prompts.starts)?;
             Ok(prompts.once(attended)?)
         })?;
@@ -110,17 +110,11 @@ impl<'a> Engine<'a> {
     /// The attention of one new token a sequence, whose keys and values go to the caches.
     fn attend(&self, layer: usize, qkv: &Tensor, caches: &mut [&mut Cache]) -> Result<Tensor> {
         let arch = self.decoder.arch;
-        let (columns, width) = (arch.query_columns(), arch.qkv_columns());
-        let mut queries = Vec::with_capacity(caches.len() * columns);
-        with_slice(qkv, |qkv| {
-            for (cache, row) in caches.iter_mut().zip(qkv.chunks_exact(width)) {
-                queries.extend_from_slice(&row[..columns]);
-                cache.extend(layer, row);
-            }
-        })?;
-        let views: Vec<_> = caches.iter().map(|cache| cache.layer(layer)).collect();
-        let queries = from_vec(queries, (views.len(), columns))?;
-        Ok(attention_decode(&queries, &views, &attention_spec(arch, layer))?)
+        for (i, cache) in caches.iter_mut().enumerate() {
+            cache.extend(layer, &qkv.narrow(0, i, 1)?)?;
+        }
+        let queries = qkv.narrow(1, 0, arch.query_columns())?.contiguous()?;
+        Ok(attend(&queries, caches, layer, &attention_spec(arch, layer))?)
     }
 
     /// All layers; `attend` makes the attention of a layer from its turned queries, keys and values. The tokens'
@@ -146,9 +140,9 @@ impl<'a> Engine<'a> {
         Ok(x)
     }
 
-    /// The logits of hidden states `[rows, hidden]` of the last layer.
+    /// The logits of hidden states `[rows, hidden]` of the last layer, on the host.
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.decoder.head().logits_of_few(x)
+        Ok(on_host(&self.decoder.head().logits_of_few(x)?)?)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use candle_core::Device;
 use ft_cli::{FourBitArgs, LoadAs, QuantType};
 use ft_kernels::quant::Kind;
 
-use super::{Bits, LayerSource, Quantised, Resident, dtype};
+use super::{Bits, LayerSource, Placed, Quantised, Resident, dtype};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
@@ -28,7 +29,7 @@ pub struct PackedSize {
     pub layer_bytes: usize,
 }
 
-/// Reads all weights and holds the blocks' matrices as `load_in` says; `progress` is called with the number of layers
+/// Reads all weights and holds the blocks' matrices as `load_in` says, floats on the device where they are computed with; `progress` is called with the number of layers
 /// read so far.
 ///
 /// # Errors
@@ -37,11 +38,12 @@ pub fn open(
     checkpoint: &Checkpoint,
     load_in: LoadAs,
     four_bit: FourBitArgs,
+    device: &Device,
     progress: impl Fn(usize),
 ) -> Result<Opened> {
     let Some(bits) = bits(load_in, four_bit) else {
         let float = dtype(load_in.float().unwrap_or_default());
-        return Ok(Opened { source: Box::new(Resident::load(checkpoint, float, progress)?), packed: None });
+        return Ok(Opened { source: Box::new(Resident::load_on(device, checkpoint, float, progress)?), packed: None });
     };
     let quantised = Quantised::load(checkpoint, bits, progress)?;
     let packed = PackedSize {
@@ -50,7 +52,7 @@ pub fn open(
         parameters: quantised.frozen_parameters(),
         layer_bytes: quantised.layer_bytes(),
     };
-    Ok(Opened { source: Box::new(quantised), packed: Some(packed) })
+    Ok(Opened { source: Placed::on(Box::new(quantised), device)?, packed: Some(packed) })
 }
 
 /// How the matrices are packed, if they are.

@@ -1,8 +1,8 @@
-//! All weights in memory.
+//! All weights in memory, the host's or a device's.
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::load::{ends, layer, vocabulary};
 use super::{Ends, LayerSource, LayerWeights, Vocabulary, tensor_bytes};
@@ -25,13 +25,27 @@ impl Resident {
     /// # Errors
     /// If a tensor cannot be read.
     pub fn load(checkpoint: &Checkpoint, dtype: DType, progress: impl Fn(usize)) -> Result<Self> {
-        let (vocabulary, ends) = (vocabulary(checkpoint, dtype)?, ends(checkpoint)?);
+        Self::load_on(&Device::Cpu, checkpoint, dtype, progress)
+    }
+
+    /// [`Self::load`] into the memory of a device; the host holds one layer at a time.
+    ///
+    /// # Errors
+    /// As [`Self::load`], or if the device has no room.
+    pub fn load_on(device: &Device, checkpoint: &Checkpoint, dtype: DType, progress: impl Fn(usize)) -> Result<Self> {
+        let vocabulary = vocabulary(checkpoint, dtype)?.to_device(device)?;
+        let ends = ends(checkpoint)?.to_device(device)?;
         let mut layers = Vec::new();
         for i in 0..checkpoint.architecture().num_layers {
-            layers.push(Arc::new(layer(checkpoint, i, dtype)?));
+            layers.push(Arc::new(layer(checkpoint, i, dtype)?.to_device(device)?));
             progress(i + 1);
         }
         Ok(Self { layers, vocabulary, ends })
+    }
+
+    /// The weights given as they are, for models that come from no file.
+    pub(super) fn new(layers: Vec<LayerWeights>, vocabulary: Vocabulary, ends: Ends) -> Self {
+        Self { layers: layers.into_iter().map(Arc::new).collect(), vocabulary, ends }
     }
 }
 

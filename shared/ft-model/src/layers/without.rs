@@ -44,7 +44,8 @@ impl LayerSource for Without {
                     rows.push(product.weight.narrow(0, next, column - next)?.to_dtype(DType::F32)?);
                 }
                 let own = product.weight.narrow(0, column, out)?.to_dtype(DType::F32)?;
-                rows.push((own - (pair.b.matmul(&pair.a)? * pair.scaling)?)?);
+                let taken = (pair.b.matmul(&pair.a)? * pair.scaling)?;
+                rows.push((own - taken.to_device(product.weight.device())?)?);
                 next = column + out;
             }
             if rows.is_empty() {

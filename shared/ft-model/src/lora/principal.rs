@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use ft_kernels::philox::Stream;
+use ft_kernels::tensor::on_host;
 use serde_json::Value;
 
 use super::{Adapter, LoraConfig, pissa};
@@ -43,7 +44,7 @@ impl Adapter {
             let weights = source.layer(layer)?;
             let (column, out) = (projection.column(arch), projection.shape(arch).0);
             let weight = weights.product(projection.site).weight.narrow(0, column, out)?;
-            let weight = weight.to_dtype(DType::F32)?.contiguous()?;
+            let weight = on_host(&weight.to_dtype(DType::F32)?)?;
             let stream = Stream::new(seed, PURPOSE, index as u64);
             let rank = pair.a.dim(0)?;
             (pair.a, pair.b) = pissa::pissa(&weight, rank, pair.scaling, niter, stream)?;

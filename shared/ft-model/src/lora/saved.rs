@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use candle_core::{DType, Tensor};
 use ft_kernels::linear::dora_norm;
+use ft_kernels::tensor::on_host;
 
 use super::targets::ends_with;
 use super::{Adapter, LoraConfig, SavedTensor};
@@ -74,12 +75,12 @@ impl Adapter {
                     .ok_or_else(|| Error::Module(pair.module.clone()))?;
                 let weights = source.layer(layer)?;
                 let rows = (projection.column(arch), projection.shape(arch).0);
-                let weight = weights.product(projection.site).weight.narrow(0, rows.0, rows.1)?.contiguous()?;
+                let weight = on_host(&weights.product(projection.site).weight.narrow(0, rows.0, rows.1)?)?;
                 pair.magnitude = Some(dora_norm(&weight, &pair.a, &pair.b, pair.scaling as f32)?);
             }
         }
         for Expected { name, shape } in adapter.config.saved(arch)? {
-            let tensor = base_tensor(arch, source, &name)?.to_dtype(DType::F32)?.copy()?;
+            let tensor = on_host(&base_tensor(arch, source, &name)?.to_dtype(DType::F32)?)?.copy()?;
             if tensor.dims() != shape {
                 return Err(Error::Adapter(format!("saves '{name}' of shape {:?}, expected {shape:?}", tensor.dims())));
             }

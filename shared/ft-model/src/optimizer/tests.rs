@@ -222,9 +222,6 @@ fn gradients_are_clipped_as_torch_clips_them() {
     let (meta, tensors) = reference();
     for (step, expected) in meta["norms"].as_array().unwrap().iter().enumerate() {
         let grads = ["a", "bias", "b", "c"].map(|key| tensors[&format!("grad{}.{key}", step + 1)].clone());
-        let norm = gradient_norm(&grads).unwrap();
-        let theirs = expected["norm"].as_f64().unwrap();
-        assert!((norm - theirs).abs() < 1e-6 * theirs, "{norm}, expected {theirs}");
         // SGD at a rate of -1 adds what the clipping left.
         let (mut adapter, config) = (adapter(2, 2, 2), OptimizerConfig::default());
         let zero = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
@@ -240,7 +237,8 @@ fn gradients_are_clipped_as_torch_clips_them() {
         let mut optimizer = Optimizer::new(&adapter, config).unwrap();
         let [a, bias, b, c] = grads.map(|grad| grad.copy().unwrap());
         let found = optimizer.update(&mut adapter, &[a, b, bias, c], -1.0, 1.0, &Solo).unwrap();
-        assert!((found - norm).abs() < 1e-12 * norm);
+        let theirs = expected["norm"].as_f64().unwrap();
+        assert!((found - theirs).abs() < 1e-6 * theirs, "{found}, expected {theirs}");
         let first = f64::from(adapter.modules[0].a.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]);
         let clipped = expected["clipped"].as_f64().unwrap();
         assert!((first - clipped).abs() <= 1e-6 * clipped.abs(), "{first}, expected {clipped}");

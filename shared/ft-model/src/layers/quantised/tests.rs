@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use ft_kernels::quant::{EightBit, FourBit};
+
 use super::*;
 use crate::layers::{Mapped, Resident};
 

@@ -1,0 +1,74 @@
+//! Seeded inputs, and the comparison of what two devices make of them.
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use ft_kernels::philox::Stream;
+use ft_kernels::tensor::use_references;
+
+/// The random streams of the inputs.
+const PURPOSE: u32 = 0x400;
+
+/// An operator at some shape.
+pub struct Case {
+    pub name: String,
+    /// Makes its inputs on a device and runs it there.
+    pub run: Box<dyn Fn(&Device) -> Result<Vec<Tensor>>>,
+}
+
+/// One case of some name.
+pub fn case(name: &str, run: impl Fn(&Device) -> Result<Vec<Tensor>> + 'static) -> Case {
+    Case { name: name.into(), run: Box::new(run) }
+}
+
+/// Normally distributed numbers, others for each seed, in memory of their own.
+pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
+    let mut values = vec![0.0; len];
+    Stream::new(seed, PURPOSE, 0).fill_normal(0, &mut values);
+    values
+}
+
+/// A matrix of [`numbers`].
+pub fn matrix(device: &Device, seed: u64, rows: usize, columns: usize) -> Result<Tensor> {
+    Ok(Tensor::from_vec(numbers(seed, rows * columns), (rows, columns), &Device::Cpu)?.to_device(device)?)
+}
+
+/// A vector of [`numbers`].
+pub fn vector(device: &Device, seed: u64, len: usize) -> Result<Tensor> {
+    Ok(Tensor::from_vec(numbers(seed, len), len, &Device::Cpu)?.to_device(device)?)
+}
+
+/// Does the work with the plain operators.
+pub fn on_device<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    use_references(device.is_cpu());
+    let found = work();
+    use_references(false);
+    found
+}
+
+/// The largest difference of what the device finds from what the CPU does, and the largest one as a share of the largest
+/// number in the same tensor.
+pub fn compare(device: &Device, run: &dyn Fn(&Device) -> Result<Vec<Tensor>>) -> Result<(f64, f64)> {
+    use_references(false);
+    let expected = run(&Device::Cpu)?;
+    let found = on_device(device, || run(device))?;
+    let (mut error, mut share) = (0.0f64, 0.0f64);
+    for (found, expected) in found.iter().zip(&expected) {
+        if found.dims() != expected.dims() {
+            anyhow::bail!("the device gives the shape {:?}, the CPU {:?}", found.dims(), expected.dims());
+        }
+        let (found, expected) = (values(found)?, values(expected)?);
+        let largest = expected.iter().fold(1e-3f64, |most, x| most.max(x.abs()));
+        let difference = found.iter().zip(&expected).fold(0.0f64, |most, (x, y)| larger(most, (x - y).abs()));
+        (error, share) = (larger(error, difference), larger(share, difference / largest));
+    }
+    Ok((error, share))
+}
+
+/// The larger one; what is not a number is larger than any.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?)
+}

@@ -1,0 +1,111 @@
+//! Weights that come from no file: random ones, for measuring what a model of some shape costs.
+
+use candle_core::{DType, Device, Tensor};
+use ft_kernels::philox::Stream;
+use rayon::prelude::*;
+
+use super::{Ends, Layer, LayerWeights, NormWeights, Product, Resident, Vocabulary};
+use crate::arch::{Architecture, NormKind, QkNorm};
+use crate::error::Result;
+use crate::projection::Site;
+
+/// The random streams of these weights.
+const PURPOSE: u32 = 0x300;
+/// The largest magnitude of an element.
+const BOUND: f32 = 0.03;
+/// Elements that a thread draws at a time.
+const PIECE: usize = 1 << 16;
+
+/// Where tensors are made, and the number of the next one's stream.
+struct Maker<'a> {
+    device: &'a Device,
+    dtype: DType,
+    seed: u64,
+    next: u64,
+}
+
+impl Resident {
+    /// A model of the architecture's shape with random matrices of type `dtype`, norms of 1 and biases of 0.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn random(device: &Device, arch: &Architecture, dtype: DType, seed: u64) -> Result<Self> {
+        let mut maker = Maker { device, dtype, seed, next: 0 };
+        let vocabulary = maker.vocabulary(arch)?;
+        let ends = maker.ends(arch)?;
+        let layers = (0..arch.num_layers).map(|_| maker.layer(arch)).collect::<Result<_>>()?;
+        Ok(Self::new(layers, vocabulary, ends))
+    }
+}
+
+impl Maker<'_> {
+    fn matrix(&mut self, rows: usize, columns: usize) -> Result<Tensor> {
+        let stream = Stream::new(self.seed, PURPOSE, self.next);
+        self.next += 1;
+        let mut values = vec![0.0; rows * columns];
+        values.par_chunks_mut(PIECE).enumerate().for_each(|(i, part)| {
+            stream.fill_uniform((i * PIECE) as u64, part);
+            part.iter_mut().for_each(|x| *x = (*x * 2.0 - 1.0) * BOUND);
+        });
+        Ok(Tensor::from_vec(values, (rows, columns), &Device::Cpu)?.to_dtype(self.dtype)?.to_device(self.device)?)
+    }
+
+    fn norm(&self, arch: &Architecture, name: Option<&str>) -> Result<Option<NormWeights>> {
+        let constant = |value: f32| Tensor::full(value, arch.hidden_size, self.device);
+        Ok(match name {
+            None => None,
+            Some(_) => Some(NormWeights {
+                weight: constant(1.0)?,
+                bias: (arch.norm == NormKind::Layer).then(|| constant(0.0)).transpose()?,
+            }),
+        })
+    }
+
+    fn product(&mut self, arch: &Architecture, site: Site) -> Result<Product<Tensor>> {
+        let (out, inner) = site.shape(arch);
+        let bias = arch.has_bias(site).then(|| Tensor::zeros(out, DType::F32, self.device)).transpose()?;
+        Ok(Product { weight: self.matrix(out, inner)?, bias })
+    }
+
+    fn layer(&mut self, arch: &Architecture) -> Result<LayerWeights> {
+        let names = arch.names();
+        let ones = |width: usize| Tensor::ones(width, DType::F32, self.device);
+        let qk_norm = match arch.qk_norm {
+            QkNorm::None => None,
+            QkNorm::Head => Some([ones(arch.head_dim)?, ones(arch.head_dim)?]),
+            QkNorm::Whole => Some([ones(arch.query_columns())?, ones(arch.key_columns())?]),
+        };
+        Ok(Layer {
+            input_norm: self.norm(arch, names.input_norm)?,
+            attention_norm: self.norm(arch, names.attention_norm)?,
+            mlp_norm: self.norm(arch, names.mlp_norm)?,
+            output_norm: self.norm(arch, names.output_norm)?,
+            qk_norm,
+            qkv: self.product(arch, Site::Qkv)?,
+            o: self.product(arch, Site::O)?,
+            gate_up: self.product(arch, Site::GateUp)?,
+            down: self.product(arch, Site::Down)?,
+        })
+    }
+
+    fn vocabulary(&mut self, arch: &Architecture) -> Result<Vocabulary> {
+        let embedding = self.matrix(arch.vocab_size, arch.hidden_size)?;
+        let head =
+            if arch.tie_word_embeddings { embedding.clone() } else { self.matrix(arch.vocab_size, arch.hidden_size)? };
+        Ok(Vocabulary { embedding, head })
+    }
+
+    fn ends(&mut self, arch: &Architecture) -> Result<Ends> {
+        let positions = match arch.learned_positions {
+            Some(rows) => Some(self.matrix(rows, arch.hidden_size)?.to_dtype(DType::F32)?),
+            None => None,
+        };
+        let constant = |value: f32| Tensor::full(value, arch.hidden_size, self.device);
+        let final_norm = NormWeights {
+            weight: constant(1.0)?,
+            bias: (arch.norm == NormKind::Layer).then(|| constant(0.0)).transpose()?,
+        };
+        let head_bias = arch.head_bias.then(|| Tensor::zeros(arch.vocab_size, DType::F32, self.device)).transpose()?;
+        Ok(Ends { positions, final_norm, head_bias })
+    }
+}

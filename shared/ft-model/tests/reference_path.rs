@@ -1,0 +1,112 @@
+//! The path that a GPU takes, on the CPU: whole training steps with every operator's plain version, against the fused
+//! ones. One test alone, for the switch is the process's.
+
+mod common;
+
+use candle_core::{DType, Tensor};
+use common::{Reference, testdata};
+use ft_kernels::tensor::use_references;
+use ft_model::batch::Batch;
+use ft_model::checkpoint::Checkpoint;
+use ft_model::decoder::{Decoder, DropoutKey, NeftuneKey};
+use ft_model::generate::{Generator, Options};
+use ft_model::layers::Resident;
+use ft_model::lora::Adapter;
+use ft_model::optimizer::{Optimizer, OptimizerConfig};
+use ft_model::step::Step;
+
+/// Every family, the kinds of adapters, and the kinds of weights.
+const MODELS: [(&str, DType); 16] = [
+    ("llama-s0", DType::F32),
+    ("llama-s1", DType::BF16),
+    ("llama-s40-dora", DType::F32),
+    ("llama-s49-save-both", DType::F32),
+    ("llama_yarn_rope-s6", DType::F16),
+    ("gemma2-s18", DType::F32),
+    ("gemma3_text-s20", DType::F32),
+    ("gpt2-s57-bias-all", DType::F32),
+    ("gpt_neox-s30", DType::F32),
+    ("granite-s26", DType::F32),
+    ("mistral-s9", DType::F32),
+    ("olmo2-s24", DType::F32),
+    ("phi-s32", DType::F32),
+    ("phi3-s15", DType::F32),
+    ("qwen2-s41-dora", DType::BF16),
+    ("starcoder2-s34", DType::F32),
+];
+
+/// What a run of three steps gives.
+struct Found {
+    losses: Vec<f64>,
+    /// Of the first step, by name.
+    gradients: Vec<(String, Tensor)>,
+    evaluated: Vec<f64>,
+    answers: Vec<Vec<u32>>,
+}
+
+fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
+    use_references(references);
+    let checkpoint = Checkpoint::open(&reference.dir.join("model")).unwrap();
+    let arch = checkpoint.architecture().clone();
+    let source = Resident::load(&checkpoint, dtype, |_| {}).unwrap();
+    let mut adapter = Adapter::load(&reference.dir.join("adapter_init")).unwrap();
+    let mut optimizer = Optimizer::new(&adapter, OptimizerConfig::default()).unwrap();
+    let sequences = reference.sequences();
+    let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+    for number in 0..3 {
+        // Every second step is computed twice.
+        let activation_memory = if number % 2 == 0 { u64::MAX } else { 0 };
+        let step = Step {
+            dropout: Some(DropoutKey { p: 0.2, seed: 3, step: number }),
+            neftune: Some(NeftuneKey { alpha: 5.0, seed: 3, step: number }),
+            ..Step::alone(&arch, &source, activation_memory)
+        };
+        let found = step.run(&adapter, &[Batch::new(&sequences)]).unwrap();
+        losses.push(found.loss);
+        if number == 0 {
+            let copies = found.gradients.iter().map(|gradient| gradient.copy().unwrap());
+            gradients = adapter.trainable().map(|trained| trained.name()).zip(copies).collect();
+        }
+        optimizer.update(&mut adapter, &found.gradients, 1e-3, 1.0, step.ranks).unwrap();
+    }
+    let decoder = || Decoder { arch: &arch, source: &source, adapter: Some(&adapter) };
+    let evaluated = decoder().losses(&Batch::new(&sequences)).unwrap().iter().map(|loss| loss.sum).collect();
+    let prompts: Vec<Vec<u32>> = sequences.iter().map(|s| s.input_ids[..5.min(s.input_ids.len())].to_vec()).collect();
+    let options = Options { max_new_tokens: 8, batch_size: 2, end_ids: Vec::new() };
+    let mut generator = Generator::new(decoder(), &prompts, options).unwrap();
+    let mut answers = vec![Vec::new(); prompts.len()];
+    while !generator.is_done() {
+        let likeliest = |_: usize, logits: &candle_core::Tensor| Ok(logits.argmax(0)?.to_scalar::<u32>()?);
+        for answer in generator.step(&mut { likeliest }).unwrap() {
+            answers[answer.prompt] = answer.tokens;
+        }
+    }
+    use_references(false);
+    Found { losses, gradients, evaluated, answers }
+}
+
+fn norm(t: &Tensor) -> f64 {
+    f64::from(t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt()
+}
+
+#[test]
+fn plain_operators_train_as_the_fused_ones() {
+    for (name, dtype) in MODELS {
+        let reference = Reference::open(testdata().join("reference").join(name));
+        let (fused, plain) = (run(&reference, dtype, false), run(&reference, dtype, true));
+        assert_ne!(fused.losses, plain.losses, "{name}: both ran the same operators");
+        for (fused, plain) in fused.losses.iter().zip(&plain.losses) {
+            assert!((fused - plain).abs() < 2e-4, "{name}: losses {fused} and {plain}");
+        }
+        for (fused, plain) in fused.evaluated.iter().zip(&plain.evaluated) {
+            assert!((fused - plain).abs() < 1e-3 * fused.abs().max(1.0), "{name}: losses after {fused} and {plain}");
+        }
+        let largest = fused.gradients.iter().map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
+        for ((of, fused), (_, plain)) in fused.gradients.iter().zip(&plain.gradients) {
+            // What is nothing but rounding beside the others is allowed to be another rounding.
+            let apart = norm(&(fused - plain).unwrap());
+            assert!(apart <= 1e-4 * norm(fused) + 1e-6 * largest, "{name}: gradient of '{of}' is off by {apart}");
+        }
+        assert_eq!(fused.answers, plain.answers, "{name}");
+    }
+}
