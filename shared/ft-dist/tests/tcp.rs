@@ -220,6 +220,28 @@ fn ranks_meet_by_way_of_a_store() {
     assert!(error.starts_with("rank 0 did not write /ft-dist/another run/rank-0 to torchrun's store at "), "{error}");
 }
 
+#[test]
+fn a_store_that_is_none_is_said() {
+    let port = free_port();
+    let join = |port| {
+        let rendezvous = Rendezvous::TcpStore { host: "127.0.0.1".into(), port };
+        Tcp::join(&rendezvous, 1, 2, "test", Duration::from_millis(300)).unwrap_err().to_string()
+    };
+    let error = join(port);
+    assert!(error.starts_with(&format!("torchrun's store at 127.0.0.1:{port} cannot be reached: ")), "{error}");
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = other.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        let mut stream = other.accept().unwrap().0;
+        stream.write_all(b"hello").unwrap();
+        stream
+    });
+    let error = join(port);
+    let expected = format!("what listens at 127.0.0.1:{port} is no TCPStore of torchrun: it answered 104 to a wait");
+    assert_eq!(error, expected);
+    drop(server.join().unwrap());
+}
+
 /// Not a test by itself: a rank as a process, started by the tests below.
 #[test]
 fn a_rank_of_its_own() {
