@@ -6,7 +6,7 @@ mod scale;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, bail};
 use ft_cli::Progress;
 use ft_model::batch::{Batch, Sequence};
 use ft_model::lora::Adapter;
@@ -213,6 +213,9 @@ impl<'a> Trainer<'a> {
     fn step(&mut self, bar: &Progress) -> Result<()> {
         let number = self.state.global_step;
         let started = Instant::now();
+        if self.args.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
+            bail!("step {}: a failure that was asked for", number + 1);
+        }
         let own = self.sampler.share(number, self.setup.ranks.rank());
         let step = Step { loss_scale: self.loss_scale(), ..self.setup.step(Some(self.draws(number))) };
         let batches = pieces(&step, &self.setup.train.sequences, &own);

@@ -5,6 +5,8 @@ mod device;
 mod faults;
 #[cfg(unix)]
 mod killed;
+#[cfg(unix)]
+mod processes;
 mod ranks;
 mod recipe;
 mod resume;
