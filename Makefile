@@ -5,7 +5,7 @@ CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing \
-	cuda-toolchain cuda-check cuda-build gpu-check
+	dist-test cuda-toolchain cuda-check cuda-build gpu-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,10 @@ packing: fetch build ## the same rows packed, grouped and neither: tokens/s, and
 
 kill-test: setup ## kill -9 at 50 random moments of a run, resumes, and the final adapter (make test has it too)
 	$(CARGO) test --release -p ft-train --test cli killed:: -- --nocapture
+
+dist-test: setup ## ranks under a real mpirun and a real torchrun, where these are installed
+	@scripts/mpi_test.sh
+	@scripts/torchrun_test.sh
 
 peers: fetch build ## compare with torch, transformers, peft, trl, datasets, pandas (downloads about 3 GB)
 	@scripts/peers/run.sh
