@@ -34,4 +34,4 @@ run() { # NAME FLAGS...
 
 run "as they come, batch 8" --per-device-train-batch-size 8
 run "grouped by length, batch 8" --per-device-train-batch-size 8 --group-by-length
-run "packed to 512, batch 2" --per-device-train-batch-size 2 --packing --max-seq-length 512
+run "packed to 512, batch 4" --per-device-train-batch-size 4 --packing --max-seq-length 512
