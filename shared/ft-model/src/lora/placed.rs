@@ -56,7 +56,9 @@ pub(crate) fn moved(tensors: &[Tensor], device: &Device) -> Result<Vec<Tensor>> 
 /// If they cannot be moved.
 pub(crate) fn to_host(tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
     match tensors.first() {
-        Some(first) if !first.device().is_cpu() => moved(&tensors, &Device::Cpu),
+        Some(first) if !first.device().is_cpu() => {
+            moved(&tensors, &Device::Cpu)?.iter().map(|tensor| Ok(tensor.copy()?)).collect()
+        }
         // A reference may leave a view or a transposed one.
         _ => tensors.iter().map(|tensor| Ok(on_host(tensor)?)).collect(),
     }
