@@ -5,7 +5,7 @@ CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing \
-	dist-test cuda-toolchain cuda-check cuda-build gpu-check
+	dist-test ranks mpi-build cuda-toolchain cuda-check cuda-build gpu-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -81,3 +81,12 @@ cuda-build: cuda-toolchain ## ft-train, ft-eval and ft-bench for CUDA, into targ
 
 gpu-check: ## on a machine with a GPU: operators, training runs and tokens/s on it, as out/gpu-check.md
 	@scripts/gpu_check.sh
+
+mpi-build: build ## ft-train with MPI, as target/release/ft-train-mpi; needs libopenmpi-dev openmpi-bin libclang-dev clang
+	@scripts/setup.sh mpi
+	$(CARGO) build --release --workspace --bin ft-train --features ft-train/mpi
+	cp target/release/ft-train target/release/ft-train-mpi
+	$(CARGO) build --release --workspace --bin ft-train
+
+ranks: build ## one adapter from 1, 2 and 4 ranks under every sharding: threads, processes, mpirun, torchrun, two hosts
+	@scripts/ranks.sh
