@@ -4,8 +4,8 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test \
-	cuda-toolchain cuda-check cuda-build gpu-check
+.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing \
+	dist-test ranks mpi-build weak-scaling cuda-toolchain cuda-check cuda-build gpu-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -40,8 +40,23 @@ reproduce: build ## one seed, one adapter: SmolLM2 trained in many ways that mus
 	@scripts/reproduce.sh
 	@scripts/check_memory.sh
 
+parity: setup ## every family against transformers and peft, a table; REFERENCE=FOLDER takes other values (make test has it too)
+	FT_REFERENCE=$(abspath $(REFERENCE)) $(CARGO) test --release -p ft-merge --test parity -- --nocapture
+
+bits: build ## SmolLM2 and Gemma-3-270M (238 MB) train and generate in f32, bf16, 8bit, 4bit and as they are
+	@scripts/fetch model gemma
+	@scripts/bits.sh
+
+packing: fetch build ## the same rows packed, grouped and neither: tokens/s, and the padding that others would compute
+	@scripts/compare_packing.sh
+
 kill-test: setup ## kill -9 at 50 random moments of a run, resumes, and the final adapter (make test has it too)
 	$(CARGO) test --release -p ft-train --test cli killed:: -- --nocapture
+
+dist-test: mpi-build ## ranks under a real mpirun: every collective, kill -9 of ranks 20 times; and torchrun, where it is
+	@scripts/mpi_test.sh
+	@scripts/mpi_faults.sh
+	@scripts/torchrun_test.sh
 
 peers: fetch build ## compare with torch, transformers, peft, trl, datasets, pandas (downloads about 3 GB)
 	@scripts/peers/run.sh
@@ -67,3 +82,16 @@ cuda-build: cuda-toolchain ## ft-train, ft-eval and ft-bench for CUDA, into targ
 
 gpu-check: ## on a machine with a GPU: operators, training runs and tokens/s on it, as out/gpu-check.md
 	@scripts/gpu_check.sh
+
+mpi-build: build ## ft-train with MPI, as target/release/ft-train-mpi; needs libopenmpi-dev openmpi-bin libclang-dev clang
+	@scripts/setup.sh mpi
+	$(CARGO) build --release --workspace --bin ft-train --features ft-train/mpi
+	cp target/release/ft-train target/release/ft-train-mpi
+	$(CARGO) build --release --workspace --bin ft-train
+
+ranks: mpi-build ## one adapter from 1, 2 and 4 ranks under every sharding: threads, processes, mpirun, torchrun, two hosts
+	@scripts/ranks.sh
+
+weak-scaling: mpi-build ## tokens/s of two ranks on two cores against one on one
+	@scripts/fetch model
+	@scripts/weak_scaling.sh

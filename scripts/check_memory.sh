@@ -34,4 +34,6 @@ check() { # NAME FLAGS...
 check "f32, batch 8" --per-device-train-batch-size 8
 check "f32, batch 2 x 4, nothing kept" --per-device-train-batch-size 2 --gradient-accumulation-steps 4 --activation-memory 0
 check "bf16, packed, r 64" --load-in bf16 --packing --max-seq-length 512 --per-device-train-batch-size 1 --lora-r 64
+check "4 bits, batch 4, nothing kept" --load-in 4bit --per-device-train-batch-size 4 --gradient-checkpointing
+check "Q4_1 as it is, batch 4, nothing kept" --load-in as-is --per-device-train-batch-size 4 --gradient-checkpointing
 [ $failed = 0 ] || { echo "check_memory: error: the forecast is off by more than 15 %" >&2; exit 1; }

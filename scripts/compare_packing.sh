@@ -1,6 +1,6 @@
 #!/bin/sh
 # The same rows as they come, grouped by length, and packed: the padding that others would compute, and what the
-# choice costs or saves here, where no padding is ever computed. Prints a table. Needs target/release and the model.
+# choice costs or saves here, where no padding is ever computed. Prints a table. Needs target/release, the model and the data (make build fetch).
 #
 #   scripts/compare_packing.sh [OUT] [STEPS]     default: out/packing 12
 set -eu
@@ -11,7 +11,7 @@ out=${1:-out/packing}
 steps=${2:-12}
 rm -rf "$out"
 mkdir -p "$out"
-make_rows "$out"
+make_rows "$out" .cache/data/evals
 number() { sed -n "s/.*\"$1\": *\([0-9][0-9.]*\).*/\1/p" "$2" | head -n 1; }
 
 {
@@ -34,4 +34,4 @@ run() { # NAME FLAGS...
 
 run "as they come, batch 8" --per-device-train-batch-size 8
 run "grouped by length, batch 8" --per-device-train-batch-size 8 --group-by-length
-run "packed to 512, batch 2" --per-device-train-batch-size 2 --packing --max-seq-length 512
+run "packed to 512, batch 4" --per-device-train-batch-size 4 --packing --max-seq-length 512

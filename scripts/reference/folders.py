@@ -123,6 +123,8 @@ VARIANTS = {
     "starcoder2-s55-bias-lora": f"""--arch starcoder2 --seed 55 {TINY} --lora bias="lora_only" --targets q_proj,c_fc""",
     "llama-s56-bias-all": f"""--arch llama_tied_bias --seed 56 {TINY} --lora bias="all" """,
     "gpt2-s57-bias-all": f"""--arch gpt2 --seed 57 {TINY} --lora bias="all" """,
+    "phi-s60-bias-save-head": f"""--arch phi --seed 60 {TINY} --kv-heads 4 --lora bias="all" """
+                              """--lora modules_to_save=["lm_head"]""",
     "llama-s58-target-head": f"--arch llama --seed 58 {TINY} --targets q_proj,lm_head",
     "llama-s59-target-embedding": f"--arch llama --seed 59 {TINY} --targets v_proj,embed_tokens",
 }

@@ -115,7 +115,8 @@ fn steps(args: &TrainArgs, arch: &Architecture, source: Resident, started: Insta
     let mut adapter =
         Adapter::init(arch, LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"), args.seed)?;
     let mut optimizer = Optimizer::new(&adapter, OptimizerConfig::default())?;
-    let activation_memory = args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(source.device()));
+    let activation_memory =
+        args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(source.device()));
     let source: &dyn LayerSource = &source;
     let tokens = args.batch_size * args.seq_len;
     // A step is cut to the budget; a layer is computed twice only where one row does not fit it.
@@ -135,9 +136,9 @@ fn steps(args: &TrainArgs, arch: &Architecture, source: Resident, started: Insta
         ft_cli::interrupt::check()?;
         let rows = rows(args, arch.vocab_size, number);
         let begun = Instant::now();
-        let step = Step { arch, source, ranks: &ft_dist::Solo, activation_memory, dropout: None, neftune: None };
+        let step = Step::alone(arch, source, activation_memory);
         let found = step.run(&adapter, &step.cut(&rows.iter().collect::<Vec<_>>()))?;
-        optimizer.update(&mut adapter, &found.gradients, LEARNING_RATE, MAX_GRAD_NORM)?;
+        optimizer.update(&mut adapter, &found.gradients, LEARNING_RATE, MAX_GRAD_NORM, step.ranks)?;
         let seconds = begun.elapsed().as_secs_f64();
         tracing::info!("step {}: loss {:.4}, {:.0} tokens/s", number + 1, found.loss, tokens as f64 / seconds);
         measured.seconds.push(seconds);

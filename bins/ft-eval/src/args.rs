@@ -56,9 +56,11 @@ pub struct ModelArgs {
     /// An adapter on it: a PEFT folder, one safetensors file, or '-' for a pipe
     #[arg(long, value_name = "DIR|FILE|-")]
     pub adapter: Option<OsString>,
-    /// The type in which the weights are held in memory; computing is in f32
+    /// How the blocks' matrices are held in memory; computing is in f32
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
-    pub load_in: ft_cli::LoadIn,
+    pub load_in: ft_cli::LoadAs,
+    #[command(flatten)]
+    pub four_bit: ft_cli::FourBitArgs,
     /// Sequences at a time; no result depends on it
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: u32,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ft_cli::Source;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{LayerSource, Resident, dtype};
+use ft_model::layers::{self, LayerSource, Opened};
 use ft_model::{Adapter, Architecture, Checkpoint};
 use serde_json::{Map, Value, json};
 
@@ -16,8 +16,7 @@ use crate::args::ModelArgs;
 /// A model, and the adapter on it if there is one.
 pub struct Model {
     pub arch: Architecture,
-    source: Resident,
-    /// Where the weights are.
+    source: Box<dyn LayerSource>,
     adapter: Option<Adapter>,
     adapter_sha256: Option<String>,
     name: String,
@@ -32,8 +31,12 @@ impl Model {
         let adapter =
             args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
         let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-        let source = Resident::load_on(&device, &checkpoint, dtype(args.load_in), |_| bar.inc(1))?;
+        let Opened { source, packed } =
+            layers::open(&checkpoint, args.load_in, args.four_bit, &device, |_| bar.inc(1))?;
         bar.finish();
+        if let Some(packed) = packed {
+            tracing::info!("{packed}");
+        }
         let name = args.model.file_name().unwrap_or(args.model.as_os_str()).to_string_lossy().into_owned();
         let adapter_sha256 = adapter.as_ref().map(Adapter::sha256).transpose()?;
         let adapter = adapter.map(|adapter| adapter.on(&device).map(Cow::into_owned)).transpose()?;
@@ -41,7 +44,7 @@ impl Model {
     }
 
     pub fn decoder(&self) -> Decoder<'_> {
-        Decoder { arch: &self.arch, source: &self.source as &dyn LayerSource, adapter: self.adapter.as_ref() }
+        Decoder { arch: &self.arch, source: &*self.source, adapter: self.adapter.as_ref() }
     }
 
     /// What a report says of it.

@@ -1,49 +1,119 @@
-//! The adapters to add, and what they add to each tensor.
+//! The adapters to merge, and what they do to each tensor.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Tensor};
 use ft_cli::{InputDigest, Source, Usage, sha256_file, sha256_hex};
-use ft_model::{Adapter, Architecture, LoraPair};
+use ft_kernels::linear::dora_norm;
+use ft_model::{Adapter, Checkpoint, LoraPair};
 
 /// All adapters, by the tensors that they change.
 pub struct Adapters {
     /// By the name of the tensor; in the order of the command line.
-    pairs: HashMap<String, Vec<LoraPair>>,
+    additions: HashMap<String, Vec<Addition>>,
+    /// Tensors that were trained whole, which take the place of the base's.
+    saved: HashMap<String, Tensor>,
     /// The weights' files.
     pub digests: Vec<InputDigest>,
 }
 
+/// What one adapter does to a tensor, in the layout in which the tensor is stored.
+pub struct Addition {
+    /// `[r, columns]`
+    pub a: Tensor,
+    /// `[rows, r]`
+    pub b: Tensor,
+    pub scaling: f32,
+    /// DoRA's magnitude of each output by the norm that it has with the adapter.
+    pub factors: Option<Factors>,
+}
+
+/// What the outputs of a matrix are multiplied by.
+pub struct Factors {
+    pub values: Vec<f32>,
+    /// Whether outputs are columns of the tensor (GPT-2) and not rows.
+    pub by_column: bool,
+}
+
 impl Adapters {
     /// Reads the adapters and holds each against the base.
-    pub fn load(given: &[OsString], model: &Path, arch: &Architecture) -> Result<Self> {
+    pub fn load(given: &[OsString], model: &Path, base: &Checkpoint) -> Result<Self> {
         let sources: Vec<Source> = given.iter().map(Source::parse).collect();
         if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
             return Err(Usage("--adapter - can be given once: there is one standard input".into()).into());
         }
-        let mut this = Self { pairs: HashMap::new(), digests: Vec::new() };
+        let mut this = Self { additions: HashMap::new(), saved: HashMap::new(), digests: Vec::new() };
         for source in &sources {
             let (adapter, sha256) = read(source)?;
-            adapter.check(arch).with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
-            for pair in adapter.modules {
-                this.pairs.entry(format!("{}.weight", pair.module)).or_default().push(pair);
-            }
+            adapter
+                .check(base.architecture())
+                .with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
+            this.take(adapter, base, source)?;
             this.digests.push(InputDigest { name: source.file_name(), sha256 });
         }
         Ok(this)
     }
 
-    /// What is added to the tensor `name`.
-    pub fn on(&self, name: &str) -> &[LoraPair] {
-        self.pairs.get(name).map_or(&[], Vec::as_slice)
+    /// What is done to the tensor `name`, one after the other.
+    pub fn on(&self, name: &str) -> &[Addition] {
+        self.additions.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// What takes the place of the tensor `name`.
+    pub fn saved(&self, name: &str) -> Option<&Tensor> {
+        self.saved.get(name)
     }
 
     /// How many tensors are changed.
     pub fn changed(&self) -> usize {
-        self.pairs.len()
+        self.additions.len() + self.saved.len()
+    }
+
+    fn take(&mut self, adapter: Adapter, base: &Checkpoint, source: &Source) -> Result<()> {
+        for pair in adapter.modules {
+            let name = format!("{}.weight", pair.module);
+            let others = self.additions.entry(name.clone()).or_default();
+            // A row's norm with one adapter is not its norm with both.
+            if !others.is_empty() && (pair.magnitude.is_some() || others.iter().any(|other| other.factors.is_some())) {
+                bail!(
+                    "'{source}' and another adapter change '{name}', and one of them is DoRA, which scales what is there: merge one, and the next into the result"
+                );
+            }
+            others.push(Addition::new(&pair, base)?);
+        }
+        for saved in adapter.saved {
+            let name = saved.name.clone();
+            if self.saved.insert(saved.name, saved.tensor).is_some() {
+                bail!("'{source}' and another adapter both hold '{name}' whole; give one of them");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Addition {
+    fn new(pair: &LoraPair, base: &Checkpoint) -> Result<Self> {
+        let transposed = base.architecture().family.is_transposed();
+        let scaling = pair.scaling as f32;
+        let factors = pair.magnitude.as_ref().map(|magnitude| -> Result<Factors> {
+            let stored = base.tensor(&format!("{}.weight", pair.module), DType::F32)?;
+            let weight = if transposed { stored.t()?.contiguous()? } else { stored };
+            let norms = dora_norm(&weight, &pair.a, &pair.b, scaling)?.to_vec1::<f32>()?;
+            let magnitudes = magnitude.to_vec1::<f32>()?;
+            // A row of zeros stays one, whatever it is divided by.
+            let factor = |(m, norm): (&f32, &f32)| if *norm == 0.0 { *m } else { m / norm };
+            Ok(Factors { values: magnitudes.iter().zip(&norms).map(factor).collect(), by_column: transposed })
+        });
+        let (a, b) = if transposed {
+            (pair.b.t()?.contiguous()?, pair.a.t()?.contiguous()?)
+        } else {
+            (pair.a.clone(), pair.b.clone())
+        };
+        Ok(Self { a, b, scaling, factors: factors.transpose()? })
     }
 }
 

@@ -37,7 +37,11 @@ const TEMPLATES: &str = "additional_chat_templates";
 /// Writes configuration, generation settings, tokenizer and chat template into `dir`.
 pub fn write(base: &Checkpoint, plan: &Plan, dir: &Path) -> Result<()> {
     let arch = base.architecture();
-    write_json(&dir.join(CONFIG), &arch.to_config(plan.dtype))?;
+    let mut config = arch.to_config(plan.dtype);
+    if plan.unties {
+        config["tie_word_embeddings"] = json!(false);
+    }
+    write_json(&dir.join(CONFIG), &config)?;
     if base.is_gguf() {
         write_json(&dir.join(GENERATION), &generation_config(arch))?;
         return write_tokenizer(base.path(), dir);

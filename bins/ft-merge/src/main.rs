@@ -27,8 +27,8 @@ fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     check_output(args)?;
     let base = Checkpoint::open(&args.model)?;
-    let adapters = Adapters::load(&args.adapters, &args.model, base.architecture())?;
-    let plan = Plan::new(&base, args.dtype, args.max_shard_size)?;
+    let adapters = Adapters::load(&args.adapters, &args.model, &base)?;
+    let plan = Plan::new(&base, &adapters, args.dtype, args.max_shard_size)?;
     let output = AtomicDir::create(&args.output)?;
     // Tokenizer and configuration first: what is wrong with them shows before the long part.
     folder::write(&base, &plan, output.path())?;

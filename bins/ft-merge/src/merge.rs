@@ -1,12 +1,13 @@
 //! Some rows of one tensor: the base, what the adapters add, one rounding.
 
 use anyhow::{Result, bail};
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use ft_kernels::gemm::{Mat, MatMut, Rhs, matmul};
 use ft_kernels::tensor::with_slices;
-use ft_model::LoraPair;
 use ft_model::checkpoint::{Element, Stored};
 use half::{bf16, f16};
+
+use crate::adapters::Addition;
 
 /// A type in which weights are written.
 pub trait Number: Element {
@@ -124,54 +125,96 @@ pub struct Scratch {
     delta: Vec<f32>,
 }
 
-/// Reads `out.len() / columns` rows from `first` on, adds `scaling · B·A` of each adapter in f32, and
-/// rounds once. A row's result does not depend on the others.
-pub fn rows<T: Number>(
-    base: &Stored,
-    name: &str,
-    pairs: &[LoraPair],
-    first: usize,
-    out: &mut [T],
-    scratch: &mut Scratch,
-) -> Result<Change> {
-    let mut change = Change::default();
-    if pairs.is_empty() && base.format().float() == Some(T::DTYPE) {
-        base.read_rows(first, out)?;
-        return Ok(change);
-    }
-    scratch.sums.resize(out.len(), 0.0);
-    let sums = &mut scratch.sums[..];
-    base.read_rows(first, sums)?;
-    if !pairs.is_empty() {
-        scratch.delta.resize(out.len(), 0.0);
-        let total = &mut scratch.delta[..];
-        for (i, pair) in pairs.iter().enumerate() {
-            add_product(pair, first, base.columns(), total, i > 0)?;
+/// A tensor to be written: where it comes from and what is done to it.
+pub struct Merged<'a> {
+    pub name: &'a str,
+    pub base: &'a Stored,
+    /// What was trained whole, in the base's shape.
+    pub saved: Option<&'a Tensor>,
+    pub additions: &'a [Addition],
+}
+
+impl Merged<'_> {
+    /// Reads `out.len() / columns` rows from `first` on, puts trained ones in their place, adds `scaling · B·A` of each
+    /// adapter in f32, scales where it is DoRA, and rounds once. A row's result does not depend on the others.
+    pub fn rows<T: Number>(&self, first: usize, out: &mut [T], scratch: &mut Scratch) -> Result<Change> {
+        let mut change = Change::default();
+        let changes = self.saved.is_some() || !self.additions.is_empty();
+        if !changes && self.base.format().float() == Some(T::DTYPE) {
+            self.base.read_rows(first, out)?;
+            return Ok(change);
         }
-        sums.iter_mut().zip(&*total).for_each(|(sum, delta)| *sum += delta);
-        change.of_sums(total);
+        let (sums, delta) = (&mut scratch.sums, &mut scratch.delta);
+        sums.resize(out.len(), 0.0);
+        self.base.read_rows(first, sums)?;
+        if changes {
+            delta.resize(out.len(), 0.0);
+            self.replace(first, sums, delta)?;
+            self.add(first, sums, delta)?;
+            change.of_sums(delta);
+        }
+        self.refuse_overflow::<T>(first, sums)?;
+        T::narrow(sums, out);
+        if changes && T::DTYPE != DType::F32 {
+            change.of_rounding(sums, out);
+        }
+        Ok(change)
     }
-    if !all_below(sums, T::OVERFLOW) {
+
+    /// Puts what was trained whole in the place of the base's rows, and in `delta` by how much it differs.
+    fn replace(&self, first: usize, sums: &mut [f32], delta: &mut [f32]) -> Result<()> {
+        let Some(saved) = self.saved else { return Ok(()) };
+        with_slices([saved], |[values]| {
+            let start = first * self.base.columns();
+            for ((sum, delta), value) in sums.iter_mut().zip(delta).zip(&values[start..]) {
+                (*delta, *sum) = (value - *sum, *value);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Adds the adapters' products to the rows, and in `delta` what that changes.
+    fn add(&self, first: usize, sums: &mut [f32], delta: &mut [f32]) -> Result<()> {
+        let columns = self.base.columns();
+        for (i, addition) in self.additions.iter().enumerate() {
+            add_product(addition, first, columns, delta, i > 0)?;
+        }
+        let Some(factors) = self.additions.iter().find_map(|addition| addition.factors.as_ref()) else {
+            if !self.additions.is_empty() {
+                sums.iter_mut().zip(delta).for_each(|(sum, delta)| *sum += *delta);
+            }
+            return Ok(());
+        };
+        for (i, (sums, delta)) in sums.chunks_mut(columns).zip(delta.chunks_mut(columns)).enumerate() {
+            for (j, (sum, delta)) in sums.iter_mut().zip(delta).enumerate() {
+                let factor = factors.values[if factors.by_column { j } else { first + i }];
+                let scaled = factor * (*sum + *delta);
+                (*delta, *sum) = (scaled - *sum, scaled);
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_overflow<T: Number>(&self, first: usize, sums: &[f32]) -> Result<()> {
+        if all_below(sums, T::OVERFLOW) {
+            return Ok(());
+        }
+        let columns = self.base.columns();
         let at = sums.iter().position(|x| x.is_nan() || x.abs() >= T::OVERFLOW).unwrap_or_default();
-        let (row, column) = (first + at / base.columns(), at % base.columns());
+        let (name, row, column) = (self.name, first + at / columns, at % columns);
         let dtype = T::DTYPE.as_str();
         bail!(
             "the tensor '{name}' would be {} at [{row}, {column}], which {dtype} cannot hold; try --dtype bf16 or f32, or look into the model and its adapters",
             sums[at]
         );
     }
-    T::narrow(sums, out);
-    if !pairs.is_empty() && T::DTYPE != DType::F32 {
-        change.of_rounding(sums, out);
-    }
-    Ok(change)
 }
 
 /// `total = scaling · B·A`, or `total += …`, for the rows from `first` on.
-fn add_product(pair: &LoraPair, first: usize, columns: usize, total: &mut [f32], more: bool) -> Result<()> {
-    let (rank, rows) = (pair.a.dim(0)?, total.len() / columns);
-    let scaling = pair.scaling as f32;
-    with_slices([&pair.b, &pair.a], |[b, a]| {
+fn add_product(addition: &Addition, first: usize, columns: usize, total: &mut [f32], more: bool) -> Result<()> {
+    let Addition { a, b, scaling, .. } = addition;
+    let (rank, rows) = (a.dim(0)?, total.len() / columns);
+    with_slices([b, a], |[b, a]| {
         // Scaling the few numbers of B costs less than scaling those of the product.
         let scaled: Vec<f32> = b[first * rank..][..rows * rank].iter().map(|x| x * scaling).collect();
         let product = Mat::new(&scaled, rows, rank);

@@ -19,8 +19,8 @@ use safetensors::Dtype;
 use serde_json::json;
 
 use crate::adapters::Adapters;
-use crate::merge::{Change, Number, Scratch, rows};
-use crate::plan::{Plan, Shard};
+use crate::merge::{Change, Merged, Number, Scratch};
+use crate::plan::{Plan, Planned, Shard};
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("safetensors are little-endian, and weights are written as they lie in memory");
@@ -90,7 +90,7 @@ struct Job<'a> {
 
 /// Some rows of a tensor, and where they go.
 struct Piece<'a> {
-    name: &'a str,
+    tensor: &'a Planned,
     first: usize,
     elements: usize,
     offset: u64,
@@ -135,11 +135,11 @@ impl Job<'_> {
     fn pieces<T: Number>(&self, mut offset: u64) -> Result<Vec<Piece<'_>>> {
         let mut pieces = Vec::new();
         for tensor in &self.shard.tensors {
-            let stored = self.base.stored(&tensor.name)?;
+            let stored = self.base.stored(&tensor.from)?;
             let step = stored.rows_for(PIECE);
             for first in (0..stored.rows()).step_by(step) {
                 let elements = step.min(stored.rows() - first) * stored.columns();
-                pieces.push(Piece { name: &tensor.name, first, elements, offset });
+                pieces.push(Piece { tensor, first, elements, offset });
                 offset += (elements * size_of::<T>()) as u64;
             }
         }
@@ -151,8 +151,10 @@ impl Job<'_> {
             return Err(Interrupted.into());
         }
         out.resize(piece.elements, T::ZERO);
-        let pairs = self.adapters.on(piece.name);
-        let change = rows(self.base.stored(piece.name)?, piece.name, pairs, piece.first, out, scratch)?;
+        let Planned { name, from, .. } = piece.tensor;
+        let (saved, additions) = (self.adapters.saved(name), self.adapters.on(name));
+        let merged = Merged { name, base: self.base.stored(from)?, saved, additions };
+        let change = merged.rows(piece.first, out, scratch)?;
         let bytes: &[u8] = bytemuck::cast_slice(out);
         self.file.write_all_at(bytes, piece.offset).with_context(|| cannot_write(self.path))?;
         self.bar.inc(bytes.len() as u64);

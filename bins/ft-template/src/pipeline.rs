@@ -19,7 +19,7 @@ use crate::columns::Columns;
 use crate::conversations::{self, Conversations};
 use crate::counts::Counts;
 use crate::example;
-use crate::rows::{Recipe, Reject, Row};
+use crate::rows::{self, Recipe, Reject, Row};
 
 /// Rows that one thread makes at a time.
 const CHUNK: usize = 512;
@@ -43,6 +43,7 @@ pub fn run(args: Args) -> Result<()> {
     conversations::check(table.name(), table.schema())?;
     let mut provenance = provenance(&args, &source, &table, &fingerprint, &template.sha256());
     provenance.extra.extend(date.map(|date| ("ft.template_date".into(), date)));
+    let variables = variables(&args)?;
     let recipe = Recipe {
         template,
         encoder: Encoder::new(model.tokenizer),
@@ -50,7 +51,8 @@ pub fn run(args: Args) -> Result<()> {
         labels: args.label_mode(),
         user_format,
         system: args.system.clone(),
-        variables: variables(&args)?,
+        shared: rows::variables(variables.clone()),
+        variables,
         longest: args.max_seq_length.map(|n| n as usize),
         overlong: args.overlong,
         bos: model.bos.map(|bos| (bos.id, bos.text)),

@@ -20,6 +20,8 @@ pub struct Recipe {
     pub system: Option<String>,
     /// The template's variables where a row gives none.
     pub variables: Map<String, Value>,
+    /// The same as the template takes them.
+    pub shared: Variables,
     pub longest: Option<usize>,
     pub overlong: Overlong,
     /// Id and text of the begin-of-sequence token.
@@ -70,13 +72,14 @@ impl Recipe {
         }
     }
 
-    /// The row's variables and, where it has none, those of the command. A list of no
-    /// tools is none, as TRL has it: templates speak of tools as soon as there is a list.
+    /// The row's variables and, where it has none, those of the command.
     fn complete(&self, own: Map<String, Value>) -> Variables {
+        if own.is_empty() {
+            return self.shared.clone();
+        }
         let mut all = self.variables.clone();
         all.extend(own);
-        all.retain(|name, value| name != "tools" || value.as_array().is_none_or(|tools| !tools.is_empty()));
-        Variables::new(&all)
+        variables(all)
     }
 
     /// The system message, and the form of the user's.
@@ -182,6 +185,13 @@ impl Recipe {
         }
         false
     }
+}
+
+/// Variables as the template takes them. A list of no tools is none, as TRL has it:
+/// templates speak of tools as soon as there is a list.
+pub fn variables(mut values: Map<String, Value>) -> Variables {
+    values.retain(|name, value| name != "tools" || value.as_array().is_none_or(|tools| !tools.is_empty()));
+    Variables::new(&values)
 }
 
 /// What an answer says: its text, or the calls of tools that it makes.

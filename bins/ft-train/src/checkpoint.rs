@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ft_cli::AtomicDir;
+use ft_dist::Communicator;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 
@@ -39,20 +40,27 @@ pub fn name(step: u64) -> String {
     format!("{PREFIX}{step}")
 }
 
-/// Writes `output/checkpoint-N`.
+/// What of a run is trained and where it stands.
+pub struct Whole<'a> {
+    pub adapter: &'a Adapter,
+    pub optimizer: &'a Optimizer,
+    pub state: &'a State,
+}
+
+/// Writes `output/checkpoint-N`, one for all ranks; the others hand over their parts of the optimizer's state.
 pub fn save(
     output: &Path,
-    adapter: &Adapter,
-    optimizer: &Optimizer,
-    state: &State,
+    whole: &Whole<'_>,
     window: &Window,
     identity: &Identity,
+    ranks: &dyn Communicator,
 ) -> Result<PathBuf> {
+    let Whole { adapter, optimizer, state } = *whole;
     let path = output.join(name(state.global_step));
     let dir = AtomicDir::create(&path)?;
     let in_it = || format!("cannot write '{}'", path.display());
     adapter.save(dir.path(), &BTreeMap::new()).with_context(in_it)?;
-    optimizer.save(&dir.path().join(OPTIMIZER)).with_context(in_it)?;
+    optimizer.save(Some(&dir.path().join(OPTIMIZER)), ranks).with_context(in_it)?;
     state.save(dir.path()).with_context(in_it)?;
     write_json(&dir.path().join(WINDOW), &serde_json::to_value(window)?).with_context(in_it)?;
     identity.save(dir.path()).with_context(in_it)?;

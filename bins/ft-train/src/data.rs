@@ -1,11 +1,14 @@
 //! The rows to train and evaluate on, checked against the model before anything is computed.
 
+use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ft_cli::Source;
+use ft_dist::Communicator;
 use ft_model::arch::Architecture;
 use ft_model::batch::Sequence;
+use ft_table::Tokens;
 use ft_text::origin::{self, Origin};
 
 use crate::args::{DataArgs, Overlong};
@@ -39,10 +42,13 @@ pub struct Dataset {
 
 impl Dataset {
     /// Reads `path` (`-` is a pipe), does with rows that are too long what was asked, and holds every row against the
-    /// model.
-    pub fn read(path: &Path, arch: &Architecture, limit: Option<Limit>) -> Result<Self> {
+    /// model. What comes through a pipe comes to the first rank, which hands it on.
+    pub fn read(path: &Path, arch: &Architecture, limit: Option<Limit>, ranks: &dyn Communicator) -> Result<Self> {
         let source = Source::parse(path);
-        let tokens = ft_table::read_tokens(&source)?;
+        let tokens = match source {
+            Source::Stdin if ranks.world() > 1 => handed_on(&source, ranks)?,
+            _ => ft_table::read_tokens(&source)?,
+        };
         let tokenizer = tokens.metadata.get(origin::TOKENIZER_KEY).cloned();
         let sequences: Vec<Sequence> =
             tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
@@ -153,6 +159,21 @@ impl Dataset {
     pub fn labels(&self) -> usize {
         self.sequences.iter().map(Sequence::labelled).sum()
     }
+}
+
+/// The tokens of a pipe that only the first rank has.
+fn handed_on(source: &Source, ranks: &dyn Communicator) -> Result<Tokens> {
+    let mut bytes = Vec::new();
+    if ranks.rank() == 0 {
+        source.open()?.read_to_end(&mut bytes).with_context(|| format!("cannot read {source}"))?;
+    }
+    let mut length = [bytes.len() as u64];
+    ft_dist::broadcast(ranks, 0, &mut length)?;
+    bytes.resize(usize::try_from(length[0])?, 0);
+    ft_dist::broadcast(ranks, 0, &mut bytes)?;
+    let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    file.write_all(&bytes).with_context(|| format!("cannot write '{}'", file.path().display()))?;
+    Ok(ft_table::read_tokens(&Source::parse(file.path()))?)
 }
 
 /// The fingerprint of the model's tokenizer, where the model has one.

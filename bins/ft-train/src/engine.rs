@@ -9,7 +9,7 @@ use ft_model::optimizer::{LoraPlus, Optimizer, OptimizerConfig, OptimizerKind, S
 use ft_model::step::Step;
 use serde_json::json;
 
-use crate::args::Args;
+use crate::args::{Args, Sharding};
 use crate::history::{Entry, entry, rounded};
 use crate::sampler::Sampler;
 use crate::setup::Setup;
@@ -26,7 +26,7 @@ pub struct Draws {
 impl Setup {
     /// Who deals the rows out to steps.
     pub fn sampler(&self, args: &Args) -> Result<Sampler> {
-        Sampler::new(args, &self.train.lengths())
+        Sampler::new(args, &self.train.lengths(), self.ranks.world())
     }
 
     /// The optimizer before its first step; the paged kinds keep their file in `output`, or where temporary files are.
@@ -49,7 +49,11 @@ impl Setup {
             loraplus: t.loraplus_lr_ratio.map(|ratio| LoraPlus { ratio, embedding: LoraPlus::EMBEDDING }),
             page_folder: output.map_or_else(std::env::temp_dir, Path::to_path_buf),
         };
-        Ok(Optimizer::new(&self.adapter, config)?)
+        let (world, rank) = match self.sharding {
+            Sharding::None => (1, 0),
+            Sharding::Zero1 | Sharding::Zero2 | Sharding::Zero3 => (self.ranks.world(), self.ranks.rank()),
+        };
+        Ok(Optimizer::among(&self.adapter, config, world, rank)?)
     }
 
     /// How a step is computed; without `draws` as in evaluation.
@@ -60,7 +64,9 @@ impl Setup {
         Step {
             arch: &self.arch,
             source: &*self.source,
-            ranks: &ft_dist::Solo,
+            ranks: &*self.ranks,
+            cut: self.cut.as_ref(),
+            loss_scale: 1.0,
             activation_memory: self.activation_memory,
             dropout,
             neftune: draws.and_then(noise),
@@ -89,7 +95,7 @@ impl Setup {
             "tokens_an_epoch": plan.tokens,
             "padding_of_peers": rounded(plan.padding(), 4),
             "steps_an_epoch": plan.steps_an_epoch,
-            "sequences_a_step": args.training.sequences_a_step(),
+            "sequences_a_step": args.training.sequences_a_step(self.ranks.world()),
             "trainable_parameters": self.adapter.parameters(),
             "parameters": self.arch.parameters(),
         }))

@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use ft_model::batch::Sequence;
-use ft_model::decoder::Decoder;
+use ft_model::head::SequenceLoss;
+use ft_model::lora::Adapter;
 use ft_model::step::Step;
 
 /// What an evaluation found.
@@ -13,28 +14,43 @@ pub struct Evaluation {
     pub accuracy: f64,
 }
 
-/// Runs all the sequences, `batch_size` at a time, cut to the memory that `step` has; the loss is one mean over all
-/// their labels.
-pub fn evaluate(
-    decoder: &Decoder<'_>,
-    step: &Step<'_>,
-    sequences: &[Sequence],
-    batch_size: usize,
-) -> Result<Evaluation> {
+/// Runs all the sequences, each rank its share of them and `batch_size` at a time, cut to the memory that `step` has;
+/// the loss is one mean over all their labels, added in the sequences' order whoever has them.
+pub fn evaluate(step: &Step<'_>, adapter: &Adapter, sequences: &[Sequence], batch_size: usize) -> Result<Evaluation> {
     let bar = ft_cli::progress(Some(sequences.len() as u64), "evaluating");
-    let (mut sum, mut labels, mut correct) = (0.0, 0, 0);
-    for some in sequences.chunks(batch_size) {
-        for piece in step.cut(&some.iter().collect::<Vec<_>>()) {
-            ft_cli::interrupt::check()?;
-            for loss in decoder.losses(&piece)? {
-                sum += loss.sum;
-                labels += loss.labels;
-                correct += loss.correct;
-            }
+    let shares = ft_dist::shares(sequences.len(), step.ranks.world());
+    let longest = shares.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+    let mut losses = vec![SequenceLoss::default(); sequences.len()];
+    for from in (0..longest).step_by(batch_size) {
+        if ft_dist::any(step.ranks, ft_cli::interrupt::requested())? {
+            return Err(ft_cli::Interrupted.into());
         }
-        bar.inc(some.len() as u64);
+        // The sequences of this round, rank by rank.
+        let of = |rank: usize| {
+            let share = shares[rank].clone();
+            let at = |offset: usize| (share.start + offset).min(share.end);
+            at(from)..at(from + batch_size)
+        };
+        let own: Vec<&Sequence> = sequences[of(step.ranks.rank())].iter().collect();
+        let pieces = if own.is_empty() { Vec::new() } else { step.cut(&own) };
+        let found = step.losses(Some(adapter), &pieces)?;
+        let places = (0..shares.len()).flat_map(of);
+        for (place, loss) in places.zip(found) {
+            losses[place] = loss;
+            bar.inc(1);
+        }
     }
     bar.finish();
+    mean(&losses)
+}
+
+fn mean(losses: &[SequenceLoss]) -> Result<Evaluation> {
+    let (mut sum, mut labels, mut correct) = (0.0, 0, 0);
+    for loss in losses {
+        sum += loss.sum;
+        labels += loss.labels;
+        correct += loss.correct;
+    }
     let labels = f64::from(u32::try_from(labels)?);
     let loss = sum / labels;
     if !loss.is_finite() {

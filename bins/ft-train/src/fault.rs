@@ -38,6 +38,18 @@ pub fn locate(step: &Step<'_>, adapter: &Adapter, micro_batches: &[Vec<usize>], 
     None
 }
 
+/// The micro-batch and the row of the file, counted from 1, of a step's sequence whose loss is not finite.
+pub fn place(sequence: usize, micro_batches: &[Vec<usize>], data: &Dataset) -> Option<String> {
+    let mut first = 0;
+    for (number, rows) in micro_batches.iter().enumerate() {
+        if let Some(row) = rows.get(sequence - first) {
+            return Some(format!("micro-batch {}, row {}: its loss is not finite", number + 1, data.row(*row)));
+        }
+        first += rows.len();
+    }
+    None
+}
+
 /// The first sequence of a piece with a fault, and what it is.
 fn first_fault(step: &Step<'_>, adapter: &Adapter, piece: &Batch, options: &StepOptions) -> Option<(usize, String)> {
     let placed = adapter.on(step.source.device()).ok()?;

@@ -8,6 +8,8 @@ use ft_cli::AtomicFile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::trainer::LossScale;
+
 /// A log entry.
 pub type Entry = Map<String, Value>;
 
@@ -34,6 +36,9 @@ pub struct State {
     pub best_model_checkpoint: Option<String>,
     #[serde(default)]
     pub stateful_callbacks: Callbacks,
+    /// The loss scale of half precision, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     pub log_history: Vec<Entry>,
 }
 

@@ -15,7 +15,7 @@ const FILE: &str = "configuration.json";
 
 /// Arguments that change no bit of a step, or, as the number of steps, only where the run ends and its schedule: they
 /// may change when a run goes on. Whatever is not listed here may not.
-const FREE: [&str; 41] = [
+const FREE: [&str; 49] = [
     "model",
     "train",
     "eval",
@@ -53,10 +53,18 @@ const FREE: [&str; 41] = [
     "gradient_checkpointing",
     "offload_param_device",
     "tf32",
+    "nproc_per_node",
+    "sharding",
+    "fsdp_reshard_after_forward",
+    "ddp_backend",
+    "ddp_timeout",
+    "inject_failure",
+    "accelerate_config",
+    "offload_optimizer_device",
     // Another device has other roundings, as another build of a driver has.
     "device",
     "reference_operators",
-    // Their product counts, which is compared below.
+    // Their product counts, with the number of ranks, which is compared below.
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
 ];
@@ -70,6 +78,9 @@ pub struct Identity {
     pub model: Vec<InputFile>,
     /// Steps that the schedule was laid out for.
     pub max_steps: u64,
+    /// Ranks that trained together.
+    #[serde(default = "one")]
+    pub world_size: u64,
     /// Where it was taken up again, the earliest first.
     #[serde(default)]
     pub resumed: Vec<Resume>,
@@ -103,6 +114,7 @@ impl Identity {
             initial_adapter_sha256: serde_json::from_value(part("initial_adapter_sha256")?)?,
             model: serde_json::from_value(part("model")?)?,
             max_steps: serde_json::from_value(part("max_steps")?)?,
+            world_size: record.get("world_size").and_then(Value::as_u64).unwrap_or(1),
             resumed: serde_json::from_value(part("resumed")?)?,
             configuration: serde_json::from_value(part("configuration")?)?,
         })
@@ -148,10 +160,14 @@ impl Identity {
     fn sequences(&self, saved: &Self) -> Option<(u64, u64)> {
         let product = |identity: &Self| {
             let of = |key: &str| identity.configuration.get(key).and_then(Value::as_u64);
-            Some(of("per_device_train_batch_size")? * of("gradient_accumulation_steps")?)
+            Some(of("per_device_train_batch_size")? * of("gradient_accumulation_steps")? * identity.world_size)
         };
         Some((product(saved)?, product(self)?)).filter(|(was, is)| was != is)
     }
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// Optimizers that differ only in where their moments are have one name.
@@ -183,6 +199,7 @@ mod tests {
             initial_adapter_sha256: String::new(),
             model: Vec::new(),
             max_steps: 6,
+            world_size: 1,
             resumed: Vec::new(),
             configuration: entry(configuration),
         }

@@ -1,5 +1,6 @@
 //! `ft-train`: fine-tune a language model with LoRA.
 
+mod agree;
 mod args;
 mod best;
 mod checkpoint;
@@ -13,6 +14,7 @@ mod flow;
 mod forecast;
 mod history;
 mod identity;
+mod launch;
 mod lock;
 mod output;
 mod plan;
@@ -25,9 +27,10 @@ mod verify;
 mod watch;
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Arc;
 
 use anyhow::Result;
+use ft_dist::Communicator;
 
 use config::Cli;
 use record::Record;
@@ -40,7 +43,6 @@ fn main() -> ExitCode {
 
 #[allow(clippy::needless_pass_by_value)]
 fn run(cli: Cli) -> Result<()> {
-    let started = Instant::now();
     if cli.answer()? {
         return Ok(());
     }
@@ -50,18 +52,33 @@ fn run(cli: Cli) -> Result<()> {
         ft_cli::hide_progress();
     }
     match &cli.args.prove.verify {
-        Some(dir) => verify::verify(&cli, dir, started),
-        None if cli.args.prove.dry_run => plan::tell(&cli.args, Setup::new(&cli.args)?),
-        None => train(&cli, started),
+        Some(dir) => verify::verify(&cli, dir),
+        None if cli.args.prove.dry_run => launch::on_ranks(&cli, plan),
+        None => launch::on_ranks(&cli, train),
     }
 }
 
-fn train(cli: &Cli, started: Instant) -> Result<()> {
-    let folder = output::prepare(&cli.args)?;
+/// What each rank does for a plan.
+fn plan(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
+    plan::tell(&cli.args, Setup::new(&cli.args, ranks)?)
+}
+
+/// What each rank does to train; the first one alone writes.
+fn train(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
+    agree::on_arguments(cli, &*ranks)?;
+    let folder = output::prepare(&cli.args, &*ranks)?;
     let output = folder.as_ref().map(|folder| folder.path.as_path());
-    let setup = Setup::new(&cli.args)?;
-    output::clear(&cli.args, output)?;
-    let record = Record::new(cli, &setup, output.is_some())?;
-    let trainer = Trainer::new(&cli.args, setup, record, output.map(Into::into), started)?;
-    output::write(output, &trainer.run()?)
+    let setup = Setup::new(&cli.args, Arc::clone(&ranks))?;
+    agree::on_inputs(&setup)?;
+    let first = ranks.rank() == 0;
+    if first {
+        output::clear(&cli.args, output)?;
+    }
+    let record = Record::new(cli, &setup, output.is_some() && first)?;
+    let outcome = Trainer::new(&cli.args, setup, record, output.map(Into::into), cli.started)?.run()?;
+    if first {
+        output::write(output, &outcome)?;
+    }
+    // Nobody leaves before all is written.
+    Ok(ranks.barrier()?)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ft_cli::{AtomicDir, Target};
+use ft_dist::Communicator;
 use ft_kernels::memory::peak_rss_bytes;
 use serde_json::{Value, json};
 
@@ -37,11 +38,25 @@ const FILES: [&str; 11] = [
 /// An output folder that this run has to itself.
 pub struct Folder {
     pub path: PathBuf,
-    _lock: Lock,
+    /// The first rank's, which alone writes.
+    _lock: Option<Lock>,
 }
 
-/// Makes the output folder ready; none where the adapter goes to a pipe.
-pub fn prepare(args: &Args) -> Result<Option<Folder>> {
+/// Makes the output folder ready; none where the adapter goes to a pipe. The other ranks wait for the first one.
+pub fn prepare(args: &Args, ranks: &dyn Communicator) -> Result<Option<Folder>> {
+    let folder = if ranks.rank() == 0 {
+        prepare_alone(args)?
+    } else {
+        match Target::parse(&args.output_dir) {
+            Target::Path(path) => Some(Folder { path, _lock: None }),
+            Target::Stdout => None,
+        }
+    };
+    ranks.barrier()?;
+    Ok(folder)
+}
+
+fn prepare_alone(args: &Args) -> Result<Option<Folder>> {
     let Target::Path(path) = Target::binary(Some(Target::parse(&args.output_dir)))? else { return Ok(None) };
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder '{}'", path.display()))?;
     let lock = lock(&path)?;
@@ -52,7 +67,7 @@ pub fn prepare(args: &Args) -> Result<Option<Folder>> {
         );
     }
     checkpoint::recover(&path)?;
-    Ok(Some(Folder { path, _lock: lock }))
+    Ok(Some(Folder { path, _lock: Some(lock) }))
 }
 
 fn is_used(dir: &Path) -> Result<bool> {

@@ -1,6 +1,7 @@
 //! `--dry-run`: what a run would do and need.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -34,6 +35,9 @@ pub fn tell(args: &Args, mut setup: Setup) -> Result<()> {
         ft_cli::LogFormat::Json => format!("{}\n", Value::Object(plan)),
         ft_cli::LogFormat::Text => table(&plan, &schedule, steps),
     };
+    if setup.ranks.rank() > 0 {
+        return Ok(());
+    }
     let mut stdout = ft_cli::output::stdout();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
@@ -53,13 +57,14 @@ fn rates(schedule: &Schedule, steps: u64) -> Entry {
 /// Takes the run's heaviest micro-batch, whose memory is the run's, and then its first one, whose time is.
 fn measure(args: &Args, setup: &mut Setup, sampler: &Sampler, steps: u64) -> Result<Entry> {
     let mut optimizer = setup.optimizer(args, None)?;
-    let first = sampler.step(0).into_iter().next().unwrap_or_default();
+    let ranks = Arc::clone(&setup.ranks);
+    let first = sampler.share(0, ranks.rank()).into_iter().next().unwrap_or_default();
     let heavy = heaviest(setup, sampler, steps);
     let mut run = |pieces: &[Batch], setup: &mut Setup| -> Result<(f64, f64)> {
         let begun = Instant::now();
         let found = setup.step(None).run(&setup.adapter, pieces).context("the micro-batch that is measured")?;
         let computed = begun.elapsed().as_secs_f64();
-        optimizer.update(&mut setup.adapter, &found.gradients, 0.0, args.training.max_grad_norm)?;
+        optimizer.update(&mut setup.adapter, &found.gradients, 0.0, args.training.max_grad_norm, &*ranks)?;
         Ok((computed, begun.elapsed().as_secs_f64() - computed))
     };
     run(&heavy, setup)?;

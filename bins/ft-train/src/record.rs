@@ -28,6 +28,10 @@ pub struct Record {
     origins: Map<String, Value>,
     seed: u64,
     threads: usize,
+    /// Ranks that train together, and what carries their bytes.
+    rank: usize,
+    world_size: usize,
+    backend: &'static str,
     /// What computes, as reports call it.
     device: String,
     /// Steps that the schedule is laid out for.
@@ -53,6 +57,9 @@ impl Record {
             origins: entry(cli.resolved.origins()),
             seed: cli.args.training.seed,
             threads: cli.args.common.thread_count(),
+            rank: setup.ranks.rank(),
+            world_size: setup.ranks.world(),
+            backend: setup.ranks.kind(),
             device: ft_model::device::describe(setup.source.device()),
             max_steps: 0,
             resumed: Vec::new(),
@@ -67,17 +74,22 @@ impl Record {
             initial_adapter_sha256: self.initial_adapter.clone(),
             model: model.to_vec(),
             max_steps,
+            world_size: self.world_size as u64,
             resumed: self.resumed.clone(),
             configuration: self.configuration.clone(),
         })
     }
 
-    /// What the checkpoint in `path` says of its run, which must be this one.
+    /// What the checkpoint in `path` says of its run, which must be this one. The first rank, which knows the model's
+    /// digests, holds it against this run.
     ///
     /// # Errors
     /// Names what differs.
     pub fn require_same(&self, path: &Path) -> Result<Identity> {
         let saved = Identity::load(path)?;
+        if self.rank > 0 {
+            return Ok(saved);
+        }
         self.identity(saved.max_steps)?.require_same(&saved, &format!("'{}'", path.display()))?;
         Ok(saved)
     }
@@ -116,8 +128,11 @@ impl Record {
             "max_steps": self.max_steps,
             "resumed": self.resumed,
             "threads": self.threads,
+            "world_size": self.world_size,
+            "backend": self.backend,
             "device": self.device,
             "instruction_set": ft_kernels::gemm::instruction_set(),
+            "platform": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             "cpu_features": cpu_features(),
             "configuration": self.configuration,
             "origins": self.origins,

@@ -1,19 +1,21 @@
 //! Everything that is decided before the first step.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use ft_cli::LoadAs;
-use ft_kernels::quant::Kind;
+use ft_dist::Communicator;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{Bits, LayerSource, Mapped, Placed, Quantised, Resident, Without, dtype};
+use ft_model::layers::{self, Held, LayerSource, Mapped, Opened, Placed, Sharded, Without, bits, dtype};
 use ft_model::lora::{Adapter, pissa};
+use ft_model::optimizer::Cut;
 
-use crate::args::{Args, LoraArgs, MemoryArgs, Offload};
+use crate::args::{Args, LoraArgs, MemoryArgs, Offload, Sharding};
 use crate::data::{Dataset, Limit, model_tokenizer};
+use crate::digest;
 
 /// A run that is ready to start.
 pub struct Setup {
@@ -27,11 +29,18 @@ pub struct Setup {
     /// The fingerprint of the model's tokenizer, where it has one.
     pub tokenizer: Option<String>,
     pub activation_memory: u64,
+    /// A digest of parts of the model's files.
+    pub model_sample: String,
+    /// This rank and the others.
+    pub ranks: Arc<dyn Communicator>,
+    pub sharding: Sharding,
+    /// Who gets which part of the gradients, where they are shared out.
+    pub cut: Option<Cut>,
 }
 
 impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
-    pub fn new(args: &Args) -> Result<Self> {
+    pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
         let device = ft_model::device::open(args.device)?;
         ft_kernels::device::allow_tf32(args.memory.tf32 == Some(true));
         let checkpoint = Checkpoint::open(&args.model)?;
@@ -41,21 +50,38 @@ impl Setup {
         refuse_base_dropout(&arch, &args.model)?;
         let tokenizer = model_tokenizer(&args.model)?;
         let read = |path: &Path| -> Result<Dataset> {
-            let data = Dataset::read(path, &arch, Limit::of(&args.data))?;
+            let data = Dataset::read(path, &arch, Limit::of(&args.data), &*ranks)?;
             data.check_tokenizer(&args.model, tokenizer.as_deref())?;
             Ok(data)
         };
         let train = read(&args.train)?;
         let eval = args.eval.as_deref().map(read).transpose()?;
-        let mut source = frozen(checkpoint, &args.memory, &device)?;
+        let sharding = if ranks.world() > 1 { args.ranks.sharding } else { Sharding::None };
+        let model_sample = if ranks.world() > 1 { digest::sample(checkpoint.files())? } else { String::new() };
+        let mut source = frozen(checkpoint, args, sharding, &*ranks, &device)?;
         let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
         let begins_with_pissa = args.lora.init_adapter.is_none() && args.lora.config(&args.model).pissa().is_some();
         let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
         if let Some(taken) = &taken {
             source = Box::new(Without::new(source, arch.clone(), taken.clone()));
         }
-        let activation_memory = activation_memory(&args.memory, &device);
-        Ok(Self { arch, source, adapter, taken, train, eval, tokenizer, activation_memory })
+        let activation_memory = activation_memory(&args.memory, &device) / u64::from(args.ranks.nproc_per_node);
+        let lengths = adapter.trainable().map(|trained| trained.tensor.elem_count());
+        let cut = (sharding >= Sharding::Zero2).then(|| Cut::new(lengths, ranks.world()));
+        Ok(Self {
+            arch,
+            source,
+            adapter,
+            taken,
+            train,
+            eval,
+            tokenizer,
+            activation_memory,
+            model_sample,
+            ranks,
+            sharding,
+            cut,
+        })
     }
 
     /// The adapter as other programs read it, on the whole base.
@@ -130,7 +156,14 @@ fn initial_adapter(
     Ok(adapter)
 }
 
-fn frozen(checkpoint: Checkpoint, args: &MemoryArgs, device: &Device) -> Result<Box<dyn LayerSource>> {
+fn frozen(
+    checkpoint: Checkpoint,
+    all: &Args,
+    sharding: Sharding,
+    ranks: &dyn Communicator,
+    device: &Device,
+) -> Result<Box<dyn LayerSource>> {
+    let args = &all.memory;
     let load_in = args.load_in();
     if args.offload_param_device == Offload::Disk {
         let float = load_in.float().with_context(|| {
@@ -141,41 +174,39 @@ fn frozen(checkpoint: Checkpoint, args: &MemoryArgs, device: &Device) -> Result<
         })?;
         return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device)?);
     }
+    if sharding == Sharding::Zero3 {
+        return Ok(Placed::on(sharded(&checkpoint, all, ranks)?, device)?);
+    }
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let Some(bits) = bits(args) else {
-        let float = load_in.float().unwrap_or_default();
-        let resident = Resident::load_on(device, &checkpoint, dtype(float), |_| bar.inc(1));
-        bar.finish();
-        return Ok(Box::new(resident?));
-    };
-    let quantised = Quantised::load(&checkpoint, bits, |_| bar.inc(1));
+    let opened = layers::open(&checkpoint, load_in, args.four_bit, device, |_| bar.inc(1));
     bar.finish();
-    let quantised = quantised?;
-    let (bytes, parameters) = (quantised.frozen_bytes(), quantised.frozen_parameters());
-    tracing::info!(
-        "frozen matrices {}: {:.1} MB, {:.3} bytes a parameter; one layer at a time is {:.1} MB in f32",
-        load_in.name(),
-        bytes as f64 / 1e6,
-        bytes as f64 / parameters as f64,
-        quantised.layer_bytes() as f64 / 1e6
-    );
-    Ok(Placed::on(Box::new(quantised), device)?)
+    let Opened { source, packed } = opened?;
+    if let Some(packed) = packed {
+        tracing::info!("{packed}");
+    }
+    Ok(source)
 }
 
-/// How the frozen matrices are packed, if they are.
-fn bits(args: &MemoryArgs) -> Option<Bits> {
-    match args.load_in() {
-        LoadAs::F32 | LoadAs::Bf16 | LoadAs::F16 => None,
-        LoadAs::EightBit => Some(Bits::EightBit),
-        LoadAs::FourBit => {
-            let kind = match args.bnb_4bit_quant_type.as_str() {
-                "fp4" => Kind::Fp4,
-                _ => Kind::Nf4,
-            };
-            Some(Bits::FourBit { kind, double: args.bnb_4bit_use_double_quant })
-        }
-        LoadAs::AsIs => Some(Bits::AsIs),
-    }
+/// Each rank's part of the frozen weights.
+fn sharded(checkpoint: &Checkpoint, args: &Args, ranks: &dyn Communicator) -> Result<Box<dyn LayerSource>> {
+    let load_in = args.memory.load_in();
+    let held = match bits(load_in, args.memory.four_bit) {
+        Some(bits) => Held::Packed(bits),
+        None => Held::Float(dtype(load_in.float().unwrap_or_default())),
+    };
+    let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
+    let keep = args.ranks.fsdp_reshard_after_forward;
+    let sharded = Sharded::load(checkpoint, held, ranks, keep, |_| bar.inc(1));
+    bar.finish();
+    let sharded = sharded?;
+    tracing::info!(
+        "frozen weights {}: {:.1} MB on each of {} ranks; the largest part that is together at a time {:.1} MB",
+        load_in.name(),
+        sharded.held_bytes() as f64 / 1e6,
+        ranks.world(),
+        sharded.largest_unit_bytes() as f64 / 1e6
+    );
+    Ok(Box::new(sharded))
 }
 
 /// What may be kept between forward and backward.

@@ -4,10 +4,11 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
+use ft_dist::Solo;
 use ft_kernels::tensor::with_slice;
 use ft_model::lora::Adapter;
 use serde_json::{Map, Value};
@@ -28,7 +29,7 @@ const ANEW: [&str; 8] =
 ///
 /// # Errors
 /// Where it first comes out otherwise; or why it cannot be repeated.
-pub fn verify(cli: &Cli, dir: &Path, started: Instant) -> Result<()> {
+pub fn verify(cli: &Cli, dir: &Path) -> Result<()> {
     let kept = Kept::read(dir)?;
     let steps = cli.args.prove.verify_steps.unwrap_or((0, kept.steps));
     kept.require(steps)?;
@@ -36,12 +37,12 @@ pub fn verify(cli: &Cli, dir: &Path, started: Instant) -> Result<()> {
     let again = configure(cli, &kept, steps.0, scratch.path())?;
     let output = again.args.output_dir.clone();
     std::fs::create_dir(&output).with_context(|| format!("cannot make the folder '{}'", output.display()))?;
-    let setup = Setup::new(&again.args)?;
+    let setup = Setup::new(&again.args, Arc::new(Solo))?;
     let record = Record::new(&again, &setup, true)?;
     record
         .identity(kept.identity.max_steps)?
         .require_same(&kept.identity, &format!("the run in '{}'", dir.display()))?;
-    let mut trainer = Trainer::new(&again.args, setup, record, Some(output), started)?;
+    let mut trainer = Trainer::new(&again.args, setup, record, Some(output), cli.started)?;
     trainer.until = steps.1;
     let mut comparison = Comparison { kept: &kept, from: steps.0, logs: 0, checkpoints: 0 };
     trainer.take_steps(&mut comparison)?;
@@ -127,6 +128,15 @@ fn configure(cli: &Cli, kept: &Kept, from: u64, scratch: &Path) -> Result<Cli> {
     if configuration.get("train").is_some_and(|train| train == "-") {
         bail!(Usage("the run read its rows from a pipe; give them as a file: --train FILE".into()));
     }
+    // One rank takes the steps of all of them.
+    let accumulation = configuration.get("gradient_accumulation_steps").and_then(Value::as_u64).unwrap_or(1);
+    configuration.insert("gradient_accumulation_steps".into(), (accumulation * kept.identity.world_size).into());
+    for (key, alone) in
+        [("nproc_per_node", Value::from(1)), ("sharding", "none".into()), ("ddp_backend", "auto".into())]
+    {
+        configuration.insert(key.into(), alone);
+    }
+    configuration.remove("accelerate_config");
     let output = scratch.join("run");
     configuration.insert("output_dir".into(), output.to_string_lossy().into());
     let resume = (from > 0).then(|| kept.dir.join(checkpoint::name(from)));

@@ -1,5 +1,8 @@
 //! `--load-in`: how the frozen matrices are kept.
 
+use clap::ArgAction;
+use clap::builder::BoolishValueParser;
+
 /// The type that the frozen matrices are kept in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LoadIn {
@@ -36,14 +39,14 @@ pub enum LoadAs {
     /// Two bytes, more digits
     #[value(alias = "float16")]
     F16,
-    /// One byte a number, a scale a row
+    /// Q8_0: one byte a number, a scale for each 32
     #[value(name = "8bit", alias = "int8")]
     EightBit,
-    /// Half a byte a number, a scale a block
+    /// Half a byte a number, a scale for each 64
     #[value(name = "4bit")]
     FourBit,
-    /// As the model's file has them
-    #[value(name = "as-is")]
+    /// As the model's file has them: a GGUF's own blocks
+    #[value(name = "as-is", aliases = ["as_is", "auto"])]
     AsIs,
 }
 
@@ -69,4 +72,25 @@ impl LoadAs {
             Self::EightBit | Self::FourBit | Self::AsIs => None,
         }
     }
+}
+
+/// How `--load-in 4bit` holds a number, under bitsandbytes' names.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct FourBitArgs {
+    /// The sixteen values of --load-in 4bit
+    #[arg(long, value_name = "TYPE", value_enum, default_value = "nf4")]
+    pub bnb_4bit_quant_type: QuantType,
+    /// Keep the scales of --load-in 4bit in 8 bits, as QLoRA does
+    #[arg(long, alias = "use-bnb-nested-quant", value_name = "BOOL", num_args = 0..=1, default_value = "true",
+        default_missing_value = "true", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub bnb_4bit_use_double_quant: bool,
+}
+
+/// `--bnb-4bit-quant-type`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum QuantType {
+    /// Values at the quantiles of a normal distribution
+    Nf4,
+    /// Values of a float of four bits
+    Fp4,
 }

@@ -1,7 +1,9 @@
 //! Log lines on stderr: `ft-prep: message` or a JSON object a line.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
@@ -14,6 +16,28 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::common::{Common, LogFormat};
 use crate::progress::suspend;
+
+static QUIET_PROCESS: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps what this thread tells below an error to itself, and its progress bars: for ranks that only repeat what the
+/// first one says.
+pub fn quiet_thread() {
+    QUIET.set(true);
+}
+
+/// [`quiet_thread`] for all threads.
+pub fn quiet_process() {
+    QUIET_PROCESS.store(true, Ordering::Relaxed);
+}
+
+/// Whether what this thread tells is kept back.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.get() || QUIET_PROCESS.load(Ordering::Relaxed)
+}
 
 /// Sends `tracing` events to stderr. A second call in one process changes
 /// nothing.
@@ -45,6 +69,9 @@ struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if is_quiet() && *event.metadata().level() != Level::ERROR {
+            return;
+        }
         let mut fields = Fields(Map::new());
         event.record(&mut fields);
         write_line(&line(self.tool, self.format, *event.metadata().level(), fields.0));

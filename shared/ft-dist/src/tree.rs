@@ -1,5 +1,7 @@
 //! Sums that come out the same however their terms are dealt out.
 
+use std::ops::Range;
+
 /// The sum of numbered terms as one balanced binary tree over their numbers.
 ///
 /// Floating-point addition is not associative, so the order of a sum is part of its result. Here
@@ -38,9 +40,24 @@ impl<T> TreeSum<T> {
     ///
     /// # Errors
     /// What `add` reports.
-    pub fn push<E>(&mut self, term: T, mut add: impl FnMut(T, T) -> Result<T, E>) -> Result<(), E> {
-        let mut node = Node { level: 0, index: self.next, sum: term };
-        self.next += 1;
+    pub fn push<E>(&mut self, term: T, add: impl FnMut(T, T) -> Result<T, E>) -> Result<(), E> {
+        self.push_node(0, self.next, term, add)
+    }
+
+    /// Adds a node that was summed elsewhere: `sum` is the sum of terms `index·2^level .. (index+1)·2^level`.
+    /// Nodes come in the order of their terms, each where the last one ended; the first one may start anywhere.
+    ///
+    /// # Errors
+    /// What `add` reports.
+    pub fn push_node<E>(
+        &mut self,
+        level: u32,
+        index: usize,
+        sum: T,
+        mut add: impl FnMut(T, T) -> Result<T, E>,
+    ) -> Result<(), E> {
+        let mut node = Node { level, index, sum };
+        self.next = (index + 1) << level;
         while node.index % 2 == 1 {
             match self.nodes.pop_if(|left| left.level == node.level && left.index + 1 == node.index) {
                 Some(left) => {
@@ -51,6 +68,12 @@ impl<T> TreeSum<T> {
         }
         self.nodes.push(node);
         Ok(())
+    }
+
+    /// The partial sums `(level, index, sum)`, in the order of their terms: the forest that
+    /// [`forest_shape`] describes. Where the terms are a whole subtree it is one node.
+    pub fn into_nodes(self) -> Vec<(u32, usize, T)> {
+        self.nodes.into_iter().map(|node| (node.level, node.index, node.sum)).collect()
     }
 
     /// The whole sum; none where there was no term.
@@ -65,6 +88,20 @@ impl<T> TreeSum<T> {
         }
         Ok(Some(sum))
     }
+}
+
+/// The nodes `(level, index)` that a [`TreeSum`] over these terms is left with: the fewest whole subtrees that
+/// cover the range, from left to right.
+pub fn forest_shape(terms: Range<usize>) -> Vec<(u32, usize)> {
+    let mut nodes = Vec::new();
+    let mut at = terms.start;
+    while at < terms.end {
+        // A subtree starts at a multiple of its size, and must not pass the end.
+        let level = at.trailing_zeros().min((terms.end - at).ilog2());
+        nodes.push((level, at >> level));
+        at += 1 << level;
+    }
+    nodes
 }
 
 #[cfg(test)]
@@ -107,5 +144,42 @@ mod tests {
         let mut tree = TreeSum::default();
         tree.push(1, |_, _| Err("no")).unwrap();
         assert_eq!(tree.push(2, |_, _| Err("no")), Err("no"));
+    }
+
+    fn tree(terms: Range<usize>) -> TreeSum<String> {
+        let mut tree = TreeSum::starting_at(terms.start);
+        for i in terms {
+            tree.push(i.to_string(), add).unwrap();
+        }
+        tree
+    }
+
+    #[test]
+    fn a_forest_has_the_shape_that_its_range_says() {
+        assert_eq!(forest_shape(3..6), [(0, 3), (1, 2)]);
+        assert_eq!(forest_shape(0..7), [(2, 0), (1, 2), (0, 6)]);
+        assert_eq!(forest_shape(5..5), []);
+        for start in 0..40 {
+            for end in start..80 {
+                let nodes: Vec<_> = tree(start..end).into_nodes().into_iter().map(|n| (n.0, n.1)).collect();
+                assert_eq!(forest_shape(start..end), nodes, "{start}..{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn forests_pushed_in_order_make_the_additions_of_one_tree() {
+        let whole = tree(3..29).finish(add).unwrap();
+        for a in 3..=29 {
+            for b in a..=29 {
+                let mut joined = TreeSum::starting_at(3);
+                for part in [3..a, a..b, b..29] {
+                    for (level, index, sum) in tree(part).into_nodes() {
+                        joined.push_node(level, index, sum, add).unwrap();
+                    }
+                }
+                assert_eq!(joined.finish(add).unwrap(), whole, "cut at {a} and {b}");
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use ft_kernels::activation::{Activation, gated, gated_backward_inplace};
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention, attention_backward, attention_decode};
-use ft_kernels::optim::{AdamW, adamw_step, sum_of_squares};
+use ft_kernels::optim::{AdamW, adamw_step, squares_of_blocks};
 use ft_kernels::philox::{Stream, dropout_scale};
 use ft_kernels::rope::{Direction, RopeTables, rope};
 use ft_kernels::{Result, loss, memory, norm, tensor};
@@ -101,7 +101,7 @@ fn flat() -> Result<()> {
         adamw_step(&mut param, &grad, &mut m, &mut v, adamw);
         Ok(())
     })?;
-    time("sum_of_squares, 4.9 million", || Ok(sum_of_squares(&grad)))?;
+    time("squares_of_blocks, 4.9 million", || Ok(squares_of_blocks(&grad)))?;
     let stream = Stream::new(1, 2, 3);
     let mut factors = vec![0.0; TOKENS * INTER];
     time("dropout_scale [1024, 1536]", || {

@@ -5,7 +5,8 @@ use candle_core::Device;
 use crate::error::{Error, Result};
 
 /// Why there is no CUDA device where the build has none.
-pub const WITHOUT_CUDA: &str = "this build is without CUDA; build with --features cuda (make cuda-build), or take --device cpu";
+pub const WITHOUT_CUDA: &str =
+    "this build is without CUDA; build with --features cuda (make cuda-build), or take --device cpu";
 
 /// A device's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

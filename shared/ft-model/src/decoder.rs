@@ -14,7 +14,7 @@ use crate::batch::Batch;
 use crate::block::{Adapted, Block, Found, Kept, Rows, Sink, kept_bytes_per_token};
 use crate::error::{Error, Result};
 use crate::head::{Head, SequenceLoss};
-use crate::layers::{LayerSource, LayerWeights};
+use crate::layers::{LayerSource, LayerWeights, Unit};
 use crate::lora::Adapter;
 use crate::projection::Projection;
 use crate::trained::{Biases, Saved, with_biases};
@@ -106,6 +106,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Self::hidden`], and if a label lies outside the vocabulary.
     pub fn losses(&self, batch: &Batch) -> Result<Vec<SequenceLoss>> {
+        self.source.expect(&self.forward_pass());
         self.head().losses(&self.hidden(batch)?, batch)
     }
 
@@ -120,6 +121,7 @@ impl<'a> Decoder<'a> {
         options: &StepOptions,
         sink: &mut Sink<'_>,
     ) -> Result<Vec<SequenceLoss>> {
+        self.source.expect(&self.training_pass());
         let rows = self.rows(batch)?;
         let recomputed = self.recomputed_layers(batch.tokens(), options.activation_memory);
         let (x, mut kept) = self.forward_keeping(batch, &rows, recomputed, options)?;
@@ -145,6 +147,41 @@ impl<'a> Decoder<'a> {
             self.embedding_gradient(&dx, batch, saved, sink)?;
         }
         Ok(losses)
+    }
+
+    /// Takes part in another rank's micro-batch without one of its own: asks for all that it asks for, `training` or
+    /// only looking.
+    ///
+    /// # Errors
+    /// If a layer cannot be had.
+    pub fn accompany(&self, training: bool) -> Result<()> {
+        let pass = if training { self.training_pass() } else { self.forward_pass() };
+        self.source.expect(&pass);
+        for unit in pass {
+            match unit {
+                Unit::Embedding => drop(self.source.embedding()?),
+                Unit::Layer(i) => drop(self.source.layer(i)?),
+                Unit::Head => drop(self.source.head()?),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a forward asks the source for, in its order. A trained embedding or head is not asked for.
+    fn forward_pass(&self) -> Vec<Unit> {
+        let saved = |name: &str| self.adapter.is_some_and(|adapter| adapter.saved(name).is_some());
+        let embedding = (!saved(&self.arch.embedding_name())).then_some(Unit::Embedding);
+        let head = (!saved(&format!("{}.weight", self.arch.names().head))).then_some(Unit::Head);
+        embedding.into_iter().chain((0..self.arch.num_layers).map(Unit::Layer)).chain(head).collect()
+    }
+
+    /// What a forward and its backward ask for.
+    fn training_pass(&self) -> Vec<Unit> {
+        let lowest = if self.saved_embedding().is_some() { Some(0) } else { self.lowest_trained() };
+        let lowest = lowest.unwrap_or(self.arch.num_layers);
+        let mut pass = self.forward_pass();
+        pass.extend((lowest..self.arch.num_layers).rev().map(Unit::Layer));
+        pass
     }
 
     /// The lowest layer with a trained tensor: nothing below it needs a gradient.
@@ -235,7 +272,10 @@ impl<'a> Decoder<'a> {
             return Err(Error::Token { id, vocabulary: self.arch.vocab_size });
         }
         let ends = self.source.ends();
-        let table = self.saved_embedding().map_or(&ends.embedding, |saved| saved.tensor);
+        let table = match self.saved_embedding() {
+            Some(saved) => saved.tensor.clone(),
+            None => self.source.embedding()?,
+        };
         let ids = Tensor::new(ids, table.device())?;
         let mut x = table.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         let scale = self.arch.embedding_scale as f32;

@@ -196,7 +196,13 @@ pub enum Error {
         what: &'static str,
         /// Its value.
         value: f64,
+        /// The number, within the step, of the first sequence where it is not finite, if one by itself is the cause.
+        sequence: Option<usize>,
     },
+
+    /// Another rank failed, or the ranks do not mean the same.
+    #[error(transparent)]
+    Ranks(#[from] ft_dist::Error),
 
     /// An operator failed.
     #[error(transparent)]

@@ -1,12 +1,16 @@
-//! The gradients of an optimizer step: a balanced sum over its sequences.
+//! The gradients of an optimizer step: a balanced sum over its sequences, on all ranks.
 
-use candle_core::Tensor;
-use ft_dist::TreeSum;
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
+use ft_dist::{Communicator, Partial, TreeSum};
+use ft_kernels::optim::scale_in_place;
 use ft_kernels::tensor::{is_fused, with_slice, with_slice_mut};
 
 use crate::block::Found;
 use crate::error::Result;
 use crate::lora::placed::to_host;
+use crate::optimizer::Cut;
 
 /// Sums gradients sequence by sequence, tensor by tensor, each as one balanced tree over the sequence's number
 /// in the step. Sequences must come in rising order for each tensor.
@@ -29,7 +33,7 @@ impl Gradients {
         self.tensors[found.trainable].push(found.gradient, add)
     }
 
-    /// The sums, one a trained tensor, on the host.
+    /// The sums over the sequences of this rank, which is the only one; one a trained tensor, on the host.
     ///
     /// # Errors
     /// If an addition fails, or a tensor got no gradient.
@@ -38,6 +42,77 @@ impl Gradients {
         let sums = self.tensors.into_iter().map(|tree| Ok(tree.finish(add)?.ok_or_else(missing)?));
         to_host(sums.collect::<Result<_>>()?)
     }
+
+    /// The sums over the sequences of all ranks, of which rank `r` has those in `sequences[r]`: the same additions in
+    /// the same order as on one rank. With a cut each rank gets its own part of every tensor, else all of them.
+    ///
+    /// # Errors
+    /// If an addition fails, or another rank does.
+    pub fn finish_among(
+        self,
+        ranks: &dyn Communicator,
+        sequences: &[Range<usize>],
+        shapes: &[Vec<usize>],
+        cut: Option<&Cut>,
+    ) -> Result<Vec<Tensor>> {
+        let elements = shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
+        let nodes = flat_nodes(self.tensors, elements)?;
+        match cut {
+            Some(cut) => {
+                let own = ft_dist::reduce_scatter_ordered(ranks, &nodes, sequences, &cut.runs())?;
+                let parts = (0..cut.tensors()).map(|i| vec![cut.part(i, ranks.rank()).len()]);
+                split(&own, parts)
+            }
+            None => {
+                let all = ft_dist::all_reduce_ordered(ranks, &nodes, sequences, elements)?;
+                split(&all, shapes.iter().cloned())
+            }
+        }
+    }
+}
+
+/// The partial sums of all tensors, each laid end to end: `elements` numbers.
+fn flat_nodes(tensors: Vec<TreeSum<Tensor>>, elements: usize) -> Result<Vec<Partial>> {
+    let mut nodes: Vec<(u32, usize, Vec<Tensor>)> = Vec::new();
+    for tree in tensors {
+        for (i, (level, index, sum)) in tree.into_nodes().into_iter().enumerate() {
+            if nodes.len() == i {
+                nodes.push((level, index, Vec::new()));
+            }
+            nodes[i].2.push(sum);
+        }
+    }
+    let laid_out = |(level, index, sums): (u32, usize, Vec<Tensor>)| -> Result<Partial> {
+        let mut flat = Vec::with_capacity(elements);
+        for sum in to_host(sums)? {
+            with_slice(&sum, |values| flat.extend_from_slice(values))?;
+        }
+        Ok((level, index, flat))
+    };
+    nodes.into_iter().map(laid_out).collect()
+}
+
+/// One vector cut into tensors of these shapes.
+fn split(all: &[f32], shapes: impl Iterator<Item = Vec<usize>>) -> Result<Vec<Tensor>> {
+    let mut rest = all;
+    shapes
+        .map(|shape| {
+            let (values, after) = rest.split_at(shape.iter().product());
+            rest = after;
+            Ok(Tensor::from_slice(values, shape, &Device::Cpu)?)
+        })
+        .collect()
+}
+
+/// Multiplies all gradients, in place.
+///
+/// # Errors
+/// If a tensor is not a contiguous one on the CPU.
+pub fn scale(gradients: &[Tensor], factor: f32) -> Result<()> {
+    for gradient in gradients {
+        with_slice_mut(gradient, |values| scale_in_place(values, factor))?;
+    }
+    Ok(())
 }
 
 /// `left + right`, in the memory of `left` where that is on the CPU: nobody else holds it.

@@ -40,18 +40,18 @@ pub struct Head<'a> {
 }
 
 /// The head's weight and bias, and where they are trained.
-struct Weights<'a> {
-    weight: &'a Tensor,
-    bias: Option<&'a Tensor>,
+struct Weights {
+    weight: Tensor,
+    bias: Option<Tensor>,
     trained: [Option<usize>; 2],
 }
 
 impl<'a> Head<'a> {
     /// The logits of the rows `rows` of `x` (`[tokens, hidden]`, before the final norm), as the head's product gives
     /// them: `[rows, vocabulary]`, neither scaled nor squeezed.
-    fn products(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    fn products(&self, weights: &Weights, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let normed = self.final_norm().weights.forward(self.arch, &pick(x, rows)?)?;
-        self.weights().logits(&normed)
+        weights.logits(&normed)
     }
 
     /// The logits of the rows `rows` of `x` (`[tokens, hidden]`, before the final norm): `[rows, vocabulary]`.
@@ -59,7 +59,7 @@ impl<'a> Head<'a> {
     /// # Errors
     /// If an operator fails.
     pub fn logits(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-        Ok(shape_logits(self.products(x, rows)?, self.shape())?)
+        Ok(shape_logits(self.products(&self.weights()?, x, rows)?, self.shape())?)
     }
 
     /// How logits are made from the head's product.
@@ -68,26 +68,25 @@ impl<'a> Head<'a> {
     }
 
     /// The head, `[vocabulary, hidden]`, and its bias: the trained ones where there are some.
-    fn weights(&self) -> Weights<'a> {
-        let ends = self.source.ends();
+    fn weights(&self) -> Result<Weights> {
         let name = self.arch.names().head;
         let saved = |kind: &str| self.adapter.and_then(|a| a.saved(&format!("{name}.{kind}")));
         let (weight, bias) = (saved("weight"), saved("bias"));
         let place = |saved: &Option<Saved<'_>>| saved.as_ref().map(|saved| saved.place);
-        Weights {
+        Ok(Weights {
             trained: [place(&weight), place(&bias)],
-            weight: weight.map_or(&ends.head, |saved| saved.tensor),
-            bias: bias.map(|saved| saved.tensor).or(ends.head_bias.as_ref()),
-        }
+            weight: weight.map_or_else(|| self.source.head(), |saved| Ok(saved.tensor.clone()))?,
+            bias: bias.map(|saved| saved.tensor).or(self.source.ends().head_bias.as_ref()).cloned(),
+        })
     }
 
     /// [`Self::logits`] of all of a few rows.
     pub(crate) fn logits_of_few(&self, x: &Tensor) -> Result<Tensor> {
         let normed = self.final_norm().weights.forward(self.arch, x)?;
-        let Weights { weight, bias, .. } = self.weights();
-        let mut logits = product_few(&normed, weight)?;
+        let Weights { weight, bias, .. } = self.weights()?;
+        let mut logits = product_few(&normed, &weight)?;
         if let Some(bias) = bias {
-            logits = logits.broadcast_add(bias)?;
+            logits = logits.broadcast_add(&bias)?;
         }
         Ok(shape_logits(logits, self.shape())?)
     }
@@ -97,11 +96,12 @@ impl<'a> Head<'a> {
     /// # Errors
     /// If an operator fails, or a label lies outside the vocabulary.
     pub fn losses(&self, x: &Tensor, batch: &Batch) -> Result<Vec<SequenceLoss>> {
+        let weights = self.weights()?;
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
         let most = chunk_rows(x);
         for from in (0..batch.rows.len()).step_by(most) {
             let chunk = from..(from + most).min(batch.rows.len());
-            let logits = self.products(x, &batch.rows[chunk.clone()])?;
+            let logits = self.products(&weights, x, &batch.rows[chunk.clone()])?;
             let rows = cross_entropy_forward(&logits, &batch.targets[chunk.clone()], self.shape())?;
             add(&mut losses, &rows, &batch.owners[chunk]);
         }
@@ -113,10 +113,11 @@ impl<'a> Head<'a> {
     /// # Errors
     /// As [`Self::losses`].
     pub fn row_losses(&self, x: &Tensor, batch: &Batch) -> Result<RowLosses> {
+        let weights = self.weights()?;
         let mut all = RowLosses { nll: Vec::new(), correct: Vec::new() };
         let most = chunk_rows(x);
         for (rows, targets) in batch.rows.chunks(most).zip(batch.targets.chunks(most)) {
-            let found = cross_entropy_forward(&self.products(x, rows)?, targets, self.shape())?;
+            let found = cross_entropy_forward(&self.products(&weights, x, rows)?, targets, self.shape())?;
             all.nll.extend(found.nll);
             all.correct.extend(found.correct);
         }
@@ -135,7 +136,7 @@ impl<'a> Head<'a> {
         normaliser: f64,
         sink: &mut Sink<'_>,
     ) -> Result<(Vec<SequenceLoss>, Tensor)> {
-        let weights = self.weights();
+        let weights = self.weights()?;
         let norm = self.final_norm();
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
         let mut gradients = Vec::new();
@@ -148,7 +149,7 @@ impl<'a> Head<'a> {
                 let (nll, dlogits) =
                     cross_entropy(weights.logits(&normed)?, targets, (1.0 / normaliser) as f32, self.shape())?;
                 add(&mut losses, &nll, &batch.owners[rows]);
-                let dnormed = product(&dlogits, weights.weight, true)?;
+                let dnormed = product(&dlogits, &weights.weight, true)?;
                 own.add(&dlogits, &normed, &dnormed)?;
                 gradients.push(norm.weights.backward(self.arch, &dnormed, &picked, None)?);
             }
@@ -185,11 +186,11 @@ struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    fn new(weights: &Weights<'a>, norm: &'a FinalNorm) -> Self {
+    fn new(weights: &'a Weights, norm: &'a FinalNorm) -> Self {
         let one = |place: Option<usize>, tensor: Option<&'a Tensor>| Some((place?, tensor?, None));
         Self {
-            weight: one(weights.trained[0], Some(weights.weight)),
-            bias: one(weights.trained[1], weights.bias),
+            weight: one(weights.trained[0], Some(&weights.weight)),
+            bias: one(weights.trained[1], weights.bias.as_ref()),
             norm: one(norm.trained, norm.weights.bias.as_ref()),
         }
     }
@@ -237,11 +238,11 @@ fn more(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
     Ok(())
 }
 
-impl Weights<'_> {
+impl Weights {
     /// `[rows, hidden]` to `[rows, vocabulary]`.
     fn logits(&self, normed: &Tensor) -> Result<Tensor> {
-        let logits = product(normed, self.weight, false)?;
-        Ok(match self.bias {
+        let logits = product(normed, &self.weight, false)?;
+        Ok(match &self.bias {
             Some(bias) => logits.broadcast_add(bias)?,
             None => logits,
         })

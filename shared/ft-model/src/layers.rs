@@ -2,16 +2,21 @@
 
 mod load;
 mod mapped;
+mod open;
+mod packed;
 mod placed;
 mod quantised;
 mod random;
 mod resident;
+mod sharded;
 mod without;
 
 pub use mapped::Mapped;
+pub use open::{Opened, PackedSize, bits, open};
 pub use placed::Placed;
 pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
+pub use sharded::{Held, Sharded};
 pub use without::Without;
 
 use std::sync::Arc;
@@ -63,19 +68,33 @@ pub struct NormWeights {
     pub bias: Option<Tensor>,
 }
 
-/// What a model has beside its blocks.
+/// What a model has beside its blocks and its vocabulary.
 #[derive(Debug, Clone)]
 pub struct Ends {
-    /// `[vocabulary, hidden]`
-    pub embedding: Tensor,
     /// `[positions, hidden]`, where positions are learned
     pub positions: Option<Tensor>,
     /// The norm after the last block.
     pub final_norm: NormWeights,
-    /// `[vocabulary, hidden]`: the embedding itself where they are tied
-    pub head: Tensor,
     /// `[vocabulary]`
     pub head_bias: Option<Tensor>,
+}
+
+/// The two matrices of a model's vocabulary.
+#[derive(Debug, Clone)]
+pub struct Vocabulary {
+    /// `[vocabulary, hidden]`
+    pub embedding: Tensor,
+    /// `[vocabulary, hidden]`: the embedding itself where they are tied
+    pub head: Tensor,
+}
+
+/// What is asked of a source at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Embedding,
+    /// A block, by its number.
+    Layer(usize),
+    Head,
 }
 
 /// A read-only stream of layers: whoever computes asks for layer `i` and gets it.
@@ -86,12 +105,68 @@ pub trait LayerSource: Send + Sync {
     /// If they cannot be had.
     fn layer(&self, i: usize) -> Result<Arc<LayerWeights>>;
 
-    /// What stands before and after the blocks.
+    /// The matrix that tokens are looked up in, `[vocabulary, hidden]`.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    fn embedding(&self) -> Result<Tensor>;
+
+    /// The matrix that makes logits, `[vocabulary, hidden]`.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    fn head(&self) -> Result<Tensor>;
+
+    /// What else stands before and after the blocks.
     fn ends(&self) -> &Ends;
 
     /// Where the weights are, and so where the model is computed.
     fn device(&self) -> &Device {
-        self.ends().embedding.device()
+        self.ends().final_norm.weight.device()
+    }
+
+    /// Says what will be asked for next, in this order, so that it can be on its way in time.
+    fn expect(&self, _pass: &[Unit]) {}
+
+    /// Whether all ranks must ask together, for each has a part of every answer.
+    fn is_collective(&self) -> bool {
+        false
+    }
+
+    /// The bytes of frozen weights that lie in memory.
+    fn held_bytes(&self) -> u64;
+
+    /// The shared weights, where they are.
+    fn as_sharded(&self) -> Option<&Sharded> {
+        None
+    }
+}
+
+/// The bytes of a tensor's elements.
+pub(crate) fn tensor_bytes(tensor: &Tensor) -> u64 {
+    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
+}
+
+impl Ends {
+    /// The bytes that they take.
+    pub fn bytes(&self) -> u64 {
+        let rest = [self.positions.as_ref(), self.head_bias.as_ref()];
+        self.final_norm.bytes() + rest.into_iter().flatten().map(tensor_bytes).sum::<u64>()
+    }
+}
+
+impl Vocabulary {
+    /// The bytes that they take; tied ones are there once.
+    pub fn bytes(&self) -> u64 {
+        let tied = self.embedding.id() == self.head.id();
+        tensor_bytes(&self.embedding) + if tied { 0 } else { tensor_bytes(&self.head) }
+    }
+}
+
+impl NormWeights {
+    /// The bytes that they take.
+    pub fn bytes(&self) -> u64 {
+        tensor_bytes(&self.weight) + self.bias.as_ref().map_or(0, tensor_bytes)
     }
 }
 
@@ -104,6 +179,15 @@ impl<M> Layer<M> {
             Site::GateUp => &self.gate_up,
             Site::Down => &self.down,
         }
+    }
+
+    /// The bytes of what is no matrix: norms and biases.
+    pub fn small_bytes(&self) -> u64 {
+        let norms = [&self.input_norm, &self.attention_norm, &self.mlp_norm, &self.output_norm];
+        let norms = norms.into_iter().flatten().map(NormWeights::bytes).sum::<u64>();
+        let heads = self.qk_norm.iter().flatten().map(tensor_bytes).sum::<u64>();
+        let biases = Site::ALL.iter().filter_map(|&site| self.product(site).bias.as_ref()).map(tensor_bytes);
+        norms + heads + biases.sum::<u64>()
     }
 
     /// The same block with each matrix turned into another kind.

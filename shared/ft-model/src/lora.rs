@@ -7,8 +7,8 @@
 
 mod config;
 mod init;
-pub(crate) mod placed;
 pub mod pissa;
+pub(crate) mod placed;
 mod principal;
 mod read;
 mod saved;

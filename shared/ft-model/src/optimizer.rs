@@ -4,6 +4,7 @@
 //! gives the same bits as one in memory.
 
 mod config;
+mod cut;
 mod file;
 mod groups;
 mod kind;
@@ -11,13 +12,16 @@ mod pages;
 mod slots;
 
 pub use config::{LoraPlus, OptimizerConfig, SgdOptions};
+pub use cut::Cut;
 pub use groups::Rates;
 pub use kind::OptimizerKind;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use ft_kernels::optim::{scale_in_place, sum_of_squares};
+use ft_dist::Communicator;
+use ft_kernels::optim::{BLOCK, scale_in_place, squares_of_blocks};
 use ft_kernels::tensor::{with_slice, with_slice_mut};
 
 use crate::error::{Error, Result};
@@ -32,6 +36,10 @@ pub struct Optimizer {
     config: OptimizerConfig,
     /// Steps taken.
     step: u64,
+    /// Who moves what; all of it is this rank's where it is not shared.
+    cut: Cut,
+    /// This rank's place in the cut.
+    place: usize,
     /// In the order of [`Adapter::trainable`].
     tensors: Vec<Trained>,
 }
@@ -42,7 +50,10 @@ struct Trained {
     /// Its name, as the adapter's file has it.
     name: String,
     shape: Vec<usize>,
+    /// The elements that this rank moves.
+    part: Range<usize>,
     group: Group,
+    /// What is remembered of them.
     state: State,
 }
 
@@ -52,23 +63,34 @@ impl Optimizer {
     /// # Errors
     /// If a paged kind cannot make its file in [`OptimizerConfig::page_folder`].
     pub fn new(adapter: &Adapter, config: OptimizerConfig) -> Result<Self> {
-        let bytes = |name: &str, tensor: &Tensor| slots::bytes(&config, name, tensor.elem_count());
+        Self::among(adapter, config, 1, 0)
+    }
+
+    /// As [`Self::new`], where each of `world` ranks moves and remembers its own part of the elements (ZeRO's first
+    /// stage: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020,
+    /// section 5.1); this is rank `rank`.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn among(adapter: &Adapter, config: OptimizerConfig, world: usize, rank: usize) -> Result<Self> {
+        let cut = Cut::new(adapter.trainable().map(|trained| trained.tensor.elem_count()), world);
+        let mut tensors = Vec::with_capacity(cut.tensors());
+        let mut offset = 0;
+        let bytes = |i: usize, name: &str| slots::bytes(&config, name, cut.length(i), cut.part(i, rank).len());
         let pages = if config.kind.is_paged() {
-            let bytes = adapter.trainable().map(|trained| bytes(&trained.name(), trained.tensor)).sum();
+            let bytes = adapter.trainable().enumerate().map(|(i, trained)| bytes(i, &trained.name())).sum();
             Some(Arc::new(PageFile::create(&config.page_folder, bytes)?))
         } else {
             None
         };
-        let mut offset = 0;
-        let tensors = adapter.trainable().map(|trained| {
-            let (name, shape) = (trained.name(), trained.tensor.dims().to_vec());
+        for (i, trained) in adapter.trainable().enumerate() {
+            let (name, shape, part) = (trained.name(), trained.tensor.dims().to_vec(), cut.part(i, rank));
             let pages = pages.as_ref().map(|pages| (Arc::clone(pages), offset));
-            let state = State::new(&config, &name, trained.tensor.elem_count(), pages);
-            offset += bytes(&name, trained.tensor);
-            Trained { group: Group::of(&name, trained.tensor, &config), name, shape, state }
-        });
-        let tensors = tensors.collect();
-        Ok(Self { config, step: 0, tensors })
+            let state = State::new(&config, &name, cut.length(i), part.len(), pages);
+            offset += bytes(i, &name);
+            tensors.push(Trained { group: Group::of(&name, trained.tensor, &config), name, shape, part, state });
+        }
+        Ok(Self { config, step: 0, cut, place: rank, tensors })
     }
 
     /// What was asked for.
@@ -76,9 +98,19 @@ impl Optimizer {
         &self.config
     }
 
+    /// Who moves what.
+    pub fn cut(&self) -> &Cut {
+        &self.cut
+    }
+
     /// Steps taken.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// The bytes that this rank remembers, in memory or in its file.
+    pub fn state_bytes(&self) -> u64 {
+        self.tensors.iter().flat_map(|trained| trained.state.slots()).map(|(_, _, bytes)| bytes).sum()
     }
 
     /// The learning rate and the decay of each tensor, by name, where the schedule gives `lr`.
@@ -87,16 +119,23 @@ impl Optimizer {
     }
 
     /// Clips the gradients to `max_grad_norm` (0 is no clipping), takes one step and returns the norm of
-    /// the gradients before clipping. The adapter's tensors change in place. `lr` is what the schedule gives for
-    /// this step.
+    /// the gradients before clipping. The adapter's tensors change in place, on every rank. `lr` is what the schedule
+    /// gives for this step; `gradients` holds for each tensor all elements, or those that this rank moves.
     ///
     /// # Errors
-    /// If a gradient is not finite; nothing has changed then. If the file of a paged kind cannot be read or written;
-    /// the adapter is then between two steps.
-    pub fn update(&mut self, adapter: &mut Adapter, gradients: &[Tensor], lr: f64, max_grad_norm: f64) -> Result<f64> {
-        let norm = gradient_norm(gradients)?;
+    /// If a gradient is not finite; nothing has changed then. If the file of a paged kind cannot be read or written, or
+    /// another rank fails; the adapter is then between two steps.
+    pub fn update(
+        &mut self,
+        adapter: &mut Adapter,
+        gradients: &[Tensor],
+        lr: f64,
+        max_grad_norm: f64,
+        ranks: &dyn Communicator,
+    ) -> Result<f64> {
+        let norm = self.gradient_norm(gradients, ranks)?;
         if !norm.is_finite() {
-            return Err(Error::NotFinite { what: "the gradient's norm", value: norm });
+            return Err(Error::NotFinite { what: "the gradient's norm", value: norm, sequence: None });
         }
         // As torch's clip_grad_norm_: never longer than asked, with 1e-6 against a division by zero.
         let factor = max_grad_norm / (norm + 1e-6);
@@ -104,24 +143,59 @@ impl Optimizer {
         self.step += 1;
         for ((trained, gradient), own) in adapter.trainable().zip(gradients).zip(&mut self.tensors) {
             let rule = slots::Rule::new(&self.config, own.group.rates(lr, &self.config), self.step);
+            let within = within(gradient, &own.part);
             with_slice_mut(gradient, |gradient| {
+                let gradient = &mut gradient[within];
                 if let Some(factor) = clip {
                     scale_in_place(gradient, factor);
                 }
-                with_slice_mut(trained.tensor, |tensor| own.state.take(rule, tensor, gradient))
+                with_slice_mut(trained.tensor, |tensor| own.state.take(rule, &mut tensor[own.part.clone()], gradient))
             })???;
         }
+        self.share(adapter, ranks)?;
         Ok(norm)
+    }
+
+    /// The norm of all the gradients together: the squares of each block of elements, summed in f64 in the order of
+    /// the blocks, whoever has them.
+    fn gradient_norm(&self, gradients: &[Tensor], ranks: &dyn Communicator) -> Result<f64> {
+        let mut sums: Vec<f64> = Vec::new();
+        for (gradient, own) in gradients.iter().zip(&self.tensors) {
+            let within = within(gradient, &own.part);
+            sums.extend(with_slice(gradient, |gradient| squares_of_blocks(&gradient[within]))?);
+        }
+        if self.cut.world() > 1 {
+            let blocks = |rank| (0..self.cut.tensors()).map(|i| self.cut.part(i, rank).len().div_ceil(BLOCK)).sum();
+            let counts: Vec<usize> = (0..self.cut.world()).map(blocks).collect();
+            sums = ft_dist::gather_uneven(ranks, &sums, &counts)?;
+        }
+        Ok(sums.iter().sum::<f64>().sqrt())
+    }
+
+    /// Hands the elements that this rank has moved to the others, and takes theirs.
+    fn share(&self, adapter: &Adapter, ranks: &dyn Communicator) -> Result<()> {
+        if self.cut.world() == 1 {
+            return Ok(());
+        }
+        let mut own: Vec<f32> = Vec::new();
+        for (trained, ours) in adapter.trainable().zip(&self.tensors) {
+            with_slice(trained.tensor, |tensor| own.extend_from_slice(&tensor[ours.part.clone()]))?;
+        }
+        let counts: Vec<usize> = self.cut.runs().into_iter().map(|run| run.len()).collect();
+        let all: Vec<f32> = ft_dist::gather_uneven(ranks, &own, &counts)?;
+        let mut rest = all.as_slice();
+        for trained in adapter.trainable() {
+            let (values, after) = rest.split_at(trained.tensor.elem_count());
+            with_slice_mut(trained.tensor, |tensor| tensor.copy_from_slice(values))?;
+            rest = after;
+        }
+        Ok(())
     }
 }
 
-/// The norm of all the gradients together, summed in f64 in the order of the tensors.
-fn gradient_norm(gradients: &[Tensor]) -> Result<f64> {
-    let mut total = 0.0;
-    for gradient in gradients {
-        total += with_slice(gradient, sum_of_squares)?;
-    }
-    Ok(total.sqrt())
+/// Where in a gradient the elements `part` of its tensor are: the gradient has all of them, or these alone.
+fn within(gradient: &Tensor, part: &Range<usize>) -> Range<usize> {
+    if gradient.elem_count() == part.len() { 0..part.len() } else { part.clone() }
 }
 
 #[cfg(test)]

@@ -31,9 +31,9 @@ fn paged_moments_take_no_memory() {
         let config = OptimizerConfig { kind, page_folder: folder.path().to_path_buf(), ..OptimizerConfig::default() };
         let mut optimizer = Optimizer::new(&adapter, config).unwrap();
         for _ in 0..2 {
-            optimizer.update(&mut adapter, &gradients, 1e-3, 0.0).unwrap();
+            optimizer.update(&mut adapter, &gradients, 1e-3, 0.0, &ft_dist::Solo).unwrap();
         }
-        optimizer.save(&folder.path().join("state.safetensors")).unwrap();
+        optimizer.save(Some(&folder.path().join("state.safetensors")), &ft_dist::Solo).unwrap();
         peak() - before
     };
     let paged = growth(OptimizerKind::PagedAdamw32bit);

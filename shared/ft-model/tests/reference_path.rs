@@ -54,14 +54,12 @@ fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
     let sequences = reference.sequences();
     let (mut losses, mut gradients) = (Vec::new(), Vec::new());
     for number in 0..3 {
+        // Every second step is computed twice.
+        let activation_memory = if number % 2 == 0 { u64::MAX } else { 0 };
         let step = Step {
-            arch: &arch,
-            source: &source,
-            ranks: &ft_dist::Solo,
-            // Every second step is computed twice.
-            activation_memory: if number % 2 == 0 { u64::MAX } else { 0 },
             dropout: Some(DropoutKey { p: 0.2, seed: 3, step: number }),
             neftune: Some(NeftuneKey { alpha: 5.0, seed: 3, step: number }),
+            ..Step::alone(&arch, &source, activation_memory)
         };
         let found = step.run(&adapter, &[Batch::new(&sequences)]).unwrap();
         losses.push(found.loss);
@@ -69,7 +67,7 @@ fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
             let copies = found.gradients.iter().map(|gradient| gradient.copy().unwrap());
             gradients = adapter.trainable().map(|trained| trained.name()).zip(copies).collect();
         }
-        optimizer.update(&mut adapter, &found.gradients, 1e-3, 1.0).unwrap();
+        optimizer.update(&mut adapter, &found.gradients, 1e-3, 1.0, step.ranks).unwrap();
     }
     let decoder = || Decoder { arch: &arch, source: &source, adapter: Some(&adapter) };
     let evaluated = decoder().losses(&Batch::new(&sequences)).unwrap().iter().map(|loss| loss.sum).collect();

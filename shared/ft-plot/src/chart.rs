@@ -109,7 +109,7 @@ impl Curves {
             .light_line_style(WHITE)
             .x_desc("step")
             .label_style(("sans-serif", 13))
-            .x_label_formatter(&|step| format!("{step:.0}"))
+            .x_label_formatter(&|step| whole(*step))
             .y_label_formatter(&|value| short(*value))
             .draw()?;
         for (curve, colour) in self.curves.iter().zip(COLOURS.iter().cycle().copied()) {
@@ -147,6 +147,11 @@ fn span(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     }
     let room = if high > low { (high - low) * 0.04 } else { high.abs().max(1e-9) * 0.5 };
     low - room..high + room
+}
+
+/// A step's number; nothing between two steps, where a short run has marks too.
+fn whole(step: f64) -> String {
+    if (step - step.round()).abs() < 1e-6 { format!("{step:.0}") } else { String::new() }
 }
 
 /// A number beside an axis.

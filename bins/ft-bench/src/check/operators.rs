@@ -78,14 +78,8 @@ fn turns() -> Vec<Case> {
 }
 
 fn attentions() -> Vec<Case> {
-    let plain = AttentionSpec {
-        num_heads: 6,
-        num_kv_heads: 2,
-        head_dim: 40,
-        scale: 0.15,
-        sliding_window: None,
-        softcap: None,
-    };
+    let plain =
+        AttentionSpec { num_heads: 6, num_kv_heads: 2, head_dim: 40, scale: 0.15, sliding_window: None, softcap: None };
     let mut cases = Vec::new();
     for (word, spec) in [
         ("", plain),
@@ -136,10 +130,9 @@ fn ends() -> Vec<Case> {
     let logits = |d: &Device| matrix(d, 1, TOKENS, VOCABULARY);
     let targets = || (0..TOKENS as u32).map(|i| i * 37 % VOCABULARY as u32).collect::<Vec<_>>();
     let mut cases = Vec::new();
-    for (word, shape) in [
-        ("", LogitShape::default()),
-        (", scaled and capped", LogitShape { scale: 0.7, softcap: Some(3.0) }),
-    ] {
+    for (word, shape) in
+        [("", LogitShape::default()), (", scaled and capped", LogitShape { scale: 0.7, softcap: Some(3.0) })]
+    {
         cases.push(case(&format!("cross_entropy{word}"), move |d| {
             let (rows, gradient) = cross_entropy(logits(d)?, &targets(), 0.01, shape)?;
             Ok(vec![Tensor::new(rows.nll, &Device::Cpu)?, gradient])

@@ -41,11 +41,13 @@ pub fn folders(root: &Path, only: &[String]) -> Result<Vec<PathBuf>> {
     }
     dirs.sort();
     // What the programs refuse is refused here too: an architecture or a setting that is not implemented.
-    dirs.retain(|dir| match Checkpoint::open(&dir.join("model")).and_then(|_| Adapter::load(&dir.join("adapter_init"))) {
-        Ok(_) => true,
-        Err(reason) => {
-            tracing::warn!("'{}' is left out: {reason}", dir.display());
-            false
+    dirs.retain(|dir| {
+        match Checkpoint::open(&dir.join("model")).and_then(|_| Adapter::load(&dir.join("adapter_init"))) {
+            Ok(_) => true,
+            Err(reason) => {
+                tracing::warn!("'{}' is left out: {reason}", dir.display());
+                false
+            }
         }
     });
     Ok(dirs)
@@ -98,14 +100,7 @@ fn train(
     let mut optimizer = Optimizer::new(&adapter, config)?;
     let first = candle_core::safetensors::load(dir.join("grads_step0.safetensors"), &Device::Cpu)?;
     for (number_of, expected) in meta["losses"].as_array().context("meta.json has no losses")?.iter().enumerate() {
-        let step = Step {
-            arch,
-            source,
-            ranks: &ft_dist::Solo,
-            activation_memory: u64::MAX,
-            dropout: None,
-            neftune: None,
-        };
+        let step = Step::alone(arch, source, u64::MAX);
         let found = step.run(&adapter, std::slice::from_ref(batch))?;
         let expected = expected.as_f64().context("a loss of meta.json is no number")?;
         errors.loss = errors.loss.max((found.loss - expected).abs());
@@ -117,7 +112,7 @@ fn train(
                 errors.gradient = errors.gradient.max(share(gradient, expected)?);
             }
         }
-        optimizer.update(&mut adapter, &found.gradients, number("lr", 1e-3), 0.0)?;
+        optimizer.update(&mut adapter, &found.gradients, number("lr", 1e-3), 0.0, step.ranks)?;
     }
     Ok(adapter)
 }

@@ -18,7 +18,8 @@ const RANK: usize = 5;
 /// All of them.
 pub fn all() -> Vec<Case> {
     let x = |d: &Device| matrix(d, 1, TOKENS, INNER);
-    let weight = |d: &Device, dtype: DType| -> Result<Tensor> { Ok((matrix(d, 2, OUT, INNER)? * 0.05)?.to_dtype(dtype)?) };
+    let weight =
+        |d: &Device, dtype: DType| -> Result<Tensor> { Ok((matrix(d, 2, OUT, INNER)? * 0.05)?.to_dtype(dtype)?) };
     let mut cases = Vec::new();
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         let name = format!("{dtype:?}").to_lowercase();

@@ -98,3 +98,26 @@ fn narrow_weights_come_close() {
         assert!(found != exact && (found - exact).abs() < 0.05, "{dtype}: {found}, f32 {exact}");
     }
 }
+
+/// What the file has in blocks is the same numbers, widened at once or layer by layer; fewer bits are near them.
+#[test]
+fn fewer_bits_are_near_and_the_files_own_are_equal() {
+    let bench = Bench::new();
+    let (rows, _) = reference("llama3_rope-s5");
+    bench.tokens("t.parquet", &rows, None);
+    let model = testdata("gguf").canonicalize().unwrap().join("llama3_rope-s5.q8_0.gguf");
+    let told = |flags: &str| {
+        let arguments: Vec<&str> = ["t.parquet", "--load-in"].into_iter().chain(flags.split(' ')).collect();
+        bench.run_on("loss", &model, &arguments, b"").figures()["loss"].as_f64().unwrap()
+    };
+    let whole = told("f32");
+    assert_eq!(told("as-is").to_bits(), whole.to_bits());
+    // Most of the file is Q8_0 already; what it has in f16 is rounded.
+    let eight = (told("8bit") - whole).abs();
+    assert!(eight > 1e-6 && eight < 1e-2 * whole, "{eight} of {whole}");
+    let four = ["4bit", "4bit --bnb-4bit-quant-type fp4", "4bit --bnb-4bit-use-double-quant false"].map(told);
+    for (i, loss) in four.iter().enumerate() {
+        assert!((loss - whole).abs() > 1e-6 && (loss - whole).abs() < 0.2 * whole, "{i}: {loss}, in f32 {whole}");
+        assert!(four[..i].iter().all(|other| other != loss), "{four:?}");
+    }
+}

@@ -126,8 +126,15 @@ fn an_adapter_that_is_not_finite_is_refused() {
 #[test]
 fn an_adapter_that_changes_the_mathematics_is_refused_by_its_key() {
     let case = Case::new();
+    replace(&case.adapter.join("adapter_config.json"), r#""use_dora": false"#, r#""use_mora":  true"#);
+    expect(&case.refused(), &["adapter_config.json", "'use_mora' is true", "not implemented"]);
+}
+
+#[test]
+fn an_adapter_without_its_magnitudes_is_refused() {
+    let case = Case::new();
     replace(&case.adapter.join("adapter_config.json"), r#""use_dora": false"#, r#""use_dora":  true"#);
-    expect(&case.refused(), &["adapter_config.json", "'use_dora' is true", "not implemented"]);
+    expect(&case.refused(), &["adapter_model.safetensors", "no lora_magnitude_vector", "its use_dora asks for one"]);
 }
 
 #[test]

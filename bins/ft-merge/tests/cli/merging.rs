@@ -6,7 +6,7 @@ use std::fs;
 use ft_model::Adapter;
 use safetensors::Dtype;
 
-use crate::common::{Stored, contents, copy, metadata, reference, run_with, said, succeed, tensors};
+use crate::common::{Stored, contents, copy, failure, metadata, reference, run, run_with, said, succeed, tensors};
 
 /// `scaling · B·A` in f64 for every tensor that an adapter changes.
 fn deltas(adapter: &std::path::Path, scaling: f64) -> BTreeMap<String, Vec<f64>> {
@@ -173,5 +173,38 @@ fn a_narrow_base_keeps_its_type_and_untouched_weights_their_bits() {
                 expect_rounded(name, found, &exact, 8);
             }
         }
+    }
+}
+
+/// A head that was trained whole is the result's own, though the base's is its embedding.
+#[test]
+fn a_trained_head_unties_the_model() {
+    let case = reference("qwen2_tied-s51-save-head");
+    let home = tempfile::tempdir().unwrap();
+    let (model, adapter, out) = (case.join("model"), case.join("adapter_final"), home.path().join("o"));
+    succeed(&[&"--model", &model, &"--adapter", &adapter, &"-o", &out]);
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["tie_word_embeddings"], false);
+    let (merged, base) = (tensors(&out.join("model.safetensors")), tensors(&model.join("model.safetensors")));
+    let trained = tensors(&adapter.join("adapter_model.safetensors"));
+    assert_eq!(merged["lm_head.weight"], trained["base_model.model.lm_head.weight"]);
+    assert_eq!(merged["model.embed_tokens.weight"], base["model.embed_tokens.weight"]);
+    assert_ne!(merged["lm_head.weight"], merged["model.embed_tokens.weight"]);
+}
+
+/// DoRA's factors are of one adapter alone, and two trained heads exclude each other.
+#[test]
+fn adapters_that_cannot_be_added_are_refused() {
+    for (name, expected) in [
+        ("llama-s40-dora", "one of them is DoRA, which scales what is there: merge one, and the next into the result"),
+        ("llama-s48-save-head", "both hold 'lm_head.weight' whole"),
+    ] {
+        let case = reference(name);
+        let home = tempfile::tempdir().unwrap();
+        let (model, adapter, out) = (case.join("model"), case.join("adapter_final"), home.path().join("o"));
+        let (line, code) =
+            failure(&run(&[&"--model", &model, &"--adapter", &adapter, &"--adapter", &adapter, &"-o", &out]));
+        assert!(code == 1 && line.contains(expected), "{line}");
+        assert!(!out.exists());
     }
 }

@@ -1,7 +1,7 @@
 //! Where the memory goes.
 
+use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, ValueEnum};
 
 /// Where the memory goes.
 #[derive(Debug, Clone, clap::Args)]
@@ -17,13 +17,8 @@ pub struct MemoryArgs {
     /// --load-in 4bit
     #[arg(long)]
     pub load_in_4bit: bool,
-    /// The sixteen values of --load-in 4bit
-    #[arg(long, value_name = "TYPE", default_value = "nf4", value_parser = ["nf4", "fp4"])]
-    pub bnb_4bit_quant_type: String,
-    /// Keep the scales of --load-in 4bit in 8 bits, as QLoRA does
-    #[arg(long, alias = "use-bnb-nested-quant", value_name = "BOOL", num_args = 0..=1, default_value = "true",
-        default_missing_value = "true", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub bnb_4bit_use_double_quant: bool,
+    #[command(flatten)]
+    pub four_bit: ft_cli::FourBitArgs,
     /// Leave the frozen weights in the model's file and read one layer at a time
     #[arg(long, value_name = "WHERE", value_enum, default_value = "none")]
     pub offload_param_device: Offload,
@@ -55,6 +50,11 @@ pub enum Offload {
 }
 
 impl MemoryArgs {
+    /// Whether the loss is scaled while gradients are formed.
+    pub fn scales_loss(&self) -> bool {
+        self.fp16
+    }
+
     /// How the frozen matrices are kept: what `--load-in` says, else what its short forms or the mixed precisions of
     /// others say. Nothing multiplies in half precision here, so `bf16` and `fp16` choose the storage alone.
     pub fn load_in(&self) -> ft_cli::LoadAs {

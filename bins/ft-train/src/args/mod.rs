@@ -4,6 +4,7 @@ mod data;
 mod lora;
 mod memory;
 mod prove;
+mod ranks;
 mod training;
 mod values;
 mod watch;
@@ -16,6 +17,7 @@ pub use data::{DataArgs, Overlong, SamplingStrategy};
 pub use lora::LoraArgs;
 pub use memory::{MemoryArgs, Offload};
 pub use prove::ProveArgs;
+pub use ranks::{Backend, RanksArgs, Sharding};
 pub use training::{Optim, SchedulerType, TrainingArgs};
 pub use values::Object;
 pub use watch::{Interval, LogArgs, LogLevel, Report, SaveStrategy, WatchArgs};
@@ -29,9 +31,10 @@ Examples:
   ft-template --model SmolLM2.gguf rows.parquet -o - | ft-train --model SmolLM2.gguf --train - -o - > adapter.safetensors
 
 OUT holds adapter_config.json and adapter_model.safetensors, which peft and ft-merge read;
-metrics.jsonl, a JSON object a logged step; trainer_state.json, train_results.json and
-all_results.json as Hugging Face's Trainer writes them; run.json, what the run was; and
-checkpoint-N/ every --save-steps, from which --resume-from-checkpoint goes on to the same bits.";
+metrics.jsonl, a JSON object a logged step; loss.svg and loss.png, its curve; runs/, what
+TensorBoard reads; trainer_state.json, train_results.json, eval_results.json and all_results.json
+as Hugging Face's Trainer writes them; run.json, what the run was, for --verify; and checkpoint-N/
+every --save-steps, from which --resume-from-checkpoint goes on to the same bits.";
 
 /// Fine-tune a language model with LoRA, on tokens that ft-template made.
 ///
@@ -81,6 +84,8 @@ pub struct Args {
     pub watch: WatchArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
     #[command(flatten)]
     pub device: ft_cli::DeviceArgs,
     #[command(flatten)]

@@ -71,9 +71,9 @@ pub struct TrainingArgs {
 }
 
 impl TrainingArgs {
-    /// Sequences in an optimizer step.
-    pub fn sequences_a_step(&self) -> usize {
-        self.per_device_train_batch_size as usize * self.gradient_accumulation_steps as usize
+    /// Sequences in an optimizer step of `world` ranks.
+    pub fn sequences_a_step(&self, world: usize) -> usize {
+        self.per_device_train_batch_size as usize * self.gradient_accumulation_steps as usize * world
     }
 }
 

@@ -1,9 +1,9 @@
 //! Arguments that do not go together, before anything is read.
 
-use ft_cli::LoadAs;
+use ft_cli::{LoadAs, QuantType};
 
 use super::resolved::Resolved;
-use crate::args::{Args, Interval, SamplingStrategy, SaveStrategy};
+use crate::args::{Args, Interval, Optim, SamplingStrategy, SaveStrategy, SchedulerType};
 use crate::schedule::Schedule;
 
 /// Refuses what contradicts itself; the message is one line.
@@ -20,6 +20,9 @@ pub fn check(args: &Args, resolved: &Resolved) -> Result<(), String> {
     memory(args, resolved)?;
     rows(args)?;
     watch(args)?;
+    if args.training.optim_args.is_some() && args.training.optim != Optim::Sgd {
+        return Err("--optim-args are momentum, dampening and nesterov of --optim sgd; leave them out".into());
+    }
     Schedule::new(&args.training, 1).map(|_| ()).map_err(|e| format!("{e:#}"))
 }
 
@@ -93,8 +96,8 @@ fn memory(args: &Args, resolved: &Resolved) -> Result<(), String> {
 /// What a configuration that is fed back says of 4 bits that are not used.
 fn harmless(args: &Args, key: &str) -> bool {
     match key {
-        "bnb_4bit_quant_type" => args.memory.bnb_4bit_quant_type == "nf4",
-        _ => !args.memory.bnb_4bit_use_double_quant,
+        "bnb_4bit_quant_type" => args.memory.four_bit.bnb_4bit_quant_type == QuantType::Nf4,
+        _ => args.memory.four_bit.bnb_4bit_use_double_quant,
     }
 }
 
@@ -122,6 +125,12 @@ fn watch(args: &Args) -> Result<(), String> {
     let when = watch.eval_strategy();
     if when != Interval::No && args.eval.is_none() {
         return Err("--eval-strategy and --eval-steps need rows to evaluate on: --eval FILE".into());
+    }
+    if watch.eval_on_start && args.eval.is_none() {
+        return Err("--eval-on-start needs rows to evaluate on: --eval FILE".into());
+    }
+    if watch.early_stopping_threshold > 0.0 && watch.early_stopping_patience.is_none() {
+        return Err("--early-stopping-threshold needs --early-stopping-patience".into());
     }
     let needs = [
         (watch.load_best_model_at_end, "--load-best-model-at-end"),
@@ -164,8 +173,8 @@ fn best(args: &Args, when: Interval) -> Result<(), String> {
     Ok(())
 }
 
-/// What is to be said of arguments that do less on a CPU.
-pub fn notes(args: &Args) -> Vec<String> {
+/// What is to be said of arguments that do less on a CPU, or nothing beside others.
+pub fn notes(args: &Args, resolved: &Resolved) -> Vec<String> {
     let m = &args.memory;
     let mut notes = Vec::new();
     for (said, name, kept) in [(m.bf16, "bf16", LoadAs::Bf16), (m.fp16, "fp16", LoadAs::F16)] {
@@ -177,5 +186,18 @@ pub fn notes(args: &Args) -> Vec<String> {
     if m.tf32.is_some() {
         notes.push("tf32: without effect on a CPU, where products are f32".into());
     }
+    let t = &args.training;
+    if t.lr_scheduler_type == SchedulerType::Constant && t.warmup_steps.max(t.warmup_ratio) > 0.0 {
+        notes.push(
+            "the warm-up is without effect: --lr-scheduler-type constant has none, constant_with_warmup has".into(),
+        );
+    }
+    let unused: &[&str] = match t.optim {
+        Optim::Sgd => &["adam_beta1", "adam_beta2", "adam_epsilon"],
+        Optim::Lion => &["adam_epsilon"],
+        _ => &[],
+    };
+    let given = unused.iter().filter(|key| resolved.given(key));
+    notes.extend(given.map(|key| format!("{key} is without effect: the optimizer has none")));
     notes
 }

@@ -9,7 +9,7 @@ use clap::{Arg, Command};
 
 use self::node::Node;
 use super::argv::{NOT_IN_FILES, find, key};
-use super::kind::{Kind, digits};
+use super::kind::Kind;
 
 /// Headings under which recipes group their keys. The keys count, wherever they stand.
 const SECTIONS: [&str; 26] = [
@@ -41,11 +41,20 @@ const SECTIONS: [&str; 26] = [
     "training_arguments",
 ];
 
-/// The keys of a file and their values as they would be typed: `--name=value`.
+/// What a file says.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// The keys, by their first names.
+    pub keys: Vec<String>,
+    /// Their values as they would be typed.
+    pub words: Vec<String>,
+}
+
+/// Reads a file.
 ///
 /// # Errors
 /// One line that names the file, the key, what was expected and what was found.
-pub fn read(path: &Path, command: &Command) -> Result<Vec<(String, String)>, String> {
+pub fn read(path: &Path, command: &Command) -> Result<Said, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read '{}': {e}", path.display()))?;
     let wrong = |e: &dyn std::fmt::Display| format!("'{}': {}", path.display(), e.to_string().trim());
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
@@ -62,7 +71,7 @@ pub fn read(path: &Path, command: &Command) -> Result<Vec<(String, String)>, Str
     };
     let mut found = Found { command, seen: BTreeMap::new(), words: Vec::new() };
     found.take(top, true).map_err(|e| wrong(&e))?;
-    Ok(found.words)
+    Ok(Said { keys: found.seen.into_keys().collect(), words: found.words })
 }
 
 /// What was read so far.
@@ -70,7 +79,7 @@ struct Found<'a> {
     command: &'a Command,
     /// The argument of each key, and the key as it was written.
     seen: BTreeMap<String, String>,
-    words: Vec<(String, String)>,
+    words: Vec<String>,
 }
 
 impl Found<'_> {
@@ -102,10 +111,17 @@ impl Found<'_> {
                 format!("'{before}' and '{written}' are the same argument")
             });
         }
-        if let Some(words) = typed(arg, node).map_err(|e| format!("'{written}': {e}"))? {
-            let name = arg.get_long().unwrap_or_default();
-            let word = if words.is_empty() { format!("--{name}") } else { format!("--{name}={words}") };
-            self.words.push((key.to_owned(), word));
+        let name = arg.get_long().unwrap_or_default();
+        let values = typed(arg, node).map_err(|e| format!("'{written}': {e}"))?;
+        match values.as_deref() {
+            None => {}
+            // A switch alone.
+            Some([one]) if one.is_empty() => self.words.push(format!("--{name}")),
+            Some([one]) => self.words.push(format!("--{name}={one}")),
+            Some(several) => {
+                self.words.push(format!("--{name}"));
+                self.words.extend_from_slice(several);
+            }
         }
         Ok(())
     }
@@ -136,26 +152,26 @@ fn takes_maps(arg: &Arg) -> bool {
     matches!(Kind::of(arg), Kind::Object | Kind::Any)
 }
 
-/// A value as it would be typed; none where it says that nothing is given.
-fn typed(arg: &Arg, node: &Node) -> Result<Option<String>, String> {
+/// A value as it would be typed, in one word or several; none where it says that nothing is given.
+fn typed(arg: &Arg, node: &Node) -> Result<Option<Vec<String>>, String> {
     let kind = Kind::of(arg);
-    // A switch whose value is a path: true is the switch alone.
-    let path_or_nothing = kind == Kind::Text && arg.get_num_args().is_some_and(|range| range.min_values() == 0);
+    let one = |word: String| Ok(Some(vec![word]));
     match node {
         Node::Null => Ok(None),
         Node::Text(text) if text.is_empty() && kind == Kind::Any => Ok(None),
-        Node::Bool(said) if path_or_nothing => Ok(said.then(String::new)),
-        Node::Bool(said) => Ok(Some(said.to_string())),
-        Node::Number(number) => Ok(Some(digits(number))),
-        Node::Text(text) => Ok(Some(text.clone())),
-        Node::List(items) if kind == Kind::Any => Ok(Some(Node::List(items.clone()).json())),
+        // A path that need not be given: true is the switch alone.
+        Node::Bool(said) if kind == Kind::MaybeText => Ok(said.then(|| vec![String::new()])),
+        Node::List(items) if kind == Kind::Any => one(Node::List(items.clone()).json()),
         Node::List(items) if matches!(kind, Kind::Texts | Kind::Wholes) => {
             let words: Option<Vec<String>> = items.iter().map(Node::word).collect();
             let words = words.ok_or("expected a list of words or numbers")?;
-            Ok((!words.is_empty()).then(|| words.join(",")))
+            Ok((!words.is_empty()).then_some(words))
         }
-        Node::Map(_) if takes_maps(arg) => Ok(Some(node.json())),
-        other => Err(format!("expected {}, found {}", expected(kind), other.what())),
+        Node::Map(_) if takes_maps(arg) => one(node.json()),
+        node => match node.word() {
+            Some(word) => one(word),
+            None => Err(format!("expected {}, found {}", expected(kind), node.what())),
+        },
     }
 }
 
@@ -164,7 +180,7 @@ fn expected(kind: Kind) -> &'static str {
         Kind::Bool => "true or false",
         Kind::Whole => "a whole number",
         Kind::Real => "a number",
-        Kind::Text | Kind::Any => "one value",
+        Kind::Text | Kind::MaybeText | Kind::Any => "one value",
         Kind::Object => "names and values",
         Kind::Texts | Kind::Wholes => "a list",
     }

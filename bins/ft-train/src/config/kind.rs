@@ -15,6 +15,8 @@ pub enum Kind {
     Whole,
     Real,
     Text,
+    /// A text, or the argument alone.
+    MaybeText,
     Object,
     /// Several texts.
     Texts,
@@ -44,6 +46,7 @@ impl Kind {
             _ if is(&[TypeId::of::<bool>()]) => Self::Bool,
             _ if is(&[TypeId::of::<f64>()]) => Self::Real,
             _ if is(&[TypeId::of::<Object>()]) => Self::Object,
+            _ if arg.get_num_args().is_some_and(|range| range.min_values() == 0) => Self::MaybeText,
             _ => Self::Text,
         }
     }
@@ -59,7 +62,8 @@ impl Kind {
             Self::Object => serde_json::from_str(one).unwrap_or(Value::Object(Map::new())),
             Self::Texts => words.iter().map(|word| Value::from(word.as_str())).collect(),
             Self::Wholes => words.iter().map(|word| number(word)).collect(),
-            Self::Text => one.into(),
+            Self::MaybeText if one.is_empty() => Value::Bool(true),
+            Self::Text | Self::MaybeText => one.into(),
             Self::Any => serde_json::from_str(one).unwrap_or_else(|_| one.into()),
         }
     }
@@ -73,6 +77,7 @@ impl Kind {
             Self::Whole => types("integer"),
             Self::Real => types("number"),
             Self::Text => types("string"),
+            Self::MaybeText => serde_json::json!({"type": ["string", "boolean", "null"]}),
             Self::Object => types("object"),
             Self::Texts => many("string"),
             Self::Wholes => many("integer"),

@@ -14,6 +14,7 @@ mod schema;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
@@ -32,6 +33,8 @@ pub struct Cli {
     pub resolved: Resolved,
     /// What is to be said of arguments that do less here than elsewhere, a line each.
     pub notes: Vec<String>,
+    /// When the program began.
+    pub started: Instant,
 }
 
 impl Cli {
@@ -46,10 +49,9 @@ impl Cli {
         let mut all = program.to_vec();
         let mut keys = Vec::new();
         if let Some(path) = of_flags.get_one::<PathBuf>("config") {
-            for (key, word) in file::read(path, &command).map_err(wrong)? {
-                keys.push(key);
-                all.push(word.into());
-            }
+            let found = file::read(path, &command).map_err(wrong)?;
+            all.extend(found.words.into_iter().map(Into::into));
+            keys = found.keys;
             // Alone, so that what is wrong with a value is said of the file.
             command.try_get_matches_from_mut(&all).map_err(|e| wrong(format!("'{}': {}", path.display(), said(&e))))?;
         }
@@ -57,7 +59,7 @@ impl Cli {
         let matches = command.try_get_matches_from_mut(all)?;
         let args = Args::from_arg_matches(&matches)?;
         let resolved = Resolved::new(&command, &matches, &of_flags, &keys);
-        Self { args, resolved, notes: Vec::new() }.checked(&matches)
+        Self { args, resolved, notes: Vec::new(), started: Instant::now() }.checked(&matches)
     }
 
     /// Holds the arguments against each other.
@@ -66,7 +68,7 @@ impl Cli {
         if self.trains() {
             check::check(&self.args, &self.resolved).map_err(wrong)?;
         }
-        self.notes = notes.into_iter().chain(check::notes(&self.args)).collect();
+        self.notes = notes.into_iter().chain(check::notes(&self.args, &self.resolved)).collect();
         let common = &mut self.args.common;
         match self.args.log.log_level {
             LogLevel::Debug => common.verbose = common.verbose.max(1),
@@ -123,7 +125,8 @@ impl CommandFactory for Cli {
 impl FromArgMatches for Cli {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let resolved = Resolved::new(&argv::command(), matches, matches, &[]);
-        Self { args: Args::from_arg_matches(matches)?, resolved, notes: Vec::new() }.checked(matches)
+        Self { args: Args::from_arg_matches(matches)?, resolved, notes: Vec::new(), started: Instant::now() }
+            .checked(matches)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -1,6 +1,5 @@
 //! Every argument's value, and where it comes from.
 
-use std::ffi::OsStr;
 use std::fmt::Write;
 
 use clap::parser::ValueSource;
@@ -36,6 +35,8 @@ struct Entry {
     key: String,
     value: Value,
     origin: Origin,
+    /// Whether there is a value that is not the default: a file may also say null.
+    given: bool,
 }
 
 /// The configuration of a run. Fed back as a `--config` file it gives the same run.
@@ -63,20 +64,21 @@ impl Resolved {
             } else {
                 Origin::Default
             };
-            let words = all.get_raw(id).map(|raw| raw.map(OsStr::to_string_lossy).map(Into::into).collect::<Vec<_>>());
+            let words =
+                all.get_raw(id).map(|raw| raw.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>());
+            let given = all.value_source(id) == Some(ValueSource::CommandLine);
+            let alone = Kind::of(arg) == Kind::MaybeText && given;
             let value = match words {
-                // `--resume-from-checkpoint` alone.
-                Some(words) if words.iter().all(String::is_empty) && origin != Origin::Default => Value::Bool(true),
-                Some(words) if words.iter().any(|word| !word.is_empty()) => Kind::of(arg).value(&words),
+                Some(words) if alone || words.iter().any(|word| !word.is_empty()) => Kind::of(arg).value(&words),
                 _ if peers::of(arg).is_some() => continue,
                 _ => Value::Null,
             };
-            entries.push(Entry { key, value, origin });
+            entries.push(Entry { key, value, origin, given });
         }
         let mut resolved = Self { entries };
         if resolved.get("init_adapter").is_some() {
             for entry in resolved.entries.iter_mut().filter(|e| OF_ADAPTER.contains(&e.key.as_str())) {
-                if entry.origin == Origin::Default {
+                if !entry.given {
                     entry.value = Value::Null;
                 }
             }
@@ -91,7 +93,7 @@ impl Resolved {
 
     /// Whether a file or a flag gave the key's value.
     pub fn given(&self, key: &str) -> bool {
-        self.entries.iter().any(|e| e.key == key && e.origin != Origin::Default && !e.value.is_null())
+        self.entries.iter().any(|e| e.key == key && e.given)
     }
 
     /// Keys and values, as a JSON configuration has them.

@@ -56,12 +56,13 @@ fn the_three_formats_say_the_same() {
         [("a.yaml", yaml), ("a.toml", toml), ("a.json", json)].map(|(name, text)| configured(name, text, "").unwrap());
     for cli in &all {
         assert_eq!(cli.resolved.to_json(), all[0].resolved.to_json());
-        assert_eq!(cli.resolved.origins(), all[0].resolved.origins());
+        assert_eq!(cli.resolved.origins()["learning_rate"], "file");
     }
     let args = &all[0].args;
     assert_eq!((args.training.learning_rate, args.training.optim), (2e-4, Optim::PagedAdamW8bit));
     assert_eq!(args.training.lr_scheduler_type, SchedulerType::CosineWithRestarts);
-    assert_eq!(args.lora.target_modules.join(","), "q_proj,v_proj");
+    assert_eq!(args.lora.target_modules, ["q_proj", "v_proj"]);
+    assert_eq!(all[0].resolved.to_json()["target_modules"], json!(["q_proj", "v_proj"]));
     assert_eq!(all[0].resolved.to_json()["lr_scheduler_kwargs"], json!({"num_cycles": 2}));
     assert_eq!(all[0].resolved.to_json()["eval_steps"], Value::Null);
 }
@@ -196,7 +197,7 @@ fn what_contradicts_itself_is_refused() {
         ("--gradient-checkpointing --activation-memory 1GB", "give one of them"),
         ("--bf16 --fp16", "exclude each other"),
         ("--load-in f32 --load-in-4bit", "exclude each other"),
-        ("--bnb-4bit-use-double-quant", "needs --load-in 4bit"),
+        ("--bnb-4bit-use-double-quant false", "needs --load-in 4bit"),
         ("--packing --group-by-length", "nothing to group"),
         ("--group-by-length --no-shuffle", "--no-shuffle"),
         ("--train-sampling-strategy sequential --group-by-length", "says otherwise"),
@@ -210,6 +211,9 @@ fn what_contradicts_itself_is_refused() {
         ("--lr-scheduler-type warmup_stable_decay", "num_decay_steps"),
         ("--init-adapter a --lora-r 4", "cannot be used with"),
         ("--packing-strategy wrapped", "use bfd"),
+        ("--optim-args momentum=0.9", "of --optim sgd"),
+        ("--eval-on-start", "--eval FILE"),
+        ("--early-stopping-threshold 0.1", "needs --early-stopping-patience"),
         ("--report-to wandb", "tensorboard, jsonl or none"),
         ("--optim galore_adamw", "adamw_8bit"),
         ("--eval-steps 2.5", "a number below 1"),
@@ -219,6 +223,9 @@ fn what_contradicts_itself_is_refused() {
     }
     let told = read("--train t").unwrap_err();
     assert!(told.contains("required arguments are missing: --model --output-dir"), "{told}");
+    let cli =
+        read(&format!("{FIXED} --optim sgd --adam-beta1 0.8 --warmup-steps 4 --lr-scheduler-type constant")).unwrap();
+    assert_eq!(cli.notes.len(), 2, "{:?}", cli.notes);
     let cli = read(&format!("{FIXED} --eval e --eval-steps 5 --load-best-model-at-end --save-steps 10")).unwrap();
     assert_eq!(cli.args.watch.eval_strategy(), Interval::Steps);
 }

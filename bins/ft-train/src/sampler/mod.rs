@@ -1,8 +1,8 @@
 //! Which rows make which step: a function of the rows' lengths, the seed and the step's number alone.
 //!
 //! An item is what a batch counts: a row, or with `--packing` a bin of rows. A step is `per_device_train_batch_size` ×
-//! `gradient_accumulation_steps` items, and depends on that product only: how it is cut into micro-batches changes
-//! neither its rows nor their order.
+//! `gradient_accumulation_steps` × ranks items, and depends on that product only: how it is cut into micro-batches and
+//! dealt out to ranks changes neither its rows nor their order.
 
 mod grouping;
 mod packing;
@@ -33,6 +33,8 @@ pub struct Sampler {
     /// Tokens that a bin may hold.
     bin_length: Option<usize>,
     micro_batch: usize,
+    /// Ranks that share each step.
+    world: usize,
     /// Items in a step.
     size: usize,
     seed: u64,
@@ -49,11 +51,11 @@ pub fn bin_length(data: &DataArgs) -> Option<usize> {
 }
 
 impl Sampler {
-    /// For rows of `lengths` tokens.
+    /// For rows of `lengths` tokens, and `world` ranks that take each step together.
     ///
     /// # Errors
     /// Where a row is longer than a bin, and where `--dataloader-drop-last` would leave nothing.
-    pub fn new(args: &Args, lengths: &[usize]) -> Result<Self> {
+    pub fn new(args: &Args, lengths: &[usize], world: usize) -> Result<Self> {
         let Args { training, data, .. } = args;
         let bin_length = bin_length(data);
         let bins = bin_length.map(|length| packing::best_fit_decreasing(lengths, length)).transpose()?;
@@ -63,7 +65,8 @@ impl Sampler {
             bins,
             bin_length,
             micro_batch: training.per_device_train_batch_size as usize,
-            size: training.sequences_a_step(),
+            world,
+            size: training.sequences_a_step(world),
             seed: data.data_seed.unwrap_or(training.seed),
             shuffle: data.shuffled(),
             group: data.grouped(),
@@ -95,9 +98,22 @@ impl Sampler {
         }
     }
 
-    /// The rows of step `step`, counted from 0: a list a micro-batch. The rows of a bin stand side by side.
+    /// The rows of step `step`, counted from 0, of all ranks one after the other: a list a micro-batch. The rows of a
+    /// bin stand side by side.
     pub fn step(&self, step: u64) -> Vec<Vec<usize>> {
-        self.items(step).iter().map(|items| items.iter().flat_map(|&item| self.rows(item)).collect()).collect()
+        (0..self.world).flat_map(|rank| self.share(step, rank)).collect()
+    }
+
+    /// One rank's rows of a step, a list a micro-batch: consecutive items, as many as the other ranks have or one
+    /// fewer.
+    pub fn share(&self, step: u64, rank: usize) -> Vec<Vec<usize>> {
+        let rows = |items: &Vec<usize>| items.iter().flat_map(|&item| self.rows(item)).collect();
+        self.micro_batches(step, rank).iter().map(rows).collect()
+    }
+
+    /// The tokens of a step.
+    pub fn tokens(&self, step: u64) -> usize {
+        self.items(step).iter().map(|&item| self.lengths[item]).sum()
     }
 
     /// The rows of an item.
@@ -105,12 +121,19 @@ impl Sampler {
         self.bins.as_ref().map_or_else(|| vec![item], |bins| bins[item].clone())
     }
 
-    /// The items of a step, a list a micro-batch.
-    fn items(&self, step: u64) -> Vec<Vec<usize>> {
+    /// The items of a step.
+    fn items(&self, step: u64) -> Vec<usize> {
         let order = self.order(step / self.steps_an_epoch());
         let first = (step % self.steps_an_epoch()) as usize * self.size;
         let last = (first + self.size).min(order.len());
-        order[first..last].chunks(self.micro_batch).map(<[usize]>::to_vec).collect()
+        order[first..last].to_vec()
+    }
+
+    /// The items of a rank's part of a step, a list a micro-batch.
+    fn micro_batches(&self, step: u64, rank: usize) -> Vec<Vec<usize>> {
+        let items = self.items(step);
+        let share = ft_dist::shares(items.len(), self.world).swap_remove(rank);
+        items[share].chunks(self.micro_batch).map(<[usize]>::to_vec).collect()
     }
 
     /// The order of an epoch's items.

@@ -28,8 +28,10 @@ impl Plan {
 impl Sampler {
     /// The first epoch in numbers.
     pub fn plan(&self) -> Plan {
+        let of_step = |step| (0..self.world).flat_map(move |rank| self.micro_batches(step, rank));
+        let all = (0..self.steps_an_epoch()).flat_map(of_step);
         let (mut items, mut tokens, mut padded_tokens, mut largest_micro_batch) = (0, 0, 0, 0);
-        for micro_batch in (0..self.steps_an_epoch()).flat_map(|step| self.items(step)) {
+        for micro_batch in all {
             let lengths = || micro_batch.iter().map(|&item| self.lengths[item] as u64);
             let sum = lengths().sum::<u64>();
             items += micro_batch.len();

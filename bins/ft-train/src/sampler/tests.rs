@@ -12,7 +12,7 @@ fn args(line: &str) -> Args {
 
 /// A sampler of `rows` rows of the lengths of [`reference`].
 fn sampler(line: &str, rows: usize) -> Sampler {
-    Sampler::new(&args(line), &lengths()[..rows]).unwrap()
+    Sampler::new(&args(line), &lengths()[..rows], 1).unwrap()
 }
 
 /// What `scripts/make_sampler_reference.py` wrote.
@@ -99,7 +99,7 @@ fn an_incomplete_step_can_be_dropped() {
     let sampler = sampler("--dataloader-drop-last --per-device-train-batch-size 4", 11);
     assert_eq!(sampler.steps_an_epoch(), 2);
     assert!(epoch(&sampler, 0).iter().all(|rows| rows.len() == 4));
-    let told = Sampler::new(&args("--dataloader-drop-last"), &[5; 7]).unwrap_err().to_string();
+    let told = Sampler::new(&args("--dataloader-drop-last"), &[5; 7], 1).unwrap_err().to_string();
     assert!(told.contains("a step takes 8 sequences, and there are 7"), "{told}");
 }
 
@@ -124,7 +124,7 @@ fn a_bin_is_never_too_full_and_stays_together() {
     let sampler = sampler("--packing --max-seq-length 1000 --per-device-train-batch-size 1", lengths.len());
     let bins = epoch(&sampler, 0);
     assert!(bins.iter().all(|rows| rows.iter().map(|&row| lengths[row]).sum::<usize>() <= 1000));
-    let told = Sampler::new(&args("--packing --max-seq-length 9"), &[3, 12, 9]).unwrap_err().to_string();
+    let told = Sampler::new(&args("--packing --max-seq-length 9"), &[3, 12, 9], 1).unwrap_err().to_string();
     assert!(told.contains("row 2 has 12 tokens") && told.contains("--overlong"), "{told}");
     assert_eq!(packing::best_fit_decreasing(&[0, 2, 0], 2).unwrap(), [[1]]);
 }
@@ -171,7 +171,7 @@ fn grouped_steps_are_shuffled_with_the_longest_first_and_the_short_one_last() {
 #[test]
 fn the_plan_counts_what_is_computed_and_what_padding_would_add() {
     let lengths = [3, 1, 2, 4, 4];
-    let plan = |line: &str| Sampler::new(&args(&format!("--no-shuffle {line}")), &lengths).unwrap().plan();
+    let plan = |line: &str| Sampler::new(&args(&format!("--no-shuffle {line}")), &lengths, 1).unwrap().plan();
     let pairs = plan("--per-device-train-batch-size 2");
     assert_eq!((pairs.items, pairs.steps_an_epoch, pairs.tokens, pairs.padded_tokens), (5, 3, 14, 6 + 8 + 4));
     assert_eq!((pairs.largest_micro_batch, pairs.packing_efficiency), (6, None));

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use ft_model::decoder::Decoder;
 use ft_model::lora::Adapter;
 use serde_json::json;
 
@@ -33,8 +32,12 @@ impl Trainer<'_> {
             self.log_window(witness)?;
         }
         self.evaluate_and_save(self.flow.saves(at), witness)?;
-        ft_cli::interrupt::check()?;
-        Ok(())
+        if self.interrupted()? { Err(ft_cli::Interrupted.into()) } else { Ok(()) }
+    }
+
+    /// Whether a signal came to any rank; all ranks ask together, and so act together.
+    fn interrupted(&self) -> Result<bool> {
+        Ok(ft_dist::any(&*self.setup.ranks, ft_cli::interrupt::requested())?)
     }
 
     /// Where the run stands; an early end ends the epoch as well.
@@ -48,14 +51,13 @@ impl Trainer<'_> {
     /// Evaluates where that is due, and writes a checkpoint where it is due or the evaluation asks for one. A signal
     /// leaves a checkpoint behind; what is not evaluated then is after the resume.
     fn evaluate_and_save(&mut self, mut save: bool, witness: &mut dyn Witness) -> Result<()> {
-        let interrupted = ft_cli::interrupt::requested;
-        if self.flow.evaluates(self.at(false)) && !interrupted() {
+        if self.flow.evaluates(self.at(false)) && !self.interrupted()? {
             match self.evaluate(witness) {
                 Ok(found) => {
                     let verdict = self.best.judge(&mut self.state, &found)?;
                     save |= verdict.kept || (verdict.best && self.flow.saves_the_best());
                 }
-                Err(error) if interrupted() => {
+                Err(error) if error.is::<ft_cli::Interrupted>() => {
                     self.save()?;
                     return Err(error);
                 }
@@ -69,7 +71,7 @@ impl Trainer<'_> {
                 save |= self.flow.saves(at);
             }
         }
-        if save || interrupted() { self.save() } else { Ok(()) }
+        if save || self.interrupted()? { self.save() } else { Ok(()) }
     }
 
     /// Evaluates and logs what was found.
@@ -77,10 +79,8 @@ impl Trainer<'_> {
         let eval = self.setup.eval.as_ref().context("there are no rows to evaluate on; give --eval")?;
         let started = Instant::now();
         let batch_size = self.args.training.per_device_eval_batch_size as usize;
-        let setup = &self.setup;
-        let placed = setup.adapter.on(setup.source.device())?;
-        let decoder = Decoder { arch: &setup.arch, source: &*setup.source, adapter: Some(&placed) };
-        let Evaluation { loss, accuracy } = evaluate(&decoder, &self.setup.step(None), &eval.sequences, batch_size)?;
+        let Evaluation { loss, accuracy } =
+            evaluate(&self.setup.step(None), &self.setup.adapter, &eval.sequences, batch_size)?;
         let (seconds, rows) = (started.elapsed().as_secs_f64(), eval.sequences.len());
         let found = entry(json!({
             "eval_loss": loss,
@@ -102,9 +102,18 @@ impl Trainer<'_> {
         let best =
             self.state.best_global_step.filter(|&step| step == now || output.join(checkpoint::name(step)).is_dir());
         self.state.best_model_checkpoint = best.map(checkpoint::name);
+        let ranks = &*self.setup.ranks;
+        if ranks.rank() > 0 {
+            self.optimizer.save(None, ranks)?;
+            // The first rank has written it now.
+            ranks.barrier()?;
+            self.saved = Some(now);
+            return Ok(());
+        }
         let identity = self.record.identity(self.state.max_steps)?;
-        let path =
-            checkpoint::save(output, &self.setup.adapter, &self.optimizer, &self.state, &self.window, &identity)?;
+        let whole = checkpoint::Whole { adapter: &self.setup.adapter, optimizer: &self.optimizer, state: &self.state };
+        let path = checkpoint::save(output, &whole, &self.window, &identity, ranks)?;
+        ranks.barrier()?;
         self.saved = Some(now);
         tracing::info!("wrote '{}'", path.display());
         let mut protected: Vec<u64> = best.into_iter().collect();
@@ -115,6 +124,14 @@ impl Trainer<'_> {
         // The best ones are kept beside the newest one alone, unless more are asked for.
         let limit = self.args.watch.save_total_limit.or(self.best.ranks().then_some(1));
         limit.map_or(Ok(()), |limit| checkpoint::rotate(output, limit as usize, &protected))
+    }
+
+    /// The index of the best checkpoints once more: a kill may have come between the last of them and its index.
+    pub(super) fn rank_best(&self) -> Result<()> {
+        match self.output.as_deref().filter(|_| self.best.ranks() && self.setup.ranks.rank() == 0) {
+            Some(output) => self.best.write_index(output, &self.state.log_history),
+            None => Ok(()),
+        }
     }
 
     /// Takes the adapter of the best checkpoint, where that is asked for; gives the step that the adapter is of.
@@ -143,7 +160,10 @@ impl Trainer<'_> {
             return Ok(Some(found.clone()));
         }
         let evaluated = self.evaluate(witness);
-        if evaluated.is_err() && ft_cli::interrupt::requested() && step == self.state.global_step {
+        if let Err(error) = &evaluated
+            && error.is::<ft_cli::Interrupted>()
+            && step == self.state.global_step
+        {
             self.save()?;
         }
         evaluated.map(Some)
@@ -176,7 +196,7 @@ impl Trainer<'_> {
         let began = &self.began;
         let seconds = began.steps.elapsed().as_secs_f64();
         let steps = self.state.global_step - began.step;
-        let samples = steps as f64 * self.args.training.sequences_a_step() as f64;
+        let samples = steps as f64 * self.args.training.sequences_a_step(self.setup.ranks.world()) as f64;
         let tokens = self.state.num_input_tokens_seen - began.tokens;
         entry(json!({
             "train_loss": began.loss / steps.max(1) as f64,

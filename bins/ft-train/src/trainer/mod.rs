@@ -1,11 +1,12 @@
 //! The recipe: for each step its rows, its gradients, its update; now and then a log, an evaluation, a checkpoint.
 
 mod due;
+mod scale;
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, bail};
 use ft_cli::Progress;
 use ft_model::batch::{Batch, Sequence};
 use ft_model::lora::Adapter;
@@ -27,6 +28,8 @@ use crate::schedule::Schedule;
 use crate::setup::Setup;
 use crate::watch::Watch;
 
+pub use scale::LossScale;
+
 /// A run under way.
 pub struct Trainer<'a> {
     args: &'a Args,
@@ -42,7 +45,7 @@ pub struct Trainer<'a> {
     watch: Watch,
     record: Record,
     forecast: Forecast,
-    /// Where checkpoints go; none where the adapter goes to a pipe.
+    /// Where checkpoints go; none where the adapter goes to a pipe. The first rank alone writes there.
     output: Option<PathBuf>,
     /// The step after which the run takes no more, whatever its configuration says.
     pub until: u64,
@@ -120,7 +123,9 @@ impl<'a> Trainer<'a> {
         let steps = sampler.steps(&args.training);
         let mut optimizer = setup.optimizer(args, output.as_deref())?;
         let (mut state, mut window, mut saved) = (fresh_state(args, steps, &sampler), Window::default(), None);
+        let first = setup.ranks.rank() == 0;
         if let Some(path) = checkpoint::to_resume(args, output.as_deref())? {
+            ft_dist::agree(&*setup.ranks, "the checkpoint to go on from", &path.display().to_string())?;
             let found = record.require_same(&path)?;
             let from = checkpoint::load(&path, optimizer)?;
             tracing::info!("going on after step {} from '{}'", from.state.global_step, path.display());
@@ -128,18 +133,21 @@ impl<'a> Trainer<'a> {
             record.resumed(from.state.global_step, found);
             if let Some(output) = output.as_deref().filter(|output| path.parent() == Some(output)) {
                 saved = Some(from.state.global_step);
-                if laid_out_anew {
+                if laid_out_anew && first {
                     checkpoint::supersede(output, from.state.global_step)?;
                 }
             }
             (setup.adapter, optimizer, window) = (from.adapter, from.optimizer, from.window);
             state = from.state.going_on(&state);
         }
+        // Nobody writes before all have read.
+        setup.ranks.barrier()?;
         record.max_steps = steps;
-        let mut watch = Watch::start(args, output.as_deref(), &state)?;
+        let own_output = output.as_deref().filter(|_| first);
+        let mut watch = Watch::start(args, own_output, &state)?;
         watch.introduce(&record, &setup.figures(&sampler, args))?;
-        setup.announce(steps, args.training.sequences_a_step());
-        record.write(output.as_deref(), "running", &Entry::new())?;
+        setup.announce(steps, args.training.sequences_a_step(setup.ranks.world()));
+        record.write(own_output, "running", &Entry::new())?;
         Ok(Self {
             args,
             schedule: Schedule::new(&args.training, steps)?,
@@ -191,6 +199,7 @@ impl<'a> Trainer<'a> {
     pub fn finish(mut self, witness: &mut dyn Witness) -> Result<Outcome> {
         let results = self.train_results();
         self.log(results.clone(), witness)?;
+        self.rank_best()?;
         let step = self.load_best()?;
         let eval_results = self.last_evaluation(step, witness)?;
         self.watch.draw(&self.state.log_history)?;
@@ -204,20 +213,25 @@ impl<'a> Trainer<'a> {
     fn step(&mut self, bar: &Progress) -> Result<()> {
         let number = self.state.global_step;
         let started = Instant::now();
-        let micro_batches = self.sampler.step(number);
-        let step = self.setup.step(Some(self.draws(number)));
-        let batches = pieces(&step, &self.setup.train.sequences, &micro_batches);
+        if self.args.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
+            bail!("step {}: a failure that was asked for", number + 1);
+        }
+        let own = self.sampler.share(number, self.setup.ranks.rank());
+        let step = Step { loss_scale: self.loss_scale(), ..self.setup.step(Some(self.draws(number))) };
+        let batches = pieces(&step, &self.setup.train.sequences, &own);
         let found = match step.run(&self.setup.adapter, &batches) {
             Ok(found) => found,
-            Err(error) => return Err(self.fault(error.into(), &micro_batches)),
+            Err(error) => return self.left_out(error, number),
         };
-        let lr = self.schedule.learning_rate(number);
+        let lr = self.schedule.learning_rate(number - self.skipped());
         let max_norm = self.args.training.max_grad_norm;
-        let norm = match self.optimizer.update(&mut self.setup.adapter, &found.gradients, lr, max_norm) {
+        let ranks = &*self.setup.ranks;
+        let norm = match self.optimizer.update(&mut self.setup.adapter, &found.gradients, lr, max_norm, ranks) {
             Ok(norm) => norm,
-            Err(error) => return Err(self.fault(error.into(), &micro_batches)),
+            Err(error) => return self.left_out(error, number),
         };
-        let tokens: usize = batches.iter().map(Batch::tokens).sum();
+        self.state.loss_scale.iter_mut().for_each(LossScale::stepped);
+        let tokens = self.sampler.tokens(number);
         self.account(&found, tokens, norm, lr);
         self.forecast.after_step(&batches);
         let speed = tokens as f64 / started.elapsed().as_secs_f64();
@@ -226,17 +240,38 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    fn loss_scale(&self) -> f64 {
+        self.state.loss_scale.as_ref().map_or(1.0, |scale| scale.scale)
+    }
+
+    /// Steps that were left out so far: the schedule does not count them, as accelerate's does not.
+    fn skipped(&self) -> u64 {
+        self.state.loss_scale.as_ref().map_or(0, |scale| scale.skipped)
+    }
+
+    /// A step that failed: in half precision one whose loss or gradient is not finite is left out and the scale
+    /// halved; else the run ends.
+    fn left_out(&mut self, error: ft_model::Error, number: u64) -> Result<()> {
+        let not_finite = matches!(error, ft_model::Error::NotFinite { .. });
+        if let Some(scale) = self.state.loss_scale.as_mut().filter(|_| not_finite) {
+            let helps = scale.skipped();
+            tracing::warn!("step {}: {error}; it is left out, and the loss scale is now {}", number + 1, scale.scale);
+            if helps {
+                let tokens = self.sampler.tokens(number);
+                self.pass(tokens);
+                return Ok(());
+            }
+        }
+        Err(self.fault(error))
+    }
+
     fn draws(&self, step: u64) -> Draws {
         Draws { seed: self.args.training.seed, step, neftune: self.args.training.neftune_noise_alpha }
     }
 
     fn account(&mut self, found: &StepResult, tokens: usize, grad_norm: f64, learning_rate: f64) {
         self.began.loss += found.loss;
-        let state = &mut self.state;
-        state.global_step += 1;
-        state.epoch = state.global_step as f64 / self.sampler.steps_an_epoch() as f64;
-        state.num_input_tokens_seen += tokens as u64;
-        state.total_flos = state.num_input_tokens_seen as f64 * self.setup.flops_a_token();
+        self.pass(tokens);
         self.window.steps += 1;
         self.window.loss += found.loss;
         self.window.labels += found.labels;
@@ -244,17 +279,34 @@ impl<'a> Trainer<'a> {
         (self.window.grad_norm, self.window.learning_rate) = (grad_norm, learning_rate);
     }
 
+    /// A step is over.
+    fn pass(&mut self, tokens: usize) {
+        let state = &mut self.state;
+        state.global_step += 1;
+        state.epoch = state.global_step as f64 / self.sampler.steps_an_epoch() as f64;
+        state.num_input_tokens_seen += tokens as u64;
+        state.total_flos = state.num_input_tokens_seen as f64 * self.setup.flops_a_token();
+    }
+
     /// What was wrong with a step: its number, and where it can be told, the micro-batch and the row.
-    fn fault(&self, error: Error, micro_batches: &[Vec<usize>]) -> Error {
-        let number = self.state.global_step + 1;
-        let step = self.setup.step(Some(self.draws(self.state.global_step)));
-        let not_finite = matches!(error.downcast_ref(), Some(ft_model::Error::NotFinite { .. }));
-        let data = &self.setup.train;
-        let place = not_finite.then(|| fault::locate(&step, &self.setup.adapter, micro_batches, data)).flatten();
-        match place {
-            Some(place) => error.context(format!("step {number}, {place}")),
-            None => error.context(format!("step {number}, rows {}", numbers(data, &micro_batches.concat()))),
-        }
+    fn fault(&self, error: ft_model::Error) -> Error {
+        let (data, number) = (&self.setup.train, self.state.global_step);
+        let micro_batches = self.sampler.step(number);
+        let step = self.setup.step(Some(self.draws(number)));
+        let place = match &error {
+            // A failure elsewhere has nothing to do with the rows here.
+            ft_model::Error::Ranks(_) => return Error::from(error).context(format!("step {}", number + 1)),
+            ft_model::Error::NotFinite { sequence: Some(sequence), .. } if self.setup.ranks.world() > 1 => {
+                fault::place(*sequence, &micro_batches, data)
+            }
+            // Layers that come from all ranks cannot be had by one alone.
+            ft_model::Error::NotFinite { .. } if !self.setup.source.is_collective() => {
+                fault::locate(&step, &self.setup.adapter, &micro_batches, data)
+            }
+            _ => None,
+        };
+        let place = place.unwrap_or_else(|| format!("rows {}", numbers(data, &micro_batches.concat())));
+        Error::from(error).context(format!("step {}, {place}", number + 1))
     }
 }
 
@@ -265,6 +317,7 @@ pub fn pieces(step: &Step<'_>, sequences: &[Sequence], micro_batches: &[Vec<usiz
 }
 
 fn fresh_state(args: &Args, steps: u64, sampler: &Sampler) -> State {
+    let loss_scale = args.memory.scales_loss().then(LossScale::default);
     let Args { training: t, log, watch, .. } = args;
     State {
         max_steps: steps,
@@ -273,6 +326,7 @@ fn fresh_state(args: &Args, steps: u64, sampler: &Sampler) -> State {
         logging_steps: log.every(steps).unwrap_or(0),
         eval_steps: watch.eval_every(log, steps).unwrap_or(0),
         save_steps: watch.save_every(steps).unwrap_or(0),
+        loss_scale,
         ..State::default()
     }
 }

@@ -9,7 +9,7 @@ use crate::support::{Scratch, names, rows, stderr, with_base};
 
 const KILLS: usize = 50;
 /// The ranks make a checkpoint of a megabyte, so that much of the time goes into writing it.
-const LINE: &str = "--lora-dropout 0.1 --lora-r 32 --max-steps 30 --save-total-limit 2 --eval held.parquet --eval-steps 2 \
+const LINE: &str = "--lora-dropout 0.1 --lora-r 32 --max-steps 60 --save-total-limit 2 --eval held.parquet --eval-steps 2 \
                     --load-best-model-at-end --save-best-k 2";
 
 /// Marsaglia's xorshift64; no two runs of the test need the same moments.
@@ -54,7 +54,7 @@ fn run_to_the_end(scratch: &Scratch, out: &str, line: &str, random: &mut Random,
             return;
         }
         let (mut child, began) = (command.stderr(Stdio::null()).spawn().unwrap(), Instant::now());
-        let wait = Duration::from_micros(random.below(400_000));
+        let wait = Duration::from_micros(random.below(250_000));
         while began.elapsed() < wait {
             if let Some(status) = child.try_wait().unwrap() {
                 assert!(status.success(), "{line}");

@@ -5,6 +5,10 @@ mod device;
 mod faults;
 #[cfg(unix)]
 mod killed;
+#[cfg(unix)]
+mod processes;
+mod ranks;
+mod recipe;
 mod resume;
 mod run;
 mod same_bits;

@@ -33,14 +33,18 @@ fn the_recipe_has_every_argument_and_says_where_each_value_comes_from() {
     assert!(output.status.success());
     let printed = String::from_utf8(output.stdout).unwrap();
     for key in PROMISED.split_whitespace() {
-        let line = printed.lines().find(|line| line.starts_with(&format!("{key}: "))).unwrap_or_else(|| panic!("{key}"));
+        let line =
+            printed.lines().find(|line| line.starts_with(&format!("{key}: "))).unwrap_or_else(|| panic!("{key}"));
         let expected = match key {
             "seed" => "# flag",
             _ => "# file",
         };
         assert!(line.ends_with(expected), "{line}");
     }
-    assert!(printed.lines().any(|line| line.starts_with("use_dora: false") && line.ends_with("# default")), "{printed}");
+    assert!(
+        printed.lines().any(|line| line.starts_with("use_dora: false") && line.ends_with("# default")),
+        "{printed}"
+    );
 }
 
 #[test]

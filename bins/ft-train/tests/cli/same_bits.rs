@@ -60,6 +60,23 @@ fn frozen_weights_in_memory_or_on_disk() {
     assert_ne!(scratch.adapter("memory-f32"), scratch.adapter("memory-bf16"));
 }
 
+/// Layers that are expanded when they are asked for are the same however often that is.
+#[test]
+fn frozen_weights_in_few_bits() {
+    let scratch = Scratch::with_rows();
+    let mut seen = Vec::new();
+    for load_in in ["8bit", "4bit", "4bit --bnb-4bit-quant-type fp4", "as-is"] {
+        let line = |more: &str| format!("{DROPOUT} --overwrite-output-dir --load-in {load_in} {more}");
+        let whole = scratch.trained("out", &line("--per-device-train-batch-size 8 --threads 1"));
+        let cut = "--per-device-train-batch-size 2 --gradient-accumulation-steps 4 --threads 2 --activation-memory 0";
+        assert_eq!(scratch.trained("out", &line(cut)), whole, "{load_in}");
+        assert!(!seen.contains(&whole), "{load_in} does something");
+        seen.push(whole);
+    }
+    let line = format!("{DROPOUT} --per-device-train-batch-size 8");
+    assert_eq!(scratch.trained("plain", &line), seen[3], "a file of floats is trained on as it is");
+}
+
 /// Other rows in the same step change a sequence's part by nothing, so the order within a step is all that counts.
 #[test]
 fn rows_without_a_label_change_nothing_but_the_tokens() {

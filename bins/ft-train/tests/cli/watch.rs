@@ -134,6 +134,30 @@ fn the_best_checkpoints_are_kept_and_ranked() {
     assert_eq!(scratch.json("out/eval_results.json")["eval_loss"].as_f64(), Some(found[0].0));
 }
 
+/// With one checkpoint to keep, the newest that was the best one stands.
+#[test]
+fn only_the_best_ones_are_saved_where_that_is_asked_for() {
+    let scratch = with_held_rows();
+    let line = "--eval held.parquet --eval-steps 1 --save-strategy best --save-total-limit 1 --max-steps 7";
+    scratch.train("out", &format!("{line} --learning-rate 0.3"));
+    let state = scratch.json("out/trainer_state.json");
+    let best = state["best_global_step"].as_u64().unwrap();
+    assert_eq!(checkpoints(&scratch, "out"), [best]);
+    assert_eq!(state["best_model_checkpoint"], format!("checkpoint-{best}"));
+}
+
+/// The best checkpoint outlives newer ones, and patience counts from it.
+#[test]
+fn the_best_checkpoint_outlives_the_limit() {
+    let scratch = with_held_rows();
+    let line =
+        "--eval held.parquet --eval-steps 1 --save-steps 1 --save-total-limit 2 --max-steps 7 --learning-rate 0.3";
+    scratch.train("out", &format!("{line} --load-best-model-at-end"));
+    let best = scratch.json("out/trainer_state.json")["best_global_step"].as_u64().unwrap();
+    assert_ne!(best, 7);
+    assert_eq!(checkpoints(&scratch, "out"), [best, 7]);
+}
+
 #[test]
 fn patience_runs_out_and_a_resume_does_not_refill_it() {
     let scratch = with_held_rows();

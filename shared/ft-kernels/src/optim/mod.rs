@@ -25,14 +25,14 @@ use crate::simd::LANES;
 /// Elements handed to a thread at once: whole blocks of the 8-bit moments.
 const PIECE: usize = 64 * 1024;
 
-/// The sum of the elements' squares, in f64 and in one fixed order.
-pub fn sum_of_squares(values: &[f32]) -> f64 {
-    let pieces: Vec<f64> = values.par_chunks(PIECE).map(squares_of_piece).collect();
-    pieces.iter().sum()
+/// The sum of the squares of each block of [`BLOCK`] elements, in f64 and in one fixed order: whoever has some of a
+/// tensor's blocks finds the same sums of them as who has all.
+pub fn squares_of_blocks(values: &[f32]) -> Vec<f64> {
+    values.par_chunks(BLOCK).with_min_len(PIECE / BLOCK).map(squares_of_block).collect()
 }
 
 /// Squares of f32 are exact in f64, so only the order of the additions matters.
-fn squares_of_piece(values: &[f32]) -> f64 {
+fn squares_of_block(values: &[f32]) -> f64 {
     let mut sums = [0f64; LANES];
     let parts = values.chunks_exact(LANES);
     let rest = parts.remainder();

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use ft_kernels::optim::{
     AdamW, BLOCK, Codes, DynamicMap, Lion, Sgd, adamw_8bit_step, adamw_step, lion_8bit_step, lion_step, reference,
-    scale_in_place, sgd_step, sum_of_squares,
+    scale_in_place, sgd_step, squares_of_blocks,
 };
 
 use crate::common::{assert_same_bits, numbers};
@@ -53,18 +53,21 @@ fn sums_and_steps_do_not_know_the_threads() {
         let grad = numbers(2, len);
         adamw_step(&mut param, &grad, &mut m, &mut v, SETTINGS);
         scale_in_place(&mut m, 0.3);
-        let sum = sum_of_squares(&grad).to_bits();
-        let sum = [f32::from_bits(sum as u32), f32::from_bits((sum >> 32) as u32)];
+        let sums = squares_of_blocks(&grad).into_iter().map(f64::to_bits);
+        let sum: Vec<f32> = sums.flat_map(|s| [f32::from_bits(s as u32), f32::from_bits((s >> 32) as u32)]).collect();
         [param.as_slice(), &m, &v, &sum].map(|x| Tensor::new(x, &Device::Cpu).unwrap()).into()
     });
 }
 
 #[test]
-fn the_sum_of_squares_is_exact_enough() {
+fn the_sums_of_squares_are_exact_enough_and_those_of_the_blocks() {
     let values = numbers(1, 100_003);
     let exact: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    assert!((sum_of_squares(&values) - exact).abs() < 1e-9 * exact);
-    assert!(sum_of_squares(&[]) == 0.0);
+    let sums = squares_of_blocks(&values);
+    assert!((sums.iter().sum::<f64>() - exact).abs() < 1e-9 * exact);
+    let (head, tail) = values.split_at(5 * BLOCK);
+    assert_eq!(sums, [squares_of_blocks(head), squares_of_blocks(tail)].concat());
+    assert!(squares_of_blocks(&[]).is_empty());
 }
 
 /// The moments of one tensor, whatever the optimizer keeps.

@@ -140,6 +140,27 @@ impl Constants {
         })
     }
 
+    /// The blocks' scales as they lie in the file, and the constants without them; rows' scales stay.
+    pub(super) fn take_apart(&self, len: usize) -> Result<(Self, Vec<u8>)> {
+        let Constants::Four { block, absmax: (file, offset), second, .. } = self else {
+            return Ok((self.put_together(&[]), Vec::new()));
+        };
+        let mut scales = vec![0; len.div_ceil(*block) * if second.is_some() { 1 } else { 4 }];
+        file.read_at(*offset, &mut scales)?;
+        Ok((self.put_together(&[]), scales))
+    }
+
+    /// The same constants with these blocks' scales.
+    pub(super) fn put_together(&self, bytes: &[u8]) -> Self {
+        match self {
+            Constants::Four { kind, block, absmax: (file, _), second } => {
+                let absmax = (Arc::new(DataFile::in_memory(file.path(), bytes.to_vec())), 0);
+                Constants::Four { kind: *kind, block: *block, absmax, second: second.clone() }
+            }
+            Constants::Rows { scales } => Constants::Rows { scales: scales.clone() },
+        }
+    }
+
     /// The bytes that they take.
     pub(super) fn bytes(&self, len: usize) -> usize {
         match self {

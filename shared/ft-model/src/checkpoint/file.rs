@@ -64,7 +64,12 @@ impl DataFile {
     pub fn part(&self, offset: u64, len: usize) -> Result<Self> {
         let mut bytes = vec![0; len];
         self.read_at(offset, &mut bytes)?;
-        Ok(Self { path: self.path.clone(), source: Source::Memory(bytes), len: len as u64 })
+        Ok(Self::in_memory(&self.path, bytes))
+    }
+
+    /// Bytes that came from the file at `path`.
+    pub fn in_memory(path: &Path, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_path_buf(), len: bytes.len() as u64, source: Source::Memory(bytes) }
     }
 
     /// A buffered reader from the start. Its position costs nothing to ask, unlike that of a `BufReader`

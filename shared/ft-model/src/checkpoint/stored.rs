@@ -166,6 +166,36 @@ impl Stored {
         Ok(Self { file, offset: 0, constants: constants.map(Arc::new), ..self.clone() })
     }
 
+    /// What [`Stored::in_memory`] holds: its bytes and its blocks' scales one after the other, and the rest without
+    /// them.
+    ///
+    /// # Errors
+    /// If it is not in memory.
+    pub fn take_apart(&self) -> Result<(Self, Vec<u8>)> {
+        let mut bytes = vec![0; self.own_bytes()];
+        self.file.read_at(self.offset, &mut bytes)?;
+        let mut rest = self.with_bytes(Vec::new());
+        if let Some(constants) = &self.constants {
+            let (without, scales) = constants.take_apart(self.elements())?;
+            rest.constants = Some(Arc::new(without));
+            bytes.extend(scales);
+        }
+        Ok((rest, bytes))
+    }
+
+    /// The tensor that was taken apart into this one and `bytes`.
+    pub fn put_together(&self, bytes: &[u8]) -> Self {
+        let (own, scales) = bytes.split_at(self.own_bytes());
+        let mut whole = self.with_bytes(own.to_vec());
+        whole.constants = self.constants.as_ref().map(|constants| Arc::new(constants.put_together(scales)));
+        whole
+    }
+
+    /// The same tensor with other bytes.
+    fn with_bytes(&self, bytes: Vec<u8>) -> Self {
+        Self { file: Arc::new(DataFile::in_memory(self.path(), bytes)), offset: 0, ..self.clone() }
+    }
+
     /// The bytes that it takes, scales included.
     pub fn bytes(&self) -> usize {
         self.own_bytes() + self.constants.as_ref().map_or(0, |constants| constants.bytes(self.elements()))

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-use super::{Ends, Layer, LayerWeights, NormWeights, Product};
+use super::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
 use crate::arch::{Architecture, K_NORM, NormKind, Q_NORM, QkNorm};
 use crate::checkpoint::{Checkpoint, Element};
 use crate::error::{Error, Result};
@@ -63,19 +63,24 @@ fn norm(checkpoint: &Checkpoint, name: &str) -> Result<NormWeights> {
     Ok(NormWeights { weight, bias: is_layer_norm.then(|| read("bias")).transpose()? })
 }
 
-/// Reads embedding, final norm and head.
-pub(super) fn ends(checkpoint: &Checkpoint, dtype: DType) -> Result<Ends> {
+/// Reads embedding and head.
+pub(super) fn vocabulary(checkpoint: &Checkpoint, dtype: DType) -> Result<Vocabulary> {
+    let arch = checkpoint.architecture();
+    let read = |name: &str| joined(checkpoint, &[format!("{name}.weight")], dtype);
+    let embedding = read(arch.names().embedding)?;
+    let head = if arch.tie_word_embeddings { embedding.clone() } else { read(arch.names().head)? };
+    Ok(Vocabulary { embedding, head })
+}
+
+/// Reads the final norm, and learned positions and the head's bias where there are some.
+pub(super) fn ends(checkpoint: &Checkpoint) -> Result<Ends> {
     let arch = checkpoint.architecture();
     let names = arch.names();
-    let read = |name: &str, kind: &str, dtype: DType| joined(checkpoint, &[format!("{name}.{kind}")], dtype);
-    let embedding = read(names.embedding, "weight", dtype)?;
-    let tied = arch.tie_word_embeddings;
+    let read = |name: &str, kind: &str| joined(checkpoint, &[format!("{name}.{kind}")], DType::F32);
     Ok(Ends {
-        head: if tied { embedding.clone() } else { read(names.head, "weight", dtype)? },
-        head_bias: arch.head_bias.then(|| read(names.head, "bias", DType::F32)).transpose()?,
-        positions: names.positions.map(|name| read(name, "weight", DType::F32)).transpose()?,
+        head_bias: arch.head_bias.then(|| read(names.head, "bias")).transpose()?,
+        positions: names.positions.map(|name| read(name, "weight")).transpose()?,
         final_norm: norm(checkpoint, names.final_norm)?,
-        embedding,
     })
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 
-use super::load::{ends, layer};
-use super::{Ends, LayerSource, LayerWeights};
+use super::load::{ends, layer, vocabulary};
+use super::{Ends, LayerSource, LayerWeights, Vocabulary};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
@@ -16,6 +16,7 @@ use crate::error::Result;
 pub struct Mapped {
     checkpoint: Checkpoint,
     dtype: DType,
+    vocabulary: Vocabulary,
     ends: Ends,
 }
 
@@ -26,8 +27,8 @@ impl Mapped {
     /// # Errors
     /// If a tensor cannot be read.
     pub fn open(checkpoint: Checkpoint, dtype: DType) -> Result<Self> {
-        let ends = ends(&checkpoint, dtype)?;
-        Ok(Self { checkpoint, dtype, ends })
+        let (vocabulary, ends) = (vocabulary(&checkpoint, dtype)?, ends(&checkpoint)?);
+        Ok(Self { checkpoint, dtype, vocabulary, ends })
     }
 }
 
@@ -36,7 +37,19 @@ impl LayerSource for Mapped {
         Ok(Arc::new(layer(&self.checkpoint, i, self.dtype)?))
     }
 
+    fn embedding(&self) -> Result<Tensor> {
+        Ok(self.vocabulary.embedding.clone())
+    }
+
+    fn head(&self) -> Result<Tensor> {
+        Ok(self.vocabulary.head.clone())
+    }
+
     fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.vocabulary.bytes() + self.ends.bytes()
     }
 }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product};
+use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product, Sharded, Unit, Vocabulary};
 use crate::error::Result;
 
-/// The layers of another source, copied to a device when they are asked for: what the host holds in few bits, or reads
-/// from its file, is expanded there, and one layer at a time is on the device. Embedding, final norm and head stay there.
+/// The layers of another source, copied to a device when they are asked for: what the host holds in few bits, reads
+/// from its file, or gathers from all ranks is expanded there, and one layer at a time is on the device. Final norm,
+/// and, unless ranks share them, embedding and head stay there.
 pub struct Placed {
     source: Box<dyn LayerSource>,
     device: Device,
+    vocabulary: Option<Vocabulary>,
     ends: Ends,
 }
 
@@ -25,7 +27,11 @@ impl Placed {
             return Ok(source);
         }
         let ends = source.ends().to_device(device)?;
-        Ok(Box::new(Self { source, device: device.clone(), ends }))
+        let vocabulary = match source.is_collective() {
+            true => None,
+            false => Some(Vocabulary { embedding: source.embedding()?, head: source.head()? }.to_device(device)?),
+        };
+        Ok(Box::new(Self { source, device: device.clone(), vocabulary, ends }))
     }
 }
 
@@ -34,8 +40,38 @@ impl LayerSource for Placed {
         Ok(Arc::new(self.source.layer(i)?.to_device(&self.device)?))
     }
 
+    fn embedding(&self) -> Result<Tensor> {
+        match &self.vocabulary {
+            Some(vocabulary) => Ok(vocabulary.embedding.clone()),
+            None => Ok(self.source.embedding()?.to_device(&self.device)?),
+        }
+    }
+
+    fn head(&self) -> Result<Tensor> {
+        match &self.vocabulary {
+            Some(vocabulary) => Ok(vocabulary.head.clone()),
+            None => Ok(self.source.head()?.to_device(&self.device)?),
+        }
+    }
+
     fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    fn expect(&self, pass: &[Unit]) {
+        self.source.expect(pass);
+    }
+
+    fn is_collective(&self) -> bool {
+        self.source.is_collective()
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.source.held_bytes()
+    }
+
+    fn as_sharded(&self) -> Option<&Sharded> {
+        self.source.as_sharded()
     }
 }
 
@@ -77,7 +113,7 @@ impl LayerWeights {
     }
 }
 
-impl Ends {
+impl Vocabulary {
     /// The same on a device; a head that is tied to the embedding is so there too.
     ///
     /// # Errors
@@ -85,9 +121,17 @@ impl Ends {
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         let embedding = self.embedding.to_device(device)?;
         let tied = self.head.id() == self.embedding.id();
+        Ok(Self { head: if tied { embedding.clone() } else { self.head.to_device(device)? }, embedding })
+    }
+}
+
+impl Ends {
+    /// The same on a device.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
         Ok(Self {
-            head: if tied { embedding.clone() } else { self.head.to_device(device)? },
-            embedding,
             positions: optional(self.positions.as_ref(), device)?,
             final_norm: self.final_norm.to_device(device)?,
             head_bias: optional(self.head_bias.as_ref(), device)?,

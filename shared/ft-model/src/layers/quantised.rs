@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use ft_kernels::quant::{EightBit, FourBit, Kind};
+use ft_kernels::quant::Kind;
 
-use super::load::{ends, is_transposed, joined_shape, layer_of, transpose};
-use super::{Ends, Layer, LayerSource, LayerWeights};
-use crate::checkpoint::{Checkpoint, Format, Stored};
+use super::load::{ends, joined_shape, layer_of, vocabulary};
+use super::packed::Packed;
+use super::{Ends, Layer, LayerSource, LayerWeights, Vocabulary};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
 
@@ -34,6 +35,7 @@ pub enum Bits {
 #[derive(Debug)]
 pub struct Quantised {
     layers: Vec<Layer<Matrix>>,
+    vocabulary: Vocabulary,
     ends: Ends,
 }
 
@@ -45,14 +47,6 @@ struct Matrix {
     shape: Vec<usize>,
 }
 
-#[derive(Debug)]
-enum Packed {
-    Eight(EightBit),
-    Four(FourBit),
-    /// The file's bytes, and whether they are the matrix `[in, out]`.
-    Stored(Stored, bool),
-}
-
 impl Quantised {
     /// Reads all weights and packs the blocks' matrices, one after the other; `progress` is called with the number of
     /// layers read so far.
@@ -60,7 +54,8 @@ impl Quantised {
     /// # Errors
     /// If a tensor cannot be read.
     pub fn load(checkpoint: &Checkpoint, bits: Bits, progress: impl Fn(usize)) -> Result<Self> {
-        let ends = ends(checkpoint, checkpoint.main_dtype()?.float().unwrap_or(DType::F32))?;
+        let vocabulary = vocabulary(checkpoint, checkpoint.main_dtype()?.float().unwrap_or(DType::F32))?;
+        let ends = ends(checkpoint)?;
         let matrix = |names: &[String]| {
             let parts = names.iter().map(|name| Packed::read(checkpoint, name, bits)).collect::<Result<_>>()?;
             Ok(Matrix { parts, shape: joined_shape(checkpoint, names)? })
@@ -70,7 +65,7 @@ impl Quantised {
             layers.push(layer_of(checkpoint, i, &matrix)?);
             progress(i + 1);
         }
-        Ok(Self { layers, ends })
+        Ok(Self { layers, vocabulary, ends })
     }
 
     /// The bytes that the packed matrices take, scales included.
@@ -104,8 +99,21 @@ impl LayerSource for Quantised {
         Ok(Arc::new(layer.map(Matrix::expand)?))
     }
 
+    fn embedding(&self) -> Result<Tensor> {
+        Ok(self.vocabulary.embedding.clone())
+    }
+
+    fn head(&self) -> Result<Tensor> {
+        Ok(self.vocabulary.head.clone())
+    }
+
     fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let small: u64 = self.layers.iter().map(Layer::small_bytes).sum();
+        self.frozen_bytes() as u64 + small + self.vocabulary.bytes() + self.ends.bytes()
     }
 }
 
@@ -126,57 +134,6 @@ impl Matrix {
             rest = after;
         }
         Ok(Tensor::from_vec(all, self.shape.as_slice(), &Device::Cpu)?)
-    }
-}
-
-impl Packed {
-    /// Reads the tensor `name`.
-    fn read(checkpoint: &Checkpoint, name: &str, bits: Bits) -> Result<Self> {
-        let stored = checkpoint.stored(name)?;
-        let transposed = is_transposed(checkpoint.architecture(), name);
-        let packed_already = matches!(stored.format(), Format::FourBit(_) | Format::ByteRows);
-        if packed_already || bits == Bits::AsIs {
-            return Ok(Self::Stored(stored.in_memory()?, transposed));
-        }
-        let mut values = ft_kernels::tensor::uninit(stored.elements());
-        stored.read_all(&mut values)?;
-        if transposed {
-            transpose(&mut values, stored.columns());
-        }
-        Ok(match bits {
-            Bits::FourBit { kind, double } => Self::Four(FourBit::quantise(&values, kind, double)),
-            Bits::EightBit | Bits::AsIs => Self::Eight(EightBit::quantise(&values)),
-        })
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Packed::Eight(matrix) => matrix.len(),
-            Packed::Four(matrix) => matrix.len(),
-            Packed::Stored(stored, _) => stored.elements(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Packed::Eight(matrix) => matrix.bytes(),
-            Packed::Four(matrix) => matrix.bytes(),
-            Packed::Stored(stored, _) => stored.bytes(),
-        }
-    }
-
-    fn expand(&self, out: &mut [f32]) -> Result<()> {
-        match self {
-            Packed::Eight(matrix) => matrix.expand(out)?,
-            Packed::Four(matrix) => matrix.expand(out)?,
-            Packed::Stored(stored, transposed) => {
-                stored.read_all(out)?;
-                if *transposed {
-                    transpose(out, stored.columns());
-                }
-            }
-        }
-        Ok(())
     }
 }
 

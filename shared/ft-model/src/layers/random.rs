@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use ft_kernels::philox::Stream;
 use rayon::prelude::*;
 
-use super::{Ends, Layer, LayerWeights, NormWeights, Product, Resident};
+use super::{Ends, Layer, LayerWeights, NormWeights, Product, Resident, Vocabulary};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::error::Result;
 use crate::projection::Site;
@@ -31,9 +31,10 @@ impl Resident {
     /// If the device has no room.
     pub fn random(device: &Device, arch: &Architecture, dtype: DType, seed: u64) -> Result<Self> {
         let mut maker = Maker { device, dtype, seed, next: 0 };
+        let vocabulary = maker.vocabulary(arch)?;
         let ends = maker.ends(arch)?;
         let layers = (0..arch.num_layers).map(|_| maker.layer(arch)).collect::<Result<_>>()?;
-        Ok(Self::new(layers, ends))
+        Ok(Self::new(layers, vocabulary, ends))
     }
 }
 
@@ -87,10 +88,14 @@ impl Maker<'_> {
         })
     }
 
-    fn ends(&mut self, arch: &Architecture) -> Result<Ends> {
+    fn vocabulary(&mut self, arch: &Architecture) -> Result<Vocabulary> {
         let embedding = self.matrix(arch.vocab_size, arch.hidden_size)?;
         let head =
             if arch.tie_word_embeddings { embedding.clone() } else { self.matrix(arch.vocab_size, arch.hidden_size)? };
+        Ok(Vocabulary { embedding, head })
+    }
+
+    fn ends(&mut self, arch: &Architecture) -> Result<Ends> {
         let positions = match arch.learned_positions {
             Some(rows) => Some(self.matrix(rows, arch.hidden_size)?.to_dtype(DType::F32)?),
             None => None,
@@ -101,6 +106,6 @@ impl Maker<'_> {
             bias: (arch.norm == NormKind::Layer).then(|| constant(0.0)).transpose()?,
         };
         let head_bias = arch.head_bias.then(|| Tensor::zeros(arch.vocab_size, DType::F32, self.device)).transpose()?;
-        Ok(Ends { embedding, positions, final_norm, head, head_bias })
+        Ok(Ends { positions, final_norm, head_bias })
     }
 }

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
-use super::load::{ends, layer};
-use super::{Ends, LayerSource, LayerWeights};
+use super::load::{ends, layer, vocabulary};
+use super::{Ends, LayerSource, LayerWeights, Vocabulary, tensor_bytes};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::projection::Site;
 
 /// The whole model in memory, read once.
 #[derive(Debug)]
 pub struct Resident {
     layers: Vec<Arc<LayerWeights>>,
+    vocabulary: Vocabulary,
     ends: Ends,
 }
 
@@ -30,24 +32,20 @@ impl Resident {
     ///
     /// # Errors
     /// As [`Self::load`], or if the device has no room.
-    pub fn load_on(
-        device: &Device,
-        checkpoint: &Checkpoint,
-        dtype: DType,
-        progress: impl Fn(usize),
-    ) -> Result<Self> {
-        let ends = ends(checkpoint, dtype)?.to_device(device)?;
+    pub fn load_on(device: &Device, checkpoint: &Checkpoint, dtype: DType, progress: impl Fn(usize)) -> Result<Self> {
+        let vocabulary = vocabulary(checkpoint, dtype)?.to_device(device)?;
+        let ends = ends(checkpoint)?.to_device(device)?;
         let mut layers = Vec::new();
         for i in 0..checkpoint.architecture().num_layers {
             layers.push(Arc::new(layer(checkpoint, i, dtype)?.to_device(device)?));
             progress(i + 1);
         }
-        Ok(Self { layers, ends })
+        Ok(Self { layers, vocabulary, ends })
     }
 
     /// The weights given as they are, for models that come from no file.
-    pub fn new(layers: Vec<LayerWeights>, ends: Ends) -> Self {
-        Self { layers: layers.into_iter().map(Arc::new).collect(), ends }
+    pub(super) fn new(layers: Vec<LayerWeights>, vocabulary: Vocabulary, ends: Ends) -> Self {
+        Self { layers: layers.into_iter().map(Arc::new).collect(), vocabulary, ends }
     }
 }
 
@@ -56,7 +54,21 @@ impl LayerSource for Resident {
         self.layers.get(i).cloned().ok_or(Error::Layer { index: i, layers: self.layers.len() })
     }
 
+    fn embedding(&self) -> Result<Tensor> {
+        Ok(self.vocabulary.embedding.clone())
+    }
+
+    fn head(&self) -> Result<Tensor> {
+        Ok(self.vocabulary.head.clone())
+    }
+
     fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let matrices = |layer: &LayerWeights| Site::ALL.map(|site| tensor_bytes(&layer.product(site).weight));
+        let layers = self.layers.iter().map(|layer| layer.small_bytes() + matrices(layer).iter().sum::<u64>());
+        layers.sum::<u64>() + self.vocabulary.bytes() + self.ends.bytes()
     }
 }

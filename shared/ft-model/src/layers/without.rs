@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{Ends, LayerSource, LayerWeights};
+use super::{Ends, LayerSource, LayerWeights, Sharded, Unit, tensor_bytes};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::lora::Adapter;
@@ -60,7 +60,32 @@ impl LayerSource for Without {
         Ok(Arc::new(weights))
     }
 
+    fn embedding(&self) -> Result<Tensor> {
+        self.source.embedding()
+    }
+
+    fn head(&self) -> Result<Tensor> {
+        self.source.head()
+    }
+
     fn ends(&self) -> &Ends {
         self.source.ends()
+    }
+
+    fn expect(&self, pass: &[Unit]) {
+        self.source.expect(pass);
+    }
+
+    fn is_collective(&self) -> bool {
+        self.source.is_collective()
+    }
+
+    fn as_sharded(&self) -> Option<&Sharded> {
+        self.source.as_sharded()
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let pairs = self.initial.modules.iter().map(|pair| tensor_bytes(&pair.a) + tensor_bytes(&pair.b));
+        self.source.held_bytes() + pairs.sum::<u64>()
     }
 }

@@ -30,6 +30,9 @@ enum Role<'a> {
     Part { place: (usize, Projection), module: &'a str, part: usize },
     /// A tensor of the base that is trained whole, by its name there.
     Saved(String),
+    /// A bias of a saved module once more: with `bias` all, peft also writes it under the names that it has in memory,
+    /// as it is and as it was.
+    Again,
 }
 
 impl Adapter {
@@ -76,6 +79,7 @@ impl Adapter {
             let name = &entry.name;
             let tensor = || widen(entry, &bytes[entry.offset as usize..][..entry.len as usize]);
             match role(name)? {
+                Role::Again => {}
                 Role::Saved(of) => {
                     let key = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
                     saved.push(SavedTensor { name: of, key, tensor: tensor()? });
@@ -129,10 +133,17 @@ fn role(name: &str) -> Result<Role<'_>> {
         ))
     };
     let plain = name.strip_prefix(PREFIX).unwrap_or(name);
+    if [".modules_to_save.bias", ".original_module.bias"].iter().any(|end| plain.ends_with(end)) {
+        return Ok(Role::Again);
+    }
     let Some((module, kind)) = plain.split_once(".lora_") else {
         // Whole tensors: `X.weight`, `X.bias`, and the bias of a module that peft has wrapped.
         let of = plain.replace(".base_layer.bias", ".bias").replace(".modules_to_save.default.", ".");
-        let known = of.ends_with(".bias") || (of.ends_with(".weight") && !of.contains(".base_layer."));
+        let known = match of.rsplit_once('.') {
+            Some((_, "bias")) => true,
+            Some((module, "weight")) => !module.ends_with(".base_layer"),
+            _ => false,
+        };
         return if known { Ok(Role::Saved(of)) } else { Err(unknown()) };
     };
     let part = match kind.split('.').collect::<Vec<_>>()[..] {

@@ -54,10 +54,10 @@ impl LoraConfig {
     }
 
     /// peft's name of a tensor that is trained whole.
-    fn saved_key(&self, arch: &Architecture, name: &str) -> Result<String> {
+    fn saved_key(&self, arch: &Architecture, name: &str) -> String {
         let module = name.strip_suffix(".bias").and_then(|module| Projection::parse_in(arch.family, module));
         let wrapped = module.is_some_and(|of| self.modules(arch).is_ok_and(|adapted| adapted.contains(&of)));
-        Ok(if wrapped { name.replace(".bias", ".base_layer.bias") } else { name.to_owned() })
+        if wrapped { name.replace(".bias", ".base_layer.bias") } else { name.to_owned() }
     }
 }
 
@@ -84,7 +84,7 @@ impl Adapter {
             if tensor.dims() != shape {
                 return Err(Error::Adapter(format!("saves '{name}' of shape {:?}, expected {shape:?}", tensor.dims())));
             }
-            let key = adapter.config.saved_key(arch, &name)?;
+            let key = adapter.config.saved_key(arch, &name);
             adapter.saved.push(SavedTensor { name, key, tensor });
         }
         adapter.saved.sort_by(|x, y| x.name.cmp(&y.name));
@@ -123,8 +123,8 @@ fn base_tensor(arch: &Architecture, source: &dyn LayerSource, name: &str) -> Res
     let (module, kind) = name.rsplit_once('.').ok_or_else(missing)?;
     let bias = |norm: &NormWeights| norm.bias.clone();
     let found = match (module, kind) {
-        (module, "weight") if module == names.embedding => Some(ends.embedding.clone()),
-        (module, "weight") if module == names.head => Some(ends.head.clone()),
+        (module, "weight") if module == names.embedding => Some(source.embedding()?),
+        (module, "weight") if module == names.head => Some(source.head()?),
         (module, "bias") if module == names.head => ends.head_bias.clone(),
         (module, "bias") if module == names.final_norm => bias(&ends.final_norm),
         _ => None,

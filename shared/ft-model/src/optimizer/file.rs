@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ::safetensors::Dtype;
+use ft_dist::Communicator;
 
+use super::slots::Slot;
 use super::{Optimizer, OptimizerKind, Trained};
 use crate::error::{Error, Result};
 use crate::safetensors::{Header, PREFIX, header_len, too_short};
@@ -21,32 +24,57 @@ const PIECE: u64 = 1 << 20;
 
 impl Optimizer {
     /// Writes the state: for each tensor what its kind remembers, as `NAME.exp_avg`, and the number of steps taken.
+    /// Where the elements are shared among ranks all of them call this together; the one with a path, which is rank
+    /// 0, writes one whole file.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    /// If the file cannot be written, or another rank fails.
+    pub fn save(&self, path: Option<&Path>, ranks: &dyn Communicator) -> Result<()> {
         let places: Vec<_> = self.places().collect();
         let tensors: Vec<_> =
             places.iter().map(|place| (place.name.clone(), place.dtype, place.shape.clone())).collect();
         let metadata = [(KIND, self.config.kind.to_string()), (STEP, self.step.to_string())];
         let metadata: BTreeMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let (header, bytes) = Header::build(&tensors, &metadata);
-        let failed = |source| Error::write(path, source);
-        let mut file = File::create(path).map_err(failed)?;
-        file.write_all(&bytes).map_err(failed)?;
-        let mut piece = Vec::new();
+        let mut file = path.map(|path| Output::create(path, &bytes)).transpose()?;
         for (place, entry) in places.iter().zip(&header.entries) {
             for at in (0..entry.len).step_by(PIECE as usize) {
-                piece.resize(PIECE.min(entry.len - at) as usize, 0);
-                self.tensors[place.tensor].state.read(place.slot, at, &mut piece)?;
-                file.write_all(&piece).map_err(failed)?;
+                let piece = self.piece(place, at..(at + PIECE).min(entry.len), ranks)?;
+                if let Some(file) = &mut file {
+                    file.write(&piece)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Takes over a state that [`Optimizer::save`] wrote, for the same tensors; a paged kind goes on where its
-    /// unpaged one stopped, and the other way round.
+    /// Some bytes of a slot, on rank 0; on other ranks what they have of them.
+    fn piece(&self, place: &Place, bytes: Range<u64>, ranks: &dyn Communicator) -> Result<Vec<u8>> {
+        let of = |rank: usize| {
+            let part = self.cut.part(place.tensor, rank);
+            let own = place.slot.bytes(part.start) as u64..place.slot.bytes(part.end) as u64;
+            let inside = |at: u64| at.clamp(own.start, own.end);
+            inside(bytes.start) - own.start..inside(bytes.end) - own.start
+        };
+        let own = of(self.place);
+        let mut piece = vec![0; (own.end - own.start) as usize];
+        self.tensors[place.tensor].state.read(place.index, own.start, &mut piece)?;
+        let world = self.cut.world();
+        if world == 1 {
+            return Ok(piece);
+        }
+        let (mut send, mut receive) = (vec![0; world], vec![0; world]);
+        send[0] = piece.len();
+        if self.place == 0 {
+            receive = (0..world).map(|rank| (of(rank).end - of(rank).start) as usize).collect();
+        }
+        let mut all = vec![0; receive.iter().sum()];
+        ranks.all_to_all(&piece, &send, &receive, &mut all)?;
+        Ok(all)
+    }
+
+    /// Takes over a state that [`Optimizer::save`] wrote, for the same tensors, on any number of ranks; a paged kind
+    /// goes on where its unpaged one stopped, and the other way round.
     ///
     /// # Errors
     /// If the file cannot be read, is not whole, or is of another optimizer or other tensors.
@@ -63,10 +91,12 @@ impl Optimizer {
                 let (name, dtype, shape) = (&place.name, place.dtype, &place.shape);
                 Error::malformed(path, format!("it has no tensor '{name}' of type {dtype} and shape {shape:?}"))
             })?;
-            for at in (0..entry.len).step_by(PIECE as usize) {
-                piece.resize(PIECE.min(entry.len - at) as usize, 0);
+            let own = &mut self.tensors[place.tensor];
+            let (start, end) = (place.slot.bytes(own.part.start) as u64, place.slot.bytes(own.part.end) as u64);
+            for at in (start..end).step_by(PIECE as usize) {
+                piece.resize(PIECE.min(end - at) as usize, 0);
                 file.read_exact_at(&mut piece, entry.offset + at).map_err(failed)?;
-                self.tensors[place.tensor].state.write(place.slot, at, &piece)?;
+                own.state.write(place.index, at - start, &piece)?;
             }
         }
         self.step = step;
@@ -95,7 +125,9 @@ impl Optimizer {
 /// A slot of a tensor as it stands in the file.
 struct Place {
     tensor: usize,
-    slot: usize,
+    slot: Slot,
+    /// The slot's number among its tensor's.
+    index: usize,
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
@@ -105,11 +137,30 @@ impl Trained {
     /// The slots of one type.
     fn places(&self, tensor: usize, dtype: Dtype) -> impl Iterator<Item = Place> {
         let slots = self.state.slots().enumerate().filter(move |(_, (slot, ..))| slot.dtype == dtype);
-        slots.map(move |(i, (slot, len, _))| {
+        slots.map(move |(index, (slot, ..))| {
             // What has an element for each of the tensor's has its shape too.
-            let shape = if slot.every == 1 { self.shape.clone() } else { vec![len] };
-            Place { tensor, slot: i, name: format!("{}.{}", self.name, slot.name), dtype, shape }
+            let all = self.shape.iter().product();
+            let shape = if slot.every == 1 { self.shape.clone() } else { vec![slot.len(all)] };
+            Place { tensor, slot, index, name: format!("{}.{}", self.name, slot.name), dtype, shape }
         })
+    }
+}
+
+/// A file that is being written.
+struct Output<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> Output<'a> {
+    fn create(path: &'a Path, header: &[u8]) -> Result<Self> {
+        let mut output = Self { path, file: File::create(path).map_err(|source| Error::write(path, source))? };
+        output.write(header)?;
+        Ok(output)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|source| Error::write(self.path, source))
     }
 }
 

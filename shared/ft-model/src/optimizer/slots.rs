@@ -34,7 +34,8 @@ impl Slot {
         elements.div_ceil(self.every)
     }
 
-    fn bytes(self, elements: usize) -> usize {
+    /// The bytes of them.
+    pub fn bytes(self, elements: usize) -> usize {
         self.len(elements) * self.dtype.bitsize() / 8
     }
 }
@@ -74,9 +75,9 @@ fn slots(config: &OptimizerConfig, name: &str, len: usize) -> &'static [Slot] {
     }
 }
 
-/// The bytes that are remembered of a tensor of `len` elements.
-pub(super) fn bytes(config: &OptimizerConfig, name: &str, len: usize) -> u64 {
-    slots(config, name, len).iter().map(|slot| slot.bytes(len) as u64).sum()
+/// The bytes that are remembered of `part` elements of a tensor of `len`.
+pub(super) fn bytes(config: &OptimizerConfig, name: &str, len: usize, part: usize) -> u64 {
+    slots(config, name, len).iter().map(|slot| slot.bytes(part) as u64).sum()
 }
 
 /// The rule of a step with this step's numbers.
@@ -152,10 +153,10 @@ impl Values {
     }
 }
 
-/// All that is remembered of a tensor.
+/// All that is remembered of a tensor, or of whole blocks of it.
 #[derive(Debug)]
 pub(super) struct State {
-    /// The tensor's elements.
+    /// The elements that it remembers.
     len: usize,
     slots: &'static [Slot],
     store: Store,
@@ -172,14 +173,20 @@ enum Store {
 }
 
 impl State {
-    /// All zero; in the page file, if there is one, from the offset on.
-    pub fn new(config: &OptimizerConfig, name: &str, len: usize, pages: Option<(Arc<PageFile>, u64)>) -> Self {
+    /// Of `part` elements of a tensor of `len`, all zero; in the page file, if there is one, from the offset on.
+    pub fn new(
+        config: &OptimizerConfig,
+        name: &str,
+        len: usize,
+        part: usize,
+        pages: Option<(Arc<PageFile>, u64)>,
+    ) -> Self {
         let slots = slots(config, name, len);
         let store = match pages {
             Some((pages, offset)) => Store::Paged { pages, offset },
-            None => Store::Memory(slots.iter().map(|slot| Values::zeros(*slot, len)).collect()),
+            None => Store::Memory(slots.iter().map(|slot| Values::zeros(*slot, part)).collect()),
         };
-        Self { len, slots, store }
+        Self { len: part, slots, store }
     }
 
     /// Moves the tensor by its gradient.

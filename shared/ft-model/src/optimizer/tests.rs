@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use ft_dist::Solo;
 use ft_kernels::philox::Stream;
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ fn gradients(adapter: &Adapter, step: u64) -> Vec<Tensor> {
 fn steps(optimizer: &mut Optimizer, adapter: &mut Adapter, steps: std::ops::Range<u64>) -> String {
     for step in steps {
         let lr = 1e-2 / (step + 1) as f64;
-        optimizer.update(adapter, &gradients(adapter, step), lr, 1.0).unwrap();
+        optimizer.update(adapter, &gradients(adapter, step), lr, 1.0, &Solo).unwrap();
     }
     adapter.sha256().unwrap()
 }
@@ -81,7 +82,7 @@ fn every_kind_goes_on_to_the_same_bits_from_its_file() {
         let mut first = start();
         let mut optimizer = fresh(&first);
         steps(&mut optimizer, &mut first, 0..3);
-        optimizer.save(&path).unwrap();
+        optimizer.save(Some(&path), &Solo).unwrap();
         // Another implementation reads it.
         let bytes = std::fs::read(&path).unwrap();
         let tensors = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -115,7 +116,7 @@ fn what_is_remembered_has_the_names_of_torch_and_bitsandbytes() {
     let tensor = numbers(3, &[100, 50]);
     adapter.saved.push(crate::lora::SavedTensor { name: name.into(), key: name.into(), tensor });
     let optimizer = Optimizer::new(&adapter, config(OptimizerKind::Adamw8bit, folder.path())).unwrap();
-    optimizer.save(&path).unwrap();
+    optimizer.save(Some(&path), &Solo).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let header = Header::from_bytes(&bytes).unwrap();
     let mut found: Vec<_> = header.entries.iter().map(|e| (e.name.as_str(), e.dtype, e.shape.as_slice())).collect();
@@ -147,7 +148,7 @@ fn a_state_of_another_kind_or_adapter_is_refused() {
     let path = folder.path().join("state.safetensors");
     let adapter_8 = adapter(8, 64, 64);
     let new = |adapter: &Adapter, kind| Optimizer::new(adapter, config(kind, folder.path())).unwrap();
-    new(&adapter_8, OptimizerKind::AdamwTorch).save(&path).unwrap();
+    new(&adapter_8, OptimizerKind::AdamwTorch).save(Some(&path), &Solo).unwrap();
     new(&adapter_8, OptimizerKind::PagedAdamw32bit).load(&path).unwrap();
     let told = new(&adapter_8, OptimizerKind::Sgd).load(&path).unwrap_err().to_string();
     assert!(
@@ -178,7 +179,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let mut optimizer = Optimizer::new(&adapter, OptimizerConfig::default()).unwrap();
     let mut gradients = gradients(&adapter, 0);
     gradients[1] = (gradients[1].clone() * f64::NAN).unwrap();
-    let told = optimizer.update(&mut adapter, &gradients, 1e-3, 1.0).unwrap_err().to_string();
+    let told = optimizer.update(&mut adapter, &gradients, 1e-3, 1.0, &Solo).unwrap_err().to_string();
     assert_eq!(told, "the gradient's norm is NaN, expected a finite number");
     assert_eq!((adapter.sha256().unwrap(), optimizer.step()), (before, 0));
 }
@@ -221,9 +222,6 @@ fn gradients_are_clipped_as_torch_clips_them() {
     let (meta, tensors) = reference();
     for (step, expected) in meta["norms"].as_array().unwrap().iter().enumerate() {
         let grads = ["a", "bias", "b", "c"].map(|key| tensors[&format!("grad{}.{key}", step + 1)].clone());
-        let norm = gradient_norm(&grads).unwrap();
-        let theirs = expected["norm"].as_f64().unwrap();
-        assert!((norm - theirs).abs() < 1e-6 * theirs, "{norm}, expected {theirs}");
         // SGD at a rate of -1 adds what the clipping left.
         let (mut adapter, config) = (adapter(2, 2, 2), OptimizerConfig::default());
         let zero = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
@@ -238,8 +236,9 @@ fn gradients_are_clipped_as_torch_clips_them() {
         let config = OptimizerConfig { kind: OptimizerKind::Sgd, ..config };
         let mut optimizer = Optimizer::new(&adapter, config).unwrap();
         let [a, bias, b, c] = grads.map(|grad| grad.copy().unwrap());
-        let found = optimizer.update(&mut adapter, &[a, b, bias, c], -1.0, 1.0).unwrap();
-        assert!((found - norm).abs() < 1e-12 * norm);
+        let found = optimizer.update(&mut adapter, &[a, b, bias, c], -1.0, 1.0, &Solo).unwrap();
+        let theirs = expected["norm"].as_f64().unwrap();
+        assert!((found - theirs).abs() < 1e-6 * theirs, "{found}, expected {theirs}");
         let first = f64::from(adapter.modules[0].a.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]);
         let clipped = expected["clipped"].as_f64().unwrap();
         assert!((first - clipped).abs() <= 1e-6 * clipped.abs(), "{first}, expected {clipped}");

@@ -10,7 +10,7 @@ const NO: &[&str] = &["false"];
 const IN_MEMORY: &str = "rows are in memory before the first step";
 const NO_NETWORK: &str = "this program sends nothing over a network";
 const NO_TORCH: &str = "there is no torch here; the operators are fused as they are";
-const ALONE: &str = "one process trains; it sends nothing to others";
+const ALONE: &str = "gradients are summed once a step, in one order for any number of ranks";
 const SUMS_ALONE: &str = "an evaluation sums its loss as it goes and keeps no output";
 const BY_MEMORY: &str = "which activations are computed twice follows from --activation-memory and changes no bit";
 const NOT_HERE: &str = "this is not in this version; leave it out";
@@ -80,8 +80,6 @@ pub const KNOBS: &[Knob] = &[
     accept("ddp_bucket_cap_mb", ALONE),
     accept("ddp_broadcast_buffers", ALONE),
     accept("ddp_static_graph", ALONE),
-    accept("ddp_backend", ALONE),
-    accept("ddp_timeout", ALONE),
     accept("ddp_timeout_delta", ALONE),
     accept("log_on_each_node", ALONE),
     accept("save_on_each_node", ALONE),
@@ -90,18 +88,18 @@ pub const KNOBS: &[Knob] = &[
     accept("split_batches", ALONE),
     accept("dispatch_batches", ALONE),
     accept("include_tokens_per_second", ALONE),
-    only(&["-1", "0"], "local_rank", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "fsdp", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "fsdp_config", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "deepspeed", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "accelerator_config", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "parallelism_config", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "sharded_ddp", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "fsdp_min_num_params", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "fsdp_transformer_layer_cls_to_wrap", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "tpu_num_cores", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "tpu_metrics_debug", "one process trains in this version"),
-    only(NOTHING_AT_ALL, "mp_parameters", "one process trains in this version"),
+    only(&["-1", "0"], "local_rank", "the environment says it: LOCAL_RANK"),
+    only(NOTHING_AT_ALL, "fsdp", "use --sharding zero3, zero2 or zero1"),
+    only(NOTHING_AT_ALL, "fsdp_config", "with --sharding zero3 the layers are the units; see --fsdp-reshard-after-forward"),
+    only(NOTHING_AT_ALL, "deepspeed", "use --sharding, or --accelerate-config with the file that names it"),
+    only(NOTHING_AT_ALL, "accelerator_config", "use --sharding, or --accelerate-config with the file that names it"),
+    only(NOTHING_AT_ALL, "parallelism_config", "use --nproc-per-node and --sharding"),
+    only(NOTHING_AT_ALL, "sharded_ddp", "use --sharding zero3, zero2 or zero1"),
+    only(NOTHING_AT_ALL, "fsdp_min_num_params", "with --sharding zero3 the layers are the units; see --fsdp-reshard-after-forward"),
+    only(NOTHING_AT_ALL, "fsdp_transformer_layer_cls_to_wrap", "with --sharding zero3 the layers are the units; see --fsdp-reshard-after-forward"),
+    only(NOTHING_AT_ALL, "tpu_num_cores", "use --nproc-per-node and --sharding"),
+    only(NOTHING_AT_ALL, "tpu_metrics_debug", "use --nproc-per-node and --sharding"),
+    only(NOTHING_AT_ALL, "mp_parameters", "use --nproc-per-node and --sharding"),
     accept("prediction_loss_only", SUMS_ALONE),
     accept("eval_do_concat_batches", SUMS_ALONE),
     accept("eval_use_gather_object", SUMS_ALONE),

@@ -1,0 +1,78 @@
+//! Who trains together, and what each one keeps.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, ValueEnum};
+
+/// Ranks. Started by torchrun, mpirun, srun or Kubeflow each process is one, and finds its number and the others in the
+/// environment; --nproc-per-node starts them as threads of one process.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Ranks")]
+pub struct RanksArgs {
+    /// Ranks of this process, each on its own device or its share of the threads
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub nproc_per_node: u32,
+    /// What ranks share out among themselves, instead of each having all of it
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "none")]
+    pub sharding: Sharding,
+    /// With zero3: give a layer up after its forward and gather it again for its backward, instead of keeping it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true",
+        action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub fsdp_reshard_after_forward: bool,
+    /// What carries bytes between ranks [default: threads with --nproc-per-node, else what started them]
+    #[arg(long, value_name = "BACKEND", value_enum, default_value = "auto")]
+    pub ddp_backend: Backend,
+    /// Seconds that a rank waits for the others before it gives up
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ddp_timeout: u64,
+    /// Take ranks, sharding, precision, offload, clipping and accumulation from a file of 'accelerate config'
+    #[arg(long, value_name = "YAML")]
+    pub accelerate_config: Option<PathBuf>,
+    /// For tests: this rank fails in this step
+    #[arg(long, hide = true, value_name = "RANK:STEP", value_parser = rank_and_step)]
+    pub inject_failure: Option<(usize, u64)>,
+}
+
+impl RanksArgs {
+    /// `--ddp-timeout`
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.ddp_timeout)
+    }
+}
+
+fn rank_and_step(text: &str) -> Result<(usize, u64), String> {
+    let both = text.split_once(':').and_then(|(rank, step)| Some((rank.parse().ok()?, step.parse().ok()?)));
+    both.ok_or_else(|| "expected RANK:STEP".into())
+}
+
+/// `--sharding`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Sharding {
+    /// Nothing: every rank has all (DDP)
+    None,
+    /// The optimizer's state
+    Zero1,
+    /// And the gradients
+    Zero2,
+    /// And the frozen weights, gathered one layer at a time
+    #[value(aliases = ["fsdp", "full_shard"])]
+    Zero3,
+}
+
+/// `--ddp-backend`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// As it fits
+    Auto,
+    /// Memory of one process
+    Threads,
+    /// Sockets, as gloo's
+    #[value(alias = "tcp")]
+    Gloo,
+    /// MPI (a build with the feature mpi)
+    Mpi,
+    /// NCCL (a build with the feature cuda)
+    Nccl,
+}

@@ -1,0 +1,165 @@
+//! Ranks as processes, on one machine or many, that speak over TCP.
+
+mod door;
+mod family;
+mod links;
+mod meet;
+mod store;
+mod wire;
+
+use std::fmt::{Debug, Formatter};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::call::Call;
+use crate::communicator::{Communicator, Traffic, bounded};
+use crate::error::{Error, Result};
+use door::Door;
+use family::{FIRST_CHANNEL, Family, Household};
+use links::Links;
+use meet::Seeker;
+
+/// Where processes meet that do not know each other yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rendezvous {
+    /// Rank 0 listens at this address (`MASTER_ADDR`, `MASTER_PORT`), and the others connect to it.
+    Master {
+        /// A name or an address of rank 0's machine.
+        host: String,
+        /// A port that is free there.
+        port: u16,
+    },
+    /// The agent of torchrun keeps a TCPStore at this address already (`TORCHELASTIC_USE_AGENT_STORE=True`), and
+    /// rank 0 writes there where it listens.
+    TcpStore {
+        /// A name or an address of the store's machine.
+        host: String,
+        /// The store's port.
+        port: u16,
+    },
+}
+
+/// One of several ranks that are processes, with a socket to each other one.
+///
+/// A rank whose process ends, however it ends, is noticed at once by the others; a rank whose machine falls silent
+/// is noticed after the timeout.
+pub struct Tcp {
+    // Dropped first: the sockets of this channel close before the household says goodbye.
+    links: Mutex<Links>,
+    household: Arc<Household>,
+}
+
+impl Tcp {
+    /// Meets the other ranks and connects to each of them.
+    ///
+    /// `label` names the run, and its restart where a launcher restarts ranks: ranks of another one are refused.
+    /// One rank alone meets nobody and is [`Solo`](crate::Solo). No wait is longer than `timeout`, neither here nor in a collective while no byte moves.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if `rank` is none of `world`, an address cannot be used, ranks do not come in time, or rank 0
+    /// refuses this one; [`Error::Rank`] if one fails meanwhile.
+    pub fn join(
+        rendezvous: &Rendezvous,
+        rank: usize,
+        world: usize,
+        label: &str,
+        timeout: Duration,
+    ) -> Result<Arc<dyn Communicator>> {
+        if rank >= world {
+            return Err(Error::Setup(format!("rank {rank} of {world} ranks: a rank is below their number")));
+        }
+        if world == 1 {
+            return Ok(Arc::new(crate::Solo));
+        }
+        let timeout = bounded(timeout);
+        let meeting = Seeker { rank, world, label, timeout }.meet(rendezvous)?;
+        let household = Household::new(Family::new(rank, world, timeout, Door::new(rank, meeting))?)?;
+        Ok(Arc::new(Self::open(Arc::new(household), FIRST_CHANNEL)?))
+    }
+
+    /// Connects the sockets of one more channel.
+    fn open(household: Arc<Household>, channel: u64) -> Result<Self> {
+        let family = &household.family;
+        let streams = family.door.channel(channel, family.timeout, |deadline| {
+            family.failure()?;
+            family.door.wait_for_guest(deadline);
+            Ok(())
+        });
+        let links = streams.and_then(Links::new);
+        let links = links.map_err(|error| family.fail(error.for_others(family.rank)))?;
+        Ok(Self { links: Mutex::new(links), household })
+    }
+
+    fn family(&self) -> &Family {
+        &self.household.family
+    }
+
+    /// Does one collective, or tells everybody that this call of mine is wrong in itself.
+    fn exchange(&self, call: Result<Call>, send: &[u8], out: &mut [u8]) -> Result<()> {
+        let call = call.inspect_err(|error| drop(self.family().fail(error.for_others(self.rank()))))?;
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.exchange(self.family(), &call, send, out)
+    }
+}
+
+impl Debug for Tcp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tcp {{ rank: {}, world: {} }}", self.rank(), self.world())
+    }
+}
+
+impl Communicator for Tcp {
+    fn rank(&self) -> usize {
+        self.family().rank
+    }
+
+    fn world(&self) -> usize {
+        self.family().world
+    }
+
+    fn kind(&self) -> &'static str {
+        "tcp"
+    }
+
+    fn all_gather(&self, mine: &[u8], counts: &[usize], out: &mut [u8]) -> Result<()> {
+        self.exchange(Call::all_gather(self.rank(), self.world(), mine, counts, out), mine, out)
+    }
+
+    fn all_to_all(&self, send: &[u8], send_counts: &[usize], recv_counts: &[usize], out: &mut [u8]) -> Result<()> {
+        self.exchange(Call::all_to_all(self.rank(), self.world(), send, send_counts, recv_counts, out), send, out)
+    }
+
+    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
+        let call = Call::broadcast(self.rank(), self.world(), root, bytes);
+        if self.rank() == root { self.exchange(call, bytes, &mut []) } else { self.exchange(call, &[], bytes) }
+    }
+
+    fn barrier(&self) -> Result<()> {
+        self.exchange(Ok(Call::barrier()), &[], &mut [])
+    }
+
+    fn abort(&self, reason: &str) {
+        self.family().fail(Error::Rank { rank: self.rank(), reason: reason.to_string() });
+    }
+
+    fn duplicate(&self) -> Result<Arc<dyn Communicator>> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        // Ranks may duplicate several channels at a time, so one of them numbers the new ones.
+        let mut channel = if self.rank() == 0 { self.family().next_channel() } else { 0 }.to_le_bytes();
+        if self.rank() == 0 {
+            links.exchange(self.family(), &Call::duplicate(), &channel, &mut [])?;
+        } else {
+            links.exchange(self.family(), &Call::duplicate(), &[], &mut channel)?;
+        }
+        drop(links);
+        Ok(Arc::new(Self::open(self.household.clone(), u64::from_le_bytes(channel))?))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.family().failure()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.family().sent.read()
+    }
+}

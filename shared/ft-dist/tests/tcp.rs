@@ -1,0 +1,352 @@
+//! Ranks that speak over TCP: as threads with sockets of their own, and as processes.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Ranks, aborts, collectives, disagrees, leaves, leaves_in_peace, misuse, on_all, times_out};
+use ft_dist::{Communicator, Error, Rendezvous, Tcp};
+
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn at(port: u16) -> Rendezvous {
+    Rendezvous::Master { host: "127.0.0.1".into(), port }
+}
+
+fn joined(world: usize, rendezvous: &Rendezvous, timeout: Duration) -> Ranks {
+    thread::scope(|scope| {
+        let join = |rank| scope.spawn(move || Tcp::join(rendezvous, rank, world, "test", timeout).unwrap());
+        // The last rank is the first to come.
+        let mut threads: Vec<_> = (0..world).rev().map(join).collect();
+        threads.reverse();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn ranks(world: usize) -> Ranks {
+    joined(world, &at(free_port()), HALF_A_MINUTE)
+}
+
+#[test]
+fn sockets_do_all_collectives() {
+    for world in [1, 2, 3, 4, 8] {
+        on_all(ranks(world), |ranks| collectives(&*ranks));
+    }
+}
+
+#[test]
+fn a_name_is_as_good_as_an_address() {
+    let rendezvous = Rendezvous::Master { host: "localhost".into(), port: free_port() };
+    on_all(joined(3, &rendezvous, HALF_A_MINUTE), |ranks| ranks.barrier().unwrap());
+}
+
+#[test]
+fn an_abort_is_heard_by_all() {
+    aborts(ranks(2));
+    aborts(ranks(4));
+}
+
+#[test]
+fn a_rank_that_does_not_come_is_named() {
+    times_out(joined(3, &at(free_port()), Duration::from_secs(1)));
+}
+
+#[test]
+fn a_rank_that_left_is_named() {
+    leaves(ranks(3));
+    leaves_in_peace(ranks(4));
+}
+
+#[test]
+fn calls_that_do_not_fit_are_named() {
+    disagrees(&|| ranks(2));
+    disagrees(&|| ranks(4));
+    misuse(ranks(3));
+}
+
+/// What rank 1 hears that comes with these settings to a rank 0 of two, in run `test`.
+fn refused(rank: usize, world: usize, label: &str) -> String {
+    let port = free_port();
+    thread::scope(|scope| {
+        let host = scope.spawn(move || Tcp::join(&at(port), 0, 2, "test", Duration::from_secs(2)).unwrap_err());
+        let error = Tcp::join(&at(port), rank, world, label, HALF_A_MINUTE).unwrap_err().to_string();
+        // Rank 0 says whom it refused.
+        let waited = host.join().unwrap().to_string();
+        assert!(waited.starts_with("rank 0 waited 2s for ranks that did not come: 1; rank "), "{waited}");
+        let prefix = format!("rank 0 at 127.0.0.1:{port} refused rank {rank}: ");
+        error.strip_prefix(&prefix).unwrap_or_else(|| panic!("{error}")).to_string()
+    })
+}
+
+#[test]
+fn strangers_are_refused_with_words() {
+    assert_eq!(refused(1, 4, "test"), "rank 0 was started as one of 2 ranks, rank 1 as one of 4");
+    assert_eq!(refused(2, 3, "other"), "rank 0 belongs to run 'test', rank 2 to 'other'");
+    let error = Tcp::join(&at(1), 2, 2, "test", HALF_A_MINUTE).unwrap_err().to_string();
+    assert_eq!(error, "rank 2 of 2 ranks: a rank is below their number");
+}
+
+#[test]
+fn two_processes_of_one_rank_are_found_out() {
+    let port = free_port();
+    thread::scope(|scope| {
+        let join = |rank| scope.spawn(move || Tcp::join(&at(port), rank, 3, "test", HALF_A_MINUTE));
+        let host = join(0);
+        let twins = [join(1), join(1)];
+        // Give both the time to come first.
+        thread::sleep(Duration::from_millis(500));
+        let last = join(2);
+        let results = twins.map(|twin| twin.join().unwrap());
+        let refused: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].to_string().ends_with("rank 1 is here already: two processes were started with this rank"));
+        host.join().unwrap().unwrap();
+        last.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn who_is_no_rank_does_no_harm() {
+    let port = free_port();
+    thread::scope(|scope| {
+        let host = scope.spawn(move || Tcp::join(&at(port), 0, 2, "test", HALF_A_MINUTE).unwrap());
+        let mut stranger = loop {
+            match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+                Ok(stream) => break stream,
+                Err(_) => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        stranger.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+        let mute = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let guest = Tcp::join(&at(port), 1, 2, "test", HALF_A_MINUTE).unwrap();
+        let other = scope.spawn(move || host.join().unwrap().barrier().unwrap());
+        guest.barrier().unwrap();
+        other.join().unwrap();
+        drop(mute);
+    });
+}
+
+#[test]
+fn nobody_at_the_address_is_said() {
+    let port = free_port();
+    let error = Tcp::join(&at(port), 1, 2, "test", Duration::from_millis(300)).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("rank 1 did not reach rank 0 at 127.0.0.1:{port} within 300ms: ")), "{error}");
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = Tcp::join(&at(port), 0, 2, "test", HALF_A_MINUTE).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("rank 0 cannot listen on 127.0.0.1:{port}: ")), "{error}");
+    // Something else listens there.
+    thread::spawn(move || {
+        let (mut stream, _) = taken.accept().unwrap();
+        stream.write_all(b"220 mail.example ESMTP ready\r\n").unwrap();
+        thread::sleep(Duration::from_secs(1));
+    });
+    let error = Tcp::join(&at(port), 1, 2, "test", HALF_A_MINUTE).unwrap_err().to_string();
+    assert!(error.ends_with("is no rank 0 of this program: choose another master port"), "{error}");
+}
+
+/// A store that speaks torch's protocol as far as ranks need it.
+fn store() -> u16 {
+    use std::collections::HashMap;
+    use std::sync::{Condvar, Mutex};
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let keys = Arc::new((Mutex::new(HashMap::<Vec<u8>, Vec<u8>>::new()), Condvar::new()));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (keys, mut stream) = (keys.clone(), stream.unwrap());
+            thread::spawn(move || {
+                let mut command = [0];
+                let mut number = [0; 4];
+                stream.read_exact(&mut command).unwrap();
+                stream.read_exact(&mut number).unwrap();
+                assert_eq!((command[0], u32::from_le_bytes(number)), (0, 0x3C85_F7CE));
+                while stream.read_exact(&mut command).is_ok() {
+                    match command[0] {
+                        1 => {
+                            let (key, value) = (bytes(&mut stream), bytes(&mut stream));
+                            keys.0.lock().unwrap().insert(key, value);
+                            keys.1.notify_all();
+                        }
+                        3 => {
+                            let key = bytes(&mut stream);
+                            let value = keys.0.lock().unwrap()[&key].clone();
+                            stream.write_all(&(value.len() as u64).to_le_bytes()).unwrap();
+                            stream.write_all(&value).unwrap();
+                        }
+                        6 => {
+                            assert_eq!(length(&mut stream), 1);
+                            let key = bytes(&mut stream);
+                            drop(keys.1.wait_while(keys.0.lock().unwrap(), |keys| !keys.contains_key(&key)).unwrap());
+                            stream.write_all(&[0]).unwrap();
+                        }
+                        other => panic!("command {other}"),
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+fn length(stream: &mut TcpStream) -> u64 {
+    let mut len = [0; 8];
+    stream.read_exact(&mut len).unwrap();
+    u64::from_le_bytes(len)
+}
+
+fn bytes(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = vec![0; length(stream) as usize];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn ranks_meet_by_way_of_a_store() {
+    let rendezvous = Rendezvous::TcpStore { host: "127.0.0.1".into(), port: store() };
+    on_all(joined(3, &rendezvous, HALF_A_MINUTE), |ranks| collectives(&*ranks));
+    // Nobody writes the key of a run that does not exist.
+    let error = Tcp::join(&rendezvous, 1, 2, "another run", Duration::from_millis(300)).unwrap_err().to_string();
+    assert!(error.starts_with("rank 0 did not write /ft-dist/another run/rank-0 to torchrun's store at "), "{error}");
+}
+
+#[test]
+fn a_store_that_is_none_is_said() {
+    let port = free_port();
+    let join = |port| {
+        let rendezvous = Rendezvous::TcpStore { host: "127.0.0.1".into(), port };
+        Tcp::join(&rendezvous, 1, 2, "test", Duration::from_millis(300)).unwrap_err().to_string()
+    };
+    let error = join(port);
+    assert!(error.starts_with(&format!("torchrun's store at 127.0.0.1:{port} cannot be reached: ")), "{error}");
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = other.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        let mut stream = other.accept().unwrap().0;
+        stream.write_all(b"hello").unwrap();
+        stream
+    });
+    let error = join(port);
+    let expected = format!("what listens at 127.0.0.1:{port} is no TCPStore of torchrun: it answered 104 to a wait");
+    assert_eq!(error, expected);
+    drop(server.join().unwrap());
+}
+
+/// Not a test by itself: a rank as a process, started by the tests below.
+#[test]
+fn a_rank_of_its_own() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<usize>().ok());
+    let (Some(rank), Some(world), Some(port)) =
+        (number("FT_TEST_RANK"), number("FT_TEST_WORLD"), number("FT_TEST_PORT"))
+    else {
+        return;
+    };
+    let ranks = Tcp::join(&at(port as u16), rank, world, "test", HALF_A_MINUTE).unwrap();
+    collectives(&*ranks);
+    if number("FT_TEST_LOOP").is_none() {
+        return;
+    }
+    eprintln!("rank {rank} is ready");
+    let start = Instant::now();
+    let error = loop {
+        if let Err(error) = busy(&*ranks) {
+            break error;
+        }
+        assert!(start.elapsed() < HALF_A_MINUTE, "nothing happened");
+    };
+    eprintln!("error: {error}");
+    std::process::exit(1);
+}
+
+/// Something that is mostly in the middle of a transfer.
+fn busy(ranks: &dyn Communicator) -> Result<(), Error> {
+    let counts = vec![2_000_000; ranks.world()];
+    ranks.all_gather(&vec![1; 2_000_000], &counts, &mut vec![0; 2_000_000 * ranks.world()])
+}
+
+fn processes(world: usize, forever: bool) -> Vec<Child> {
+    let port = free_port();
+    let start = |rank: usize| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "a_rank_of_its_own", "--nocapture"]).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env("FT_TEST_RANK", rank.to_string()).env("FT_TEST_WORLD", world.to_string());
+        command.env("FT_TEST_PORT", port.to_string());
+        if forever {
+            command.env("FT_TEST_LOOP", "1");
+        }
+        command.spawn().unwrap()
+    };
+    (0..world).map(start).collect()
+}
+
+#[test]
+fn processes_do_all_collectives() {
+    for child in processes(3, false) {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_killed_rank_is_named_by_all_others_at_once() {
+    let mut children = processes(4, true);
+    let mut words: Vec<_> = children.iter_mut().map(|child| BufReader::new(child.stderr.take().unwrap())).collect();
+    for words in &mut words {
+        let mut line = String::new();
+        while !line.ends_with("is ready\n") {
+            line.clear();
+            assert!(words.read_line(&mut line).unwrap() > 0, "a rank ended early");
+        }
+    }
+    thread::sleep(Duration::from_millis(200));
+    // The standard library's kill is SIGKILL: the rank has no time for a word.
+    children[2].kill().unwrap();
+    let start = Instant::now();
+    for (rank, (child, words)) in children.iter_mut().zip(&mut words).enumerate() {
+        let status = child.wait().unwrap();
+        assert!(!status.success());
+        if rank != 2 {
+            let mut said = String::new();
+            words.read_to_string(&mut said).unwrap();
+            assert_eq!(said.trim(), "error: rank 2 failed: its connection closed", "rank {rank}");
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
+}
+
+/// `cargo test --release -p ft-dist --test tcp -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    for world in [2, 4] {
+        on_all(ranks(world), |ranks| {
+            let counts = vec![64 << 20; world];
+            let (mine, mut all) = (vec![1; 64 << 20], vec![0; world * (64 << 20)]);
+            ranks.all_gather(&mine, &counts, &mut all).unwrap();
+            let start = Instant::now();
+            for _ in 0..10 {
+                ranks.all_gather(&mine, &counts, &mut all).unwrap();
+            }
+            let received = 10.0 * (world - 1) as f64 * (64 << 20) as f64;
+            let gather = received / start.elapsed().as_secs_f64() / 1e9;
+            let start = Instant::now();
+            for _ in 0..1000 {
+                ranks.barrier().unwrap();
+            }
+            let barrier = start.elapsed().as_micros() / 1000;
+            if ranks.rank() == 0 {
+                println!("{world} ranks: all_gather {gather:.2} GB/s received a rank, barrier {barrier} us");
+            }
+        });
+    }
+}

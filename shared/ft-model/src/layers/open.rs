@@ -1,0 +1,85 @@
+//! Weights in memory in whichever of the ways that `--load-in` knows.
+
+use std::fmt;
+
+use candle_core::Device;
+use ft_cli::{FourBitArgs, LoadAs, QuantType};
+use ft_kernels::quant::Kind;
+
+use super::{Bits, LayerSource, Placed, Quantised, Resident, dtype};
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+
+/// The frozen weights, and what they take where they are packed.
+pub struct Opened {
+    pub source: Box<dyn LayerSource>,
+    pub packed: Option<PackedSize>,
+}
+
+/// What packed matrices take. Printed it is a sentence for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedSize {
+    /// How they were asked for.
+    pub load_in: LoadAs,
+    /// Bytes of the packed matrices, scales included.
+    pub bytes: usize,
+    /// Numbers that they stand for.
+    pub parameters: usize,
+    /// Bytes of the largest layer's matrices while they are expanded.
+    pub layer_bytes: usize,
+}
+
+/// Reads all weights and holds the blocks' matrices as `load_in` says, floats on the device where they are computed with; `progress` is called with the number of layers
+/// read so far.
+///
+/// # Errors
+/// If a tensor cannot be read.
+pub fn open(
+    checkpoint: &Checkpoint,
+    load_in: LoadAs,
+    four_bit: FourBitArgs,
+    device: &Device,
+    progress: impl Fn(usize),
+) -> Result<Opened> {
+    let Some(bits) = bits(load_in, four_bit) else {
+        let float = dtype(load_in.float().unwrap_or_default());
+        return Ok(Opened { source: Box::new(Resident::load_on(device, checkpoint, float, progress)?), packed: None });
+    };
+    let quantised = Quantised::load(checkpoint, bits, progress)?;
+    let packed = PackedSize {
+        load_in,
+        bytes: quantised.frozen_bytes(),
+        parameters: quantised.frozen_parameters(),
+        layer_bytes: quantised.layer_bytes(),
+    };
+    Ok(Opened { source: Placed::on(Box::new(quantised), device)?, packed: Some(packed) })
+}
+
+/// How the matrices are packed, if they are.
+pub fn bits(load_in: LoadAs, four_bit: FourBitArgs) -> Option<Bits> {
+    match load_in {
+        LoadAs::F32 | LoadAs::Bf16 | LoadAs::F16 => None,
+        LoadAs::EightBit => Some(Bits::EightBit),
+        LoadAs::FourBit => {
+            let kind = match four_bit.bnb_4bit_quant_type {
+                QuantType::Nf4 => Kind::Nf4,
+                QuantType::Fp4 => Kind::Fp4,
+            };
+            Some(Bits::FourBit { kind, double: four_bit.bnb_4bit_use_double_quant })
+        }
+        LoadAs::AsIs => Some(Bits::AsIs),
+    }
+}
+
+impl fmt::Display for PackedSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "frozen matrices {}: {:.1} MB, {:.3} bytes a parameter; one layer at a time is {:.1} MB in f32",
+            self.load_in.name(),
+            self.bytes as f64 / 1e6,
+            self.bytes as f64 / self.parameters as f64,
+            self.layer_bytes as f64 / 1e6
+        )
+    }
+}

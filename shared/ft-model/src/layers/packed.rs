@@ -1,0 +1,146 @@
+//! One projection's matrix in few bits, in memory or taken apart for its bytes to lie elsewhere.
+
+use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Second};
+
+use super::Bits;
+use super::load::{is_transposed, transpose};
+use crate::checkpoint::{Checkpoint, Format, Stored};
+use crate::error::Result;
+
+/// A packed matrix.
+#[derive(Debug)]
+pub(super) enum Packed {
+    Eight(EightBit),
+    Four(FourBit),
+    /// The file's bytes, and whether they are the matrix `[in, out]`.
+    Stored(Stored, bool),
+}
+
+/// A packed matrix without its bytes: what else is needed to expand them.
+#[derive(Debug)]
+pub(super) enum Form {
+    Eight {
+        len: usize,
+    },
+    Four {
+        kind: Kind,
+        block: usize,
+        len: usize,
+        /// Where the blocks' scales have 8 bits.
+        second: Option<Second>,
+    },
+    /// A stored tensor whose bytes are left out.
+    Stored(Stored, bool),
+}
+
+impl Packed {
+    /// Reads the tensor `name`.
+    pub fn read(checkpoint: &Checkpoint, name: &str, bits: Bits) -> Result<Self> {
+        let stored = checkpoint.stored(name)?;
+        let transposed = is_transposed(checkpoint.architecture(), name);
+        let packed_already = matches!(stored.format(), Format::FourBit(_) | Format::ByteRows);
+        if packed_already || bits == Bits::AsIs {
+            return Ok(Self::Stored(stored.in_memory()?, transposed));
+        }
+        let mut values = ft_kernels::tensor::uninit(stored.elements());
+        stored.read_all(&mut values)?;
+        if transposed {
+            transpose(&mut values, stored.columns());
+        }
+        Ok(match bits {
+            Bits::FourBit { kind, double } => Self::Four(FourBit::quantise(&values, kind, double)),
+            Bits::EightBit | Bits::AsIs => Self::Eight(EightBit::quantise(&values)),
+        })
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Packed::Eight(matrix) => matrix.len(),
+            Packed::Four(matrix) => matrix.len(),
+            Packed::Stored(stored, _) => stored.elements(),
+        }
+    }
+
+    /// The bytes that it takes, scales included.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Packed::Eight(matrix) => matrix.bytes(),
+            Packed::Four(matrix) => matrix.bytes(),
+            Packed::Stored(stored, _) => stored.bytes(),
+        }
+    }
+
+    /// Writes the elements to `out`, `[out, in]`.
+    pub fn expand(&self, out: &mut [f32]) -> Result<()> {
+        match self {
+            Packed::Eight(matrix) => matrix.expand(out)?,
+            Packed::Four(matrix) => matrix.expand(out)?,
+            Packed::Stored(stored, transposed) => {
+                stored.read_all(out)?;
+                if *transposed {
+                    transpose(out, stored.columns());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Its codes and its blocks' scales, one after the other, and what is left without them.
+    pub fn take_apart(self) -> Result<(Form, Vec<u8>)> {
+        Ok(match self {
+            Packed::Eight(matrix) => (Form::Eight { len: matrix.len() }, matrix.as_bytes().to_vec()),
+            Packed::Four(matrix) => {
+                let mut bytes = matrix.packed().to_vec();
+                let second = match matrix.absmax() {
+                    Absmax::Plain(values) => {
+                        bytes.extend_from_slice(bytemuck::cast_slice(values));
+                        None
+                    }
+                    Absmax::Nested(nested) => {
+                        bytes.extend_from_slice(nested.codes());
+                        Some(nested.second().clone())
+                    }
+                };
+                (Form::Four { kind: matrix.kind(), block: matrix.block(), len: matrix.len(), second }, bytes)
+            }
+            Packed::Stored(stored, transposed) => {
+                let (rest, bytes) = stored.take_apart()?;
+                (Form::Stored(rest, transposed), bytes)
+            }
+        })
+    }
+}
+
+impl Form {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Form::Eight { len } | Form::Four { len, .. } => *len,
+            Form::Stored(stored, _) => stored.elements(),
+        }
+    }
+
+    /// The matrix with its bytes, which [`Packed::take_apart`] gave.
+    pub fn put_together(&self, bytes: &[u8]) -> Result<Packed> {
+        Ok(match self {
+            Form::Eight { len } => Packed::Eight(EightBit::from_bytes(bytes, *len)?),
+            Form::Four { kind, block, len, second } => {
+                let (codes, scales) = bytes.split_at(len.div_ceil(2));
+                let absmax = match second {
+                    Some(second) => Absmax::Nested(Nested::from_parts(scales.to_vec(), second.clone())?),
+                    None => Absmax::Plain(collected(scales)),
+                };
+                Packed::Four(FourBit::from_parts(*kind, *block, codes.to_vec(), absmax, *len)?)
+            }
+            Form::Stored(stored, transposed) => Packed::Stored(stored.put_together(bytes), *transposed),
+        })
+    }
+}
+
+/// Bytes as the numbers that they are, wherever they lie.
+pub(super) fn collected<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
+    let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+    bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
+    values
+}

@@ -1,0 +1,236 @@
+//! Each rank holds its part of every matrix; a layer comes together when it is asked for (ZeRO's third stage:
+//! Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020, section 5.3).
+
+mod form;
+mod read;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Tensor};
+use ft_dist::{Background, Communicator, Handle};
+
+use self::form::MatrixForm;
+use self::read::Reader;
+use super::load::{ends, layer_of};
+use super::{Bits, Ends, Layer, LayerSource, LayerWeights, Unit};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::projection::Site;
+
+/// Shares start at multiples of so many bytes: no number and no block's scale is cut.
+const ALIGN: usize = 64;
+
+/// How the matrices are held, and so, sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// As f32, bf16 or f16.
+    Float(DType),
+    /// In few bits: what is sent is the codes, which are expanded where they arrive.
+    Packed(Bits),
+}
+
+/// The weights of a model shared among ranks. Matrices are laid end to end, layer by layer and so the embedding and
+/// the head, and each rank holds one run of the bytes of every one of them; norms, biases and learned positions, which
+/// are small, lie on every rank.
+///
+/// All ranks ask for the same things in the same order. What [`LayerSource::expect`] was told is sent ahead: the next
+/// layer is on its way while one computes.
+#[derive(Debug)]
+pub struct Sharded {
+    layers: Vec<Layer<MatrixForm>>,
+    embedding: MatrixForm,
+    /// None where it is the embedding.
+    head: Option<MatrixForm>,
+    ends: Ends,
+    shards: HashMap<Place, Shard>,
+    background: Background,
+    flight: Mutex<Flight>,
+    /// Whether what was gathered in a forward is given up at once, or kept for its backward.
+    reshard_after_forward: bool,
+    gathered: AtomicU64,
+}
+
+/// What lies together: the vocabulary's matrices, or a layer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Place {
+    Embedding,
+    Layer(usize),
+    Head,
+}
+
+/// A rank's own run of bytes of some matrices, and how many each rank has.
+#[derive(Debug)]
+struct Shard {
+    own: Arc<[u8]>,
+    counts: Vec<usize>,
+}
+
+/// What is on its way, and what will be asked for next.
+#[derive(Debug, Default)]
+struct Flight {
+    expected: VecDeque<Place>,
+    next: Option<(Place, Handle<Vec<u8>>)>,
+    kept: HashMap<Place, Arc<Vec<u8>>>,
+}
+
+impl Sharded {
+    /// Reads this rank's part of all matrices, and of floats nothing else; `progress` is called with the number of
+    /// layers read so far. With `reshard_after_forward` false a layer that was gathered stays until its backward.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, or another rank fails.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        held: Held,
+        ranks: &dyn Communicator,
+        reshard_after_forward: bool,
+        progress: impl Fn(usize),
+    ) -> Result<Self> {
+        let arch = checkpoint.architecture();
+        let mut shards = HashMap::new();
+        let mut layers = Vec::new();
+        let reader = Reader { checkpoint, held, rank: ranks.rank(), world: ranks.world() };
+        for i in 0..arch.num_layers {
+            let layer = layer_of(checkpoint, i, &|names| reader.names(names))?;
+            let mut parts = Vec::new();
+            for site in Site::ALL {
+                parts.push(&layer.product(site).weight);
+            }
+            let (shard, forms) = reader.read(&parts)?;
+            shards.insert(Place::Layer(i), shard);
+            let mut forms = forms.into_iter();
+            layers.push(layer.map(|_| Ok(forms.next().unwrap_or_default()))?);
+            progress(i + 1);
+        }
+        let float = match held {
+            Held::Float(dtype) => dtype,
+            Held::Packed(_) => checkpoint.main_dtype()?.float().unwrap_or(DType::F32),
+        };
+        let vocabulary = Reader { held: Held::Float(float), ..reader };
+        let mut matrix = |place: Place, name: &str| -> Result<MatrixForm> {
+            let (shard, forms) = vocabulary.read(&[&vocabulary.names(&[format!("{name}.weight")])?])?;
+            shards.insert(place, shard);
+            Ok(forms.into_iter().next().unwrap_or_default())
+        };
+        let embedding = matrix(Place::Embedding, arch.names().embedding)?;
+        let tied = arch.tie_word_embeddings;
+        let head = (!tied).then(|| matrix(Place::Head, arch.names().head)).transpose()?;
+        Ok(Self {
+            layers,
+            embedding,
+            head,
+            ends: ends(checkpoint)?,
+            shards,
+            background: Background::new(ranks)?,
+            flight: Mutex::default(),
+            reshard_after_forward,
+            gathered: AtomicU64::new(0),
+        })
+    }
+
+    /// Bytes of matrices that came together on this rank so far, its own included.
+    pub fn gathered_bytes(&self) -> u64 {
+        self.gathered.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of the largest layer, or matrix of the vocabulary, when it is together.
+    pub fn largest_unit_bytes(&self) -> u64 {
+        self.shards.values().map(Shard::bytes).max().unwrap_or(0)
+    }
+
+    /// The matrices of a place, with what is expected next sent ahead.
+    fn gather(&self, place: Place) -> Result<Arc<Vec<u8>>> {
+        let mut flight = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = flight.expected.front() == Some(&place);
+        if told {
+            flight.expected.pop_front();
+        }
+        let bytes = match flight.kept.remove(&place) {
+            Some(kept) => kept,
+            None => match flight.next.take() {
+                Some((on_its_way, handle)) if on_its_way == place => Arc::new(handle.wait()?),
+                other => {
+                    flight.next = other;
+                    Arc::new(self.send(place)?.wait()?)
+                }
+            },
+        };
+        if !self.reshard_after_forward && flight.expected.contains(&place) {
+            flight.kept.insert(place, Arc::clone(&bytes));
+        }
+        let next = flight.expected.front().copied().filter(|_| told && flight.next.is_none());
+        if let Some(next) = next.filter(|next| !flight.kept.contains_key(next)) {
+            flight.next = Some((next, self.send(next)?));
+        }
+        Ok(bytes)
+    }
+
+    /// Begins to gather.
+    fn send(&self, place: Place) -> Result<Handle<Vec<u8>>> {
+        let missing = || Error::Layer { index: self.layers.len(), layers: self.layers.len() };
+        let shard = self.shards.get(&place).ok_or_else(missing)?;
+        self.gathered.fetch_add(shard.bytes(), Ordering::Relaxed);
+        Ok(self.background.all_gather(Arc::clone(&shard.own), shard.counts.clone()))
+    }
+
+    fn place(&self, unit: Unit) -> Place {
+        match unit {
+            Unit::Layer(i) => Place::Layer(i),
+            Unit::Head if self.head.is_some() => Place::Head,
+            Unit::Embedding | Unit::Head => Place::Embedding,
+        }
+    }
+}
+
+impl Shard {
+    /// Of all ranks together.
+    fn bytes(&self) -> u64 {
+        self.counts.iter().sum::<usize>() as u64
+    }
+}
+
+impl LayerSource for Sharded {
+    fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
+        let layer = self.layers.get(i).ok_or(Error::Layer { index: i, layers: self.layers.len() })?;
+        let bytes = self.gather(Place::Layer(i))?;
+        let mut rest = bytes.as_slice();
+        Ok(Arc::new(layer.map(|form| form.take(&mut rest))?))
+    }
+
+    fn embedding(&self) -> Result<Tensor> {
+        self.embedding.take(&mut self.gather(Place::Embedding)?.as_slice())
+    }
+
+    fn head(&self) -> Result<Tensor> {
+        let form = self.head.as_ref().unwrap_or(&self.embedding);
+        form.take(&mut self.gather(self.place(Unit::Head))?.as_slice())
+    }
+
+    fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    fn expect(&self, pass: &[Unit]) {
+        let mut flight = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        flight.expected = pass.iter().map(|&unit| self.place(unit)).collect();
+        flight.kept.clear();
+    }
+
+    fn is_collective(&self) -> bool {
+        true
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let own: usize = self.shards.values().map(|shard| shard.own.len()).sum();
+        own as u64 + self.layers.iter().map(Layer::small_bytes).sum::<u64>() + self.ends.bytes()
+    }
+
+    fn as_sharded(&self) -> Option<&Sharded> {
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

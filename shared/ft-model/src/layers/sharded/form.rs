@@ -1,0 +1,77 @@
+//! What turns gathered bytes into a matrix.
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+
+use crate::error::{Error, Result};
+use crate::layers::packed::{Form, collected};
+
+/// A product's matrix without its bytes: some tensors laid below each other.
+#[derive(Debug, Default)]
+pub(super) struct MatrixForm {
+    /// The tensors' names, as long as they are not read yet.
+    pub names: Vec<String>,
+    pub parts: Vec<PartForm>,
+    /// `[out, in]` of all together.
+    pub shape: Vec<usize>,
+}
+
+/// One of the tensors, and its bytes.
+#[derive(Debug)]
+pub(super) struct PartForm {
+    pub kind: PartKind,
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum PartKind {
+    /// Plain numbers.
+    Float(DType),
+    Packed(Form),
+}
+
+impl MatrixForm {
+    /// Takes the matrix's bytes off the front of `bytes` and makes it.
+    pub fn take(&self, bytes: &mut &[u8]) -> Result<Tensor> {
+        let all: usize = self.parts.iter().map(|part| part.bytes).sum();
+        let (own, rest) = bytes.split_at(all);
+        *bytes = rest;
+        match self.parts.first().map(|part| &part.kind) {
+            Some(PartKind::Float(dtype)) => self.floats(own, *dtype),
+            _ => self.expanded(own),
+        }
+    }
+
+    fn floats(&self, bytes: &[u8], dtype: DType) -> Result<Tensor> {
+        let shape = self.shape.as_slice();
+        Ok(match dtype {
+            DType::F32 => {
+                // Every element is written.
+                let mut values = ft_kernels::tensor::uninit(bytes.len() / size_of::<f32>());
+                ft_kernels::memory::prefer_large_pages(&values);
+                bytemuck::cast_slice_mut::<f32, u8>(&mut values).copy_from_slice(bytes);
+                Tensor::from_vec(values, shape, &Device::Cpu)?
+            }
+            DType::BF16 => Tensor::from_vec(collected::<bf16>(bytes), shape, &Device::Cpu)?,
+            DType::F16 => Tensor::from_vec(collected::<f16>(bytes), shape, &Device::Cpu)?,
+            other => return Err(Error::FrozenType(other)),
+        })
+    }
+
+    /// `[out, in]`, f32.
+    fn expanded(&self, mut bytes: &[u8]) -> Result<Tensor> {
+        // Every element is written, or expanding fails and the buffer is dropped.
+        let mut all = ft_kernels::tensor::uninit(self.shape.iter().product());
+        ft_kernels::memory::prefer_large_pages(&all);
+        let mut rest = all.as_mut_slice();
+        for part in &self.parts {
+            let PartKind::Packed(form) = &part.kind else { continue };
+            let (own, after) = bytes.split_at(part.bytes);
+            bytes = after;
+            let (out, after) = rest.split_at_mut(form.len());
+            form.put_together(own)?.expand(out)?;
+            rest = after;
+        }
+        Ok(Tensor::from_vec(all, self.shape.as_slice(), &Device::Cpu)?)
+    }
+}

@@ -1,0 +1,105 @@
+use std::path::Path;
+use std::time::Duration;
+
+use ft_dist::Threads;
+use ft_kernels::quant::Kind;
+
+use super::*;
+use crate::layers::{Quantised, Resident};
+
+fn open(name: &str) -> Checkpoint {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(name).join("model");
+    Checkpoint::open(&path).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// All matrices of a pass there and back.
+fn walk(source: &dyn LayerSource, layers: usize) -> Vec<Vec<f32>> {
+    let there = (0..layers).map(Unit::Layer);
+    let pass: Vec<Unit> = std::iter::once(Unit::Embedding)
+        .chain(there.clone())
+        .chain(std::iter::once(Unit::Head))
+        .chain(there.rev())
+        .collect();
+    source.expect(&pass);
+    let mut found = Vec::new();
+    for unit in pass {
+        match unit {
+            Unit::Embedding => found.push(values(&source.embedding().unwrap())),
+            Unit::Head => found.push(values(&source.head().unwrap())),
+            Unit::Layer(i) => {
+                let layer = source.layer(i).unwrap();
+                found.extend(Site::ALL.map(|site| values(&layer.product(site).weight)));
+            }
+        }
+    }
+    found
+}
+
+/// On `world` ranks, each as a thread: what each of them walks through, and what it holds and gathered.
+fn on_ranks(name: &str, held: Held, world: usize, reshard: bool) -> Vec<(Vec<Vec<f32>>, u64, u64)> {
+    let threads = Threads::new(world, Duration::from_secs(60)).into_iter().map(|ranks| {
+        let name = name.to_owned();
+        std::thread::spawn(move || {
+            let model = open(&name);
+            let sharded = Sharded::load(&model, held, &*ranks, reshard, |_| {}).unwrap();
+            let found = walk(&sharded, model.architecture().num_layers);
+            (found, sharded.held_bytes(), sharded.gathered_bytes())
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+#[test]
+fn every_rank_gets_the_whole_matrices() {
+    for name in ["llama-s0", "llama_tied_bias-s0", "gpt2-s28", "phi3-s15", "qwen3_moe-s38"] {
+        let model = open(name);
+        for dtype in [DType::F32, DType::BF16] {
+            let resident = Resident::load(&model, dtype, |_| {}).unwrap();
+            let expected = walk(&resident, model.architecture().num_layers);
+            for world in [1, 2, 3, 8] {
+                let found = on_ranks(name, Held::Float(dtype), world, true);
+                assert!(found.iter().all(|(values, ..)| *values == expected), "{name} {dtype:?} {world}");
+                let all: u64 = found.iter().map(|(_, held, _)| held).sum();
+                let most = found.iter().map(|(_, held, _)| held).max().unwrap();
+                assert!(all >= resident.held_bytes(), "nothing is lost");
+                assert!(most * world as u64 <= resident.held_bytes() * 3 / 2 + 65536, "{name}: {most} of {world}");
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_are_gathered_and_expanded_after() {
+    for bits in [Bits::EightBit, Bits::FourBit { kind: Kind::Nf4, double: true }, Bits::AsIs] {
+        let model = open("llama-s0");
+        let quantised = Quantised::load(&model, bits, |_| {}).unwrap();
+        let expected = walk(&quantised, 2);
+        for (found, ..) in on_ranks("llama-s0", Held::Packed(bits), 3, true) {
+            assert!(found == expected, "{bits:?}");
+        }
+    }
+}
+
+#[test]
+fn a_layer_is_gathered_twice_a_pass_or_once_where_it_is_kept() {
+    for (name, twice_of_vocabulary) in [("llama-s0", false), ("llama_tied_bias-s0", true)] {
+        let model = open(name);
+        let layers: u64 = model
+            .names()
+            .iter()
+            .filter(|name| name.contains(".layers.") && name.ends_with("proj.weight"))
+            .map(|name| 4 * model.shape(name).unwrap().iter().product::<usize>() as u64)
+            .sum();
+        let shape = model.shape("model.embed_tokens.weight").unwrap();
+        let vocabulary = 4 * shape.iter().product::<usize>() as u64;
+        let (_, _, gathered) = on_ranks(name, Held::Float(DType::F32), 2, true).swap_remove(1);
+        assert_eq!(gathered, 2 * layers + 2 * vocabulary);
+        let (_, _, gathered) = on_ranks(name, Held::Float(DType::F32), 2, false).swap_remove(1);
+        assert_eq!(gathered, layers + if twice_of_vocabulary { 1 } else { 2 } * vocabulary);
+    }
+}
