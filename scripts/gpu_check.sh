@@ -65,7 +65,7 @@ part() {
     say "" "## $title" ""
     printf '%s\n' '```' >>"$report"
     "$@" 2>"$out/part.txt" | tee -a "$report" || rc=$?
-    [ $rc = 0 ] || tail -n 5 "$out/part.txt" | tee -a "$report"
+    grep -hE "warning: |error: " "$out/part.txt" | tail -n 40 | tee -a "$report"
     printf '%s\n' '```' >>"$report"
     say "" "$([ $rc = 0 ] && echo passed || echo "**FAILED ($rc)**"), $((SECONDS - start)) s"
     [ $rc = 0 ] || failed=1

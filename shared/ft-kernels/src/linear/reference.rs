@@ -128,11 +128,12 @@ fn row_products(dy: &Tensor, x: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>
         }
     }
     let mut products = products.into_iter();
-    let mut one = |span: &[usize]| match if span[0] < span[1] { products.next() } else { None } {
-        Some(product) => Ok(product),
-        None => Tensor::zeros((out, inner), x.dtype(), x.device()),
+    let zeros = || Tensor::zeros((out, inner), x.dtype(), x.device());
+    let of_sequence = |span: &[usize]| {
+        let product = if span[0] < span[1] { products.next() } else { None };
+        product.map_or_else(zeros, Ok)
     };
-    starts.windows(2).map(&mut one).collect()
+    starts.windows(2).map(of_sequence).collect()
 }
 
 /// `x` times the factors of the adapter's dropout, where it has one.
