@@ -328,17 +328,17 @@ fn a_killed_rank_is_named_by_all_others_at_once() {
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
+    const LEN: usize = 64 << 20;
     for world in [2, 4] {
         on_all(ranks(world), |ranks| {
-            let counts = vec![64 << 20; world];
-            let (mine, mut all) = (vec![1; 64 << 20], vec![0; world * (64 << 20)]);
+            let counts = vec![LEN; world];
+            let (mine, mut all) = (vec![1; LEN], vec![0; world * LEN]);
             ranks.all_gather(&mine, &counts, &mut all).unwrap();
             let start = Instant::now();
             for _ in 0..10 {
                 ranks.all_gather(&mine, &counts, &mut all).unwrap();
             }
-            let received = 10.0 * (world - 1) as f64 * (64 << 20) as f64;
-            let gather = received / start.elapsed().as_secs_f64() / 1e9;
+            let gather = (10 * (world - 1) * LEN) as f64 / start.elapsed().as_secs_f64() / 1e9;
             let start = Instant::now();
             for _ in 0..1000 {
                 ranks.barrier().unwrap();

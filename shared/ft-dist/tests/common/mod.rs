@@ -148,6 +148,7 @@ pub fn tree(terms: std::ops::Range<usize>, len: usize) -> TreeSum<Vec<f32>> {
     tree
 }
 
+#[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "what a TreeSum calls")]
 pub fn add(left: Vec<f32>, right: Vec<f32>) -> Result<Vec<f32>, Error> {
     Ok(left.iter().zip(&right).map(|(l, r)| l + r).collect())
 }
@@ -212,10 +213,10 @@ fn duplicates(ranks: &dyn Communicator) {
             assert_eq!((one.join().unwrap(), two.join().unwrap()), (ranks.world() as u64, ranks.world() as u64));
         });
     };
-    if ranks.rank() % 2 == 0 {
-        both(a, b)
+    if ranks.rank().is_multiple_of(2) {
+        both(a, b);
     } else {
-        both(b, a)
+        both(b, a);
     }
     ranks.barrier().unwrap();
 }
