@@ -93,7 +93,7 @@ impl Found<'_> {
                 }
                 node => match arg {
                     Some(arg) if !NOT_IN_FILES.contains(&key(arg).as_str()) => {
-                        self.add(&written, &key(arg), arg, &node)?
+                        self.add(&written, &key(arg), arg, &node)?;
                     }
                     Some(_) => return Err(format!("'{written}' belongs on the command line; {}", hint(&name))),
                     None => return Err(self.unknown(&written, &name)),

@@ -55,7 +55,7 @@ pub fn notes(matches: &ArgMatches) -> Result<Vec<String>, String> {
         let harmless = |value: &&str| {
             value.eq_ignore_ascii_case(&given) || number(value).is_some_and(|x| Some(x) == number(&given))
         };
-        if !knob.harmless.is_empty() && !knob.harmless.iter().any(|value| harmless(value)) {
+        if !knob.harmless.is_empty() && !knob.harmless.iter().any(harmless) {
             return Err(format!("{} {given} is refused: {}", knob.name, knob.why));
         }
         notes.push(format!("{} {given} is accepted, without effect: {}", knob.name, knob.why));

@@ -149,7 +149,7 @@ fn defaults_are_those_of_the_peers_but_for_these() {
         let same = own == theirs || own.as_f64().is_some_and(|x| theirs.as_f64() == Some(x));
         let empty = |value: &Value| value.is_null() || *value == json!({}) || *value == json!(false);
         let word = |value: &Value| value.to_string().trim_matches('"').to_ascii_lowercase();
-        if !same && !(empty(own) && empty(theirs)) && word(own) != word(theirs) {
+        if !(same || empty(own) && empty(theirs)) && word(own) != word(theirs) {
             other.insert(name.as_str());
         }
     }
