@@ -15,7 +15,7 @@ const FILE: &str = "configuration.json";
 
 /// Arguments that change no bit of a step, or, as the number of steps, only where the run ends and its schedule: they
 /// may change when a run goes on. Whatever is not listed here may not.
-const FREE: [&str; 48] = [
+const FREE: [&str; 47] = [
     "model",
     "train",
     "eval",
@@ -58,7 +58,6 @@ const FREE: [&str; 48] = [
     "fsdp_reshard_after_forward",
     "ddp_backend",
     "ddp_timeout",
-    "accelerate_config",
     "offload_optimizer_device",
     // Another device has other roundings, as another build of a driver has.
     "device",

@@ -13,7 +13,7 @@ use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
 
-use crate::args::Args;
+use crate::args::{Args, Precision};
 use crate::best::Best;
 use crate::checkpoint;
 use crate::data::Dataset;
@@ -122,7 +122,8 @@ impl<'a> Trainer<'a> {
         let sampler = setup.sampler(args)?;
         let steps = sampler.steps(&args.training);
         let mut optimizer = setup.optimizer(args, output.as_deref())?;
-        let (mut state, mut window, mut saved) = (fresh_state(args, steps, &sampler), Window::default(), None);
+        let (mut state, mut window, mut saved) =
+            (fresh_state(args, setup.precision, steps, &sampler), Window::default(), None);
         let first = setup.ranks.rank() == 0;
         if let Some(path) = checkpoint::to_resume(args, output.as_deref())? {
             ft_dist::agree(&*setup.ranks, "the checkpoint to go on from", &path.display().to_string())?;
@@ -313,8 +314,8 @@ pub fn pieces(step: &Step<'_>, sequences: &[Sequence], micro_batches: &[Vec<usiz
     micro_batches.iter().flat_map(|rows| step.cut(&of(rows))).collect()
 }
 
-fn fresh_state(args: &Args, steps: u64, sampler: &Sampler) -> State {
-    let loss_scale = args.memory.scales_loss().then(LossScale::default);
+fn fresh_state(args: &Args, precision: Precision, steps: u64, sampler: &Sampler) -> State {
+    let loss_scale = precision.scales_loss().then(LossScale::default);
     let Args { training: t, log, watch, .. } = args;
     State {
         max_steps: steps,

@@ -41,12 +41,17 @@ fn walk(source: &dyn LayerSource, layers: usize) -> Vec<Vec<f32>> {
 
 /// On `world` ranks, each as a thread: what each of them walks through, and what it holds and gathered.
 fn on_ranks(name: &str, held: Held, world: usize, reshard: bool) -> Vec<(Vec<Vec<f32>>, u64, u64)> {
+    with_options(name, &ShardedOptions { held, reshard_after_forward: reshard, folder: None }, world)
+}
+
+fn with_options(name: &str, options: &ShardedOptions, world: usize) -> Vec<(Vec<Vec<f32>>, u64, u64)> {
     let threads = Threads::new(world, Duration::from_secs(60)).into_iter().map(|ranks| {
-        let name = name.to_owned();
+        let (name, options) = (name.to_owned(), options.clone());
         std::thread::spawn(move || {
             let model = open(&name);
-            let sharded = Sharded::load(&model, held, &*ranks, reshard, |_| {}).unwrap();
+            let sharded = Sharded::load(&model, &options, &*ranks, |_| {}).unwrap();
             let found = walk(&sharded, model.architecture().num_layers);
+            assert_eq!(sharded.bytes_on_disk() > 0, options.folder.is_some());
             (found, sharded.held_bytes(), sharded.gathered_bytes())
         })
     });
@@ -102,4 +107,24 @@ fn a_layer_is_gathered_twice_a_pass_or_once_where_it_is_kept() {
         let (_, _, gathered) = on_ranks(name, Held::Float(DType::F32), 2, false).swap_remove(1);
         assert_eq!(gathered, layers + if twice_of_vocabulary { 1 } else { 2 } * vocabulary);
     }
+}
+
+#[test]
+fn what_lies_on_disk_is_the_same_and_takes_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    for held in [Held::Float(DType::BF16), Held::Packed(Bits::EightBit)] {
+        let options = |folder| ShardedOptions { held, reshard_after_forward: true, folder };
+        let memory = with_options("llama-s0", &options(None), 3);
+        let disk = with_options("llama-s0", &options(Some(folder.path().to_path_buf())), 3);
+        for ((in_memory, held, gathered), (on_disk, small, sent)) in memory.iter().zip(&disk) {
+            assert!(in_memory == on_disk, "{options:?}", options = options(None));
+            assert_eq!(gathered, sent);
+            assert!(small * 4 < *held, "norms are left: {small} of {held}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
+    let options =
+        ShardedOptions { held: Held::Float(DType::F32), reshard_after_forward: true, folder: Some("/nowhere".into()) };
+    let told = Sharded::load(&open("llama-s0"), &options, &ft_dist::Solo, |_| {}).unwrap_err().to_string();
+    assert!(told.contains("/nowhere/(this rank's frozen weights)"), "{told}");
 }
