@@ -171,6 +171,10 @@ fn frozen(
 ) -> Result<Box<dyn LayerSource>> {
     let args = &all.memory;
     let load_in = args.load_in(precision);
+    let on_host = args.offload_param_device == Offload::Cpu;
+    if on_host && (device.is_cpu() || sharding == Sharding::Zero3) {
+        tracing::info!("--offload-param-device cpu is without effect: the frozen weights are in the host's memory");
+    }
     if sharding == Sharding::Zero3 {
         return Ok(Placed::on(sharded(&checkpoint, all, load_in, ranks)?, device)?);
     }
@@ -182,10 +186,6 @@ fn frozen(
             )
         })?;
         return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device)?);
-    }
-    let on_host = args.offload_param_device == Offload::Cpu;
-    if on_host && device.is_cpu() {
-        tracing::info!("--offload-param-device cpu is without effect: the frozen weights are in the host's memory");
     }
     let place = if on_host { &Device::Cpu } else { device };
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");

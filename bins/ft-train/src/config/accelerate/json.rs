@@ -47,7 +47,7 @@ fn zero(mut part: Section, found: &mut Found) -> Result<(), String> {
 
 /// `bf16` and `fp16`: one of them on, both off, or left to our arguments.
 fn precision(top: &mut Section, found: &mut Found) -> Result<(), String> {
-    let mut off = None;
+    let (mut off, mut ours) = (None, false);
     for (name, precision) in [("bf16", "bf16"), ("bfloat16", "bf16"), ("fp16", "fp16")] {
         let mut part = top.part(name)?;
         let said = !part.is_empty();
@@ -58,12 +58,11 @@ fn precision(top: &mut Section, found: &mut Found) -> Result<(), String> {
             Some(true) => found.fix("precision", precision, &given("true"))?,
             Some(false) => off = off.or(Some(given("false"))),
             // auto: ours decide.
-            None if said => return Ok(()),
-            None => {}
+            None => ours = ours || said,
         }
     }
     match off {
-        Some(given) if !found.has("precision") => found.fix("precision", "f32", &given),
+        Some(given) if !ours && !found.has("precision") => found.fix("precision", "f32", &given),
         _ => Ok(()),
     }
 }

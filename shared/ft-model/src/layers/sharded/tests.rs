@@ -113,18 +113,20 @@ fn a_layer_is_gathered_twice_a_pass_or_once_where_it_is_kept() {
 fn what_lies_on_disk_is_the_same_and_takes_no_memory() {
     let folder = tempfile::tempdir().unwrap();
     for held in [Held::Float(DType::BF16), Held::Packed(Bits::EightBit)] {
-        let options = |folder| ShardedOptions { held, reshard_after_forward: true, folder };
-        let memory = with_options("llama-s0", &options(None), 3);
-        let disk = with_options("llama-s0", &options(Some(folder.path().to_path_buf())), 3);
-        for ((in_memory, held, gathered), (on_disk, small, sent)) in memory.iter().zip(&disk) {
-            assert!(in_memory == on_disk, "{options:?}", options = options(None));
+        let run = |folder| {
+            let options = ShardedOptions { held, reshard_after_forward: true, folder };
+            with_options("llama-s0", &options, 3)
+        };
+        let (memory, disk) = (run(None), run(Some(folder.path().to_path_buf())));
+        for ((values, bytes, gathered), (same, small, sent)) in memory.iter().zip(&disk) {
+            assert!(values == same, "{held:?}");
             assert_eq!(gathered, sent);
-            assert!(small * 4 < *held, "norms are left: {small} of {held}");
+            assert!(small * 4 < *bytes, "norms are left: {small} of {bytes}");
         }
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
-    let options =
-        ShardedOptions { held: Held::Float(DType::F32), reshard_after_forward: true, folder: Some("/nowhere".into()) };
+    let nowhere = Some("/nowhere".into());
+    let options = ShardedOptions { held: Held::Float(DType::F32), reshard_after_forward: true, folder: nowhere };
     let told = Sharded::load(&open("llama-s0"), &options, &ft_dist::Solo, |_| {}).unwrap_err().to_string();
     assert!(told.contains("/nowhere/(this rank's frozen weights)"), "{told}");
 }
