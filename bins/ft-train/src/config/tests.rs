@@ -154,6 +154,10 @@ fn defaults_are_those_of_the_peers_but_for_these() {
         }
     }
     let known = [
+        // Null there says what auto says here.
+        "ddp_backend",
+        // Ten minutes: half an hour is long to wait for a rank that is gone.
+        "ddp_timeout",
         // Null here says what their default says, or what follows from another argument.
         "eval_strategy",
         // trl's, which is slower and, in the budget of activations, needless.

@@ -60,8 +60,9 @@ struct Began {
     steps: Instant,
     step: u64,
     tokens: u64,
-    /// The sum of the losses of all steps since.
+    /// The sum of the losses of all steps since, and how many were not left out.
     loss: f64,
+    taken: u64,
     seconds_to_first_step: f64,
 }
 
@@ -73,6 +74,7 @@ impl Began {
             step: state.global_step,
             tokens: state.num_input_tokens_seen,
             loss: 0.0,
+            taken: 0,
             seconds_to_first_step: 0.0,
         }
     }
@@ -269,6 +271,7 @@ impl<'a> Trainer<'a> {
 
     fn account(&mut self, found: &StepResult, tokens: usize, grad_norm: f64, learning_rate: f64) {
         self.began.loss += found.loss;
+        self.began.taken += 1;
         self.pass(tokens);
         self.window.steps += 1;
         self.window.loss += found.loss;

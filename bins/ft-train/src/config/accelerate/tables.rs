@@ -188,7 +188,7 @@ pub const OFFLOAD: &[Knob] = &[
 /// `fp16`.
 #[rustfmt::skip]
 pub const FP16: &[Knob] = &[
-    only(&["0"], "loss_scale", "the loss scale is dynamic: write 0"),
+    only(&["0"], "loss_scale", "the loss scale is dynamic, which is 0"),
     accept("loss_scale_window", SCALE),
     accept("initial_scale_power", SCALE),
     accept("hysteresis", SCALE),
@@ -223,6 +223,6 @@ pub const OPTIMIZER: &[Knob] = &[
 #[rustfmt::skip]
 pub const SCHEDULER: &[Knob] = &[
     only(&["0"], "warmup_min_lr", "the warm-up begins at 0"),
-    only(&["linear"], "warmup_type", "the warm-up is a straight line: write linear"),
+    only(&["linear"], "warmup_type", "the warm-up is a straight line, which is linear"),
     only(&["-1"], "last_batch_iteration", "a resumed run goes on where it stopped"),
 ];
