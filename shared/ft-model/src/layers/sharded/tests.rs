@@ -65,14 +65,20 @@ fn every_rank_gets_the_whole_matrices() {
         let model = open(name);
         for dtype in [DType::F32, DType::BF16] {
             let resident = Resident::load(&model, dtype, |_| {}).unwrap();
-            let expected = walk(&resident, model.architecture().num_layers);
+            let layers = model.architecture().num_layers;
+            let expected = walk(&resident, layers);
+            let of_layers = (0..layers).map(|i| resident.layer(i).unwrap().small_bytes());
+            let small = resident.ends().bytes() + of_layers.sum::<u64>();
             for world in [1, 2, 3, 8] {
                 let found = on_ranks(name, Held::Float(dtype), world, true);
                 assert!(found.iter().all(|(values, ..)| *values == expected), "{name} {dtype:?} {world}");
                 let all: u64 = found.iter().map(|(_, held, _)| held).sum();
                 let most = found.iter().map(|(_, held, _)| held).max().unwrap();
                 assert!(all >= resident.held_bytes(), "nothing is lost");
-                assert!(most * world as u64 <= resident.held_bytes() * 3 / 2 + 65536, "{name}: {most} of {world}");
+                // What is small lies on every rank, and a share may be longer than another by what is not cut.
+                let share = (resident.held_bytes() - small).div_ceil(world as u64);
+                let uneven = (ALIGN * (layers + 2)) as u64;
+                assert!(most <= small + share + uneven, "{name}: {most} of {world}");
             }
         }
     }
