@@ -98,7 +98,7 @@ programs() {
         local folder=$out/$name on=(--device "$device")
         [ "$device" != cpu ] || on+=(--reference-operators)
         [ $name != cpu ] || on=(--device cpu)
-        "$bin/ft-train" --model "$model" --train "$out/train.parquet" --output-dir "$folder" "${on[@]}" \
+        "$bin/ft-train" --model "$model" --train "$out/train.parquet" --output-dir "$folder" "${on[@]}" --precision f32 \
             --max-steps 10 --per-device-train-batch-size 4 --learning-rate 1e-3 --lora-dropout 0.1 --neftune-noise-alpha 5 \
             --logging-steps 1 --quiet
         "$bin/ft-eval" loss --model "$model" --adapter "$folder" "${on[@]}" "$out/test.parquet" --report "$folder/loss.json" --quiet
@@ -130,7 +130,7 @@ part "The programs on both devices" bash -c "$(declare -f programs); $(declare -
 gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 if [ "$device" != cpu ] && [ "$gpus" -ge 2 ]; then
     two_ranks() {
-        "$bin/ft-train" --model "$out/model" --train "$out/train.parquet" --output-dir "$out/two" --device cuda \
+        "$bin/ft-train" --model "$out/model" --train "$out/train.parquet" --output-dir "$out/two" --device cuda --precision f32 \
             --nproc-per-node 2 --max-steps 10 --per-device-train-batch-size 2 --learning-rate 1e-3 --logging-steps 1 --quiet &&
             python3 -c 'import json,sys; print(*(json.loads(l).get("loss") for l in open(sys.argv[1])))' "$out/two/metrics.jsonl"
     }

@@ -16,7 +16,7 @@ pub use open::{Opened, PackedSize, bits, open};
 pub use placed::Placed;
 pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
-pub use sharded::{Held, Sharded};
+pub use sharded::{Held, Sharded, ShardedOptions};
 pub use without::Without;
 
 use std::sync::Arc;

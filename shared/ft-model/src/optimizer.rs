@@ -8,7 +8,6 @@ mod cut;
 mod file;
 mod groups;
 mod kind;
-mod pages;
 mod slots;
 
 pub use config::{LoraPlus, OptimizerConfig, SgdOptions};
@@ -26,8 +25,8 @@ use ft_kernels::tensor::{with_slice, with_slice_mut};
 
 use crate::error::{Error, Result};
 use crate::lora::Adapter;
+use crate::pages::PageFile;
 use groups::Group;
-use pages::PageFile;
 use slots::State;
 
 /// An optimizer and its memory.
@@ -79,7 +78,7 @@ impl Optimizer {
         let bytes = |i: usize, name: &str| slots::bytes(&config, name, cut.length(i), cut.part(i, rank).len());
         let pages = if config.kind.is_paged() {
             let bytes = adapter.trainable().enumerate().map(|(i, trained)| bytes(i, &trained.name())).sum();
-            Some(Arc::new(PageFile::create(&config.page_folder, bytes)?))
+            Some(Arc::new(PageFile::create(&config.page_folder, "the optimizer's pages", bytes)?))
         } else {
             None
         };

@@ -1,15 +1,13 @@
 //! `--config FILE`: YAML, TOML or JSON.
 
-mod node;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::{Arg, Command};
 
-use self::node::Node;
 use super::argv::{NOT_IN_FILES, find, key};
 use super::kind::Kind;
+use super::node::Node;
 
 /// Headings under which recipes group their keys. The keys count, wherever they stand.
 const SECTIONS: [&str; 26] = [

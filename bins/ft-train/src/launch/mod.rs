@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(8);
 /// The first cause, with its rank where there are several.
 pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
     let args = &cli.args.ranks;
-    let placement = environment::placement(&|name| std::env::var(name).ok())?.filter(|placement| placement.world > 1);
+    let placement = placement()?;
     match placement {
         Some(placement) if args.nproc_per_node > 1 => bail!(Usage(format!(
             "--nproc-per-node {} starts ranks, but {} has started {} already; leave it out",
@@ -38,6 +38,17 @@ pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
         None if args.nproc_per_node > 1 => as_threads(cli, body),
         None => alone(cli, body),
     }
+}
+
+/// This process's place among several that something has started.
+fn placement() -> Result<Option<Placement>> {
+    let found = environment::placement(&|name| std::env::var(name).ok())?;
+    Ok(found.filter(|placement| placement.world > 1))
+}
+
+/// How many ranks something has started, of which this process is one.
+pub fn launched() -> Result<Option<usize>> {
+    Ok(placement()?.map(|placement| placement.world))
 }
 
 fn alone(cli: &Cli, body: Body) -> Result<()> {

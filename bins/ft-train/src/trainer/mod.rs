@@ -13,7 +13,7 @@ use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
 
-use crate::args::Args;
+use crate::args::{Args, Precision};
 use crate::best::Best;
 use crate::checkpoint;
 use crate::data::Dataset;
@@ -60,8 +60,9 @@ struct Began {
     steps: Instant,
     step: u64,
     tokens: u64,
-    /// The sum of the losses of all steps since.
+    /// The sum of the losses of all steps since, and how many were not left out.
     loss: f64,
+    taken: u64,
     seconds_to_first_step: f64,
 }
 
@@ -73,6 +74,7 @@ impl Began {
             step: state.global_step,
             tokens: state.num_input_tokens_seen,
             loss: 0.0,
+            taken: 0,
             seconds_to_first_step: 0.0,
         }
     }
@@ -122,7 +124,8 @@ impl<'a> Trainer<'a> {
         let sampler = setup.sampler(args)?;
         let steps = sampler.steps(&args.training);
         let mut optimizer = setup.optimizer(args, output.as_deref())?;
-        let (mut state, mut window, mut saved) = (fresh_state(args, steps, &sampler), Window::default(), None);
+        let (mut state, mut window, mut saved) =
+            (fresh_state(args, setup.precision, steps, &sampler), Window::default(), None);
         let first = setup.ranks.rank() == 0;
         if let Some(path) = checkpoint::to_resume(args, output.as_deref())? {
             ft_dist::agree(&*setup.ranks, "the checkpoint to go on from", &path.display().to_string())?;
@@ -271,6 +274,7 @@ impl<'a> Trainer<'a> {
 
     fn account(&mut self, found: &StepResult, tokens: usize, grad_norm: f64, learning_rate: f64) {
         self.began.loss += found.loss;
+        self.began.taken += 1;
         self.pass(tokens);
         self.window.steps += 1;
         self.window.loss += found.loss;
@@ -316,8 +320,8 @@ pub fn pieces(step: &Step<'_>, sequences: &[Sequence], micro_batches: &[Vec<usiz
     micro_batches.iter().flat_map(|rows| step.cut(&of(rows))).collect()
 }
 
-fn fresh_state(args: &Args, steps: u64, sampler: &Sampler) -> State {
-    let loss_scale = args.memory.scales_loss().then(LossScale::default);
+fn fresh_state(args: &Args, precision: Precision, steps: u64, sampler: &Sampler) -> State {
+    let loss_scale = precision.scales_loss().then(LossScale::default);
     let Args { training: t, log, watch, .. } = args;
     State {
         max_steps: steps,

@@ -2,9 +2,11 @@
 //! Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020, section 5.3).
 
 mod form;
+mod own;
 mod read;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +14,7 @@ use candle_core::{DType, Tensor};
 use ft_dist::{Background, Communicator, Handle};
 
 use self::form::MatrixForm;
+use self::own::{Own, Store};
 use self::read::Reader;
 use super::load::{ends, layer_of};
 use super::{Bits, Ends, Layer, LayerSource, LayerWeights, Unit};
@@ -29,6 +32,16 @@ pub enum Held {
     Float(DType),
     /// In few bits: what is sent is the codes, which are expanded where they arrive.
     Packed(Bits),
+}
+
+/// How a model is shared among ranks.
+#[derive(Debug, Clone)]
+pub struct ShardedOptions {
+    pub held: Held,
+    /// Whether what was gathered in a forward is given up at once, or kept for its backward.
+    pub reshard_after_forward: bool,
+    /// Where a file without a name holds the rank's own part; memory holds it without.
+    pub folder: Option<PathBuf>,
 }
 
 /// The weights of a model shared among ranks. Matrices are laid end to end, layer by layer and so the embedding and
@@ -63,7 +76,7 @@ enum Place {
 /// A rank's own run of bytes of some matrices, and how many each rank has.
 #[derive(Debug)]
 struct Shard {
-    own: Arc<[u8]>,
+    own: Own,
     counts: Vec<usize>,
 }
 
@@ -77,18 +90,19 @@ struct Flight {
 
 impl Sharded {
     /// Reads this rank's part of all matrices, and of floats nothing else; `progress` is called with the number of
-    /// layers read so far. With `reshard_after_forward` false a layer that was gathered stays until its backward.
+    /// layers read so far.
     ///
     /// # Errors
-    /// If a tensor cannot be read, or another rank fails.
+    /// If a tensor cannot be read, the disk is full, or another rank fails.
     pub fn load(
         checkpoint: &Checkpoint,
-        held: Held,
+        options: &ShardedOptions,
         ranks: &dyn Communicator,
-        reshard_after_forward: bool,
         progress: impl Fn(usize),
     ) -> Result<Self> {
         let arch = checkpoint.architecture();
+        let held = options.held;
+        let mut store = Store::new(options.folder.as_deref())?;
         let mut shards = HashMap::new();
         let mut layers = Vec::new();
         let reader = Reader { checkpoint, held, rank: ranks.rank(), world: ranks.world() };
@@ -99,7 +113,7 @@ impl Sharded {
                 parts.push(&layer.product(site).weight);
             }
             let (shard, forms) = reader.read(&parts)?;
-            shards.insert(Place::Layer(i), shard);
+            shards.insert(Place::Layer(i), store.keep(shard)?);
             let mut forms = forms.into_iter();
             layers.push(layer.map(|_| Ok(forms.next().unwrap_or_default()))?);
             progress(i + 1);
@@ -111,7 +125,7 @@ impl Sharded {
         let vocabulary = Reader { held: Held::Float(float), ..reader };
         let mut matrix = |place: Place, name: &str| -> Result<MatrixForm> {
             let (shard, forms) = vocabulary.read(&[&vocabulary.names(&[format!("{name}.weight")])?])?;
-            shards.insert(place, shard);
+            shards.insert(place, store.keep(shard)?);
             Ok(forms.into_iter().next().unwrap_or_default())
         };
         let embedding = matrix(Place::Embedding, arch.names().embedding)?;
@@ -125,7 +139,7 @@ impl Sharded {
             shards,
             background: Background::new(ranks)?,
             flight: Mutex::default(),
-            reshard_after_forward,
+            reshard_after_forward: options.reshard_after_forward,
             gathered: AtomicU64::new(0),
         })
     }
@@ -133,6 +147,11 @@ impl Sharded {
     /// Bytes of matrices that came together on this rank so far, its own included.
     pub fn gathered_bytes(&self) -> u64 {
         self.gathered.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of this rank's own matrices that lie in a file.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.shards.values().map(|shard| shard.own.on_disk() as u64).sum()
     }
 
     /// The bytes of the largest layer, or matrix of the vocabulary, when it is together.
@@ -172,7 +191,7 @@ impl Sharded {
         let missing = || Error::Layer { index: self.layers.len(), layers: self.layers.len() };
         let shard = self.shards.get(&place).ok_or_else(missing)?;
         self.gathered.fetch_add(shard.bytes(), Ordering::Relaxed);
-        Ok(self.background.all_gather(Arc::clone(&shard.own), shard.counts.clone()))
+        Ok(self.background.all_gather(shard.own.bytes()?, shard.counts.clone()))
     }
 
     fn place(&self, unit: Unit) -> Place {
@@ -223,7 +242,7 @@ impl LayerSource for Sharded {
     }
 
     fn held_bytes(&self) -> u64 {
-        let own: usize = self.shards.values().map(|shard| shard.own.len()).sum();
+        let own: usize = self.shards.values().map(|shard| shard.own.in_memory()).sum();
         own as u64 + self.layers.iter().map(Layer::small_bytes).sum::<u64>() + self.ends.bytes()
     }
 
