@@ -14,6 +14,7 @@ pub mod layers;
 pub mod lora;
 mod norms;
 pub mod optimizer;
+pub mod plan;
 pub mod projection;
 pub mod safetensors;
 pub mod step;

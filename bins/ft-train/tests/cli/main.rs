@@ -5,6 +5,7 @@ mod device;
 mod faults;
 #[cfg(unix)]
 mod killed;
+mod memory;
 mod ranks;
 mod recipe;
 mod resume;
