@@ -14,13 +14,13 @@ out=${2:-out/ranks-memory}
 rm -rf "$out"
 mkdir -p "$out"
 $bin/ft-prep -q testdata/samples/taxes.jsonl -o "$out/rows.parquet"
-$bin/ft-template -q --model $model --max-seq-length 32 --overlong truncate "$out/rows.parquet" -o "$out/train.parquet"
+$bin/ft-template -q --model $model --labels all --max-seq-length 32 --overlong truncate "$out/rows.parquet" -o "$out/train.parquet"
 
 # Two micro-batches of one short row: how long a row is changes none of what is counted.
 shape="--per-device-train-batch-size 1 --gradient-accumulation-steps 2"
 plan() { # NAME FLAGS...
     name=$1; shift
-    $bin/ft-bench plan --model $model --load-in "$load_in" $shape --max-seq-length 32 "$@" --json "$out/$name.json"
+    $bin/ft-bench plan --model $model --load-in "$load_in" $shape --max-seq-length 32 "$@" --json "$out/$name.json" >/dev/null
 }
 run() { # NAME FLAGS...
     name=$1; shift

@@ -200,7 +200,8 @@ pub fn pieces(lengths: impl IntoIterator<Item = usize>, most: usize) -> Vec<Rang
     let (mut pieces, mut piece, mut tokens) = (Vec::new(), 0..0, 0);
     for length in lengths {
         if !piece.is_empty() && tokens + length > most {
-            pieces.push(std::mem::replace(&mut piece, piece.end..piece.end));
+            let next = piece.end..piece.end;
+            pieces.push(std::mem::replace(&mut piece, next));
             tokens = 0;
         }
         piece.end += 1;

@@ -39,9 +39,9 @@ pub struct PlanArgs {
     /// Sequences in a micro-batch of a rank
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     pub per_device_train_batch_size: usize,
-    /// Tokens in each sequence
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_two)]
-    pub max_seq_length: usize,
+    /// Tokens in each sequence [default: 512, or as many as the model takes]
+    #[arg(long, value_name = "N", value_parser = at_least_two)]
+    pub max_seq_length: Option<usize>,
     /// Micro-batches in an optimizer step of a rank
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     pub gradient_accumulation_steps: usize,

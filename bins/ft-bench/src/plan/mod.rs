@@ -3,6 +3,8 @@
 mod model;
 mod table;
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use ft_cli::{LoadAs, Usage};
 use ft_model::Architecture;
@@ -30,6 +32,8 @@ pub struct Planned {
 pub struct Case {
     model: String,
     load_in: LoadAs,
+    /// Tokens in a sequence.
+    length: usize,
     parameters: usize,
     trainable: usize,
     /// Of the whole model.
@@ -42,16 +46,9 @@ pub fn run(args: &PlanArgs) -> Result<Report> {
     let mut cases = Vec::new();
     for path in &args.model {
         let model = Model::open(path)?;
-        if args.max_seq_length > model.arch.max_position_embeddings {
-            bail!(Usage(format!(
-                "--max-seq-length {} is longer than the {} tokens that '{}' takes",
-                args.max_seq_length,
-                model.arch.max_position_embeddings,
-                path.display()
-            )));
-        }
+        let length = length(args, &model.arch, path)?;
         for &load_in in &args.load_in {
-            cases.push(case(args, &model, load_in).with_context(|| format!("'{}'", path.display()))?);
+            cases.push(case(args, &model, load_in, length).with_context(|| format!("'{}'", path.display()))?);
         }
     }
     Ok(Report {
@@ -65,7 +62,20 @@ pub fn run(args: &PlanArgs) -> Result<Report> {
     })
 }
 
-fn case(args: &PlanArgs, model: &Model, load_in: LoadAs) -> Result<Case> {
+/// Tokens in each sequence.
+fn length(args: &PlanArgs, arch: &Architecture, path: &Path) -> Result<usize> {
+    let most = arch.max_position_embeddings;
+    match args.max_seq_length {
+        None => Ok(most.min(512)),
+        Some(length) if length <= most => Ok(length),
+        Some(length) => bail!(Usage(format!(
+            "--max-seq-length {length} is longer than the {most} tokens that '{}' takes",
+            path.display()
+        ))),
+    }
+}
+
+fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Result<Case> {
     let held = match bits(load_in, args.four_bit) {
         Some(bits) => Held::Packed(bits),
         None => Held::Float(dtype(load_in.float().unwrap_or_default())),
@@ -79,18 +89,18 @@ fn case(args: &PlanArgs, model: &Model, load_in: LoadAs) -> Result<Case> {
     for &world in &args.world {
         for (sharding, stage) in args.sharding.iter().flat_map(|name| name.stages()) {
             let ranks = Ranks { world, stage, reshard_after_forward: args.fsdp_reshard_after_forward };
-            let step = step(args, &model.arch, &frozen, ranks);
+            let step = step(args, &model.arch, &frozen, ranks, length);
             let plan = Plan::new(&model.arch, &frozen, &lora, &optimizer, step)?;
             trainable = plan.trainable();
             plans.push(Planned { sharding, ranks, each: (0..world).map(|rank| plan.rank(ranks, rank)).collect() });
         }
     }
     let parameters = model.arch.parameters();
-    Ok(Case { model: model.name.clone(), load_in, parameters, trainable, frozen: frozen.bytes(), plans })
+    Ok(Case { model: model.name.clone(), load_in, length, parameters, trainable, frozen: frozen.bytes(), plans })
 }
 
 /// The step, cut to the memory that ft-train would find free.
-fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks) -> StepShape {
+fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks, length: usize) -> StepShape {
     let free = match args.gpu_memory {
         Some(memory) => memory.saturating_sub(frozen.held(ranks, 0)) / 4,
         None => ft_model::device::activation_memory(&candle_core::Device::Cpu) / ranks.world as u64,
@@ -100,7 +110,7 @@ fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks) -> 
     StepShape {
         micro_batch: args.per_device_train_batch_size,
         accumulation: args.gradient_accumulation_steps,
-        length: args.max_seq_length,
+        length,
         activation_memory,
         longest_piece: longest_piece(arch, activation_memory, on_cpu),
         on_cpu,
@@ -139,6 +149,7 @@ fn figures(args: &PlanArgs, cases: &[Case]) -> serde_json::Map<String, Value> {
         json!({
             "model": case.model,
             "load_in": case.load_in.name(),
+            "max_seq_length": case.length,
             "parameters": case.parameters,
             "trainable_parameters": case.trainable,
             "frozen_bytes": case.frozen,
@@ -151,7 +162,6 @@ fn figures(args: &PlanArgs, cases: &[Case]) -> serde_json::Map<String, Value> {
         "optim": args.optim.name(),
         "per_device_train_batch_size": args.per_device_train_batch_size,
         "gradient_accumulation_steps": args.gradient_accumulation_steps,
-        "max_seq_length": args.max_seq_length,
         "fsdp_reshard_after_forward": args.fsdp_reshard_after_forward,
         "gpu_memory": args.gpu_memory,
         "models": cases.iter().map(case).collect::<Vec<_>>(),

@@ -48,12 +48,13 @@ pub fn table(args: &PlanArgs, case: &Case) -> Table {
         ]);
     }
     table.title(&format!(
-        "{}: {} parameters, {} in {}; {} trainable",
+        "{}: {} parameters, {} in {}; {} trainable; sequences of {} tokens",
         case.model,
         count(case.parameters),
         size(case.frozen),
         case.load_in.name(),
-        count(case.trainable)
+        count(case.trainable),
+        case.length
     ));
     table
 }
@@ -69,10 +70,9 @@ fn fits(args: &PlanArgs, most: &RankPlan) -> String {
 /// What the figures mean.
 pub fn notes(args: &PlanArgs) -> Vec<String> {
     let step = format!(
-        "a step of {} × {} sequences of {} tokens a rank; r {} on {}; {}",
+        "a step of {} × {} sequences a rank; r {} on {}; {}",
         args.gradient_accumulation_steps,
         args.per_device_train_batch_size,
-        args.max_seq_length,
         args.lora_r,
         args.target_modules.join(" "),
         args.optim.name()
