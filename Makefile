@@ -50,6 +50,9 @@ bits: build ## SmolLM2 and Gemma-3-270M (238 MB) train and generate in f32, bf16
 packing: fetch build ## the same rows packed, grouped and neither: tokens/s, and the padding that others would compute
 	@scripts/compare_packing.sh
 
+ranks-memory: fetch build ## what 1, 2, 4 and 8 ranks hold and send under every sharding, beside what ft-bench plan foretells
+	@scripts/ranks_memory.sh
+
 kill-test: setup ## kill -9 at 50 random moments of a run, resumes, and the final adapter (make test has it too)
 	$(CARGO) test --release -p ft-train --test cli killed:: -- --nocapture
 

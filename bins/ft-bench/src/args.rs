@@ -1,5 +1,11 @@
 //! What is typed.
 
+mod plan;
+mod precision;
+
+pub use plan::PlanArgs;
+pub use precision::{Precision, PrecisionArgs};
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -9,6 +15,8 @@ Examples:
   ft-bench matmul --svg products.svg
   ft-bench train --model SmolLM2.gguf --json train.json
   ft-bench generate --model SmolLM2.gguf --threads 1
+  ft-bench plan --model Llama-3.1-8B --world 8 --load-in bf16,4bit --gpu-memory 80GB
+  ft-bench precision --model SmolLM2.gguf --svg types.svg
   ft-bench plot out/metrics.jsonl -o loss.png
 
 The table goes to stdout. --json and --svg write files; '-' writes to stdout instead of the table.
@@ -40,17 +48,31 @@ pub enum Measure {
     Train(TrainArgs),
     /// Tokens/s of reading prompts and of answering them greedily, for several batch sizes
     Generate(GenerateArgs),
+    /// What a run on ranks will hold and send, from a model's shape; nothing is loaded
+    Plan(PlanArgs),
+    /// Speed against accuracy: the same training steps with the frozen weights in every type that the device has
+    Precision(PrecisionArgs),
     /// Whether a device computes what the CPU does: every operator, and whole training runs with known losses
     Check(CheckArgs),
 }
 
 impl Measure {
+    /// Where a drawing in pixels goes.
+    pub fn png(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Precision(args) => args.png.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Where the results go.
     pub fn output(&self) -> &OutputArgs {
         match self {
             Self::Matmul(args) => &args.output,
             Self::Train(args) => &args.output,
             Self::Generate(args) => &args.output,
+            Self::Plan(args) => &args.output,
+            Self::Precision(args) => &args.output,
             Self::Check(args) => &args.output,
         }
     }
@@ -130,10 +152,15 @@ pub struct TrainArgs {
     pub activation_memory: Option<u64>,
     /// Keep the frozen matrices in this type; products widen them as they go
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
-    pub load_in: ft_cli::LoadIn,
+    pub load_in: ft_cli::LoadAs,
+    #[command(flatten)]
+    pub four_bit: ft_cli::FourBitArgs,
     /// Take random weights of the shape that the folder's config.json has, which needs no other file
     #[arg(long)]
     pub random_weights: bool,
+    /// Measure no products to hold the steps against
+    #[arg(long, hide = true)]
+    pub no_best_product: bool,
     /// Products of a GPU with 10 bits behind the point (TF32)
     #[arg(long)]
     pub tf32: bool,

@@ -200,6 +200,7 @@ fn report(
             Panel { title: "reading prompts, tokens/s".into(), bars: prefill },
             Panel { title: "answering, tokens/s".into(), bars: decode },
         ],
+        scatter: None,
     }
 }
 

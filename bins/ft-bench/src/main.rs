@@ -6,7 +6,9 @@ mod flops;
 mod generate;
 mod machine;
 mod matmul;
+mod plan;
 mod plot;
+mod precision;
 mod report;
 mod table;
 mod train;
@@ -35,11 +37,13 @@ fn bench(args: Args) -> Result<()> {
 
 fn measure(what: &Measure, threads: usize, started: Instant) -> Result<()> {
     // An output that cannot be written is told before anything is measured.
-    let outputs = Outputs::create(what.output())?;
+    let outputs = Outputs::create(what.output(), what.png())?;
     let report = match what {
         Measure::Matmul(args) => matmul::run(args, threads)?,
         Measure::Train(args) => train::run(args, threads, started)?,
         Measure::Generate(args) => generate::run(args, threads, started)?,
+        Measure::Plan(args) => plan::run(args)?,
+        Measure::Precision(args) => precision::run(args, threads)?,
         Measure::Check(args) => {
             let (report, verdict) = check::run(args, threads)?;
             outputs.write(&report)?;

@@ -285,6 +285,7 @@ fn report(args: &MatmulArgs, threads: usize, counts: &[usize], found: &[(&Produc
         ]),
         tables: vec![table],
         panels: vec![Panel { title: "matrix products, GFLOP/s".into(), bars }],
+        scatter: None,
     }
 }
 

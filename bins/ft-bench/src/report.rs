@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use ft_cli::output::Output;
 use ft_cli::{Target, Usage};
-use ft_plot::Panel;
+use ft_plot::{Panel, Scatter};
 use serde_json::{Map, Value, json};
 
 use crate::args::OutputArgs;
@@ -17,7 +17,7 @@ use crate::table::Table;
 pub struct Report {
     /// `matmul`, `train` or `generate`
     pub benchmark: &'static str,
-    /// As [`machine::describe`] gives it.
+    /// As [`machine::describe`] gives it; null where nothing was measured.
     pub machine: Value,
     /// What was asked for and what was found, in this order.
     pub figures: Map<String, Value>,
@@ -25,6 +25,8 @@ pub struct Report {
     /// Lines below the tables.
     pub notes: Vec<String>,
     pub panels: Vec<Panel>,
+    /// A drawing in place of the panels'.
+    pub scatter: Option<Scatter>,
 }
 
 impl Report {
@@ -33,9 +35,11 @@ impl Report {
             "tool": "ft-bench",
             "version": env!("CARGO_PKG_VERSION"),
             "benchmark": self.benchmark,
-            "machine": self.machine,
         });
         if let Value::Object(all) = &mut all {
+            if !self.machine.is_null() {
+                all.insert("machine".into(), self.machine.clone());
+            }
             all.extend(self.figures.clone());
         }
         let mut text = serde_json::to_vec_pretty(&all)?;
@@ -43,10 +47,25 @@ impl Report {
         Ok(text)
     }
 
+    /// A drawing of its own, or bars.
+    fn svg(&self) -> Result<String> {
+        if let Some(scatter) = &self.scatter {
+            return Ok(scatter.svg()?);
+        }
+        let title = match self.machine.is_null() {
+            true => format!("ft-bench {}", self.benchmark),
+            false => format!("ft-bench {}: {}", self.benchmark, machine::line(&self.machine)),
+        };
+        Ok(ft_plot::bars(&title, &self.panels)?)
+    }
+
     fn text(&self) -> String {
-        let mut text = format!("{}\n", machine::line(&self.machine));
+        let mut text =
+            if self.machine.is_null() { String::new() } else { format!("{}\n", machine::line(&self.machine)) };
         for table in &self.tables {
-            text.push('\n');
+            if !text.is_empty() {
+                text.push('\n');
+            }
             text.push_str(&table.to_string());
         }
         for note in &self.notes {
@@ -64,23 +83,28 @@ impl Report {
 pub struct Outputs {
     json: Option<(String, Output)>,
     svg: Option<(String, Output)>,
+    png: Option<(String, Output)>,
     /// Neither of them is stdout.
     table: bool,
 }
 
 impl Outputs {
     /// Opens them all; nothing is there under their names before [`Self::write`].
-    pub fn create(args: &OutputArgs) -> Result<Self> {
-        let parse = |path: &Option<PathBuf>| path.as_ref().map(Target::parse);
-        let (json, svg) = (parse(&args.json), parse(&args.svg));
-        if json.is_some() && json == svg {
-            bail!(Usage("--json and --svg name the same output; give each its own".into()));
+    pub fn create(args: &OutputArgs, png: Option<&PathBuf>) -> Result<Self> {
+        let parse = |path: Option<&PathBuf>| path.map(Target::parse);
+        let (json, svg, png) = (parse(args.json.as_ref()), parse(args.svg.as_ref()), parse(png));
+        let named = [("--json", &json), ("--svg", &svg), ("--png", &png)];
+        for (i, (one, target)) in named.iter().enumerate().filter(|(_, (_, target))| target.is_some()) {
+            if let Some((other, _)) = named[i + 1..].iter().find(|(_, other)| other == target) {
+                bail!(Usage(format!("{one} and {other} name the same output; give each its own")));
+            }
         }
-        let table = ![&json, &svg].contains(&&Some(Target::Stdout));
+        let table = ![&json, &svg, &png].contains(&&Some(Target::Stdout));
+        let png = png.map(|png| Target::binary(Some(png))).transpose()?;
         let open = |target: Option<Target>| -> Result<Option<(String, Output)>> {
             target.map(|target| Ok((target.name(), target.create()?))).transpose()
         };
-        Ok(Self { json: open(json)?, svg: open(svg)?, table })
+        Ok(Self { json: open(json)?, svg: open(svg)?, png: open(png)?, table })
     }
 
     pub fn write(self, report: &Report) -> Result<()> {
@@ -88,8 +112,10 @@ impl Outputs {
             put(output, &report.json()?)?;
         }
         if let Some(output) = self.svg {
-            let title = format!("ft-bench {}: {}", report.benchmark, machine::line(&report.machine));
-            put(output, ft_plot::bars(&title, &report.panels)?.as_bytes())?;
+            put(output, report.svg()?.as_bytes())?;
+        }
+        if let (Some(output), Some(scatter)) = (self.png, &report.scatter) {
+            put(output, &scatter.png()?)?;
         }
         if self.table {
             put(("standard output".into(), Target::Stdout.create()?), report.text().as_bytes())?;

@@ -3,12 +3,18 @@
 /// Rows of cells under a head; the first column is left-aligned, the others right.
 #[derive(Debug)]
 pub struct Table {
+    /// A line above it.
+    title: Option<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     pub fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()] }
+        Self { title: None, rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()] }
+    }
+
+    pub fn title(&mut self, title: &str) {
+        self.title = Some(title.to_owned());
     }
 
     pub fn row(&mut self, cells: &[String]) {
@@ -18,6 +24,9 @@ impl Table {
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(title) = &self.title {
+            writeln!(f, "{title}")?;
+        }
         let columns = self.rows[0].len();
         let width = |c: usize| self.rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -8,7 +8,7 @@ use ft_cli::Usage;
 use ft_kernels::philox::Stream;
 use ft_model::batch::Sequence;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{LayerSource, Resident};
+use ft_model::layers::{self, LayerSource, Resident};
 use ft_model::lora::{Adapter, LoraConfig};
 use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
@@ -41,6 +41,7 @@ struct Measured {
     flops: StepFlops,
     recomputed_layers: usize,
     activation_memory: u64,
+    frozen_bytes: u64,
     peak_bytes: Option<u64>,
 }
 
@@ -58,19 +59,25 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
             args.model.display()
         )));
     }
-    let measured = steps(args, &arch, model.load(args, &device)?, started)?;
-    let bar = ft_cli::progress(None, "the best product");
-    let (product, best) = if device.is_cpu() {
-        let (product, best) = matmul::best(&arch, args.batch_size * args.seq_len, REPEATS)?;
-        (product.name, best)
-    } else {
-        ("4096 × 4096 × 4096", matmul::best_on(&device, REPEATS)?)
-    };
-    bar.finish();
-    let mut report = report(args, threads, &arch, &measured, (product, best));
+    let measured = steps(args, &arch, &*model.load(args, &device)?, started)?;
+    let best = if args.no_best_product { None } else { Some(best_product(args, &arch, &device)?) };
+    let mut report = report(args, threads, &arch, &measured, best);
     report.figures.insert("device".into(), ft_model::device::describe(&device).into());
     report.notes.push(format!("computed on {}", ft_model::device::describe(&device)));
     Ok(report)
+}
+
+/// The product that the steps are held against, and its GFLOP/s.
+fn best_product(args: &TrainArgs, arch: &Architecture, device: &Device) -> Result<(&'static str, f64)> {
+    let bar = ft_cli::progress(None, "the best product");
+    let found = if device.is_cpu() {
+        let (product, best) = matmul::best(arch, args.batch_size * args.seq_len, REPEATS)?;
+        (product.name, best)
+    } else {
+        ("4096 × 4096 × 4096", matmul::best_on(device, REPEATS)?)
+    };
+    bar.finish();
+    Ok(found)
 }
 
 /// Where weights come from.
@@ -98,26 +105,31 @@ impl Model {
         }
     }
 
-    fn load(&self, args: &TrainArgs, device: &Device) -> Result<Resident> {
-        let dtype = ft_model::layers::dtype(args.load_in);
+    fn load(&self, args: &TrainArgs, device: &Device) -> Result<Box<dyn LayerSource>> {
         let bar = ft_cli::progress(Some(self.architecture().num_layers as u64), "loading");
-        let loaded = match self {
-            Self::Stored(checkpoint) => Resident::load_on(device, checkpoint, dtype, |_| bar.inc(1)),
-            Self::Random(arch) => Resident::random(device, arch, dtype, args.seed),
+        let loaded: Box<dyn LayerSource> = match self {
+            Self::Stored(checkpoint) => {
+                layers::open(checkpoint, args.load_in, args.four_bit, device, |_| bar.inc(1))?.source
+            }
+            Self::Random(arch) => {
+                let float = args.load_in.float().ok_or_else(|| {
+                    Usage(format!("--random-weights are floats; --load-in {} takes a model's own", args.load_in.name()))
+                })?;
+                Box::new(Resident::random(device, arch, layers::dtype(float), args.seed)?)
+            }
         };
         bar.finish();
-        Ok(loaded?)
+        Ok(loaded)
     }
 }
 
 /// Takes the steps, and notes the memory before anything else is measured.
-fn steps(args: &TrainArgs, arch: &Architecture, source: Resident, started: Instant) -> Result<Measured> {
+fn steps(args: &TrainArgs, arch: &Architecture, source: &dyn LayerSource, started: Instant) -> Result<Measured> {
     let mut adapter =
         Adapter::init(arch, LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"), args.seed)?;
     let mut optimizer = Optimizer::new(&adapter, OptimizerConfig::default())?;
     let activation_memory =
         args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(source.device()));
-    let source: &dyn LayerSource = &source;
     let tokens = args.batch_size * args.seq_len;
     // A step is cut to the budget; a layer is computed twice only where one row does not fit it.
     let decoder = Decoder { arch, source, adapter: Some(&adapter) };
@@ -129,6 +141,7 @@ fn steps(args: &TrainArgs, arch: &Architecture, source: Resident, started: Insta
         flops: StepFlops::new(arch, &adapter, args.batch_size, args.seq_len),
         recomputed_layers,
         activation_memory,
+        frozen_bytes: source.held_bytes(),
         peak_bytes: None,
     };
     let bar = ft_cli::progress(Some(args.max_steps as u64), "training");
@@ -161,7 +174,7 @@ fn rows(args: &TrainArgs, vocabulary: usize, number: usize) -> Vec<Sequence> {
     (0..args.batch_size).map(row).collect()
 }
 
-fn report(args: &TrainArgs, threads: usize, arch: &Architecture, m: &Measured, (product, best): (&str, f64)) -> Report {
+fn report(args: &TrainArgs, threads: usize, arch: &Architecture, m: &Measured, best: Option<(&str, f64)>) -> Report {
     let tokens = (args.batch_size * args.seq_len) as f64;
     let seconds = median(&m.seconds);
     let gflops = m.flops.total() / seconds / 1e9;
@@ -175,17 +188,20 @@ fn report(args: &TrainArgs, threads: usize, arch: &Architecture, m: &Measured, (
     row("tokens/s", figure(tokens / seconds));
     row("GFLOP a token", figure(m.flops.total() / tokens / 1e9));
     row("GFLOP/s", figure(gflops));
-    row(&format!("best product ({product}), GFLOP/s"), figure(best));
-    row("share of the best product", format!("{:.1} %", 100.0 * gflops / best));
+    if let Some((product, best)) = best {
+        row(&format!("best product ({product}), GFLOP/s"), figure(best));
+        row("share of the best product", format!("{:.1} %", 100.0 * gflops / best));
+    }
     row("time to the first step", format!("{:.2} s", m.to_first_step));
     row("peak memory", peak);
     Report {
         benchmark: "train",
         machine: machine::describe(threads),
-        figures: figures(args, arch, m, (product, best)),
+        figures: figures(args, arch, m, best),
         tables: vec![table],
         notes: Vec::new(),
-        panels: panels(m, tokens, gflops, best),
+        panels: panels(m, tokens, gflops, best.map(|(_, best)| best)),
+        scatter: None,
     }
 }
 
@@ -193,7 +209,7 @@ fn figures(
     args: &TrainArgs,
     arch: &Architecture,
     m: &Measured,
-    (product, best): (&str, f64),
+    best: Option<(&str, f64)>,
 ) -> Map<String, serde_json::Value> {
     let tokens = (args.batch_size * args.seq_len) as f64;
     let seconds = median(&m.seconds);
@@ -216,26 +232,29 @@ fn figures(
         "flops_per_step": m.flops,
         "gflop_per_token": m.flops.total() / tokens / 1e9,
         "gflops": gflops,
-        "best_product": product,
-        "best_product_gflops": best,
-        "share_of_best_product": gflops / best,
+        "best_product": best.map(|(product, _)| product),
+        "best_product_gflops": best.map(|(_, best)| best),
+        "share_of_best_product": best.map(|(_, best)| gflops / best),
+        "frozen_bytes": m.frozen_bytes,
         "peak_memory_bytes": m.peak_bytes,
         "seconds_to_first_step": m.to_first_step,
     });
     all.as_object().cloned().unwrap_or_default()
 }
 
-fn panels(m: &Measured, tokens: f64, gflops: f64, best: f64) -> Vec<Panel> {
+fn panels(m: &Measured, tokens: f64, gflops: f64, best: Option<f64>) -> Vec<Panel> {
     let panel = |title: &str, bars: Vec<(String, f64)>| Panel {
         title: title.into(),
         bars: bars.into_iter().map(|(label, value)| Bar { label, series: String::new(), value }).collect(),
     };
     let steps = m.seconds.iter().enumerate().map(|(i, s)| (format!("step {}", i + 1), tokens / s)).collect();
     let StepFlops { layers, adapters, attention, head } = m.flops;
+    let rates = [("training step", Some(gflops)), ("best matrix product", best)];
+    let rates = rates.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), rate?))).collect();
     let parts = [("layers", layers), ("head", head), ("adapters", adapters), ("attention", attention)];
     vec![
         panel("training, tokens/s", steps),
-        panel("GFLOP/s", vec![("training step".into(), gflops), ("best matrix product".into(), best)]),
+        panel("GFLOP/s", rates),
         panel("GFLOP a token", parts.map(|(name, flops)| (name.to_owned(), flops / tokens / 1e9)).to_vec()),
     ]
 }

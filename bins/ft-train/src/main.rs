@@ -11,6 +11,7 @@ mod engine;
 mod evaluate;
 mod fault;
 mod flow;
+mod footprint;
 mod forecast;
 mod history;
 mod identity;

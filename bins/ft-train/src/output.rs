@@ -166,5 +166,6 @@ fn found(outcome: &Outcome) -> Result<Entry> {
         "peak_memory_bytes": peak_rss_bytes(),
         "predicted_peak_memory_bytes": outcome.forecast.predicted,
         "seconds_to_first_step": outcome.seconds_to_first_step,
+        "memory_per_rank": outcome.memory_per_rank,
     })))
 }

@@ -91,6 +91,19 @@ pub fn all_reduce_ordered(
     gather_uneven(ranks, &mine, &shares.iter().map(Range::len).collect::<Vec<_>>())
 }
 
+/// The bytes that rank `rank` sends in [`reduce_scatter_ordered`] where it has so many nodes.
+pub fn reduce_scatter_bytes(nodes: usize, shares: &[Range<usize>], rank: usize) -> u64 {
+    let others = shares.iter().enumerate().filter(|(to, _)| *to != rank).map(|(_, share)| share.len());
+    (nodes * others.sum::<usize>() * size_of::<f32>()) as u64
+}
+
+/// The bytes that rank `rank` of `world` sends in [`all_reduce_ordered`] where it has so many nodes.
+pub fn all_reduce_bytes(nodes: usize, len: usize, world: usize, rank: usize) -> u64 {
+    let shares = shares(len, world);
+    let own = shares.get(rank).map_or(0, ExactSizeIterator::len);
+    reduce_scatter_bytes(nodes, &shares, rank) + (own * (world - 1) * size_of::<f32>()) as u64
+}
+
 /// Adds nodes, each `sum.len()` numbers of `received`, in the order of their terms.
 fn merge(received: &[f32], shapes: &[Vec<(u32, usize)>], sum: &mut [f32]) {
     // Small enough for the cache, for every node is read once and added once.

@@ -70,6 +70,11 @@ impl<T> TreeSum<T> {
         Ok(())
     }
 
+    /// The partial sums that are alive.
+    pub fn nodes(&self) -> impl Iterator<Item = &T> {
+        self.nodes.iter().map(|node| &node.sum)
+    }
+
     /// The partial sums `(level, index, sum)`, in the order of their terms: the forest that
     /// [`forest_shape`] describes. Where the terms are a whole subtree it is one node.
     pub fn into_nodes(self) -> Vec<(u32, usize, T)> {

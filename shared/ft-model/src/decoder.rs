@@ -1,5 +1,9 @@
 //! The whole model over a stream of layers: loss, gradients, hidden states.
 
+mod pass;
+
+pub use pass::Touched;
+
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
@@ -106,7 +110,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Self::hidden`], and if a label lies outside the vocabulary.
     pub fn losses(&self, batch: &Batch) -> Result<Vec<SequenceLoss>> {
-        self.source.expect(&self.forward_pass());
+        self.source.expect(&self.touched().forward_pass(self.arch));
         self.head().losses(&self.hidden(batch)?, batch)
     }
 
@@ -121,13 +125,14 @@ impl<'a> Decoder<'a> {
         options: &StepOptions,
         sink: &mut Sink<'_>,
     ) -> Result<Vec<SequenceLoss>> {
-        self.source.expect(&self.training_pass());
+        let touched = self.touched();
+        self.source.expect(&touched.training_pass(self.arch));
         let rows = self.rows(batch)?;
         let recomputed = self.recomputed_layers(batch.tokens(), options.activation_memory);
         let (x, mut kept) = self.forward_keeping(batch, &rows, recomputed, options)?;
         let (losses, mut dx) = self.head().losses_and_gradient(&x, batch, options.normaliser, sink)?;
         drop(x);
-        let lowest = self.lowest_trained();
+        let lowest = touched.lowest;
         while let Some((input, saved)) = kept.pop() {
             let i = kept.len();
             if lowest.is_none_or(|lowest| i < lowest) && self.saved_embedding().is_none() {
@@ -155,7 +160,8 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// If a layer cannot be had.
     pub fn accompany(&self, training: bool) -> Result<()> {
-        let pass = if training { self.training_pass() } else { self.forward_pass() };
+        let touched = self.touched();
+        let pass = if training { touched.training_pass(self.arch) } else { touched.forward_pass(self.arch) };
         self.source.expect(&pass);
         for unit in pass {
             match unit {
@@ -167,29 +173,10 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// What a forward asks the source for, in its order. A trained embedding or head is not asked for.
-    fn forward_pass(&self) -> Vec<Unit> {
-        let saved = |name: &str| self.adapter.is_some_and(|adapter| adapter.saved(name).is_some());
-        let embedding = (!saved(&self.arch.embedding_name())).then_some(Unit::Embedding);
-        let head = (!saved(&format!("{}.weight", self.arch.names().head))).then_some(Unit::Head);
-        embedding.into_iter().chain((0..self.arch.num_layers).map(Unit::Layer)).chain(head).collect()
-    }
-
-    /// What a forward and its backward ask for.
-    fn training_pass(&self) -> Vec<Unit> {
-        let lowest = if self.saved_embedding().is_some() { Some(0) } else { self.lowest_trained() };
-        let lowest = lowest.unwrap_or(self.arch.num_layers);
-        let mut pass = self.forward_pass();
-        pass.extend((lowest..self.arch.num_layers).rev().map(Unit::Layer));
-        pass
-    }
-
-    /// The lowest layer with a trained tensor: nothing below it needs a gradient.
-    fn lowest_trained(&self) -> Option<usize> {
-        let adapter = self.adapter?;
-        let prefix = format!("{}.", self.arch.names().layers);
-        let layer = |name: &str| name.strip_prefix(&prefix)?.split('.').next()?.parse::<usize>().ok();
-        adapter.trainable().filter_map(|trained| layer(trained.of)).min()
+    /// Where the adapter's trained tensors are.
+    fn touched(&self) -> Touched {
+        let trained = self.adapter.into_iter().flat_map(Adapter::trainable);
+        Touched::of(self.arch, trained.map(|trained| trained.of))
     }
 
     /// The embedding where it is trained.
@@ -214,9 +201,7 @@ impl<'a> Decoder<'a> {
     /// what fits `activation_memory` is kept of the last layers, whose backward comes first, so that
     /// their memory is free again when the first layers need theirs.
     pub fn recomputed_layers(&self, tokens: usize, activation_memory: u64) -> usize {
-        let layer = (kept_bytes_per_token(self.arch) * tokens).max(1) as u64;
-        self.arch.num_layers
-            - self.arch.num_layers.min(usize::try_from(activation_memory / layer).unwrap_or(usize::MAX))
+        recomputed_layers(self.arch, tokens, activation_memory)
     }
 
     /// Forward through all layers. For each its input, and from layer `recomputed` on what backward needs.
@@ -319,6 +304,12 @@ impl<'a> Decoder<'a> {
             rows,
         }
     }
+}
+
+/// [`Decoder::recomputed_layers`] of a model of which no more is known.
+pub fn recomputed_layers(arch: &Architecture, tokens: usize, activation_memory: u64) -> usize {
+    let layer = (kept_bytes_per_token(arch) * tokens).max(1) as u64;
+    arch.num_layers - arch.num_layers.min(usize::try_from(activation_memory / layer).unwrap_or(usize::MAX))
 }
 
 /// A layer in hand.

@@ -9,6 +9,7 @@ use ft_kernels::tensor::{is_fused, with_slice, with_slice_mut};
 
 use crate::block::Found;
 use crate::error::Result;
+use crate::layers::tensor_bytes;
 use crate::lora::placed::to_host;
 use crate::optimizer::Cut;
 
@@ -31,6 +32,11 @@ impl Gradients {
     /// If the addition fails.
     pub fn push(&mut self, found: Found) -> Result<()> {
         self.tensors[found.trainable].push(found.gradient, add)
+    }
+
+    /// The bytes of all partial sums that are alive.
+    pub fn bytes(&self) -> u64 {
+        self.tensors.iter().flat_map(TreeSum::nodes).map(tensor_bytes).sum()
     }
 
     /// The sums over the sequences of this rank, which is the only one; one a trained tensor, on the host.

@@ -98,7 +98,7 @@ impl<'a> Head<'a> {
     pub fn losses(&self, x: &Tensor, batch: &Batch) -> Result<Vec<SequenceLoss>> {
         let weights = self.weights()?;
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
-        let most = chunk_rows(x);
+        let most = chunk_rows(x.device().is_cpu());
         for from in (0..batch.rows.len()).step_by(most) {
             let chunk = from..(from + most).min(batch.rows.len());
             let logits = self.products(&weights, x, &batch.rows[chunk.clone()])?;
@@ -115,7 +115,7 @@ impl<'a> Head<'a> {
     pub fn row_losses(&self, x: &Tensor, batch: &Batch) -> Result<RowLosses> {
         let weights = self.weights()?;
         let mut all = RowLosses { nll: Vec::new(), correct: Vec::new() };
-        let most = chunk_rows(x);
+        let most = chunk_rows(x.device().is_cpu());
         for (rows, targets) in batch.rows.chunks(most).zip(batch.targets.chunks(most)) {
             let found = cross_entropy_forward(&self.products(&weights, x, rows)?, targets, self.shape())?;
             all.nll.extend(found.nll);
@@ -141,7 +141,7 @@ impl<'a> Head<'a> {
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
         let mut gradients = Vec::new();
         let mut own = Own::new(&weights, &norm);
-        for Chunk { rows, ends_sequence } in chunks(batch, own.is_trained(), chunk_rows(x)) {
+        for Chunk { rows, ends_sequence } in chunks(batch, own.is_trained(), chunk_rows(x.device().is_cpu())) {
             if !rows.is_empty() {
                 let picked = pick(x, &batch.rows[rows.clone()])?;
                 let normed = norm.weights.forward(self.arch, &picked)?;
@@ -293,9 +293,9 @@ fn laid_out(gradients: &[Tensor], x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     Ok(Tensor::cat(&[found, zeros], 0)?.index_select(&Tensor::new(places, x.device())?, 0)?)
 }
 
-/// How many rows go through the vocabulary at a time where `x` is.
-fn chunk_rows(x: &Tensor) -> usize {
-    if x.device().is_cpu() { CHUNK } else { CHUNK_OF_A_DEVICE }
+/// How many rows go through the vocabulary at a time.
+pub(crate) fn chunk_rows(on_cpu: bool) -> usize {
+    if on_cpu { CHUNK } else { CHUNK_OF_A_DEVICE }
 }
 
 /// The rows `rows` of `x`.

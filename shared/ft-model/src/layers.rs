@@ -16,6 +16,7 @@ pub use open::{Opened, PackedSize, bits, open};
 pub use placed::Placed;
 pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
+pub(crate) use sharded::shares;
 pub use sharded::{Held, Sharded, ShardedOptions};
 pub use without::Without;
 

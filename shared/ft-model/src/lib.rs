@@ -15,6 +15,7 @@ pub mod lora;
 mod norms;
 pub mod optimizer;
 mod pages;
+pub mod plan;
 pub mod projection;
 pub mod safetensors;
 pub mod step;

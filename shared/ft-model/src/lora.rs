@@ -12,10 +12,12 @@ pub(crate) mod placed;
 mod principal;
 mod read;
 mod saved;
+mod shapes;
 mod targets;
 mod write;
 
 pub use config::{Layers, LoraConfig};
+pub use shapes::TrainedShape;
 pub use targets::Targets;
 
 use candle_core::Tensor;
@@ -84,15 +86,22 @@ pub struct Trainable<'a> {
     pub tensor: &'a Tensor,
 }
 
+impl Kind {
+    /// The name in peft's file of the tensor of `of`.
+    fn name(self, of: &str) -> String {
+        match self {
+            Kind::A => write::key(of, "lora_A.weight"),
+            Kind::B => write::key(of, "lora_B.weight"),
+            Kind::Magnitude => write::key(of, "lora_magnitude_vector"),
+            Kind::Saved => format!("{}{of}", write::PREFIX),
+        }
+    }
+}
+
 impl Trainable<'_> {
     /// Its name in peft's file.
     pub fn name(&self) -> String {
-        match self.kind {
-            Kind::A => write::key(self.of, "lora_A.weight"),
-            Kind::B => write::key(self.of, "lora_B.weight"),
-            Kind::Magnitude => write::key(self.of, "lora_magnitude_vector"),
-            Kind::Saved => format!("{}{}", write::PREFIX, self.of),
-        }
+        self.kind.name(self.of)
     }
 }
 

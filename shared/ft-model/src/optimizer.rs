@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use ft_dist::Communicator;
-use ft_kernels::optim::{BLOCK, scale_in_place, squares_of_blocks};
+use ft_kernels::optim::{scale_in_place, squares_of_blocks};
 use ft_kernels::tensor::{with_slice, with_slice_mut};
 
 use crate::error::{Error, Result};
@@ -41,6 +41,8 @@ pub struct Optimizer {
     place: usize,
     /// In the order of [`Adapter::trainable`].
     tensors: Vec<Trained>,
+    /// Bytes of moved elements that this rank sent to the others.
+    sent: u64,
 }
 
 /// One trained tensor.
@@ -75,9 +77,9 @@ impl Optimizer {
         let cut = Cut::new(adapter.trainable().map(|trained| trained.tensor.elem_count()), world);
         let mut tensors = Vec::with_capacity(cut.tensors());
         let mut offset = 0;
-        let bytes = |i: usize, name: &str| slots::bytes(&config, name, cut.length(i), cut.part(i, rank).len());
         let pages = if config.kind.is_paged() {
-            let bytes = adapter.trainable().enumerate().map(|(i, trained)| bytes(i, &trained.name())).sum();
+            let bytes =
+                state_bytes(&config, adapter.trainable().map(|trained| trained.name()), &cut, rank).iter().sum();
             Some(Arc::new(PageFile::create(&config.page_folder, "the optimizer's pages", bytes)?))
         } else {
             None
@@ -86,10 +88,10 @@ impl Optimizer {
             let (name, shape, part) = (trained.name(), trained.tensor.dims().to_vec(), cut.part(i, rank));
             let pages = pages.as_ref().map(|pages| (Arc::clone(pages), offset));
             let state = State::new(&config, &name, cut.length(i), part.len(), pages);
-            offset += bytes(i, &name);
+            offset += state.bytes();
             tensors.push(Trained { group: Group::of(&name, trained.tensor, &config), name, shape, part, state });
         }
-        Ok(Self { config, step: 0, cut, place: rank, tensors })
+        Ok(Self { config, step: 0, cut, place: rank, tensors, sent: 0 })
     }
 
     /// What was asked for.
@@ -109,7 +111,12 @@ impl Optimizer {
 
     /// The bytes that this rank remembers, in memory or in its file.
     pub fn state_bytes(&self) -> u64 {
-        self.tensors.iter().flat_map(|trained| trained.state.slots()).map(|(_, _, bytes)| bytes).sum()
+        self.tensors.iter().map(|trained| trained.state.bytes()).sum()
+    }
+
+    /// The bytes that this rank sent to the others so far for them to have what it moved.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent
     }
 
     /// The learning rate and the decay of each tensor, by name, where the schedule gives `lr`.
@@ -164,15 +171,14 @@ impl Optimizer {
             sums.extend(with_slice(gradient, |gradient| squares_of_blocks(&gradient[within]))?);
         }
         if self.cut.world() > 1 {
-            let blocks = |rank| (0..self.cut.tensors()).map(|i| self.cut.part(i, rank).len().div_ceil(BLOCK)).sum();
-            let counts: Vec<usize> = (0..self.cut.world()).map(blocks).collect();
+            let counts: Vec<usize> = (0..self.cut.world()).map(|rank| self.cut.blocks(rank)).collect();
             sums = ft_dist::gather_uneven(ranks, &sums, &counts)?;
         }
         Ok(sums.iter().sum::<f64>().sqrt())
     }
 
     /// Hands the elements that this rank has moved to the others, and takes theirs.
-    fn share(&self, adapter: &Adapter, ranks: &dyn Communicator) -> Result<()> {
+    fn share(&mut self, adapter: &Adapter, ranks: &dyn Communicator) -> Result<()> {
         if self.cut.world() == 1 {
             return Ok(());
         }
@@ -181,7 +187,9 @@ impl Optimizer {
             with_slice(trained.tensor, |tensor| own.extend_from_slice(&tensor[ours.part.clone()]))?;
         }
         let counts: Vec<usize> = self.cut.runs().into_iter().map(|run| run.len()).collect();
+        let before = ranks.traffic().total();
         let all: Vec<f32> = ft_dist::gather_uneven(ranks, &own, &counts)?;
+        self.sent += ranks.traffic().total() - before;
         let mut rest = all.as_slice();
         for trained in adapter.trainable() {
             let (values, after) = rest.split_at(trained.tensor.elem_count());
@@ -190,6 +198,17 @@ impl Optimizer {
         }
         Ok(())
     }
+}
+
+/// The bytes that rank `rank` remembers of each tensor, by the tensors' names in the order of the cut.
+pub fn state_bytes(
+    config: &OptimizerConfig,
+    names: impl IntoIterator<Item = impl AsRef<str>>,
+    cut: &Cut,
+    rank: usize,
+) -> Vec<u64> {
+    let names = names.into_iter().enumerate();
+    names.map(|(i, name)| slots::bytes(config, name.as_ref(), cut.length(i), cut.part(i, rank).len())).collect()
 }
 
 /// Where in a gradient the elements `part` of its tensor are: the gradient has all of them, or these alone.

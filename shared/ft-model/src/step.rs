@@ -41,6 +41,10 @@ pub struct StepResult {
     pub correct: usize,
     /// One a trained tensor, in the order of [`Adapter::trainable`]; with a cut this rank's part of each.
     pub gradients: Vec<Tensor>,
+    /// The most bytes that partial sums of gradients took between two pieces.
+    pub partial_bytes: u64,
+    /// Bytes that this rank sent to the others for the sum of the gradients.
+    pub sent_bytes: u64,
 }
 
 /// More tokens than this in one piece make no product of a CPU faster.
@@ -60,21 +64,9 @@ impl<'a> Step<'a> {
     /// where computing a layer twice costs a third of its time: so the budget is kept by cutting first, and
     /// layers are computed twice only where a single sequence is too long for it.
     pub fn cut(&self, sequences: &[&Sequence]) -> Vec<Batch> {
-        let token = (kept_bytes_per_token(self.arch) * self.arch.num_layers).max(1) as u64;
-        let longest = if self.source.device().is_cpu() { LONGEST_PIECE } else { LONGEST_PIECE_OF_A_DEVICE };
-        let most = usize::try_from(self.activation_memory / token).map_or(longest, |n| n.min(longest));
-        let (mut pieces, mut piece, mut tokens) = (Vec::new(), Vec::new(), 0);
-        for sequence in sequences {
-            let length = sequence.input_ids.len();
-            if !piece.is_empty() && tokens + length > most {
-                pieces.push(Batch::new(std::mem::take(&mut piece)));
-                tokens = 0;
-            }
-            piece.push(*sequence);
-            tokens += length;
-        }
-        pieces.push(Batch::new(piece));
-        pieces
+        let most = longest_piece(self.arch, self.activation_memory, self.source.device().is_cpu());
+        let lengths = sequences.iter().map(|sequence| sequence.input_ids.len());
+        pieces(lengths, most).into_iter().map(|piece| Batch::new(sequences[piece].iter().copied())).collect()
     }
 
     /// Runs the micro-batches one after the other. The loss is divided once, by the labels of all of them on all
@@ -94,6 +86,7 @@ impl<'a> Step<'a> {
         let decoder = Decoder { arch: self.arch, source: self.source, adapter: Some(&placed) };
         let mut gradients = Gradients::new(adapter.trainable().count(), first);
         let mut losses: Vec<SequenceLoss> = Vec::new();
+        let mut partial_bytes = 0;
         for i in 0..self.passes(&shares, micro_batches.len()) {
             let Some(batch) = micro_batches.get(i) else {
                 decoder.accompany(true)?;
@@ -107,6 +100,7 @@ impl<'a> Step<'a> {
                 first_sequence: first + losses.len(),
             };
             losses.extend(decoder.losses_and_gradients(batch, &options, &mut |g| gradients.push(g))?);
+            partial_bytes = partial_bytes.max(gradients.bytes());
         }
         let losses = self.all_losses(losses, &shares)?;
         let loss = tree_sum(&losses)? / labels as f64;
@@ -115,7 +109,10 @@ impl<'a> Step<'a> {
             return Err(Error::NotFinite { what: "the loss", value: loss, sequence });
         }
         let correct = losses.iter().map(|l| l.correct).sum();
-        Ok(StepResult { loss, labels, correct, gradients: self.sum(gradients, adapter, &shares)? })
+        let before = self.ranks.traffic().total();
+        let gradients = self.sum(gradients, adapter, &shares)?;
+        let sent_bytes = self.ranks.traffic().total() - before;
+        Ok(StepResult { loss, labels, correct, gradients, partial_bytes, sent_bytes })
     }
 
     /// The losses of sequences that are not trained on, those of all ranks in the ranks' order.
@@ -189,6 +186,29 @@ impl<'a> Step<'a> {
         }
         Ok(gradients)
     }
+}
+
+/// The tokens of a piece at most, on a CPU or another device.
+pub fn longest_piece(arch: &Architecture, activation_memory: u64, on_cpu: bool) -> usize {
+    let token = (kept_bytes_per_token(arch) * arch.num_layers).max(1) as u64;
+    let longest = if on_cpu { LONGEST_PIECE } else { LONGEST_PIECE_OF_A_DEVICE };
+    usize::try_from(activation_memory / token).map_or(longest, |n| n.min(longest))
+}
+
+/// Consecutive sequences of these lengths in pieces of at most `most` tokens and at least one sequence.
+pub fn pieces(lengths: impl IntoIterator<Item = usize>, most: usize) -> Vec<Range<usize>> {
+    let (mut pieces, mut piece, mut tokens) = (Vec::new(), 0..0, 0);
+    for length in lengths {
+        if !piece.is_empty() && tokens + length > most {
+            let next = piece.end..piece.end;
+            pieces.push(std::mem::replace(&mut piece, next));
+            tokens = 0;
+        }
+        piece.end += 1;
+        tokens += length;
+    }
+    pieces.push(piece);
+    pieces
 }
 
 /// What each rank has of a step: its sequences' numbers, its labels, its micro-batches.

@@ -56,14 +56,7 @@ impl Chart {
         let (width, height) = (WIDTH, self.height());
         let mut pixels = vec![0; (width * height * 3) as usize];
         self.draw(&BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area())?;
-        let mut file = Vec::new();
-        let mut encoder = png::Encoder::new(&mut file, width, height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&pixels)?;
-        writer.finish()?;
-        Ok(file)
+        png(&pixels, (width, height))
     }
 
     fn height(&self) -> u32 {
@@ -92,8 +85,20 @@ impl Chart {
     }
 }
 
+/// Pixels of three bytes as a PNG file.
+pub(crate) fn png(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, Error> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(file)
+}
+
 /// What a drawing gives back.
-type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
+pub(crate) type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
 impl Curves {
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, steps: std::ops::Range<f64>) -> Drawn<B> {
@@ -155,7 +160,7 @@ fn whole(step: f64) -> String {
 }
 
 /// A number beside an axis.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
         x if (1e-3..1e5).contains(&x) => {

@@ -5,10 +5,12 @@
 
 mod bars;
 mod chart;
+mod scatter;
 mod training;
 
 pub use bars::{Bar, Panel, bars, figure};
 pub use chart::{Chart, Curve, Curves};
+pub use scatter::{Dot, Scatter};
 pub use training::training;
 
 use std::sync::OnceLock;

@@ -49,6 +49,7 @@ pub fn run(args: &CheckArgs, threads: usize) -> Result<(Report, Result<()>)> {
         tables,
         notes: vec![format!("computed on {what}{}", if args.tf32 { ", products in TF32" } else { "" })],
         panels: Vec::new(),
+        scatter: None,
     };
     Ok((report, if args.tf32 { Ok(()) } else { verdict(&over) }))
 }

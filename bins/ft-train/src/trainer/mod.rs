@@ -12,6 +12,7 @@ use ft_model::batch::{Batch, Sequence};
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
+use serde_json::Value;
 
 use crate::args::{Args, Precision};
 use crate::best::Best;
@@ -20,6 +21,7 @@ use crate::data::Dataset;
 use crate::engine::Draws;
 use crate::fault;
 use crate::flow::Flow;
+use crate::footprint::{Before, Footprint};
 use crate::forecast::Forecast;
 use crate::history::{Entry, State, Window};
 use crate::record::Record;
@@ -45,6 +47,7 @@ pub struct Trainer<'a> {
     watch: Watch,
     record: Record,
     forecast: Forecast,
+    footprint: Footprint,
     /// Where checkpoints go; none where the adapter goes to a pipe. The first rank alone writes there.
     output: Option<PathBuf>,
     /// The step after which the run takes no more, whatever its configuration says.
@@ -86,6 +89,8 @@ pub struct Outcome {
     pub state: State,
     pub record: Record,
     pub forecast: Forecast,
+    /// What each rank held and sent.
+    pub memory_per_rank: Vec<Value>,
     /// `train_results.json` and `eval_results.json`.
     pub results: Entry,
     pub eval_results: Option<Entry>,
@@ -157,6 +162,7 @@ impl<'a> Trainer<'a> {
             flow: Flow::new(args, steps),
             best: Best::new(args),
             forecast: Forecast::new(&setup, &sampler, steps),
+            footprint: Footprint::default(),
             until: steps,
             began: Began::at(&state, program),
             setup,
@@ -207,9 +213,10 @@ impl<'a> Trainer<'a> {
         let eval_results = self.last_evaluation(step, witness)?;
         self.watch.draw(&self.state.log_history)?;
         self.forecast.compare();
+        let memory_per_rank = self.footprint.of_all(&self.setup, &self.optimizer)?;
         let Self { setup, state, record, forecast, began, .. } = self;
         let seconds_to_first_step = began.seconds_to_first_step;
-        Ok(Outcome { setup, state, record, forecast, results, eval_results, seconds_to_first_step })
+        Ok(Outcome { setup, state, record, forecast, memory_per_rank, results, eval_results, seconds_to_first_step })
     }
 
     /// One optimizer step.
@@ -219,6 +226,7 @@ impl<'a> Trainer<'a> {
         if self.args.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
             bail!("step {}: a failure that was asked for", number + 1);
         }
+        let before = Before::step(&self.setup, &self.optimizer);
         let own = self.sampler.share(number, self.setup.ranks.rank());
         let step = Step { loss_scale: self.loss_scale(), ..self.setup.step(Some(self.draws(number))) };
         let batches = pieces(&step, &self.setup.train.sequences, &own);
@@ -233,6 +241,7 @@ impl<'a> Trainer<'a> {
             Ok(norm) => norm,
             Err(error) => return self.left_out(error, number),
         };
+        self.footprint.stepped(&before, &self.setup, &self.optimizer, &found);
         self.state.loss_scale.iter_mut().for_each(LossScale::stepped);
         let tokens = self.sampler.tokens(number);
         self.account(&found, tokens, norm, lr);

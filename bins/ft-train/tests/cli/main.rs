@@ -6,6 +6,7 @@ mod device;
 mod faults;
 #[cfg(unix)]
 mod killed;
+mod memory;
 mod precision;
 #[cfg(unix)]
 mod processes;

@@ -33,7 +33,7 @@ impl Absmax {
         match self {
             Absmax::Plain(values) => 4 * values.len(),
             // The map of 256 values is shared by all matrices.
-            Absmax::Nested(nested) => nested.codes.len() + 4 * nested.second.scales.len() + 4,
+            Absmax::Nested(nested) => nested.codes.len() + nested.second.bytes(),
         }
     }
 
@@ -117,6 +117,16 @@ impl Nested {
 impl Second {
     /// Codes that share a scale.
     pub const BLOCK: usize = BLOCK;
+
+    /// The bytes that they take; the map is shared by all matrices.
+    pub fn bytes(&self) -> usize {
+        Self::bytes_for(self.scales.len())
+    }
+
+    /// [`Second::bytes`] with so many scales.
+    pub(super) fn bytes_for(scales: usize) -> usize {
+        4 * scales + 4
+    }
 
     /// Constants with a map of their own, which is shared if it is the usual one.
     pub fn new(scales: Vec<f32>, offset: f32, map: &[f32; 256]) -> Self {

@@ -43,9 +43,14 @@ impl EightBit {
     /// # Errors
     /// If the bytes are not those of the blocks that `len` asks for.
     pub fn from_bytes(bytes: &[u8], len: usize) -> Result<Self> {
-        let expected = len.div_ceil(BLOCK) * BYTES;
+        let expected = Self::bytes_for(len);
         expect_shape(bytes.len() == expected, "8-bit matrix", "the bytes", expected, bytes.len())?;
         Ok(Self { blocks: bytes.as_chunks().0.to_vec(), len })
+    }
+
+    /// The bytes that a matrix of `len` elements takes.
+    pub fn bytes_for(len: usize) -> usize {
+        len.div_ceil(BLOCK) * BYTES
     }
 
     /// The blocks, one after the other.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rayon::prelude::*;
 
-use super::absmax::{Absmax, Nested};
+use super::absmax::{Absmax, Nested, Second};
 use super::kernels::{Expand4, Round4};
 use crate::error::{Result, expect_shape};
 use crate::simd::dispatch;
@@ -139,6 +139,16 @@ impl FourBit {
         let blocks = len.div_ceil(block);
         expect_shape(absmax.len() == blocks, "4-bit matrix", "the scales", blocks, absmax.len())?;
         Ok(Self { kind, block, packed, absmax, len })
+    }
+
+    /// The bytes that a matrix of `len` elements takes: codes and scales, and what the scales are expanded with where
+    /// they have 8 bits, as `double` says.
+    pub fn bytes_for(len: usize, double: bool) -> (usize, usize) {
+        let (codes, scales) = (len.div_ceil(2), len.div_ceil(BLOCK));
+        match double {
+            true => (codes + scales, Second::bytes_for(scales.div_ceil(Second::BLOCK))),
+            false => (codes + 4 * scales, 0),
+        }
     }
 
     /// What the codes stand for.

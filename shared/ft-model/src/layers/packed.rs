@@ -113,6 +113,14 @@ impl Packed {
 }
 
 impl Form {
+    /// The bytes that it takes itself.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Form::Four { second: Some(second), .. } => second.bytes(),
+            Form::Eight { .. } | Form::Four { .. } | Form::Stored(..) => 0,
+        }
+    }
+
     /// The number of elements.
     pub fn len(&self) -> usize {
         match self {

@@ -6,6 +6,7 @@ mod own;
 mod read;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,9 +22,6 @@ use super::{Bits, Ends, Layer, LayerSource, LayerWeights, Unit};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
-
-/// Shares start at multiples of so many bytes: no number and no block's scale is cut.
-const ALIGN: usize = 64;
 
 /// How the matrices are held, and so, sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +61,9 @@ pub struct Sharded {
     /// Whether what was gathered in a forward is given up at once, or kept for its backward.
     reshard_after_forward: bool,
     gathered: AtomicU64,
+    /// Bytes of its own that this rank has sent, to each of the others.
+    sent: AtomicU64,
+    others: u64,
 }
 
 /// What lies together: the vocabulary's matrices, or a layer's.
@@ -141,6 +142,8 @@ impl Sharded {
             flight: Mutex::default(),
             reshard_after_forward: options.reshard_after_forward,
             gathered: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            others: ranks.world() as u64 - 1,
         })
     }
 
@@ -152,6 +155,11 @@ impl Sharded {
     /// Bytes of this rank's own matrices that lie in a file.
     pub fn bytes_on_disk(&self) -> u64 {
         self.shards.values().map(|shard| shard.own.on_disk() as u64).sum()
+    }
+
+    /// Bytes of matrices that this rank sent to the others so far.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// The bytes of the largest layer, or matrix of the vocabulary, when it is together.
@@ -191,6 +199,7 @@ impl Sharded {
         let missing = || Error::Layer { index: self.layers.len(), layers: self.layers.len() };
         let shard = self.shards.get(&place).ok_or_else(missing)?;
         self.gathered.fetch_add(shard.bytes(), Ordering::Relaxed);
+        self.sent.fetch_add(shard.own.len() as u64 * self.others, Ordering::Relaxed);
         Ok(self.background.all_gather(shard.own.bytes()?, shard.counts.clone()))
     }
 
@@ -201,6 +210,12 @@ impl Sharded {
             Unit::Embedding | Unit::Head => Place::Embedding,
         }
     }
+}
+
+/// How `bytes` bytes that lie together are cut among ranks. Shares start at multiples of 64: no number and no block's
+/// scale is cut.
+pub(crate) fn shares(bytes: usize, world: usize) -> Vec<Range<usize>> {
+    ft_dist::shares_of_units(bytes, world, 64)
 }
 
 impl Shard {
@@ -243,7 +258,9 @@ impl LayerSource for Sharded {
 
     fn held_bytes(&self) -> u64 {
         let own: usize = self.shards.values().map(|shard| shard.own.in_memory()).sum();
-        own as u64 + self.layers.iter().map(Layer::small_bytes).sum::<u64>() + self.ends.bytes()
+        let forms = |layer: &Layer<MatrixForm>| Site::ALL.map(|site| layer.product(site).weight.small_bytes());
+        let small = self.layers.iter().map(|layer| layer.small_bytes() + forms(layer).iter().sum::<u64>());
+        own as u64 + small.sum::<u64>() + self.ends.bytes()
     }
 
     fn as_sharded(&self) -> Option<&Sharded> {

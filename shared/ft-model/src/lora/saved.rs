@@ -54,7 +54,7 @@ impl LoraConfig {
     }
 
     /// peft's name of a tensor that is trained whole.
-    fn saved_key(&self, arch: &Architecture, name: &str) -> String {
+    pub(super) fn saved_key(&self, arch: &Architecture, name: &str) -> String {
         let module = name.strip_suffix(".bias").and_then(|module| Projection::parse_in(arch.family, module));
         let wrapped = module.is_some_and(|of| self.modules(arch).is_ok_and(|adapted| adapted.contains(&of)));
         if wrapped { name.replace(".bias", ".base_layer.bias") } else { name.to_owned() }

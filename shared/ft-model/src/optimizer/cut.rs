@@ -48,6 +48,11 @@ impl Cut {
         self.bounds.windows(2).map(|pair| pair[0]..pair[1]).collect()
     }
 
+    /// The blocks that are in the run of `rank`, those at the tensors' ends included.
+    pub fn blocks(&self, rank: usize) -> usize {
+        (0..self.tensors()).map(|tensor| self.part(tensor, rank).len().div_ceil(BLOCK)).sum()
+    }
+
     /// The elements of tensor `tensor` that are in the run of `rank`; an empty range where there are none.
     pub fn part(&self, tensor: usize, rank: usize) -> Range<usize> {
         let (start, end) = (self.starts[tensor], self.starts[tensor + 1]);

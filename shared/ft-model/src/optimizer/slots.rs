@@ -214,6 +214,11 @@ impl State {
         self.slots.iter().map(|slot| (*slot, slot.len(self.len), slot.bytes(self.len) as u64))
     }
 
+    /// The bytes of all of them.
+    pub fn bytes(&self) -> u64 {
+        self.before(self.slots.len())
+    }
+
     /// Fills `out` with the bytes of a slot from `at` on.
     pub fn read(&self, slot: usize, at: u64, out: &mut [u8]) -> Result<()> {
         match &self.store {

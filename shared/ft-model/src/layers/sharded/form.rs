@@ -31,6 +31,15 @@ pub(super) enum PartKind {
 }
 
 impl MatrixForm {
+    /// The bytes that lie on every rank: what scales are expanded with.
+    pub fn small_bytes(&self) -> u64 {
+        let of = |part: &PartForm| match &part.kind {
+            PartKind::Float(_) => 0,
+            PartKind::Packed(form) => form.bytes() as u64,
+        };
+        self.parts.iter().map(of).sum()
+    }
+
     /// Takes the matrix's bytes off the front of `bytes` and makes it.
     pub fn take(&self, bytes: &mut &[u8]) -> Result<Tensor> {
         let all: usize = self.parts.iter().map(|part| part.bytes).sum();

@@ -32,6 +32,11 @@ impl Own {
         }
     }
 
+    /// How many there are, wherever they lie.
+    pub fn len(&self) -> usize {
+        self.in_memory() + self.on_disk()
+    }
+
     /// How many lie in memory.
     pub fn in_memory(&self) -> usize {
         match self {

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 
 use super::form::{MatrixForm, PartForm, PartKind};
 use super::own::Own;
-use super::{ALIGN, Held, Shard};
+use super::{Held, Shard};
 use crate::checkpoint::{Checkpoint, Element};
 use crate::error::{Error, Result};
 use crate::layers::load::{is_transposed, joined_shape, transpose};
@@ -115,7 +115,7 @@ impl Reader<'_> {
 
     /// This rank's run of so many bytes, and the length of each rank's.
     fn run(&self, bytes: usize) -> (Range<usize>, Vec<usize>) {
-        let shares = ft_dist::shares_of_units(bytes, self.world, ALIGN);
+        let shares = super::shares(bytes, self.world);
         (shares[self.rank].clone(), shares.iter().map(Range::len).collect())
     }
 }

@@ -1,5 +1,8 @@
 //! Drives the built program. What it measures is only held to be plausible: times are nobody's promise.
 
+mod plan;
+mod precision;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

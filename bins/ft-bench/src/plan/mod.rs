@@ -1,0 +1,170 @@
+//! What a run on ranks will hold and send, from a model's shape.
+
+mod model;
+mod table;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ft_cli::{LoadAs, Usage};
+use ft_model::Architecture;
+use ft_model::layers::{Held, bits, dtype};
+use ft_model::lora::LoraConfig;
+use ft_model::optimizer::OptimizerConfig;
+use ft_model::plan::{Frozen, Plan, RankPlan, Ranks, StepShape};
+use ft_model::step::longest_piece;
+use serde_json::{Value, json};
+
+use crate::args::PlanArgs;
+use crate::report::Report;
+use model::Model;
+
+/// The plan of one way to run a model.
+pub struct Planned {
+    /// How it is asked for.
+    sharding: &'static str,
+    ranks: Ranks,
+    /// Of each rank.
+    each: Vec<RankPlan>,
+}
+
+/// A model held in one way, and its plans.
+pub struct Case {
+    model: String,
+    load_in: LoadAs,
+    /// Tokens in a sequence.
+    length: usize,
+    parameters: usize,
+    trainable: usize,
+    /// Of the whole model.
+    frozen: u64,
+    plans: Vec<Planned>,
+}
+
+/// `ft-bench plan`
+pub fn run(args: &PlanArgs) -> Result<Report> {
+    let mut cases = Vec::new();
+    for path in &args.model {
+        let model = Model::open(path)?;
+        let length = length(args, &model.arch, path)?;
+        for &load_in in &args.load_in {
+            cases.push(case(args, &model, load_in, length).with_context(|| format!("'{}'", path.display()))?);
+        }
+    }
+    Ok(Report {
+        benchmark: "plan",
+        machine: Value::Null,
+        figures: figures(args, &cases),
+        tables: cases.iter().map(|case| table::table(args, case)).collect(),
+        notes: table::notes(args),
+        panels: cases.iter().map(table::panel).collect(),
+        scatter: None,
+    })
+}
+
+/// Tokens in each sequence.
+fn length(args: &PlanArgs, arch: &Architecture, path: &Path) -> Result<usize> {
+    let most = arch.max_position_embeddings;
+    match args.max_seq_length {
+        None => Ok(most.min(512)),
+        Some(length) if length <= most => Ok(length),
+        Some(length) => bail!(Usage(format!(
+            "--max-seq-length {length} is longer than the {most} tokens that '{}' takes",
+            path.display()
+        ))),
+    }
+}
+
+fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Result<Case> {
+    let held = match bits(load_in, args.four_bit) {
+        Some(bits) => Held::Packed(bits),
+        None => Held::Float(dtype(load_in.float().unwrap_or_default())),
+    };
+    let frozen = Frozen::new(&model.arch, held, model.vocabulary)
+        .context("--load-in as-is takes what the file has, which a plan does not read; give a type")?;
+    let lora = LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, &args.target_modules.join(","));
+    let optimizer = OptimizerConfig { kind: args.optim, ..OptimizerConfig::default() };
+    let mut plans = Vec::new();
+    let mut trainable = 0;
+    for &world in &args.world {
+        for (sharding, stage) in args.sharding.iter().flat_map(|name| name.stages()) {
+            let ranks = Ranks { world, stage, reshard_after_forward: args.fsdp_reshard_after_forward };
+            let step = step(args, &model.arch, &frozen, ranks, length);
+            let plan = Plan::new(&model.arch, &frozen, &lora, &optimizer, step)?;
+            trainable = plan.trainable();
+            plans.push(Planned { sharding, ranks, each: (0..world).map(|rank| plan.rank(ranks, rank)).collect() });
+        }
+    }
+    let parameters = model.arch.parameters();
+    Ok(Case { model: model.name.clone(), load_in, length, parameters, trainable, frozen: frozen.bytes(), plans })
+}
+
+/// The step, cut to the memory that ft-train would find free.
+fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks, length: usize) -> StepShape {
+    let free = match args.gpu_memory {
+        Some(memory) => memory.saturating_sub(frozen.held(ranks, 0)) / 4,
+        None => ft_model::device::activation_memory(&candle_core::Device::Cpu) / ranks.world as u64,
+    };
+    let activation_memory = if args.gradient_checkpointing { 0 } else { args.activation_memory.unwrap_or(free) };
+    let on_cpu = args.gpu_memory.is_none();
+    StepShape {
+        micro_batch: args.per_device_train_batch_size,
+        accumulation: args.gradient_accumulation_steps,
+        length,
+        activation_memory,
+        longest_piece: longest_piece(arch, activation_memory, on_cpu),
+        on_cpu,
+    }
+}
+
+impl Planned {
+    /// The rank that needs most.
+    fn largest(&self) -> Option<&RankPlan> {
+        self.each.iter().max_by_key(|rank| (rank.total_bytes(), std::cmp::Reverse(rank.rank)))
+    }
+
+    /// The most that a rank sends in a step.
+    fn most_sent(&self) -> Option<&RankPlan> {
+        self.each.iter().max_by_key(|rank| (rank.sent_bytes_per_step.total(), std::cmp::Reverse(rank.rank)))
+    }
+}
+
+fn figures(args: &PlanArgs, cases: &[Case]) -> serde_json::Map<String, Value> {
+    let rank = |rank: &RankPlan| {
+        let mut all = json!(rank);
+        all["total_bytes"] = rank.total_bytes().into();
+        all
+    };
+    let planned = |plan: &Planned| {
+        let most = plan.largest().map_or(0, RankPlan::total_bytes);
+        json!({
+            "world": plan.ranks.world,
+            "sharding": plan.sharding,
+            "largest_total_bytes": most,
+            "fits": args.gpu_memory.map(|memory| most <= memory),
+            "ranks": plan.each.iter().map(rank).collect::<Vec<_>>(),
+        })
+    };
+    let case = |case: &Case| {
+        json!({
+            "model": case.model,
+            "load_in": case.load_in.name(),
+            "max_seq_length": case.length,
+            "parameters": case.parameters,
+            "trainable_parameters": case.trainable,
+            "frozen_bytes": case.frozen,
+            "plans": case.plans.iter().map(planned).collect::<Vec<_>>(),
+        })
+    };
+    let all = json!({
+        "lora_r": args.lora_r,
+        "target_modules": args.target_modules,
+        "optim": args.optim.name(),
+        "per_device_train_batch_size": args.per_device_train_batch_size,
+        "gradient_accumulation_steps": args.gradient_accumulation_steps,
+        "fsdp_reshard_after_forward": args.fsdp_reshard_after_forward,
+        "gpu_memory": args.gpu_memory,
+        "models": cases.iter().map(case).collect::<Vec<_>>(),
+    });
+    all.as_object().cloned().unwrap_or_default()
+}

@@ -1,0 +1,169 @@
+//! The frozen weights by their shapes.
+
+use std::collections::BTreeSet;
+
+use candle_core::DType;
+use ft_kernels::quant::{EightBit, FourBit};
+
+use super::{Ranks, Stage};
+use crate::arch::{Architecture, NormKind, QkNorm};
+use crate::layers::{Bits, Held, Unit, shares};
+use crate::projection::{Projection, Site};
+
+/// Bytes of a model's frozen weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frozen {
+    layers: usize,
+    /// The matrices of one layer.
+    layer: usize,
+    embedding: usize,
+    /// None where it is the embedding.
+    head: Option<usize>,
+    /// What is not cut: norms, biases, learned positions; what scales are expanded with.
+    small: u64,
+    /// One layer's matrices expanded to f32, where they are held in few bits.
+    expanded: Option<usize>,
+}
+
+/// What a pass through the model gathers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Gathers {
+    /// The most that is together at a time.
+    pub at_once: u64,
+    /// All that comes together, the rank's own part included.
+    pub gathered: u64,
+    /// What the rank sends for it.
+    pub sent: u64,
+}
+
+impl Held {
+    /// The bytes of a matrix of `elements` elements, and those beside it that are never cut; none for
+    /// [`Bits::AsIs`], which the file alone knows.
+    pub fn bytes(self, elements: usize) -> Option<(usize, usize)> {
+        match self {
+            Held::Float(dtype) => Some((elements * dtype.size_in_bytes(), 0)),
+            Held::Packed(Bits::EightBit) => Some((EightBit::bytes_for(elements), 0)),
+            Held::Packed(Bits::FourBit { double, .. }) => Some(FourBit::bytes_for(elements, double)),
+            Held::Packed(Bits::AsIs) => None,
+        }
+    }
+}
+
+impl Frozen {
+    /// Of a model whose blocks' matrices are held so; where that is in few bits the vocabulary's are of the float type
+    /// `vocabulary`. None for [`Bits::AsIs`].
+    pub fn new(arch: &Architecture, held: Held, vocabulary: DType) -> Option<Self> {
+        let elements = |projection: Projection| {
+            let (out, inner) = projection.shape(arch);
+            out * inner
+        };
+        let (mut layer, mut beside) = (0, 0);
+        for projection in Projection::all(arch) {
+            let (bytes, small) = held.bytes(elements(projection))?;
+            layer += bytes;
+            beside += small;
+        }
+        let float = match held {
+            Held::Float(dtype) => dtype,
+            Held::Packed(_) => vocabulary,
+        };
+        let table = arch.vocab_size * arch.hidden_size * float.size_in_bytes();
+        let all: usize = Projection::all(arch).into_iter().map(elements).sum();
+        Some(Self {
+            layers: arch.num_layers,
+            layer,
+            embedding: table,
+            head: (!arch.tie_word_embeddings).then_some(table),
+            small: (arch.num_layers * (4 * small_of_layer(arch) + beside) + 4 * small_of_ends(arch)) as u64,
+            expanded: matches!(held, Held::Packed(_)).then_some(4 * all),
+        })
+    }
+
+    /// The whole model's.
+    pub fn bytes(&self) -> u64 {
+        (self.layers * self.layer + self.embedding + self.head.unwrap_or(0)) as u64 + self.small
+    }
+
+    /// The largest layer, or matrix of the vocabulary.
+    pub fn largest_unit(&self) -> u64 {
+        self.layer.max(self.embedding) as u64
+    }
+
+    /// What a rank holds.
+    pub fn held(&self, ranks: Ranks, rank: usize) -> u64 {
+        if ranks.stage < Stage::Zero3 {
+            return self.bytes();
+        }
+        let own = |bytes: usize| shares(bytes, ranks.world)[rank].len();
+        let all = self.layers * own(self.layer) + own(self.embedding) + self.head.map_or(0, own);
+        all as u64 + self.small
+    }
+
+    /// The copy that is computed with.
+    pub(super) fn computing(&self, stage: Stage) -> u64 {
+        match self.expanded {
+            Some(expanded) if stage == Stage::Zero3 => expanded.max(self.embedding) as u64,
+            Some(expanded) => expanded as u64,
+            None if stage == Stage::Zero3 => self.largest_unit(),
+            None => 0,
+        }
+    }
+
+    /// What a pass that asks for `pass` gathers.
+    pub(super) fn pass(&self, pass: &[Unit], ranks: Ranks, rank: usize) -> Gathers {
+        if ranks.stage < Stage::Zero3 {
+            return Gathers::default();
+        }
+        let others = ranks.world as u64 - 1;
+        let mut known = BTreeSet::new();
+        let mut found = Gathers::default();
+        let mut last = 0;
+        for &unit in pass {
+            let (place, bytes) = self.place(unit);
+            if !ranks.reshard_after_forward && !known.insert(place) {
+                continue;
+            }
+            found.gathered += bytes as u64;
+            found.sent += shares(bytes, ranks.world)[rank].len() as u64 * others;
+            found.at_once = match ranks.reshard_after_forward {
+                true => found.at_once.max((last + bytes) as u64),
+                false => found.gathered,
+            };
+            last = bytes;
+        }
+        found
+    }
+
+    /// Where a unit lies, as a number, and its bytes.
+    fn place(&self, unit: Unit) -> (usize, usize) {
+        match (unit, self.head) {
+            (Unit::Layer(i), _) => (i, self.layer),
+            (Unit::Head, Some(head)) => (self.layers + 1, head),
+            (Unit::Embedding | Unit::Head, _) => (self.layers, self.embedding),
+        }
+    }
+}
+
+/// The numbers in a norm of the residual stream.
+fn norm(arch: &Architecture) -> usize {
+    arch.hidden_size * if arch.norm == NormKind::Layer { 2 } else { 1 }
+}
+
+/// The numbers in a layer that belong to no matrix.
+fn small_of_layer(arch: &Architecture) -> usize {
+    let names = arch.names();
+    let norms = [names.input_norm, names.attention_norm, names.mlp_norm, names.output_norm];
+    let heads = match arch.qk_norm {
+        QkNorm::None => 0,
+        QkNorm::Head => 2 * arch.head_dim,
+        QkNorm::Whole => arch.query_columns() + arch.key_columns(),
+    };
+    let biases = Site::ALL.into_iter().filter(|&site| arch.has_bias(site)).map(|site| site.shape(arch).0);
+    norms.iter().flatten().count() * norm(arch) + heads + biases.sum::<usize>()
+}
+
+/// The numbers beside the layers and the vocabulary's matrices.
+fn small_of_ends(arch: &Architecture) -> usize {
+    let positions = arch.names().positions.and(arch.learned_positions).map_or(0, |rows| rows * arch.hidden_size);
+    norm(arch) + positions + if arch.head_bias { arch.vocab_size } else { 0 }
+}
