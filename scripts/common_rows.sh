@@ -1,7 +1,7 @@
 # Sourced by the scripts that train the real model: where programs and model are, and rows to train on.
 #
 # shellcheck shell=sh disable=SC2034
-bin=target/release
+bin=${FT_BIN:-target/release}
 model=.cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 for file in "$bin/ft-train" "$model"; do
