@@ -20,6 +20,9 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
 
+/// Shares start at multiples of so many bytes: no number and no block's scale is cut.
+const ALIGN: usize = 64;
+
 /// How the matrices are held, and so, sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
@@ -50,7 +53,7 @@ pub struct Sharded {
     gathered: AtomicU64,
     /// Bytes of its own that this rank has sent, to each of the others.
     sent: AtomicU64,
-    others: u64,
+    rank: usize,
 }
 
 /// What lies together: the vocabulary's matrices, or a layer's.
@@ -129,7 +132,7 @@ impl Sharded {
             reshard_after_forward,
             gathered: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            others: ranks.world() as u64 - 1,
+            rank: ranks.rank(),
         })
     }
 
@@ -180,7 +183,7 @@ impl Sharded {
         let missing = || Error::Layer { index: self.layers.len(), layers: self.layers.len() };
         let shard = self.shards.get(&place).ok_or_else(missing)?;
         self.gathered.fetch_add(shard.bytes(), Ordering::Relaxed);
-        self.sent.fetch_add(shard.own.len() as u64 * self.others, Ordering::Relaxed);
+        self.sent.fetch_add(shard.sent_by(self.rank), Ordering::Relaxed);
         Ok(self.background.all_gather(Arc::clone(&shard.own), shard.counts.clone()))
     }
 
@@ -193,16 +196,21 @@ impl Sharded {
     }
 }
 
-/// How `bytes` bytes that lie together are cut among ranks. Shares start at multiples of 64: no number and no block's
-/// scale is cut.
+/// How `bytes` bytes that lie together are cut among ranks.
 pub(crate) fn shares(bytes: usize, world: usize) -> Vec<Range<usize>> {
-    ft_dist::shares_of_units(bytes, world, 64)
+    ft_dist::shares_of_units(bytes, world, ALIGN)
 }
 
 impl Shard {
     /// Of all ranks together.
     fn bytes(&self) -> u64 {
         self.counts.iter().sum::<usize>() as u64
+    }
+
+    /// What a rank sends for the others to have its part.
+    fn sent_by(&self, rank: usize) -> u64 {
+        let own = self.counts.get(rank).copied().unwrap_or(0);
+        (own * self.counts.len().saturating_sub(1)) as u64
     }
 }
 
