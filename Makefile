@@ -5,7 +5,7 @@ CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing \
-	cuda-toolchain cuda-check cuda-build gpu-check
+	dist-test ranks mpi-build weak-scaling cuda-toolchain cuda-check cuda-build gpu-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,11 @@ ranks-memory: fetch build ## what 1, 2, 4 and 8 ranks hold and send under every 
 kill-test: setup ## kill -9 at 50 random moments of a run, resumes, and the final adapter (make test has it too)
 	$(CARGO) test --release -p ft-train --test cli killed:: -- --nocapture
 
+dist-test: mpi-build ## ranks under a real mpirun: every collective, kill -9 of ranks 20 times; and torchrun, where it is
+	@scripts/mpi_test.sh
+	@scripts/mpi_faults.sh
+	@scripts/torchrun_test.sh
+
 peers: fetch build ## compare with torch, transformers, peft, trl, datasets, pandas (downloads about 3 GB)
 	@scripts/peers/run.sh
 
@@ -80,3 +85,16 @@ cuda-build: cuda-toolchain ## ft-train, ft-eval and ft-bench for CUDA, into targ
 
 gpu-check: ## on a machine with a GPU: operators, training runs and tokens/s on it, as out/gpu-check.md
 	@scripts/gpu_check.sh
+
+mpi-build: build ## ft-train with MPI, as target/release/ft-train-mpi; needs libopenmpi-dev openmpi-bin libclang-dev clang
+	@scripts/setup.sh mpi
+	$(CARGO) build --release --workspace --bin ft-train --features ft-train/mpi
+	cp target/release/ft-train target/release/ft-train-mpi
+	$(CARGO) build --release --workspace --bin ft-train
+
+ranks: mpi-build ## one adapter from 1, 2 and 4 ranks under every sharding: threads, processes, mpirun, torchrun, two hosts
+	@scripts/ranks.sh
+
+weak-scaling: mpi-build ## tokens/s of two ranks on two cores against one on one
+	@scripts/fetch model
+	@scripts/weak_scaling.sh

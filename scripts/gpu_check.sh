@@ -56,7 +56,7 @@ if [ -n "$missing" ]; then
     exit 1
 fi
 
-say() { printf '%s\n' "$*" | tee -a "$report"; }
+say() { printf '%s\n' "$@" | tee -a "$report"; }
 
 # part TITLE COMMAND…: runs it, with what it prints in the report and how long it took.
 part() {
@@ -64,8 +64,8 @@ part() {
     shift
     say "" "## $title" ""
     printf '%s\n' '```' >>"$report"
-    "$@" 2>"$out/stderr.txt" | tee -a "$report" || rc=$?
-    grep -E 'warn|error' "$out/stderr.txt" | tee -a "$report" >&2
+    "$@" 2>"$out/part.txt" | tee -a "$report" || rc=$?
+    grep -hE "warning: |error: " "$out/part.txt" | tail -n 40 | tee -a "$report"
     printf '%s\n' '```' >>"$report"
     say "" "$([ $rc = 0 ] && echo passed || echo "**FAILED ($rc)**"), $((SECONDS - start)) s"
     [ $rc = 0 ] || failed=1
@@ -94,32 +94,34 @@ programs() {
         "$tools/ft-template" --model "$model" --max-seq-length 2048 --overlong drop "$out/rows/$name.parquet" -o "$out/$name.parquet" --quiet
     done
     "$tools/ft-template" --model "$model" --mode test "$out/rows/test.parquet" -o "$out/prompts.parquet" --quiet
-    for name in cpu "$device" "$device again"; do
-        local folder=$out/${name// /-} on=${name% again}
-        "$bin/ft-train" --model "$model" --train "$out/train.parquet" --output-dir "$folder" --device "$on" \
+    for name in cpu device again; do
+        local folder=$out/$name on=(--device "$device")
+        [ "$device" != cpu ] || on+=(--reference-operators)
+        [ $name != cpu ] || on=(--device cpu)
+        "$bin/ft-train" --model "$model" --train "$out/train.parquet" --output-dir "$folder" "${on[@]}" --precision f32 \
             --max-steps 10 --per-device-train-batch-size 4 --learning-rate 1e-3 --lora-dropout 0.1 --neftune-noise-alpha 5 \
-            --logging-steps 1 --report-to none --quiet
-        "$bin/ft-eval" loss --model "$model" --adapter "$folder" --device "$on" "$out/test.parquet" --report "$folder/loss.json" --quiet
-        "$bin/ft-eval" generate --model "$model" --adapter "$folder" --device "$on" --max-new-tokens 16 --limit 8 \
+            --logging-steps 1 --quiet
+        "$bin/ft-eval" loss --model "$model" --adapter "$folder" "${on[@]}" "$out/test.parquet" --report "$folder/loss.json" --quiet
+        "$bin/ft-eval" generate --model "$model" --adapter "$folder" "${on[@]}" --max-new-tokens 16 --limit 8 \
             "$out/prompts.parquet" -o "$folder/answers.parquet" --report "$folder/answers.json" --quiet
     done
-    python3 - "$out" "$device" <<'PYTHON'
+    python3 - "$out" <<'PYTHON'
 import hashlib, json, pathlib, sys
-out, device = pathlib.Path(sys.argv[1]), sys.argv[2]
+out = pathlib.Path(sys.argv[1])
 def losses(folder):
     lines = [json.loads(line) for line in open(out / folder / "metrics.jsonl")]
     return [line["loss"] for line in lines if "loss" in line]
-cpu, gpu, again = losses("cpu"), losses(device), losses(f"{device}-again")
+cpu, gpu, again = losses("cpu"), losses("device"), losses("again")
 worst = max(abs(a - b) for a, b in zip(cpu, gpu))
 print(f"losses of {len(cpu)} steps on the CPU:   ", *(f"{x:.5f}" for x in cpu))
 print(f"losses of {len(gpu)} steps on the device:", *(f"{x:.5f}" for x in gpu))
-evaluated = [json.load(open(out / name / "loss.json"))["loss"] for name in ("cpu", device)]
+evaluated = [json.load(open(out / name / "loss.json"))["loss"] for name in ("cpu", "device")]
 print(f"largest difference {worst:.2e}; loss after them {evaluated[0]:.5f} and {evaluated[1]:.5f}")
 digest = lambda folder: hashlib.sha256((out / folder / "adapter_model.safetensors").read_bytes()).hexdigest()[:16]
-print(f"adapter on the device {digest(device)}, a second time {digest(f'{device}-again')}:",
-      "the same bits" if digest(device) == digest(f"{device}-again") else "OTHER BITS")
-answers = [(out / name / "answers.parquet").stat().st_size for name in ("cpu", device)]
-print(f"answers of {answers[0]} and {answers[1]} bytes")
+print(f"adapter on the device {digest('device')}, a second time {digest('again')}:",
+      "the same bits" if digest("device") == digest("again") else "OTHER BITS")
+scores = [json.load(open(out / name / "answers.json")) for name in ("cpu", "device")]
+print("answers:", *(json.dumps({k: v for k, v in s.items() if isinstance(v, (int, float))}) for s in scores))
 sys.exit(worst > 1e-3 or abs(evaluated[0] - evaluated[1]) > 1e-3 or gpu != again)
 PYTHON
 }
@@ -128,8 +130,8 @@ part "The programs on both devices" bash -c "$(declare -f programs); $(declare -
 gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 if [ "$device" != cpu ] && [ "$gpus" -ge 2 ]; then
     two_ranks() {
-        "$bin/ft-train" --model "$out/model" --train "$out/train.parquet" --output-dir "$out/two" --device cuda \
-            --nproc-per-node 2 --max-steps 10 --per-device-train-batch-size 2 --learning-rate 1e-3 --report-to none --quiet &&
+        "$bin/ft-train" --model "$out/model" --train "$out/train.parquet" --output-dir "$out/two" --device cuda --precision f32 \
+            --nproc-per-node 2 --max-steps 10 --per-device-train-batch-size 2 --learning-rate 1e-3 --logging-steps 1 --quiet &&
             python3 -c 'import json,sys; print(*(json.loads(l).get("loss") for l in open(sys.argv[1])))' "$out/two/metrics.jsonl"
     }
     part "Two ranks through NCCL" two_ranks
@@ -141,7 +143,7 @@ fi
 figures() {
     local name=$1 json=$out/bench.json
     shift
-    if "$bin/ft-bench" train --device "$device" --random-weights "$@" --json "$json" --quiet 2>"$out/stderr.txt"; then
+    if "$bin/ft-bench" train --device "$device" --random-weights "$@" --json "$json" --quiet >/dev/null 2>"$out/stderr.txt"; then
         python3 - "$name" "$json" <<'PYTHON' | tee -a "$report"
 import json, sys
 f = json.load(open(sys.argv[2]))

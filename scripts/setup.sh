@@ -2,7 +2,7 @@
 # Checks what the build and the demo need, and installs missing Debian packages
 # (as root, or through sudo). Says what it does; does nothing when all is there.
 #
-#   scripts/setup.sh
+#   scripts/setup.sh [mpi]     with mpi also what MPI needs
 set -eu
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -23,6 +23,12 @@ command -v git >/dev/null 2>&1 || packages="$packages git"
 command -v python3 >/dev/null 2>&1 || packages="$packages python3"
 python3 -m pip --version >/dev/null 2>&1 || packages="$packages python3-pip"
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages="$packages python3-venv"
+
+if [ "${1:-}" = mpi ]; then
+    command -v mpicc >/dev/null 2>&1 || packages="$packages libopenmpi-dev"
+    command -v mpirun >/dev/null 2>&1 || packages="$packages openmpi-bin"
+    command -v clang >/dev/null 2>&1 || packages="$packages clang libclang-dev"
+fi
 
 if [ -n "$packages" ]; then
     command -v apt-get >/dev/null 2>&1 || die "missing:$packages (no apt-get here: install them by hand)"

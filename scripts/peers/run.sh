@@ -11,4 +11,6 @@ scripts/peers/setup.sh
 failed=0
 .venv/bin/python scripts/peers/read_back.py || failed=1
 .venv/bin/python scripts/peers/compare.py --write testdata/peers/last-run.md "$@" || failed=1
+scripts/torchrun_test.sh .venv/bin || failed=1
+scripts/ranks.sh .venv/bin/torchrun || failed=1
 exit $failed

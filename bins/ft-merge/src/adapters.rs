@@ -108,9 +108,10 @@ impl Addition {
             let factor = |(m, norm): (&f32, &f32)| if *norm == 0.0 { *m } else { m / norm };
             Ok(Factors { values: magnitudes.iter().zip(&norms).map(factor).collect(), by_column: transposed })
         });
-        let (a, b) = match transposed {
-            true => (pair.b.t()?.contiguous()?, pair.a.t()?.contiguous()?),
-            false => (pair.a.clone(), pair.b.clone()),
+        let (a, b) = if transposed {
+            (pair.b.t()?.contiguous()?, pair.a.t()?.contiguous()?)
+        } else {
+            (pair.a.clone(), pair.b.clone())
         };
         Ok(Self { a, b, scaling, factors: factors.transpose()? })
     }

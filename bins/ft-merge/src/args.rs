@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anyhow::{Result, bail};
 use candle_core::DType;
+use ft_cli::Usage;
 
 /// Adds LoRA adapters to a model's weights and writes a Hugging Face folder
 ///
@@ -32,6 +34,10 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "TYPE")]
     pub dtype: Option<Dtype>,
 
+    /// --dtype bf16, by the name that accelerate has for it
+    #[arg(long, alias = "zero3_save_16bit_model")]
+    pub zero3_save_16bit_model: bool,
+
     /// The most that one file of weights may hold, in bytes or as 500MB, 5GB, 2GiB
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_size)]
     pub max_shard_size: u64,
@@ -46,6 +52,23 @@ pub struct Args {
 
     #[command(flatten)]
     pub common: ft_cli::Common,
+}
+
+impl Args {
+    /// The type of the written weights; none is the model's.
+    ///
+    /// # Errors
+    /// If two arguments ask for two types.
+    pub fn dtype(&self) -> Result<Option<Dtype>> {
+        match (self.zero3_save_16bit_model, self.dtype) {
+            (true, Some(Dtype::F32)) => {
+                bail!(Usage("--zero3-save-16bit-model and --dtype f32 exclude each other; give one".into()))
+            }
+            (true, None) => Ok(Some(Dtype::Bf16)),
+            // f16 has 16 bits too.
+            (_, said) => Ok(said),
+        }
+    }
 }
 
 /// `--dtype`.

@@ -25,10 +25,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
+    let dtype = args.dtype()?;
     check_output(args)?;
     let base = Checkpoint::open(&args.model)?;
     let adapters = Adapters::load(&args.adapters, &args.model, &base)?;
-    let plan = Plan::new(&base, &adapters, args.dtype, args.max_shard_size)?;
+    let plan = Plan::new(&base, &adapters, dtype, args.max_shard_size)?;
     let output = AtomicDir::create(&args.output)?;
     // Tokenizer and configuration first: what is wrong with them shows before the long part.
     folder::write(&base, &plan, output.path())?;

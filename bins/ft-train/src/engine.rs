@@ -9,7 +9,7 @@ use ft_model::optimizer::{LoraPlus, Optimizer, OptimizerConfig, OptimizerKind, S
 use ft_model::step::Step;
 use serde_json::json;
 
-use crate::args::{Args, Sharding};
+use crate::args::{Args, Offload, Sharding};
 use crate::history::{Entry, entry, rounded};
 use crate::sampler::Sampler;
 use crate::setup::Setup;
@@ -33,7 +33,12 @@ impl Setup {
     pub fn optimizer(&self, args: &Args, output: Option<&Path>) -> Result<Optimizer> {
         let t = &args.training;
         let name = t.optim.to_possible_value();
-        let kind: OptimizerKind = name.as_ref().context("the optimizer has no name")?.get_name().parse()?;
+        let mut kind: OptimizerKind = name.as_ref().context("the optimizer has no name")?.get_name().parse()?;
+        if args.memory.offload_optimizer_device == Offload::Disk {
+            let paged = kind.paged();
+            kind =
+                paged.with_context(|| format!("--offload-optimizer-device disk: {kind} has no moments in a file"))?;
+        }
         let sgd = match (&t.optim_args, kind) {
             (Some(text), OptimizerKind::Sgd) => text.parse()?,
             _ => SgdOptions::default(),

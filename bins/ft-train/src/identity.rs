@@ -4,9 +4,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::args::Precision;
 use crate::config::KNOBS;
 use crate::digest::InputFile;
 use crate::history::write_json;
@@ -15,7 +17,7 @@ const FILE: &str = "configuration.json";
 
 /// Arguments that change no bit of a step, or, as the number of steps, only where the run ends and its schedule: they
 /// may change when a run goes on. Whatever is not listed here may not.
-const FREE: [&str; 48] = [
+const FREE: &[&str] = &[
     "model",
     "train",
     "eval",
@@ -58,11 +60,15 @@ const FREE: [&str; 48] = [
     "fsdp_reshard_after_forward",
     "ddp_backend",
     "ddp_timeout",
-    "accelerate_config",
+    "inject_failure",
     "offload_optimizer_device",
     // Another device has other roundings, as another build of a driver has.
     "device",
     "reference_operators",
+    // Together they say one thing, which is compared below.
+    "precision",
+    "bf16",
+    "fp16",
     // Their product counts, with the number of ranks, which is compared below.
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
@@ -131,6 +137,10 @@ impl Identity {
         if let Some((was, is)) = self.sequences(saved) {
             differ.push(changed("sequences in a step", &was, &is));
         }
+        let (was, is) = (precision(&saved.configuration), precision(&self.configuration));
+        if was != is {
+            differ.push(changed("precision", &was.name(), &is.name()));
+        }
         let free = |key: &str| FREE.contains(&key) || KNOBS.iter().any(|knob| knob.name == key);
         for (key, was) in &saved.configuration {
             match self.configuration.get(key) {
@@ -162,6 +172,18 @@ impl Identity {
             Some(of("per_device_train_batch_size")? * of("gradient_accumulation_steps")? * identity.world_size)
         };
         Some((product(saved)?, product(self)?)).filter(|(was, is)| was != is)
+    }
+}
+
+/// What a configuration asks for, in whichever words.
+fn precision(configuration: &Map<String, Value>) -> Precision {
+    let word = configuration.get("precision").and_then(Value::as_str);
+    let on = |key: &str| configuration.get(key) == Some(&Value::Bool(true));
+    match word.and_then(|word| Precision::from_str(word, true).ok()) {
+        Some(said) if said != Precision::Auto => said,
+        _ if on("bf16") => Precision::Bf16,
+        _ if on("fp16") => Precision::Fp16,
+        _ => Precision::Auto,
     }
 }
 
@@ -223,5 +245,16 @@ mod tests {
             assert!(told.contains(words), "{words}: {told}");
         }
         assert!(!told.contains("threads") && !told.contains("max_steps"), "{told}");
+    }
+
+    #[test]
+    fn a_precision_is_the_same_in_any_words() {
+        let saved = identity("ab", json!({"precision": "auto", "bf16": true, "fp16": false}));
+        for same in [json!({"precision": "bfloat16", "bf16": false}), json!({"bf16": true})] {
+            identity("ab", same).require_same(&saved, "it").unwrap();
+        }
+        let other = identity("ab", json!({"precision": "auto", "fp16": true}));
+        let told = other.require_same(&saved, "it").unwrap_err().to_string();
+        assert!(told.contains("precision was bf16 and is fp16; give"), "{told}");
     }
 }

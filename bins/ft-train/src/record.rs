@@ -34,6 +34,8 @@ pub struct Record {
     backend: &'static str,
     /// What computes, as reports call it.
     device: String,
+    /// What products are made in, as `--precision` calls it.
+    precision: &'static str,
     /// Steps that the schedule is laid out for.
     pub max_steps: u64,
     resumed: Vec<Resume>,
@@ -61,6 +63,7 @@ impl Record {
             world_size: setup.ranks.world(),
             backend: setup.ranks.kind(),
             device: ft_model::device::describe(setup.source.device()),
+            precision: setup.precision.name(),
             max_steps: 0,
             resumed: Vec::new(),
         })
@@ -131,6 +134,7 @@ impl Record {
             "world_size": self.world_size,
             "backend": self.backend,
             "device": self.device,
+            "precision": self.precision,
             "instruction_set": ft_kernels::gemm::instruction_set(),
             "platform": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             "cpu_features": cpu_features(),

@@ -1,19 +1,22 @@
 //! Everything that is decided before the first step.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
+use ft_cli::LoadAs;
 use ft_dist::Communicator;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{self, Held, LayerSource, Mapped, Opened, Placed, Sharded, Without, bits, dtype};
+use ft_model::layers::{
+    self, Held, LayerSource, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits, dtype,
+};
 use ft_model::lora::{Adapter, pissa};
 use ft_model::optimizer::Cut;
 
-use crate::args::{Args, LoraArgs, MemoryArgs, Offload, Sharding};
+use crate::args::{Args, LoraArgs, MemoryArgs, Offload, Precision, Sharding};
 use crate::data::{Dataset, Limit, model_tokenizer};
 use crate::digest;
 
@@ -33,6 +36,8 @@ pub struct Setup {
     pub model_sample: String,
     /// This rank and the others.
     pub ranks: Arc<dyn Communicator>,
+    /// What products are made in; never `Auto`.
+    pub precision: Precision,
     pub sharding: Sharding,
     /// Who gets which part of the gradients, where they are shared out.
     pub cut: Option<Cut>,
@@ -42,7 +47,7 @@ impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
     pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
         let device = ft_model::device::open(args.device)?;
-        ft_kernels::device::allow_tf32(args.memory.tf32 == Some(true));
+        let precision = args.precision.begin(&device)?;
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -58,7 +63,7 @@ impl Setup {
         let eval = args.eval.as_deref().map(read).transpose()?;
         let sharding = if ranks.world() > 1 { args.ranks.sharding } else { Sharding::None };
         let model_sample = if ranks.world() > 1 { digest::sample(checkpoint.files())? } else { String::new() };
-        let mut source = frozen(checkpoint, args, sharding, &*ranks, &device)?;
+        let mut source = frozen(checkpoint, args, (precision, sharding), &*ranks, &device)?;
         let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
         let begins_with_pissa = args.lora.init_adapter.is_none() && args.lora.config(&args.model).pissa().is_some();
         let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
@@ -79,6 +84,7 @@ impl Setup {
             activation_memory,
             model_sample,
             ranks,
+            precision,
             sharding,
             cut,
         })
@@ -159,12 +165,19 @@ fn initial_adapter(
 fn frozen(
     checkpoint: Checkpoint,
     all: &Args,
-    sharding: Sharding,
+    (precision, sharding): (Precision, Sharding),
     ranks: &dyn Communicator,
     device: &Device,
 ) -> Result<Box<dyn LayerSource>> {
     let args = &all.memory;
-    let load_in = args.load_in();
+    let load_in = args.load_in(precision);
+    let on_host = args.offload_param_device == Offload::Cpu;
+    if on_host && (device.is_cpu() || sharding == Sharding::Zero3) {
+        tracing::info!("--offload-param-device cpu is without effect: the frozen weights are in the host's memory");
+    }
+    if sharding == Sharding::Zero3 {
+        return Ok(Placed::on(sharded(&checkpoint, all, load_in, ranks)?, device)?);
+    }
     if args.offload_param_device == Offload::Disk {
         let float = load_in.float().with_context(|| {
             format!(
@@ -174,39 +187,53 @@ fn frozen(
         })?;
         return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device)?);
     }
-    if sharding == Sharding::Zero3 {
-        return Ok(Placed::on(sharded(&checkpoint, all, ranks)?, device)?);
-    }
+    let place = if on_host { &Device::Cpu } else { device };
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let opened = layers::open(&checkpoint, load_in, args.four_bit, device, |_| bar.inc(1));
+    let opened = layers::open(&checkpoint, load_in, args.four_bit, place, |_| bar.inc(1));
     bar.finish();
     let Opened { source, packed } = opened?;
     if let Some(packed) = packed {
         tracing::info!("{packed}");
     }
-    Ok(source)
+    Ok(Placed::on(source, device)?)
 }
 
-/// Each rank's part of the frozen weights.
-fn sharded(checkpoint: &Checkpoint, args: &Args, ranks: &dyn Communicator) -> Result<Box<dyn LayerSource>> {
-    let load_in = args.memory.load_in();
+/// Each rank's part of the frozen weights, in memory or on disk.
+fn sharded(
+    checkpoint: &Checkpoint,
+    args: &Args,
+    load_in: LoadAs,
+    ranks: &dyn Communicator,
+) -> Result<Box<dyn LayerSource>> {
     let held = match bits(load_in, args.memory.four_bit) {
         Some(bits) => Held::Packed(bits),
         None => Held::Float(dtype(load_in.float().unwrap_or_default())),
     };
+    let on_disk = args.memory.offload_param_device == Offload::Disk;
+    let options = ShardedOptions {
+        held,
+        reshard_after_forward: args.ranks.fsdp_reshard_after_forward,
+        folder: on_disk.then(|| pages(args)),
+    };
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let keep = args.ranks.fsdp_reshard_after_forward;
-    let sharded = Sharded::load(checkpoint, held, ranks, keep, |_| bar.inc(1));
+    let sharded = Sharded::load(checkpoint, &options, ranks, |_| bar.inc(1));
     bar.finish();
     let sharded = sharded?;
     tracing::info!(
-        "frozen weights {}: {:.1} MB on each of {} ranks; the largest part that is together at a time {:.1} MB",
+        "frozen weights {}: {:.3} MB in memory and {:.3} MB on disk on each of {} ranks; the largest part that is \
+         together at a time {:.3} MB",
         load_in.name(),
         sharded.held_bytes() as f64 / 1e6,
+        sharded.bytes_on_disk() as f64 / 1e6,
         ranks.world(),
         sharded.largest_unit_bytes() as f64 / 1e6
     );
     Ok(Box::new(sharded))
+}
+
+/// Where files without a name go: the output folder, or where there is none, where temporary files are.
+fn pages(args: &Args) -> PathBuf {
+    if args.output_dir.is_dir() { args.output_dir.clone() } else { std::env::temp_dir() }
 }
 
 /// What may be kept between forward and backward.

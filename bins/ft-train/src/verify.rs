@@ -136,7 +136,6 @@ fn configure(cli: &Cli, kept: &Kept, from: u64, scratch: &Path) -> Result<Cli> {
     {
         configuration.insert(key.into(), alone);
     }
-    configuration.remove("accelerate_config");
     let output = scratch.join("run");
     configuration.insert("output_dir".into(), output.to_string_lossy().into());
     let resume = (from > 0).then(|| kept.dir.join(checkpoint::name(from)));

@@ -3,6 +3,7 @@
 use std::fmt::{Debug, Display, Formatter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::error::Result;
 
@@ -114,6 +115,11 @@ impl Traffic {
     pub fn total(&self) -> u64 {
         self.all_gather + self.all_to_all + self.broadcast
     }
+}
+
+/// A timeout whose end can be told: "for ever" is a year.
+pub(crate) fn bounded(timeout: Duration) -> Duration {
+    timeout.min(Duration::from_secs(365 * 24 * 3600))
 }
 
 /// The counters behind [`Traffic`], shared by a communicator and its duplicates.

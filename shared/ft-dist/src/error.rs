@@ -66,6 +66,10 @@ pub enum Error {
     #[error("{0}")]
     Setup(String),
 
+    /// This rank's GPU failed, or NCCL on it.
+    #[error("{0}")]
+    Device(String),
+
     /// The background thread ended before it came to this job.
     #[error("the background thread of this rank ended before its work was done")]
     Stopped,

@@ -1,6 +1,19 @@
 //! What holds between ranks: how they speak, and how sums are cut among them.
 //!
-//! Nothing outside this crate knows how many ranks there are but through [`Communicator`].
+//! Nothing outside this crate knows how many ranks there are but through [`Communicator`]:
+//!
+//! - [`Solo`]: one rank. [`Threads`]: threads of one process.
+//! - [`Tcp`]: processes of one machine or many, started by hand, `torchrun`, Slurm or Kubernetes.
+//! - `Mpi` (feature `mpi`): processes that `mpirun` started. `Nccl` (feature `cuda`): a GPU a rank.
+//!
+//! A rank that fails calls [`Communicator::abort`] with its words before it drops its communicator: then every other
+//! rank's next or pending call says that rank and those words, within a second. One that ends without it is noticed
+//! too, but can only be said to have left.
+//!
+//! What ranks add up comes out the same for every number of ranks: [`TreeSum`] fixes the order of a sum by its
+//! terms' numbers, and [`reduce_scatter_ordered`] keeps that order when the terms are dealt out.
+//!
+//! This crate never prints, exits or reads the environment.
 
 mod background;
 mod call;

@@ -33,6 +33,17 @@ pub fn reduce_scatter_ordered(
     ranges: &[Range<usize>],
     shares: &[Range<usize>],
 ) -> Result<Vec<f32>> {
+    in_pieces(ranks, nodes, ranges, shares, IN_FLIGHT)
+}
+
+/// [`reduce_scatter_ordered`] with about `in_flight` numbers on their way at a time.
+fn in_pieces(
+    ranks: &dyn Communicator,
+    nodes: &[Partial],
+    ranges: &[Range<usize>],
+    shares: &[Range<usize>],
+    in_flight: usize,
+) -> Result<Vec<f32>> {
     let checked = checked(ranks, nodes, ranges, shares);
     let shapes = checked.inspect_err(|error| ranks.abort(&error.to_string()))?;
     let rank = ranks.rank();
@@ -42,7 +53,7 @@ pub fn reduce_scatter_ordered(
         return Ok(sum);
     }
     // Every share is cut into pieces of this length, and the pieces are summed one after the other.
-    let piece = (IN_FLIGHT / (most * ranks.world())).max(1024);
+    let piece = (in_flight / (most * ranks.world())).max(1024);
     let longest = shares.iter().map(Range::len).max().unwrap_or(0);
     for start in (0..longest).step_by(piece) {
         let cut = |share: &Range<usize>| {
@@ -147,4 +158,42 @@ fn checked(
         check(ranks, NAME, "the length of a vector", end, node.2.len())?;
     }
     Ok(shapes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Threads;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn pieces_join_without_a_seam() {
+        let len = 10_000;
+        let term = |number: usize| (0..len).map(|i| 1.0 / (1 + number * 7 + i * 3) as f32).collect::<Vec<f32>>();
+        let forest = |range: Range<usize>| {
+            let mut tree = TreeSum::starting_at(range.start);
+            for number in range {
+                let Ok(()) = tree.push(term(number), add);
+            }
+            tree
+        };
+        let Ok(Some(alone)) = forest(0..11).finish(add) else { panic!("no sum") };
+        let (ranges, shares) = ([0..5, 5..5, 5..11], [0..100, 100..3000, 3000..len]);
+        thread::scope(|scope| {
+            for ranks in Threads::new(3, Duration::from_secs(30)) {
+                let (ranges, shares, alone, forest) = (&ranges, &shares, &alone, &forest);
+                scope.spawn(move || {
+                    let nodes = forest(ranges[ranks.rank()].clone()).into_nodes();
+                    let whole = reduce_scatter_ordered(&*ranks, &nodes, ranges, shares).unwrap();
+                    let before = ranks.traffic().all_to_all;
+                    // The shortest pieces: seven for the longest share, one for the shortest.
+                    let pieces = in_pieces(&*ranks, &nodes, ranges, shares, 1).unwrap();
+                    assert_eq!(pieces, whole);
+                    assert_eq!(pieces, alone[shares[ranks.rank()].clone()]);
+                    assert_eq!(ranks.traffic().all_to_all - before, before);
+                });
+            }
+        });
+    }
 }

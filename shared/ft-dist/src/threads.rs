@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::call::Call;
-use crate::communicator::{Collective, Communicator, Sent, Traffic};
+use crate::communicator::{Collective, Communicator, Sent, Traffic, bounded};
 use crate::error::{Error, Result};
 
 /// One of several ranks that are threads of one process.
@@ -65,6 +65,7 @@ impl Threads {
     #[allow(clippy::new_ret_no_self, reason = "a rank alone makes no sense")]
     pub fn new(world: usize, timeout: Duration) -> Vec<Arc<dyn Communicator>> {
         let state = State { failure: None, channels: vec![Channel::default()] };
+        let timeout = bounded(timeout);
         let group = Arc::new(Group { world, timeout, state: Mutex::new(state), changed: Condvar::new() });
         let one = |rank| Self::on(rank, 0, group.clone(), Arc::default());
         (0..world).map(|rank| Arc::new(one(rank)) as Arc<dyn Communicator>).collect()

@@ -220,6 +220,28 @@ fn ranks_meet_by_way_of_a_store() {
     assert!(error.starts_with("rank 0 did not write /ft-dist/another run/rank-0 to torchrun's store at "), "{error}");
 }
 
+#[test]
+fn a_store_that_is_none_is_said() {
+    let port = free_port();
+    let join = |port| {
+        let rendezvous = Rendezvous::TcpStore { host: "127.0.0.1".into(), port };
+        Tcp::join(&rendezvous, 1, 2, "test", Duration::from_millis(300)).unwrap_err().to_string()
+    };
+    let error = join(port);
+    assert!(error.starts_with(&format!("torchrun's store at 127.0.0.1:{port} cannot be reached: ")), "{error}");
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = other.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        let mut stream = other.accept().unwrap().0;
+        stream.write_all(b"hello").unwrap();
+        stream
+    });
+    let error = join(port);
+    let expected = format!("what listens at 127.0.0.1:{port} is no TCPStore of torchrun: it answered 104 to a wait");
+    assert_eq!(error, expected);
+    drop(server.join().unwrap());
+}
+
 /// Not a test by itself: a rank as a process, started by the tests below.
 #[test]
 fn a_rank_of_its_own() {
@@ -306,17 +328,17 @@ fn a_killed_rank_is_named_by_all_others_at_once() {
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
+    const LEN: usize = 64 << 20;
     for world in [2, 4] {
         on_all(ranks(world), |ranks| {
-            let counts = vec![64 << 20; world];
-            let (mine, mut all) = (vec![1; 64 << 20], vec![0; world * (64 << 20)]);
+            let counts = vec![LEN; world];
+            let (mine, mut all) = (vec![1; LEN], vec![0; world * LEN]);
             ranks.all_gather(&mine, &counts, &mut all).unwrap();
             let start = Instant::now();
             for _ in 0..10 {
                 ranks.all_gather(&mine, &counts, &mut all).unwrap();
             }
-            let received = 10.0 * (world - 1) as f64 * (64 << 20) as f64;
-            let gather = received / start.elapsed().as_secs_f64() / 1e9;
+            let gather = (10 * (world - 1) * LEN) as f64 / start.elapsed().as_secs_f64() / 1e9;
             let start = Instant::now();
             for _ in 0..1000 {
                 ranks.barrier().unwrap();

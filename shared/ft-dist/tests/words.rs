@@ -1,5 +1,7 @@
 //! What is said of sums whose parts do not fit.
 
+#![allow(clippy::single_range_in_vec_init, reason = "one rank has one range")]
+
 mod common;
 
 use std::time::Duration;

@@ -17,7 +17,7 @@ pub use placed::Placed;
 pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
 pub(crate) use sharded::shares;
-pub use sharded::{Held, Sharded};
+pub use sharded::{Held, Sharded, ShardedOptions};
 pub use without::Without;
 
 use std::sync::Arc;

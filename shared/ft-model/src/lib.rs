@@ -14,6 +14,7 @@ pub mod layers;
 pub mod lora;
 mod norms;
 pub mod optimizer;
+mod pages;
 pub mod plan;
 pub mod projection;
 pub mod safetensors;

@@ -9,6 +9,7 @@ use crate::layers::NormWeights;
 
 impl NormWeights {
     /// The same norm with another bias.
+    #[must_use]
     pub fn with_bias(&self, bias: &Tensor) -> Self {
         Self { weight: self.weight.clone(), bias: Some(bias.clone()) }
     }

@@ -8,7 +8,6 @@ mod cut;
 mod file;
 mod groups;
 mod kind;
-mod pages;
 mod slots;
 
 pub use config::{LoraPlus, OptimizerConfig, SgdOptions};
@@ -26,8 +25,8 @@ use ft_kernels::tensor::{with_slice, with_slice_mut};
 
 use crate::error::{Error, Result};
 use crate::lora::Adapter;
+use crate::pages::PageFile;
 use groups::Group;
-use pages::PageFile;
 use slots::State;
 
 /// An optimizer and its memory.
@@ -81,7 +80,7 @@ impl Optimizer {
         let pages = if config.kind.is_paged() {
             let bytes =
                 state_bytes(&config, adapter.trainable().map(|trained| trained.name()), &cut, rank).iter().sum();
-            Some(Arc::new(PageFile::create(&config.page_folder, bytes)?))
+            Some(Arc::new(PageFile::create(&config.page_folder, "the optimizer's pages", bytes)?))
         } else {
             None
         };

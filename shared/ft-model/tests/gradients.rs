@@ -126,9 +126,10 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
     let scale = arch.residual_scale;
     let middle = (x + (norm(w.attention_norm.as_ref(), &product(Site::O, &attended)?)? * scale)?)?;
     let gate_up = product(Site::GateUp, &norm(w.mlp_norm.as_ref(), if arch.parallel { x } else { &middle })?)?;
-    let hidden = match arch.gated {
-        true => activation::reference::gated(&gate_up, arch.activation)?,
-        false => activation::reference::plain(&gate_up, arch.activation)?,
+    let hidden = if arch.gated {
+        activation::reference::gated(&gate_up, arch.activation)?
+    } else {
+        activation::reference::plain(&gate_up, arch.activation)?
     };
     let down = norm(w.output_norm.as_ref(), &product(Site::Down, &hidden)?)?;
     Ok((middle + (down * scale)?)?)

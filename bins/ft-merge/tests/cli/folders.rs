@@ -6,7 +6,7 @@ use ft_model::Checkpoint;
 use ft_text::TextModel;
 use serde_json::Value;
 
-use crate::common::{contents, copy, metadata, reference, smollm2, succeed, tensors, tokenizer};
+use crate::common::{contents, copy, failure, metadata, reference, run, smollm2, succeed, tensors, tokenizer};
 
 fn json(path: &std::path::Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -80,6 +80,29 @@ fn old_configurations_keep_their_style() {
     assert_eq!(after["torch_dtype"], "bfloat16");
     after["torch_dtype"] = before["torch_dtype"].clone();
     assert_eq!(after, before);
+}
+
+#[test]
+fn a_merged_model_in_16_bits_by_the_name_that_accelerate_has() {
+    let case = reference("llama-s0");
+    let home = tempfile::tempdir().unwrap();
+    let (model, adapter) = (case.join("model"), case.join("adapter_final"));
+    let merged = |name: &str, arguments: &[&str]| {
+        let out = home.path().join(name);
+        let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"--model", &model, &"--adapter", &adapter, &"-o", &out];
+        all.extend(arguments.iter().map(|argument| argument as &dyn AsRef<std::ffi::OsStr>));
+        succeed(&all);
+        tensors(&out.join("model.safetensors"))
+    };
+    let plain = merged("plain", &[]);
+    let bf16 = merged("bf16", &["--dtype", "bf16"]);
+    assert_eq!(merged("named", &["--zero3-save-16bit-model"]), bf16);
+    assert_eq!(merged("both", &["--zero3_save_16bit_model", "--dtype", "bf16"]), bf16);
+    assert_ne!(plain, bf16);
+    let out = home.path().join("none");
+    let refused = run(&[&"--model", &model, &"-o", &out, &"--zero3-save-16bit-model", &"--dtype", &"f32"]);
+    let (told, code) = failure(&refused);
+    assert!(code == 2 && told.contains("--zero3-save-16bit-model and --dtype f32 exclude each other"), "{told}");
 }
 
 #[test]

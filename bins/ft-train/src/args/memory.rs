@@ -1,13 +1,14 @@
 //! Where the memory goes.
 
 use clap::ValueEnum;
-use clap::builder::BoolishValueParser;
+
+use super::Precision;
 
 /// Where the memory goes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Memory")]
 pub struct MemoryArgs {
-    /// Keep the frozen matrices in this type; products widen them as they go [default: f32, or what --bf16, --fp16,
+    /// Keep the frozen matrices in this type; products widen them as they go [default: f32, or what --precision,
     /// --load-in-8bit, --load-in-4bit say]
     #[arg(long, aliases = ["dtype", "torch-dtype"], value_name = "TYPE", value_enum)]
     pub load_in: Option<ft_cli::LoadAs>,
@@ -19,9 +20,13 @@ pub struct MemoryArgs {
     pub load_in_4bit: bool,
     #[command(flatten)]
     pub four_bit: ft_cli::FourBitArgs,
-    /// Leave the frozen weights in the model's file and read one layer at a time
+    /// Where the frozen weights are until a layer is computed: with the device, in the host's memory, or on disk; with
+    /// --sharding zero3 each rank's own part
     #[arg(long, value_name = "WHERE", value_enum, default_value = "none")]
     pub offload_param_device: Offload,
+    /// Where the optimizer's moments are: in the host's memory, or in a file of the output folder
+    #[arg(long, value_name = "WHERE", value_enum, default_value = "none")]
+    pub offload_optimizer_device: Offload,
     /// Bytes (or 512MB, 2GB) of activations kept for backward; the rest is computed twice [default: a quarter
     /// of the memory that is free]
     #[arg(long, value_name = "BYTES", value_parser = ft_cli::bytes)]
@@ -29,43 +34,27 @@ pub struct MemoryArgs {
     /// Keep no activations: --activation-memory 0
     #[arg(long, alias = "activation-checkpointing")]
     pub gradient_checkpointing: bool,
-    /// Keep the frozen matrices in bf16; computing is in f32
-    #[arg(long)]
-    pub bf16: bool,
-    /// Keep the frozen matrices in f16; computing is in f32
-    #[arg(long)]
-    pub fp16: bool,
-    /// Products of a GPU with 10 bits behind the point (TF32); those of a CPU stay f32
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
-    pub tf32: Option<bool>,
 }
 
-/// `--offload-param-device`
+/// `--offload-param-device`, `--offload-optimizer-device`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Offload {
-    /// In memory
+    /// Where it belongs
     None,
-    /// On disk, mapped
+    /// In the host's memory
+    Cpu,
+    /// On disk
+    #[value(alias = "nvme")]
     Disk,
 }
 
 impl MemoryArgs {
-    /// Whether the loss is scaled while gradients are formed.
-    pub fn scales_loss(&self) -> bool {
-        self.fp16
-    }
-
-    /// How the frozen matrices are kept: what `--load-in` says, else what its short forms or the mixed precisions of
-    /// others say. Nothing multiplies in half precision here, so `bf16` and `fp16` choose the storage alone.
-    pub fn load_in(&self) -> ft_cli::LoadAs {
+    /// How the frozen matrices are kept: what `--load-in` says, else what its short forms or the precision that is
+    /// computed in say.
+    pub fn load_in(&self, precision: Precision) -> ft_cli::LoadAs {
         use ft_cli::LoadAs;
-        let said = [
-            (self.load_in_8bit, LoadAs::EightBit),
-            (self.load_in_4bit, LoadAs::FourBit),
-            (self.bf16, LoadAs::Bf16),
-            (self.fp16, LoadAs::F16),
-        ];
+        let said = [(self.load_in_8bit, LoadAs::EightBit), (self.load_in_4bit, LoadAs::FourBit)];
         let implied = said.iter().find(|(said, _)| *said).map(|(_, load_as)| *load_as);
-        self.load_in.or(implied).unwrap_or_default()
+        self.load_in.or(implied).unwrap_or(precision.load_as())
     }
 }

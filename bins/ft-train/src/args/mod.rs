@@ -3,6 +3,7 @@
 mod data;
 mod lora;
 mod memory;
+mod precision;
 mod prove;
 mod ranks;
 mod training;
@@ -16,6 +17,7 @@ use clap::Parser;
 pub use data::{DataArgs, Overlong, SamplingStrategy};
 pub use lora::LoraArgs;
 pub use memory::{MemoryArgs, Offload};
+pub use precision::{Precision, PrecisionArgs};
 pub use prove::ProveArgs;
 pub use ranks::{Backend, RanksArgs, Sharding};
 pub use training::{Optim, SchedulerType, TrainingArgs};
@@ -83,6 +85,8 @@ pub struct Args {
     #[command(flatten)]
     pub watch: WatchArgs,
     #[command(flatten)]
+    pub precision: PrecisionArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub ranks: RanksArgs,
@@ -99,7 +103,7 @@ pub struct AskArgs {
     /// Arguments by name, from YAML, TOML or JSON; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Write every argument with its value and its origin (default, file or flag) as YAML, and stop
+    /// Write every argument with its value and its origin (default, accelerate, file or flag) as YAML, and stop
     #[arg(long)]
     pub print_config: bool,
     /// Write the JSON schema of --config files, and stop

@@ -30,6 +30,9 @@ pub struct RanksArgs {
     /// Take ranks, sharding, precision, offload, clipping and accumulation from a file of 'accelerate config'
     #[arg(long, value_name = "YAML")]
     pub accelerate_config: Option<PathBuf>,
+    /// For tests: this rank fails in this step
+    #[arg(long, hide = true, value_name = "RANK:STEP", value_parser = rank_and_step)]
+    pub inject_failure: Option<(usize, u64)>,
 }
 
 impl RanksArgs {
@@ -37,6 +40,11 @@ impl RanksArgs {
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.ddp_timeout)
     }
+}
+
+fn rank_and_step(text: &str) -> Result<(usize, u64), String> {
+    let both = text.split_once(':').and_then(|(rank, step)| Some((rank.parse().ok()?, step.parse().ok()?)));
+    both.ok_or_else(|| "expected RANK:STEP".into())
 }
 
 /// `--sharding`

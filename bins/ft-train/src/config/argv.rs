@@ -12,8 +12,9 @@ use crate::args::Args;
 const PLAIN: [&str; 5] = ["quiet", "verbose", "print_config", "config_schema", "dry_run"];
 
 /// Arguments about the command line itself, which have no place in a configuration.
-pub const NOT_IN_FILES: [&str; 10] = [
+pub const NOT_IN_FILES: [&str; 11] = [
     "config",
+    "accelerate_config",
     "print_config",
     "config_schema",
     "quiet",

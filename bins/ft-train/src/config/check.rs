@@ -3,7 +3,7 @@
 use ft_cli::{LoadAs, QuantType};
 
 use super::resolved::Resolved;
-use crate::args::{Args, Interval, Optim, SamplingStrategy, SaveStrategy, SchedulerType};
+use crate::args::{Args, Interval, Offload, Optim, SamplingStrategy, SaveStrategy, SchedulerType};
 use crate::schedule::Schedule;
 
 /// Refuses what contradicts itself; the message is one line.
@@ -68,26 +68,26 @@ fn memory(args: &Args, resolved: &Resolved) -> Result<(), String> {
     if m.gradient_checkpointing && m.activation_memory.is_some_and(|bytes| bytes > 0) {
         return Err("--gradient-checkpointing is --activation-memory 0; give one of them".into());
     }
-    if m.bf16 && m.fp16 {
-        return Err("--bf16 and --fp16 exclude each other".into());
+    args.precision.check()?;
+    let load_in = m.load_in(args.precision.asked());
+    if m.offload_optimizer_device == Offload::Disk && args.training.optim == Optim::Sgd {
+        return Err(
+            "--offload-optimizer-device disk is for adamw and lion: --optim sgd has no moments in a file".into()
+        );
     }
     if m.load_in_8bit && m.load_in_4bit {
         return Err("--load-in-8bit and --load-in-4bit exclude each other".into());
     }
     let quantised = [(m.load_in_8bit, LoadAs::EightBit), (m.load_in_4bit, LoadAs::FourBit)];
     for (said, load_as) in quantised {
-        if said && m.load_in() != load_as {
-            return Err(format!(
-                "--load-in {} and --load-in-{} exclude each other",
-                m.load_in().name(),
-                load_as.name()
-            ));
+        if said && load_in != load_as {
+            return Err(format!("--load-in {} and --load-in-{} exclude each other", load_in.name(), load_as.name()));
         }
     }
     let of_four_bits = ["bnb_4bit_quant_type", "bnb_4bit_use_double_quant"].iter().find(|key| resolved.given(key));
     match of_four_bits {
-        Some(key) if m.load_in() != LoadAs::FourBit && !harmless(args, key) => {
-            Err(format!("{key} needs --load-in 4bit, found --load-in {}", m.load_in().name()))
+        Some(key) if load_in != LoadAs::FourBit && !harmless(args, key) => {
+            Err(format!("{key} needs --load-in 4bit, found --load-in {}", load_in.name()))
         }
         _ => Ok(()),
     }
@@ -173,18 +173,18 @@ fn best(args: &Args, when: Interval) -> Result<(), String> {
     Ok(())
 }
 
-/// What is to be said of arguments that do less on a CPU, or nothing beside others.
+/// What is to be said of arguments that do nothing beside others.
 pub fn notes(args: &Args, resolved: &Resolved) -> Vec<String> {
-    let m = &args.memory;
     let mut notes = Vec::new();
-    for (said, name, kept) in [(m.bf16, "bf16", LoadAs::Bf16), (m.fp16, "fp16", LoadAs::F16)] {
-        if said {
-            let storage = if m.load_in() == kept { "the frozen matrices are kept in it" } else { "--load-in decides" };
-            notes.push(format!("{name}: {storage}; on a CPU every product and sum is f32"));
-        }
+    let m = &args.memory;
+    let asked = args.precision.asked();
+    if asked.half().is_some() {
+        let load_in = m.load_in(asked);
+        let kept = if load_in == asked.load_as() { "in it" } else { "as --load-in says" };
+        notes.push(format!("{}: the frozen matrices are kept {kept}", asked.name()));
     }
-    if m.tf32.is_some() {
-        notes.push("tf32: without effect on a CPU, where products are f32".into());
+    if m.offload_optimizer_device == Offload::Cpu {
+        notes.push("--offload-optimizer-device cpu is without effect: the optimizer is in the host's memory".into());
     }
     let t = &args.training;
     if t.lr_scheduler_type == SchedulerType::Constant && t.warmup_steps.max(t.warmup_ratio) > 0.0 {

@@ -1,15 +1,13 @@
 //! `--config FILE`: YAML, TOML or JSON.
 
-mod node;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::{Arg, Command};
 
-use self::node::Node;
 use super::argv::{NOT_IN_FILES, find, key};
 use super::kind::Kind;
+use super::node::Node;
 
 /// Headings under which recipes group their keys. The keys count, wherever they stand.
 const SECTIONS: [&str; 26] = [
@@ -93,7 +91,7 @@ impl Found<'_> {
                 }
                 node => match arg {
                     Some(arg) if !NOT_IN_FILES.contains(&key(arg).as_str()) => {
-                        self.add(&written, &key(arg), arg, &node)?
+                        self.add(&written, &key(arg), arg, &node)?;
                     }
                     Some(_) => return Err(format!("'{written}' belongs on the command line; {}", hint(&name))),
                     None => return Err(self.unknown(&written, &name)),

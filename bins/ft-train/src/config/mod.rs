@@ -3,10 +3,12 @@
 //! A file's keys are the arguments' names; they are read as if they had been typed before the flags, so that the last
 //! one, the flag, wins, and so that both are held to the same rules.
 
+mod accelerate;
 mod argv;
 mod check;
 mod file;
 mod kind;
+mod node;
 mod peers;
 mod resolved;
 mod schema;
@@ -22,6 +24,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::args::{Args, LogLevel};
 
+use accelerate::Accelerate;
 pub use peers::KNOBS;
 pub use resolved::Resolved;
 
@@ -38,7 +41,8 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads arguments, the program's name first, and the file that `--config` names.
+    /// Reads arguments, the program's name first, and the files that `--accelerate-config` and `--config` name; a flag
+    /// wins over both, and the second over the first, where they need not agree.
     ///
     /// # Errors
     /// What clap says of a wrong flag, and the file, the key and what was expected of a wrong file; help and version.
@@ -48,18 +52,29 @@ impl Cli {
         let of_flags = command.try_get_matches_from_mut(typed)?;
         let mut all = program.to_vec();
         let mut keys = Vec::new();
+        let accelerate = Accelerate::named(&of_flags).map_err(wrong)?;
+        if let Some(accelerate) = &accelerate {
+            all.extend(accelerate.words().map(Into::into));
+            command.try_get_matches_from_mut(&all).map_err(|e| wrong(accelerate.wrong(&said(&e))))?;
+        }
         if let Some(path) = of_flags.get_one::<PathBuf>("config") {
             let found = file::read(path, &command).map_err(wrong)?;
             all.extend(found.words.into_iter().map(Into::into));
             keys = found.keys;
-            // Alone, so that what is wrong with a value is said of the file.
+            // Without the flags, so that what is wrong with a value is said of the file.
             command.try_get_matches_from_mut(&all).map_err(|e| wrong(format!("'{}': {}", path.display(), said(&e))))?;
         }
         all.extend_from_slice(flags);
         let matches = command.try_get_matches_from_mut(all)?;
         let args = Args::from_arg_matches(&matches)?;
-        let resolved = Resolved::new(&command, &matches, &of_flags, &keys);
-        Self { args, resolved, notes: Vec::new(), started: Instant::now() }.checked(&matches)
+        let of_accelerate = accelerate.as_ref().map(Accelerate::keys).unwrap_or_default();
+        let resolved = Resolved::new(&command, &matches, &of_flags, &keys, &of_accelerate);
+        let mut notes = Vec::new();
+        if let Some(accelerate) = accelerate {
+            accelerate.require_agreement(&args, &resolved).map_err(wrong)?;
+            notes = accelerate.notes();
+        }
+        Self { args, resolved, notes, started: Instant::now() }.checked(&matches)
     }
 
     /// Holds the arguments against each other.
@@ -68,7 +83,7 @@ impl Cli {
         if self.trains() {
             check::check(&self.args, &self.resolved).map_err(wrong)?;
         }
-        self.notes = notes.into_iter().chain(check::notes(&self.args, &self.resolved)).collect();
+        self.notes.extend(notes.into_iter().chain(check::notes(&self.args, &self.resolved)));
         let common = &mut self.args.common;
         match self.args.log.log_level {
             LogLevel::Debug => common.verbose = common.verbose.max(1),
@@ -124,7 +139,7 @@ impl CommandFactory for Cli {
 
 impl FromArgMatches for Cli {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let resolved = Resolved::new(&argv::command(), matches, matches, &[]);
+        let resolved = Resolved::new(&argv::command(), matches, matches, &[], &[]);
         Self { args: Args::from_arg_matches(matches)?, resolved, notes: Vec::new(), started: Instant::now() }
             .checked(matches)
     }

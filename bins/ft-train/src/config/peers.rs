@@ -7,7 +7,7 @@ use clap::builder::{NonEmptyStringValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::argv::kept;
-pub use knobs::KNOBS;
+pub use knobs::{KNOBS, accept, only};
 
 /// An argument that has no use here.
 pub struct Knob {
@@ -25,6 +25,13 @@ impl Knob {
         let arg = if self.name.contains('_') { arg.alias(self.name) } else { arg };
         let word = ValueParser::from(NonEmptyStringValueParser::new());
         arg.action(ArgAction::Set).num_args(0..).default_missing_value("true").value_parser(word).value_name("ANY")
+    }
+
+    /// Whether this value is accepted.
+    pub fn allows(&self, given: &str) -> bool {
+        let same =
+            |value: &&str| value.eq_ignore_ascii_case(given) || number(value).is_some_and(|x| Some(x) == number(given));
+        self.harmless.is_empty() || self.harmless.iter().any(same)
     }
 
     /// In a schema: whether it can be given at all.
@@ -52,10 +59,7 @@ pub fn notes(matches: &ArgMatches) -> Result<Vec<String>, String> {
         let Some(words) = matches.get_many::<String>(knob.name) else { continue };
         let words: Vec<&str> = words.map(String::as_str).collect();
         let given = words.join(" ");
-        let harmless = |value: &&str| {
-            value.eq_ignore_ascii_case(&given) || number(value).is_some_and(|x| Some(x) == number(&given))
-        };
-        if !knob.harmless.is_empty() && !knob.harmless.iter().any(|value| harmless(value)) {
+        if !knob.allows(&given) {
             return Err(format!("{} {given} is refused: {}", knob.name, knob.why));
         }
         notes.push(format!("{} {given} is accepted, without effect: {}", knob.name, knob.why));

@@ -14,6 +14,8 @@ use super::peers;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     Default,
+    /// The file of `--accelerate-config`.
+    Accelerate,
     File,
     Flag,
 }
@@ -23,6 +25,7 @@ impl Origin {
     pub fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
+            Self::Accelerate => "accelerate",
             Self::File => "file",
             Self::Flag => "flag",
         }
@@ -49,8 +52,14 @@ pub struct Resolved {
 const OF_ADAPTER: [&str; 3] = ["lora_r", "lora_alpha", "target_modules"];
 
 impl Resolved {
-    /// Of all arguments, of those that were typed, and of the keys of the file.
-    pub fn new(command: &Command, all: &ArgMatches, typed: &ArgMatches, file: &[String]) -> Self {
+    /// Of all arguments, of those that were typed, and of the keys of `--config` and of `--accelerate-config`.
+    pub fn new(
+        command: &Command,
+        all: &ArgMatches,
+        typed: &ArgMatches,
+        file: &[String],
+        accelerate: &[String],
+    ) -> Self {
         let mut entries = Vec::new();
         for arg in command.get_arguments() {
             let (id, key) = (arg.get_id().as_str(), key(arg));
@@ -61,6 +70,8 @@ impl Resolved {
                 Origin::Flag
             } else if file.contains(&key) {
                 Origin::File
+            } else if accelerate.contains(&key) {
+                Origin::Accelerate
             } else {
                 Origin::Default
             };
@@ -91,6 +102,11 @@ impl Resolved {
         self.entries.iter().find(|e| e.key == key).map(|e| &e.value).filter(|value| !value.is_null())
     }
 
+    /// Where the key's value comes from.
+    pub fn origin(&self, key: &str) -> Option<Origin> {
+        self.entries.iter().find(|e| e.key == key).map(|e| e.origin)
+    }
+
     /// Whether a file or a flag gave the key's value.
     pub fn given(&self, key: &str) -> bool {
         self.entries.iter().any(|e| e.key == key && e.given)
@@ -101,7 +117,7 @@ impl Resolved {
         Value::Object(self.entries.iter().map(|e| (e.key.clone(), e.value.clone())).collect::<Map<_, _>>())
     }
 
-    /// `default`, `file` or `flag` of every key.
+    /// `default`, `accelerate`, `file` or `flag` of every key.
     pub fn origins(&self) -> Value {
         Value::Object(self.entries.iter().map(|e| (e.key.clone(), e.origin.name().into())).collect::<Map<_, _>>())
     }

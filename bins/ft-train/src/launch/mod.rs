@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(8);
 /// The first cause, with its rank where there are several.
 pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
     let args = &cli.args.ranks;
-    let placement = environment::placement(&|name| std::env::var(name).ok())?.filter(|placement| placement.world > 1);
+    let placement = placement()?;
     match placement {
         Some(placement) if args.nproc_per_node > 1 => bail!(Usage(format!(
             "--nproc-per-node {} starts ranks, but {} has started {} already; leave it out",
@@ -38,6 +38,17 @@ pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
         None if args.nproc_per_node > 1 => as_threads(cli, body),
         None => alone(cli, body),
     }
+}
+
+/// This process's place among several that something has started.
+fn placement() -> Result<Option<Placement>> {
+    let found = environment::placement(&|name| std::env::var(name).ok())?;
+    Ok(found.filter(|placement| placement.world > 1))
+}
+
+/// How many ranks something has started, of which this process is one.
+pub fn launched() -> Result<Option<usize>> {
+    Ok(placement()?.map(|placement| placement.world))
 }
 
 fn alone(cli: &Cli, body: Body) -> Result<()> {
@@ -52,7 +63,8 @@ fn as_one_of(cli: &Cli, placement: &Placement, body: Body) -> Result<()> {
     if placement.rank > 0 {
         ft_cli::quiet_process();
     }
-    let ranks = join::join(&cli.args.ranks, placement)
+    let cli = &on_device(cli, placement.local_rank);
+    let ranks = join::join(&cli.args, placement)
         .with_context(|| format!("rank {} of {} ({})", placement.rank, placement.world, placement.launcher))?;
     tracing::info!("{} ranks, started by {}, over {}", ranks.world(), placement.launcher, ranks.kind());
     match catch_unwind(AssertUnwindSafe(|| body(cli, Arc::clone(&ranks)))) {
@@ -71,7 +83,7 @@ fn as_one_of(cli: &Cli, placement: &Placement, body: Body) -> Result<()> {
 /// Ranks as threads, each with its share of the processor's threads.
 fn as_threads(cli: &Cli, body: Body) -> Result<()> {
     let args = &cli.args.ranks;
-    if !matches!(args.ddp_backend, Backend::Auto | Backend::Threads) {
+    if matches!(args.ddp_backend, Backend::Gloo | Backend::Mpi) {
         bail!(Usage(format!("--nproc-per-node {} starts threads; give --ddp-backend threads", args.nproc_per_node)));
     }
     let world = args.nproc_per_node as usize;
@@ -79,10 +91,17 @@ fn as_threads(cli: &Cli, body: Body) -> Result<()> {
     tracing::info!("{world} ranks as threads of this process, {each} of the processor's threads each");
     let (sender, results) = channel();
     for ranks in Threads::new(world, args.timeout()) {
-        let (cli, sender) = (cli.clone(), sender.clone());
+        let (cli, sender) = (on_device(cli, ranks.rank()), sender.clone());
         let rank = ranks.rank();
         let work = move || {
-            let ended = catch_unwind(AssertUnwindSafe(|| in_pool(&cli, &ranks, each, body)));
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                let asked = cli.args.ranks.ddp_backend == Backend::Nccl;
+                let ranks = match cli.args.ranks.ddp_backend {
+                    Backend::Threads => Arc::clone(&ranks),
+                    _ => join::on_gpus(&cli.args, Arc::clone(&ranks), rank, asked)?,
+                };
+                in_pool(&cli, &ranks, each, body)
+            }));
             match &ended {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tell(&*ranks, error),
@@ -141,6 +160,13 @@ fn in_pool(cli: &Cli, ranks: &Arc<dyn Communicator>, threads: usize, body: Body)
 fn named(error: anyhow::Error, rank: usize) -> anyhow::Error {
     let own = !is_secondary(&error) && !error.is::<ft_cli::Interrupted>() && !error.is::<Usage>();
     if own { error.context(format!("rank {rank}")) } else { error }
+}
+
+/// What this rank was asked for, with its own device.
+fn on_device(cli: &Cli, local_rank: usize) -> Cli {
+    let mut cli = cli.clone();
+    cli.args.device.device = join::device_of(cli.args.device.device, local_rank);
+    cli
 }
 
 /// Tells the others that this rank has failed, unless it only heard of another's failure.

@@ -26,13 +26,11 @@ pub fn best_fit_decreasing(lengths: &[usize], capacity: usize) -> Result<Vec<Vec
     let mut open: BTreeMap<usize, VecDeque<usize>> = BTreeMap::new();
     for row in rows {
         let best = open.range(lengths[row]..).next().map(|(&space, _)| space);
-        let (space, bin) = match best.and_then(|space| Some((space, open.get_mut(&space)?.pop_front()?))) {
-            Some(found) => found,
-            None => {
-                bins.push(Vec::new());
-                (capacity, bins.len() - 1)
-            }
-        };
+        let found = best.and_then(|space| Some((space, open.get_mut(&space)?.pop_front()?)));
+        let (space, bin) = found.unwrap_or_else(|| {
+            bins.push(Vec::new());
+            (capacity, bins.len() - 1)
+        });
         if open.get(&space).is_some_and(VecDeque::is_empty) {
             open.remove(&space);
         }

@@ -28,7 +28,8 @@ impl Trainer<'_> {
     /// What is due after a step, in Trainer's order: log, evaluation, checkpoint; and signals.
     pub(super) fn after_step(&mut self, witness: &mut dyn Witness) -> Result<()> {
         let at = self.at(false);
-        if self.flow.logs(at) {
+        // Where every step since the last log was left out there is nothing to say.
+        if self.flow.logs(at) && self.window.steps > 0 {
             self.log_window(witness)?;
         }
         self.evaluate_and_save(self.flow.saves(at), witness)?;
@@ -199,7 +200,7 @@ impl Trainer<'_> {
         let samples = steps as f64 * self.args.training.sequences_a_step(self.setup.ranks.world()) as f64;
         let tokens = self.state.num_input_tokens_seen - began.tokens;
         entry(json!({
-            "train_loss": began.loss / steps.max(1) as f64,
+            "train_loss": began.loss / began.taken.max(1) as f64,
             "train_runtime": rounded(seconds, 4),
             "train_samples_per_second": rounded(samples / seconds, 3),
             "train_steps_per_second": rounded(steps as f64 / seconds, 3),

@@ -6,7 +6,7 @@ mod scale;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, bail};
 use ft_cli::Progress;
 use ft_model::batch::{Batch, Sequence};
 use ft_model::lora::Adapter;
@@ -14,7 +14,7 @@ use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
 use serde_json::Value;
 
-use crate::args::Args;
+use crate::args::{Args, Precision};
 use crate::best::Best;
 use crate::checkpoint;
 use crate::data::Dataset;
@@ -63,8 +63,9 @@ struct Began {
     steps: Instant,
     step: u64,
     tokens: u64,
-    /// The sum of the losses of all steps since.
+    /// The sum of the losses of all steps since, and how many were not left out.
     loss: f64,
+    taken: u64,
     seconds_to_first_step: f64,
 }
 
@@ -76,6 +77,7 @@ impl Began {
             step: state.global_step,
             tokens: state.num_input_tokens_seen,
             loss: 0.0,
+            taken: 0,
             seconds_to_first_step: 0.0,
         }
     }
@@ -127,7 +129,8 @@ impl<'a> Trainer<'a> {
         let sampler = setup.sampler(args)?;
         let steps = sampler.steps(&args.training);
         let mut optimizer = setup.optimizer(args, output.as_deref())?;
-        let (mut state, mut window, mut saved) = (fresh_state(args, steps, &sampler), Window::default(), None);
+        let (mut state, mut window, mut saved) =
+            (fresh_state(args, setup.precision, steps, &sampler), Window::default(), None);
         let first = setup.ranks.rank() == 0;
         if let Some(path) = checkpoint::to_resume(args, output.as_deref())? {
             ft_dist::agree(&*setup.ranks, "the checkpoint to go on from", &path.display().to_string())?;
@@ -220,6 +223,9 @@ impl<'a> Trainer<'a> {
     fn step(&mut self, bar: &Progress) -> Result<()> {
         let number = self.state.global_step;
         let started = Instant::now();
+        if self.args.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
+            bail!("step {}: a failure that was asked for", number + 1);
+        }
         let before = Before::step(&self.setup, &self.optimizer);
         let own = self.sampler.share(number, self.setup.ranks.rank());
         let step = Step { loss_scale: self.loss_scale(), ..self.setup.step(Some(self.draws(number))) };
@@ -277,6 +283,7 @@ impl<'a> Trainer<'a> {
 
     fn account(&mut self, found: &StepResult, tokens: usize, grad_norm: f64, learning_rate: f64) {
         self.began.loss += found.loss;
+        self.began.taken += 1;
         self.pass(tokens);
         self.window.steps += 1;
         self.window.loss += found.loss;
@@ -322,8 +329,8 @@ pub fn pieces(step: &Step<'_>, sequences: &[Sequence], micro_batches: &[Vec<usiz
     micro_batches.iter().flat_map(|rows| step.cut(&of(rows))).collect()
 }
 
-fn fresh_state(args: &Args, steps: u64, sampler: &Sampler) -> State {
-    let loss_scale = args.memory.scales_loss().then(LossScale::default);
+fn fresh_state(args: &Args, precision: Precision, steps: u64, sampler: &Sampler) -> State {
+    let loss_scale = precision.scales_loss().then(LossScale::default);
     let Args { training: t, log, watch, .. } = args;
     State {
         max_steps: steps,

@@ -1,11 +1,15 @@
 //! Drives the built program as a user does: files, pipes, signals, and what it says on stderr.
 
+mod accelerate;
 mod adapters;
 mod device;
 mod faults;
 #[cfg(unix)]
 mod killed;
 mod memory;
+mod precision;
+#[cfg(unix)]
+mod processes;
 mod ranks;
 mod recipe;
 mod resume;

@@ -68,14 +68,12 @@ impl Pipe for MpiPipe {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let (_, len, read) = &self.arrived;
         if len == read {
-            let receiving = match &mut self.receiving {
-                Some(receiving) => receiving,
-                None => {
-                    let room = self.room();
-                    self.receiving.insert(self.comm.receive(room, self.other, TAG)?)
-                }
-            };
-            let Some((buffer, len)) = receiving.finished()? else { return Err(ErrorKind::WouldBlock.into()) };
+            if self.receiving.is_none() {
+                let room = self.room();
+                self.receiving = Some(self.comm.receive(room, self.other, TAG)?);
+            }
+            let arrived = self.receiving.as_mut().map_or(Ok(None), Receiving::finished)?;
+            let Some((buffer, len)) = arrived else { return Err(ErrorKind::WouldBlock.into()) };
             self.receiving = None;
             self.arrived = (buffer, len, 0);
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DriverError};
 
 use crate::call::Call;
-use crate::communicator::{Collective, Communicator, Sent, Traffic};
+use crate::communicator::{Collective, Communicator, Sent, Traffic, bounded};
 use crate::error::{Error, Result};
 use crate::typed::gather_uneven;
 use raw::{Id, Raw};
@@ -47,13 +47,13 @@ impl Nccl {
     /// machine for itself. All ranks call it together. No wait is longer than `timeout`.
     ///
     /// # Errors
-    /// [`Error::Setup`] if there is no driver or no such GPU, or NCCL cannot join the ranks; and if a rank fails or
+    /// [`Error::Setup`] if there is no driver or no such GPU, [`Error::Device`] if NCCL cannot join the ranks; and if a rank fails or
     /// is too late.
     #[allow(clippy::new_ret_no_self, reason = "ranks are used behind the trait")]
     pub fn new(bootstrap: &dyn Communicator, ordinal: usize, timeout: Duration) -> Result<Arc<dyn Communicator>> {
         let control = bootstrap.duplicate()?;
         let context = context(ordinal).inspect_err(|error| control.abort(&error.to_string()))?;
-        Ok(Arc::new(Self::join(control, context, timeout, Arc::default())?))
+        Ok(Arc::new(Self::join(control, context, bounded(timeout), Arc::default())?))
     }
 
     fn join(
@@ -214,7 +214,7 @@ fn grow(stream: &Arc<CudaStream>, buffer: &mut CudaSlice<u8>, len: usize) -> Res
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn driver(error: DriverError) -> Error {
-    Error::Setup(format!("the GPU of this rank failed: {error}"))
+    Error::Device(format!("the GPU of this rank failed: {error}"))
 }
 
 impl Debug for Nccl {

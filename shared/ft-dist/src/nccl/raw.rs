@@ -33,7 +33,7 @@ impl Raw {
     pub fn join(stream: Arc<CudaStream>, rank: usize, world: usize, id: &Id) -> Result<Self> {
         let what = "cannot join the ranks (each needs a GPU of its own)";
         let context = stream.context();
-        context.bind_to_thread().map_err(|e| Error::Setup(format!("GPU {}: {e}", context.ordinal())))?;
+        context.bind_to_thread().map_err(|e| Error::Device(format!("GPU {}: {e}", context.ordinal())))?;
         let id = sys::ncclUniqueId { internal: id.map(|byte| std::ffi::c_char::from_ne_bytes([byte])) };
         let mut comm = std::ptr::null_mut();
         // SAFETY: the pointer is to a place that lives, and the id came from `new_id` on some rank.
@@ -53,7 +53,7 @@ impl Raw {
     ) -> Result<()> {
         let within = |parts: &[(usize, usize, usize)], len: usize| parts.iter().all(|&(_, at, n)| at + n <= len);
         if !within(sent, send.len()) || !within(received, receive.len()) {
-            return Err(Error::Setup("NCCL: a part lies outside its buffer".into()));
+            return Err(Error::Device("NCCL: a part lies outside its buffer".into()));
         }
         let stream = &self.stream;
         let (from, _reads) = send.device_ptr(stream);
@@ -90,5 +90,5 @@ impl Drop for Raw {
 }
 
 fn fault(what: &str, error: &NcclError) -> Error {
-    Error::Setup(format!("NCCL {what}: {:?}; NCCL_DEBUG=WARN says more", error.0))
+    Error::Device(format!("NCCL {what}: {:?}; NCCL_DEBUG=WARN says more", error.0))
 }

@@ -118,9 +118,9 @@ impl Seeker<'_> {
         peers.extend(guests.values().map(|guest| guest.1));
         for (rank, (stream, listens)) in &guests {
             // Who is reached by loopback is on rank 0's machine: others find him where they found rank 0.
-            let hide = |peer: &SocketAddr| match peer.ip().is_loopback() && !listens.ip().is_loopback() {
-                true => SocketAddr::new(UNKNOWN, peer.port()),
-                false => *peer,
+            let hide = |peer: &SocketAddr| {
+                let hidden = peer.ip().is_loopback() && !listens.ip().is_loopback();
+                SocketAddr::new(if hidden { UNKNOWN } else { peer.ip() }, peer.port())
             };
             let welcome = Answer::Welcome { token: token.clone(), peers: peers.iter().map(hide).collect() };
             tell(stream, &welcome, deadline).map_err(|e| Error::Rank {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::call::Call;
-use crate::communicator::{Communicator, Traffic};
+use crate::communicator::{Communicator, Traffic, bounded};
 use crate::error::{Error, Result};
 use door::Door;
 use family::{FIRST_CHANNEL, Family, Household};
@@ -71,6 +71,7 @@ impl Tcp {
         if world == 1 {
             return Ok(Arc::new(crate::Solo));
         }
+        let timeout = bounded(timeout);
         let meeting = Seeker { rank, world, label, timeout }.meet(rendezvous)?;
         let household = Household::new(Family::new(rank, world, timeout, Door::new(rank, meeting))?)?;
         Ok(Arc::new(Self::open(Arc::new(household), FIRST_CHANNEL)?))

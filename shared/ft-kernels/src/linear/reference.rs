@@ -1,8 +1,9 @@
 //! The same in plain candle operations, for every device.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::{Gradients, Linear, Lora, LoraGradient};
+use crate::device::product_type;
 use crate::dropout::dropped;
 use crate::runs::runs;
 
@@ -79,8 +80,14 @@ pub fn backward(layer: &Linear<'_>, dy: &Tensor, x: &Tensor, starts: &[usize], w
 /// # Errors
 /// If candle refuses the shapes or types.
 pub fn product(x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
-    let weight = weight.to_dtype(x.dtype())?;
-    if transposed { x.matmul(&weight) } else { x.matmul(&weight.t()?) }
+    product_in(product_type(x.device()).unwrap_or(x.dtype()), x, weight, transposed)
+}
+
+/// [`product`] with both sides brought to a type, and the result back to that of `x`.
+fn product_in(dtype: DType, x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
+    let (left, weight) = (x.to_dtype(dtype)?, weight.to_dtype(dtype)?);
+    let y = if transposed { left.matmul(&weight)? } else { left.matmul(&weight.t()?)? };
+    y.to_dtype(x.dtype())
 }
 
 /// See [`super::weight_gradient`].
@@ -128,14 +135,49 @@ fn row_products(dy: &Tensor, x: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>
         }
     }
     let mut products = products.into_iter();
-    let mut one = |span: &[usize]| match if span[0] < span[1] { products.next() } else { None } {
-        Some(product) => Ok(product),
-        None => Tensor::zeros((out, inner), x.dtype(), x.device()),
+    let zeros = || Tensor::zeros((out, inner), x.dtype(), x.device());
+    let of_sequence = |span: &[usize]| {
+        let product = if span[0] < span[1] { products.next() } else { None };
+        product.map_or_else(zeros, Ok)
     };
-    starts.windows(2).map(&mut one).collect()
+    starts.windows(2).map(of_sequence).collect()
 }
 
 /// `x` times the factors of the adapter's dropout, where it has one.
 fn masked(lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Tensor> {
     lora.dropout.as_ref().map_or_else(|| Ok(x.clone()), |dropout| dropped(x, dropout, starts))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// Numbers of no pattern, `[rows, columns]`.
+    fn some(rows: usize, columns: usize, step: f64) -> Result<Tensor> {
+        (Tensor::arange(0f32, (rows * columns) as f32, &Device::Cpu)?.reshape((rows, columns))? * step)?.sin()
+    }
+
+    fn largest(of: &Tensor) -> Result<f32> {
+        of.abs()?.max_all()?.to_scalar()
+    }
+
+    /// What a GPU does, on the CPU: the result is f32, and as far from f32's as the type's digits let it be.
+    #[test]
+    fn a_narrow_product_is_near_the_wide_one() -> Result<()> {
+        let (x, weight) = (some(5, 64, 0.7)?, some(7, 64, 1.3)?);
+        let dy = some(5, 7, 0.9)?;
+        for (dtype, digits) in [(DType::BF16, 8), (DType::F16, 11)] {
+            for (left, transposed) in [(&x, false), (&dy, true)] {
+                let wide = product(left, &weight, transposed)?;
+                let narrow = product_in(dtype, left, &weight, transposed)?;
+                assert_eq!((narrow.dtype(), narrow.dims()), (DType::F32, wide.dims()));
+                let error = largest(&(&narrow - &wide)?)?;
+                let bound = largest(&wide)? * 0.5f32.powi(digits - 2);
+                assert!(error > 0.0 && error < bound, "{dtype:?} {transposed}: {error} of {bound}");
+            }
+        }
+        Ok(())
+    }
 }

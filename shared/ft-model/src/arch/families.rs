@@ -117,11 +117,8 @@ fn llama(keys: Keys<'_>) -> Result<Architecture> {
 fn mistral(keys: Keys<'_>) -> Result<Architecture> {
     let mut arch = common(Family::Mistral, keys, &Defaults::default(), false)?;
     arch.num_kv_heads = keys.size_or("num_key_value_heads", Some(8))?;
-    let window = match keys.has("sliding_window") {
-        true => window(keys)?,
-        // transformers' default, for a key that is missing and not null.
-        false => Some(4096),
-    };
+    // transformers' default is for a key that is missing, and not for null.
+    let window = if keys.has("sliding_window") { window(keys)? } else { Some(4096) };
     arch.layers.iter_mut().for_each(|layer| layer.sliding_window = window);
     Ok(arch)
 }

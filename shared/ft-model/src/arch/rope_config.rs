@@ -37,6 +37,7 @@ pub(super) fn rope(keys: Keys<'_>, head_dim: usize, context: usize, defaults: &D
 }
 
 /// What stands outside the object of the scaling.
+#[derive(Clone, Copy)]
 pub(super) struct Base {
     pub theta: f64,
     pub share: f64,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use ft_kernels::device::product_type;
 
 use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product, Sharded, Unit, Vocabulary};
 use crate::error::Result;
@@ -37,7 +38,12 @@ impl Placed {
 
 impl LayerSource for Placed {
     fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
-        Ok(Arc::new(self.source.layer(i)?.to_device(&self.device)?))
+        let layer = self.source.layer(i)?;
+        let narrow = product_type(&self.device);
+        // Narrowed before it is copied: half the bytes go over, and no product narrows them again.
+        let of = |dtype| layer.map(|weight: &Tensor| Ok(weight.to_dtype(dtype)?));
+        let narrowed = narrow.map(of).transpose()?;
+        Ok(Arc::new(narrowed.as_ref().unwrap_or(&layer).to_device(&self.device)?))
     }
 
     fn embedding(&self) -> Result<Tensor> {

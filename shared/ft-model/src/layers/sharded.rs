@@ -2,10 +2,12 @@
 //! Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", 2020, section 5.3).
 
 mod form;
+mod own;
 mod read;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,15 +15,13 @@ use candle_core::{DType, Tensor};
 use ft_dist::{Background, Communicator, Handle};
 
 use self::form::MatrixForm;
+use self::own::{Own, Store};
 use self::read::Reader;
 use super::load::{ends, layer_of};
 use super::{Bits, Ends, Layer, LayerSource, LayerWeights, Unit};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
-
-/// Shares start at multiples of so many bytes: no number and no block's scale is cut.
-const ALIGN: usize = 64;
 
 /// How the matrices are held, and so, sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,16 @@ pub enum Held {
     Float(DType),
     /// In few bits: what is sent is the codes, which are expanded where they arrive.
     Packed(Bits),
+}
+
+/// How a model is shared among ranks.
+#[derive(Debug, Clone)]
+pub struct ShardedOptions {
+    pub held: Held,
+    /// Whether what was gathered in a forward is given up at once, or kept for its backward.
+    pub reshard_after_forward: bool,
+    /// Where a file without a name holds the rank's own part; memory holds it without.
+    pub folder: Option<PathBuf>,
 }
 
 /// The weights of a model shared among ranks. Matrices are laid end to end, layer by layer and so the embedding and
@@ -53,7 +63,7 @@ pub struct Sharded {
     gathered: AtomicU64,
     /// Bytes of its own that this rank has sent, to each of the others.
     sent: AtomicU64,
-    rank: usize,
+    others: u64,
 }
 
 /// What lies together: the vocabulary's matrices, or a layer's.
@@ -67,7 +77,7 @@ enum Place {
 /// A rank's own run of bytes of some matrices, and how many each rank has.
 #[derive(Debug)]
 struct Shard {
-    own: Arc<[u8]>,
+    own: Own,
     counts: Vec<usize>,
 }
 
@@ -81,18 +91,19 @@ struct Flight {
 
 impl Sharded {
     /// Reads this rank's part of all matrices, and of floats nothing else; `progress` is called with the number of
-    /// layers read so far. With `reshard_after_forward` false a layer that was gathered stays until its backward.
+    /// layers read so far.
     ///
     /// # Errors
-    /// If a tensor cannot be read, or another rank fails.
+    /// If a tensor cannot be read, the disk is full, or another rank fails.
     pub fn load(
         checkpoint: &Checkpoint,
-        held: Held,
+        options: &ShardedOptions,
         ranks: &dyn Communicator,
-        reshard_after_forward: bool,
         progress: impl Fn(usize),
     ) -> Result<Self> {
         let arch = checkpoint.architecture();
+        let held = options.held;
+        let mut store = Store::new(options.folder.as_deref())?;
         let mut shards = HashMap::new();
         let mut layers = Vec::new();
         let reader = Reader { checkpoint, held, rank: ranks.rank(), world: ranks.world() };
@@ -103,7 +114,7 @@ impl Sharded {
                 parts.push(&layer.product(site).weight);
             }
             let (shard, forms) = reader.read(&parts)?;
-            shards.insert(Place::Layer(i), shard);
+            shards.insert(Place::Layer(i), store.keep(shard)?);
             let mut forms = forms.into_iter();
             layers.push(layer.map(|_| Ok(forms.next().unwrap_or_default()))?);
             progress(i + 1);
@@ -115,7 +126,7 @@ impl Sharded {
         let vocabulary = Reader { held: Held::Float(float), ..reader };
         let mut matrix = |place: Place, name: &str| -> Result<MatrixForm> {
             let (shard, forms) = vocabulary.read(&[&vocabulary.names(&[format!("{name}.weight")])?])?;
-            shards.insert(place, shard);
+            shards.insert(place, store.keep(shard)?);
             Ok(forms.into_iter().next().unwrap_or_default())
         };
         let embedding = matrix(Place::Embedding, arch.names().embedding)?;
@@ -129,16 +140,21 @@ impl Sharded {
             shards,
             background: Background::new(ranks)?,
             flight: Mutex::default(),
-            reshard_after_forward,
+            reshard_after_forward: options.reshard_after_forward,
             gathered: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            rank: ranks.rank(),
+            others: ranks.world() as u64 - 1,
         })
     }
 
     /// Bytes of matrices that came together on this rank so far, its own included.
     pub fn gathered_bytes(&self) -> u64 {
         self.gathered.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of this rank's own matrices that lie in a file.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.shards.values().map(|shard| shard.own.on_disk() as u64).sum()
     }
 
     /// Bytes of matrices that this rank sent to the others so far.
@@ -183,8 +199,8 @@ impl Sharded {
         let missing = || Error::Layer { index: self.layers.len(), layers: self.layers.len() };
         let shard = self.shards.get(&place).ok_or_else(missing)?;
         self.gathered.fetch_add(shard.bytes(), Ordering::Relaxed);
-        self.sent.fetch_add(shard.sent_by(self.rank), Ordering::Relaxed);
-        Ok(self.background.all_gather(Arc::clone(&shard.own), shard.counts.clone()))
+        self.sent.fetch_add(shard.own.len() as u64 * self.others, Ordering::Relaxed);
+        Ok(self.background.all_gather(shard.own.bytes()?, shard.counts.clone()))
     }
 
     fn place(&self, unit: Unit) -> Place {
@@ -196,21 +212,16 @@ impl Sharded {
     }
 }
 
-/// How `bytes` bytes that lie together are cut among ranks.
+/// How `bytes` bytes that lie together are cut among ranks. Shares start at multiples of 64: no number and no block's
+/// scale is cut.
 pub(crate) fn shares(bytes: usize, world: usize) -> Vec<Range<usize>> {
-    ft_dist::shares_of_units(bytes, world, ALIGN)
+    ft_dist::shares_of_units(bytes, world, 64)
 }
 
 impl Shard {
     /// Of all ranks together.
     fn bytes(&self) -> u64 {
         self.counts.iter().sum::<usize>() as u64
-    }
-
-    /// What a rank sends for the others to have its part.
-    fn sent_by(&self, rank: usize) -> u64 {
-        let own = self.counts.get(rank).copied().unwrap_or(0);
-        (own * self.counts.len().saturating_sub(1)) as u64
     }
 }
 
@@ -246,7 +257,7 @@ impl LayerSource for Sharded {
     }
 
     fn held_bytes(&self) -> u64 {
-        let own: usize = self.shards.values().map(|shard| shard.own.len()).sum();
+        let own: usize = self.shards.values().map(|shard| shard.own.in_memory()).sum();
         let forms = |layer: &Layer<MatrixForm>| Site::ALL.map(|site| layer.product(site).weight.small_bytes());
         let small = self.layers.iter().map(|layer| layer.small_bytes() + forms(layer).iter().sum::<u64>());
         own as u64 + small.sum::<u64>() + self.ends.bytes()

@@ -139,7 +139,11 @@ fn role(name: &str) -> Result<Role<'_>> {
     let Some((module, kind)) = plain.split_once(".lora_") else {
         // Whole tensors: `X.weight`, `X.bias`, and the bias of a module that peft has wrapped.
         let of = plain.replace(".base_layer.bias", ".bias").replace(".modules_to_save.default.", ".");
-        let known = of.ends_with(".bias") || (of.ends_with(".weight") && !of.contains(".base_layer."));
+        let known = match of.rsplit_once('.') {
+            Some((_, "bias")) => true,
+            Some((module, "weight")) => !module.ends_with(".base_layer"),
+            _ => false,
+        };
         return if known { Ok(Role::Saved(of)) } else { Err(unknown()) };
     };
     let part = match kind.split('.').collect::<Vec<_>>()[..] {

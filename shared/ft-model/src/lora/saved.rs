@@ -54,10 +54,10 @@ impl LoraConfig {
     }
 
     /// peft's name of a tensor that is trained whole.
-    pub(super) fn saved_key(&self, arch: &Architecture, name: &str) -> Result<String> {
+    pub(super) fn saved_key(&self, arch: &Architecture, name: &str) -> String {
         let module = name.strip_suffix(".bias").and_then(|module| Projection::parse_in(arch.family, module));
         let wrapped = module.is_some_and(|of| self.modules(arch).is_ok_and(|adapted| adapted.contains(&of)));
-        Ok(if wrapped { name.replace(".bias", ".base_layer.bias") } else { name.to_owned() })
+        if wrapped { name.replace(".bias", ".base_layer.bias") } else { name.to_owned() }
     }
 }
 
@@ -84,7 +84,7 @@ impl Adapter {
             if tensor.dims() != shape {
                 return Err(Error::Adapter(format!("saves '{name}' of shape {:?}, expected {shape:?}", tensor.dims())));
             }
-            let key = adapter.config.saved_key(arch, &name)?;
+            let key = adapter.config.saved_key(arch, &name);
             adapter.saved.push(SavedTensor { name, key, tensor });
         }
         adapter.saved.sort_by(|x, y| x.name.cmp(&y.name));

@@ -75,6 +75,17 @@ impl OptimizerKind {
         self.name().starts_with("paged_")
     }
 
+    /// The kind that does the same with its memory in a file; none where there is none.
+    pub fn paged(self) -> Option<Self> {
+        match self {
+            Self::AdamwTorch | Self::AdamwTorchFused | Self::PagedAdamw32bit => Some(Self::PagedAdamw32bit),
+            Self::Adamw8bit | Self::PagedAdamw8bit => Some(Self::PagedAdamw8bit),
+            Self::Lion32bit | Self::PagedLion32bit => Some(Self::PagedLion32bit),
+            Self::Lion8bit | Self::PagedLion8bit => Some(Self::PagedLion8bit),
+            Self::Sgd => None,
+        }
+    }
+
     /// Whether the moments of large tensors have 8 bits.
     pub fn has_8bit_moments(self) -> bool {
         self.name().ends_with("_8bit")

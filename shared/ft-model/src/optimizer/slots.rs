@@ -8,9 +8,9 @@ use ft_kernels::optim::{
 };
 
 use super::kind::Family;
-use super::pages::PageFile;
 use super::{OptimizerConfig, Rates};
 use crate::error::Result;
+use crate::pages::PageFile;
 
 /// Tensors of fewer elements keep moments of 32 bits, as with bitsandbytes (`min_8bit_size`).
 const SMALLEST_8BIT: usize = 4096;

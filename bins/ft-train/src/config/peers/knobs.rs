@@ -16,11 +16,13 @@ const BY_MEMORY: &str = "which activations are computed twice follows from --act
 const NOT_HERE: &str = "this is not in this version; leave it out";
 const OF_TEMPLATE: &str = "ft-template made the tokens; this belongs to it";
 
-const fn accept(name: &'static str, why: &'static str) -> Knob {
+/// Accepted, whatever its value.
+pub const fn accept(name: &'static str, why: &'static str) -> Knob {
     Knob { name, harmless: ANY, why }
 }
 
-const fn only(harmless: &'static [&'static str], name: &'static str, why: &'static str) -> Knob {
+/// Accepted with some values.
+pub const fn only(harmless: &'static [&'static str], name: &'static str, why: &'static str) -> Knob {
     Knob { name, harmless, why }
 }
 

@@ -7,6 +7,7 @@ use candle_core::DType;
 use half::{bf16, f16};
 
 use super::form::{MatrixForm, PartForm, PartKind};
+use super::own::Own;
 use super::{Held, Shard};
 use crate::checkpoint::{Checkpoint, Element};
 use crate::error::{Error, Result};
@@ -68,7 +69,7 @@ impl Reader<'_> {
                 start += part.bytes;
             }
         }
-        Ok((Shard { own: own.into(), counts }, forms))
+        Ok((Shard { own: Own::Memory(own.into()), counts }, forms))
     }
 
     /// Appends some elements of a tensor.
@@ -109,7 +110,7 @@ impl Reader<'_> {
             forms.push(form);
         }
         let (run, counts) = self.run(all.len());
-        Ok((Shard { own: all[run].into(), counts }, forms))
+        Ok((Shard { own: Own::Memory(all[run].into()), counts }, forms))
     }
 
     /// This rank's run of so many bytes, and the length of each rank's.

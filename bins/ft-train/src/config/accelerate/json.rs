@@ -1,0 +1,120 @@
+//! DeepSpeed's own file.
+
+use super::deepspeed::{accumulation_and_clipping, sharding, to};
+use super::found::Found;
+use super::section::{Given, Section};
+use super::tables;
+use crate::config::node::Node;
+
+/// Reads the file's text.
+pub fn read(text: &str, found: &mut Found) -> Result<(), String> {
+    let node: Node = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let mut top = Section::new("", node)?;
+    zero(top.part("zero_optimization")?, found)?;
+    precision(&mut top, found)?;
+    accumulation_and_clipping(&mut top, found)?;
+    if let Some((given, _)) = top.number("train_micro_batch_size_per_gpu")? {
+        found.fix("per-device-train-batch-size", given.word.clone(), &given)?;
+    }
+    found.train_batch_size = top.number("train_batch_size")?.map(|(_, number)| number as u64);
+    optimizer(top.part("optimizer")?, found)?;
+    scheduler(top.part("scheduler")?, found)?;
+    top.finish(tables::JSON, found)
+}
+
+fn zero(mut part: Section, found: &mut Found) -> Result<(), String> {
+    // Without a stage DeepSpeed shares nothing.
+    let stage = part.word("stage")?.unwrap_or(Given { key: "zero_optimization.stage".into(), word: "0".into() });
+    sharding(&stage, found)?;
+    let offloads = [
+        ("offload_optimizer", "cpu_offload", "offload-optimizer-device"),
+        ("offload_param", "cpu_offload_params", "offload-param-device"),
+    ];
+    for (name, old, argument) in offloads {
+        let mut offload = part.part(name)?;
+        if let Some(device) = offload.word("device")? {
+            to(&device, argument, found)?;
+        }
+        offload.finish(tables::OFFLOAD, found)?;
+        // What versions before 0.3.16 called it.
+        if part.switch(old)? == Some(true) {
+            let from = Given { key: format!("zero_optimization.{old}"), word: "true".into() };
+            found.set(argument, "cpu", &from)?;
+        }
+    }
+    part.finish(tables::ZERO, found)
+}
+
+/// `bf16` and `fp16`: one of them on, both off, or left to our arguments.
+fn precision(top: &mut Section, found: &mut Found) -> Result<(), String> {
+    let (mut off, mut ours) = (None, false);
+    for (name, precision) in [("bf16", "bf16"), ("bfloat16", "bf16"), ("fp16", "fp16")] {
+        let mut part = top.part(name)?;
+        let said = !part.is_empty();
+        let enabled = part.switch("enabled")?;
+        part.finish(if precision == "fp16" { tables::FP16 } else { tables::BF16 }, found)?;
+        let given = |word: &str| Given { key: format!("{name}.enabled"), word: word.into() };
+        match enabled {
+            Some(true) => found.fix("precision", precision, &given("true"))?,
+            Some(false) => off = off.or(Some(given("false"))),
+            // auto: ours decide.
+            None => ours = ours || said,
+        }
+    }
+    match off {
+        Some(given) if !ours && !found.has("precision") => found.fix("precision", "f32", &given),
+        _ => Ok(()),
+    }
+}
+
+fn optimizer(mut part: Section, found: &mut Found) -> Result<(), String> {
+    if let Some(given) = part.word("type")? {
+        let optim = match given.word.to_ascii_lowercase().as_str() {
+            // DeepSpeed's Adam is AdamW unless adam_w_mode says otherwise, which is refused below.
+            "adamw" | "adam" => "adamw_torch",
+            "lion" => "lion",
+            "sgd" => "sgd",
+            _ => {
+                return Err(format!("{} {} is not implemented; expected AdamW, Lion or SGD", given.key, given.word));
+            }
+        };
+        found.set("optim", optim, &given)?;
+    }
+    let mut params = part.part("params")?;
+    for (key, argument) in [("lr", "learning-rate"), ("eps", "adam-epsilon"), ("weight_decay", "weight-decay")] {
+        if let Some((given, _)) = params.number(key)? {
+            found.fix(argument, given.word.clone(), &given)?;
+        }
+    }
+    if let Some([first, second]) = params.pair("betas")? {
+        found.fix("adam-beta1", first.word.clone(), &first)?;
+        found.fix("adam-beta2", second.word.clone(), &second)?;
+    }
+    params.finish(tables::OPTIMIZER, found)?;
+    part.finish(&[], found)
+}
+
+fn scheduler(mut part: Section, found: &mut Found) -> Result<(), String> {
+    if let Some(given) = part.word("type")? {
+        let schedule = match given.word.as_str() {
+            "WarmupLR" => "constant_with_warmup",
+            "WarmupDecayLR" => "linear",
+            other => {
+                return Err(format!(
+                    "{} {other} is not implemented; expected WarmupLR or WarmupDecayLR, or none, and --lr-scheduler-type",
+                    given.key
+                ));
+            }
+        };
+        found.set("lr-scheduler-type", schedule, &given)?;
+    }
+    let mut params = part.part("params")?;
+    for (key, argument) in [("warmup_max_lr", "learning-rate"), ("warmup_num_steps", "warmup-steps")] {
+        if let Some((given, _)) = params.number(key)? {
+            found.fix(argument, given.word.clone(), &given)?;
+        }
+    }
+    found.total_steps = params.number("total_num_steps")?.map(|(_, number)| number as u64);
+    params.finish(tables::SCHEDULER, found)?;
+    part.finish(&[], found)
+}
