@@ -26,6 +26,8 @@ pub struct Planned {
     ranks: Ranks,
     /// Of each rank.
     each: Vec<RankPlan>,
+    /// What the largest would need if nothing were kept for backward.
+    checkpointed: u64,
 }
 
 /// A model held in one way, and its plans.
@@ -90,9 +92,12 @@ fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Resul
         for (sharding, stage) in args.sharding.iter().flat_map(|name| name.stages()) {
             let ranks = Ranks { world, stage, reshard_after_forward: args.fsdp_reshard_after_forward };
             let step = step(args, &model.arch, &frozen, ranks, length);
-            let plan = Plan::new(&model.arch, &frozen, &lora, &optimizer, step)?;
-            trainable = plan.trainable();
-            plans.push(Planned { sharding, ranks, each: (0..world).map(|rank| plan.rank(ranks, rank)).collect() });
+            let plan = |step| Plan::new(&model.arch, &frozen, &lora, &optimizer, step);
+            let (kept, nothing) = (plan(step)?, plan(keeping(step, &model.arch, 0))?);
+            trainable = kept.trainable();
+            let all = |plan: &Plan<'_>| (0..world).map(|rank| plan.rank(ranks, rank)).collect::<Vec<_>>();
+            let checkpointed = all(&nothing).iter().map(RankPlan::total_bytes).max().unwrap_or(0);
+            plans.push(Planned { sharding, ranks, each: all(&kept), checkpointed });
         }
     }
     let parameters = model.arch.parameters();
@@ -106,15 +111,20 @@ fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks, len
         None => ft_model::device::activation_memory(&candle_core::Device::Cpu) / ranks.world as u64,
     };
     let activation_memory = if args.gradient_checkpointing { 0 } else { args.activation_memory.unwrap_or(free) };
-    let on_cpu = args.gpu_memory.is_none();
-    StepShape {
+    let shape = StepShape {
         micro_batch: args.per_device_train_batch_size,
         accumulation: args.gradient_accumulation_steps,
         length,
         activation_memory,
-        longest_piece: longest_piece(arch, activation_memory, on_cpu),
-        on_cpu,
-    }
+        longest_piece: 0,
+        on_cpu: args.gpu_memory.is_none(),
+    };
+    keeping(shape, arch, activation_memory)
+}
+
+/// The same step where so many bytes may be kept for backward.
+fn keeping(step: StepShape, arch: &Architecture, activation_memory: u64) -> StepShape {
+    StepShape { activation_memory, longest_piece: longest_piece(arch, activation_memory, step.on_cpu), ..step }
 }
 
 impl Planned {
@@ -142,6 +152,7 @@ fn figures(args: &PlanArgs, cases: &[Case]) -> serde_json::Map<String, Value> {
             "sharding": plan.sharding,
             "largest_total_bytes": most,
             "fits": args.gpu_memory.map(|memory| most <= memory),
+            "fits_with_gradient_checkpointing": args.gpu_memory.map(|memory| plan.checkpointed <= memory),
             "ranks": plan.each.iter().map(rank).collect::<Vec<_>>(),
         })
     };

@@ -41,7 +41,7 @@ pub fn table(args: &PlanArgs, case: &Case) -> Table {
             size(most.adapter_bytes),
             size(most.activation_bytes),
             size(most.total_bytes()),
-            fits(args, most),
+            fits(args, plan, most),
             size(sent.frozen),
             size(sent.gradients),
             size(sent.adapter + sent.small),
@@ -59,10 +59,11 @@ pub fn table(args: &PlanArgs, case: &Case) -> Table {
     table
 }
 
-fn fits(args: &PlanArgs, most: &RankPlan) -> String {
+fn fits(args: &PlanArgs, plan: &Planned, most: &RankPlan) -> String {
     match args.gpu_memory {
         None => "-".into(),
         Some(memory) if most.total_bytes() <= memory => "yes".into(),
+        Some(memory) if plan.checkpointed <= memory => "recomputing".into(),
         Some(_) => "no".into(),
     }
 }
@@ -84,6 +85,7 @@ pub fn notes(args: &PlanArgs) -> Vec<String> {
             .into(),
     ];
     if args.gpu_memory.is_some() {
+        notes.push("recomputing: it fits with --gradient-checkpointing".into());
         notes.push(
             "fits: all of it against the GPU's memory; ft-train keeps zero3's parts, few-bit weights, moments and \
              summed gradients in the host's memory, so a GPU needs less"

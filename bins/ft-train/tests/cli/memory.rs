@@ -119,8 +119,12 @@ fn traffic_of_the_whole_run_holds_that_of_its_steps() {
     scratch.tokens("rows.parquet", &rows());
     let number = |value: &Value| value.as_u64().unwrap();
     for sharding in ["none", "zero3"] {
-        let found =
-            measured(&scratch, sharding, "llama-s1", &format!("{STEP} --nproc-per-node 4 --sharding {sharding}"));
+        let found = measured(
+            &scratch,
+            sharding,
+            "llama-s1",
+            &format!("{STEP} --save-strategy no --nproc-per-node 4 --sharding {sharding}"),
+        );
         let all: u64 = found.iter().map(|rank| number(&rank["frozen_bytes"])).sum();
         assert!(all > 0);
         for rank in &found {

@@ -7,7 +7,7 @@ use super::*;
 use crate::layers::{Bits, Held, LayerSource, Quantised, Resident};
 use crate::lora::{Adapter, LoraConfig};
 use crate::optimizer::{Optimizer, OptimizerKind};
-use crate::{Architecture, Checkpoint};
+use crate::{Architecture, Checkpoint, Error};
 
 /// The reference folders, each with a model.
 fn folders() -> Vec<PathBuf> {
@@ -18,8 +18,16 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
+fn open(folder: &Path) -> Option<Checkpoint> {
+    match Checkpoint::open(&folder.join("model")) {
+        // Reference values may be there before their family is.
+        Err(Error::In { source, .. }) if matches!(*source, Error::UnknownArchitecture { .. }) => None,
+        opened => Some(opened.unwrap()),
+    }
+}
+
 fn models() -> impl Iterator<Item = Checkpoint> {
-    folders().into_iter().map(|folder| Checkpoint::open(&folder.join("model")).unwrap())
+    folders().into_iter().filter_map(|folder| open(&folder))
 }
 
 #[test]
@@ -48,7 +56,7 @@ fn frozen_bytes_are_those_of_the_loaded_weights() {
 fn trained_shapes_are_those_of_a_new_adapter() {
     let mut found = 0;
     for folder in folders() {
-        let model = Checkpoint::open(&folder.join("model")).unwrap();
+        let Some(model) = open(&folder) else { continue };
         let Ok(text) = std::fs::read(folder.join("adapter_init/adapter_config.json")) else { continue };
         let mut config: LoraConfig = serde_json::from_slice(&text).unwrap();
         config.init_lora_weights = true.into();
