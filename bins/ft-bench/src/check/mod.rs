@@ -34,7 +34,7 @@ pub fn run(args: &CheckArgs, threads: usize) -> Result<(Report, Result<()>)> {
     ft_kernels::device::allow_tf32(args.tf32);
     let what = ft_model::device::describe(&device);
     let mut over = Vec::new();
-    let operators = operators(&device, &mut over)?;
+    let operators = operators(args, &device, &mut over)?;
     let mut tables = vec![operators.0];
     let mut figures = json!({"device": what, "tf32": args.tf32, "operators": operators.1});
     if let Some(folder) = &args.reference {
@@ -61,7 +61,17 @@ fn verdict(over: &[String]) -> Result<()> {
     }
 }
 
-fn operators(device: &Device, over: &mut Vec<String>) -> Result<(Table, Value)> {
+/// What the table says of a line. TF32 is told and not judged.
+fn word(args: &CheckArgs, wrong: bool) -> String {
+    match (wrong, args.tf32) {
+        (false, _) => "ok",
+        (true, true) => "as TF32 is",
+        (true, false) => "WRONG",
+    }
+    .into()
+}
+
+fn operators(args: &CheckArgs, device: &Device, over: &mut Vec<String>) -> Result<(Table, Value)> {
     let mut table = Table::new(&["operator", "largest error", "as a share", ""]);
     let mut found = Vec::new();
     for case in operators::all().into_iter().chain(experts::all()).chain(whole::all()) {
@@ -78,8 +88,7 @@ fn operators(device: &Device, over: &mut Vec<String>) -> Result<(Table, Value)> 
         if wrong {
             over.push(case.name.clone());
         }
-        let word = if wrong { "WRONG" } else { "ok" };
-        table.row(&[case.name.clone(), format!("{error:.1e}"), format!("{share:.1e}"), word.into()]);
+        table.row(&[case.name.clone(), format!("{error:.1e}"), format!("{share:.1e}"), word(args, wrong)]);
         found.push(json!({"operator": case.name, "error": error, "share": share}));
     }
     Ok((table, found.into()))
@@ -112,7 +121,7 @@ fn models(
         }
         let mut cells = vec![name.clone()];
         cells.extend([e.logits, e.loss, e.gradient, e.adapter, e.final_logits].map(|e| format!("{e:.1e}")));
-        cells.extend([format!("{:.2}", e.seconds), if wrong { "WRONG".into() } else { "ok".into() }]);
+        cells.extend([format!("{:.2}", e.seconds), word(args, wrong)]);
         table.row(&cells);
         found.push(json!({"model": name, "logits": e.logits, "loss": e.loss, "gradient": e.gradient,
             "adapter": e.adapter, "final_logits": e.final_logits, "seconds": e.seconds, "losses": e.losses}));

@@ -20,8 +20,12 @@ fn folders() -> Vec<PathBuf> {
 
 fn open(folder: &Path) -> Option<Checkpoint> {
     match Checkpoint::open(&folder.join("model")) {
-        // Reference values may be there before their family is.
-        Err(Error::In { source, .. }) if matches!(*source, Error::UnknownArchitecture { .. }) => None,
+        // Reference values may be there before their family is, or what one of it asks for.
+        Err(Error::In { source, .. })
+            if matches!(*source, Error::UnknownArchitecture { .. } | Error::Unsupported { .. }) =>
+        {
+            None
+        }
         opened => Some(opened.unwrap()),
     }
 }
