@@ -133,10 +133,9 @@ impl PrecisionArgs {
             (None, _) => {}
         }
         if self.tf32 == Some(true) || found == Precision::Tf32 {
-            match on.is_cpu() {
-                true => tracing::info!("tf32: without effect on a CPU, where products are f32"),
-                false => tracing::info!("tf32: products of f32 have 10 bits behind the point"),
-            }
+            let effect =
+                if on.is_cpu() { "without effect on a CPU, where products are f32" } else { "products of f32" };
+            tracing::info!("tf32: {effect}");
         }
     }
 }
