@@ -52,9 +52,10 @@ impl Report {
         if let Some(scatter) = &self.scatter {
             return Ok(scatter.svg()?);
         }
-        let title = match self.machine.is_null() {
-            true => format!("ft-bench {}", self.benchmark),
-            false => format!("ft-bench {}: {}", self.benchmark, machine::line(&self.machine)),
+        let title = if self.machine.is_null() {
+            format!("ft-bench {}", self.benchmark)
+        } else {
+            format!("ft-bench {}: {}", self.benchmark, machine::line(&self.machine))
         };
         Ok(ft_plot::bars(&title, &self.panels)?)
     }

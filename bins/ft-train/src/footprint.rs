@@ -58,7 +58,7 @@ impl Footprint {
         let now = Before::step(setup, optimizer);
         let (frozen, adapter) = (now.frozen - before.frozen, now.adapter - before.adapter);
         self.steps += 1;
-        let elements: usize = found.gradients.iter().map(|gradient| gradient.elem_count()).sum();
+        let elements: usize = found.gradients.iter().map(candle_core::Tensor::elem_count).sum();
         self.gradients = self.gradients.max((elements * size_of::<f32>()) as u64);
         self.partial_sums = self.partial_sums.max(found.partial_bytes);
         self.gathered += now.gathered - before.gathered;

@@ -65,6 +65,7 @@ fn plan(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
 }
 
 /// What each rank does to train; the first one alone writes.
+#[allow(clippy::needless_pass_by_value, reason = "a rank has its own")]
 fn train(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
     agree::on_arguments(cli, &*ranks)?;
     let folder = output::prepare(&cli.args, &*ranks)?;

@@ -46,7 +46,7 @@ impl Gradients {
     pub fn finish(self) -> Result<Vec<Tensor>> {
         let missing = || candle_core::Error::Msg("a trained tensor got no gradient".into());
         let sums = self.tensors.into_iter().map(|tree| Ok(tree.finish(add)?.ok_or_else(missing)?));
-        to_host(sums.collect::<Result<_>>()?)
+        to_host(&sums.collect::<Result<Vec<_>>>()?)
     }
 
     /// The sums over the sequences of all ranks, of which rank `r` has those in `sequences[r]`: the same additions in
@@ -63,16 +63,13 @@ impl Gradients {
     ) -> Result<Vec<Tensor>> {
         let elements = shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
         let nodes = flat_nodes(self.tensors, elements)?;
-        match cut {
-            Some(cut) => {
-                let own = ft_dist::reduce_scatter_ordered(ranks, &nodes, sequences, &cut.runs())?;
-                let parts = (0..cut.tensors()).map(|i| vec![cut.part(i, ranks.rank()).len()]);
-                split(&own, parts)
-            }
-            None => {
-                let all = ft_dist::all_reduce_ordered(ranks, &nodes, sequences, elements)?;
-                split(&all, shapes.iter().cloned())
-            }
+        if let Some(cut) = cut {
+            let own = ft_dist::reduce_scatter_ordered(ranks, &nodes, sequences, &cut.runs())?;
+            let parts = (0..cut.tensors()).map(|i| vec![cut.part(i, ranks.rank()).len()]);
+            split(&own, parts)
+        } else {
+            let all = ft_dist::all_reduce_ordered(ranks, &nodes, sequences, elements)?;
+            split(&all, shapes.iter().cloned())
         }
     }
 }
@@ -90,7 +87,7 @@ fn flat_nodes(tensors: Vec<TreeSum<Tensor>>, elements: usize) -> Result<Vec<Part
     }
     let laid_out = |(level, index, sums): (u32, usize, Vec<Tensor>)| -> Result<Partial> {
         let mut flat = Vec::with_capacity(elements);
-        for sum in to_host(sums)? {
+        for sum in to_host(&sums)? {
             with_slice(&sum, |values| flat.extend_from_slice(values))?;
         }
         Ok((level, index, flat))

@@ -46,7 +46,7 @@ struct Weights {
     trained: [Option<usize>; 2],
 }
 
-impl<'a> Head<'a> {
+impl Head<'_> {
     /// The logits of the rows `rows` of `x` (`[tokens, hidden]`, before the final norm), as the head's product gives
     /// them: `[rows, vocabulary]`, neither scaled nor squeezed.
     fn products(&self, weights: &Weights, x: &Tensor, rows: &[u32]) -> Result<Tensor> {

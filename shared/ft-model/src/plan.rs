@@ -144,10 +144,7 @@ impl<'a> Plan<'a> {
         let cut = Cut::new(lengths(), shared(Stage::Zero1));
         let names = self.trained.iter().map(|shape| shape.name.as_str());
         let moments = state_bytes(self.optimizer, names, &cut, of(cut.world()));
-        let gradients = match stage >= Stage::Zero2 {
-            true => cut.runs()[rank].len(),
-            false => self.trainable(),
-        };
+        let gradients = if stage >= Stage::Zero2 { cut.runs()[rank].len() } else { self.trainable() };
         let adapter_bytes = (self.trainable() * size_of::<f32>()) as u64;
         let pass = self.frozen.pass(&self.touched.training_pass(self.arch), ranks, rank);
         let passes = self.step.passes() as u64;
@@ -177,9 +174,10 @@ impl<'a> Plan<'a> {
         let sequences = self.step.sequences();
         let first = rank * sequences;
         let nodes = forest_shape(first..first + sequences).len();
-        let gradients = match stage >= Stage::Zero2 {
-            true => ft_dist::reduce_scatter_bytes(nodes, &cut.runs(), rank),
-            false => ft_dist::all_reduce_bytes(nodes, self.trainable(), world, rank),
+        let gradients = if stage >= Stage::Zero2 {
+            ft_dist::reduce_scatter_bytes(nodes, &cut.runs(), rank)
+        } else {
+            ft_dist::all_reduce_bytes(nodes, self.trainable(), world, rank)
         };
         // Three words for the rank, three a sequence; a word for each block's squares.
         let mut small = 24 * (1 + sequences as u64);

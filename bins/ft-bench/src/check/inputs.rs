@@ -8,11 +8,14 @@ use ft_kernels::tensor::use_references;
 /// The random streams of the inputs.
 const PURPOSE: u32 = 0x400;
 
+/// Runs an operator on a device.
+type Run = dyn Fn(&Device) -> Result<Vec<Tensor>>;
+
 /// An operator at some shape.
 pub struct Case {
     pub name: String,
     /// Makes its inputs on a device and runs it there.
-    pub run: Box<dyn Fn(&Device) -> Result<Vec<Tensor>>>,
+    pub run: Box<Run>,
 }
 
 /// One case of some name.

@@ -29,10 +29,8 @@ fn sockets(args: &Args, placement: &Placement) -> Result<Arc<dyn Communicator>> 
     let (host, port) = placement.master.clone().with_context(|| {
         format!("{} does not say where rank 0 is; set MASTER_ADDR and MASTER_PORT for all ranks", placement.launcher)
     })?;
-    let rendezvous = match placement.agent_store {
-        true => Rendezvous::TcpStore { host, port },
-        false => Rendezvous::Master { host, port },
-    };
+    let rendezvous =
+        if placement.agent_store { Rendezvous::TcpStore { host, port } } else { Rendezvous::Master { host, port } };
     let label = format!("restart {}", placement.restarts);
     Ok(Tcp::join(&rendezvous, placement.rank, placement.world, &label, args.ranks.timeout())?)
 }

@@ -145,9 +145,10 @@ impl FourBit {
     /// they have 8 bits, as `double` says.
     pub fn bytes_for(len: usize, double: bool) -> (usize, usize) {
         let (codes, scales) = (len.div_ceil(2), len.div_ceil(BLOCK));
-        match double {
-            true => (codes + scales, Second::bytes_for(scales.div_ceil(Second::BLOCK))),
-            false => (codes + 4 * scales, 0),
+        if double {
+            (codes + scales, Second::bytes_for(scales.div_ceil(Second::BLOCK)))
+        } else {
+            (codes + 4 * scales, 0)
         }
     }
 

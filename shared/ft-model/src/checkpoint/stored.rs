@@ -184,6 +184,7 @@ impl Stored {
     }
 
     /// The tensor that was taken apart into this one and `bytes`.
+    #[must_use]
     pub fn put_together(&self, bytes: &[u8]) -> Self {
         let (own, scales) = bytes.split_at(self.own_bytes());
         let mut whole = self.with_bytes(own.to_vec());

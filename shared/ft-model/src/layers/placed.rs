@@ -28,9 +28,10 @@ impl Placed {
             return Ok(source);
         }
         let ends = source.ends().to_device(device)?;
-        let vocabulary = match source.is_collective() {
-            true => None,
-            false => Some(Vocabulary { embedding: source.embedding()?, head: source.head()? }.to_device(device)?),
+        let vocabulary = if source.is_collective() {
+            None
+        } else {
+            Some(Vocabulary { embedding: source.embedding()?, head: source.head()? }.to_device(device)?)
         };
         Ok(Box::new(Self { source, device: device.clone(), vocabulary, ends }))
     }

@@ -55,10 +55,10 @@ pub(crate) fn moved(tensors: &[Tensor], device: &Device) -> Result<Vec<Tensor>> 
 ///
 /// # Errors
 /// If they cannot be moved.
-pub(crate) fn to_host(tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+pub(crate) fn to_host(tensors: &[Tensor]) -> Result<Vec<Tensor>> {
     match tensors.first() {
         Some(first) if !first.device().is_cpu() => {
-            moved(&tensors, &Device::Cpu)?.iter().map(|tensor| Ok(tensor.force_contiguous()?)).collect()
+            moved(tensors, &Device::Cpu)?.iter().map(|tensor| Ok(tensor.force_contiguous()?)).collect()
         }
         // A reference may leave a view or a transposed one.
         _ => tensors.iter().map(|tensor| Ok(on_host(tensor)?)).collect(),

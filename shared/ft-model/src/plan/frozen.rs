@@ -125,10 +125,8 @@ impl Frozen {
             }
             found.gathered += bytes as u64;
             found.sent += shares(bytes, ranks.world)[rank].len() as u64 * others;
-            found.at_once = match ranks.reshard_after_forward {
-                true => found.at_once.max((last + bytes) as u64),
-                false => found.gathered,
-            };
+            found.at_once =
+                if ranks.reshard_after_forward { found.at_once.max((last + bytes) as u64) } else { found.gathered };
             last = bytes;
         }
         found
