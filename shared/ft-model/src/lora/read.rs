@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use ft_kernels::tensor::from_vec;
 use half::{bf16, f16};
 
+use super::parameters::is_of_experts;
 use super::write::PREFIX;
 use super::{Adapter, LoraConfig, LoraPair, SavedTensor};
 use crate::error::{Error, Result};
@@ -27,7 +28,7 @@ type Parts = [Option<Tensor>; 3];
 /// What a tensor of the file is.
 enum Role<'a> {
     /// Of the adapter of a module: `A`, `B` or the magnitudes.
-    Part { place: (usize, Projection), module: &'a str, part: usize },
+    Part { place: (usize, Projection), module: String, key: &'a str, part: usize },
     /// A tensor of the base that is trained whole, by its name there.
     Saved(String),
     /// A bias of a saved module once more: with `bias` all, peft also writes it under the names that it has in memory,
@@ -73,19 +74,20 @@ impl Adapter {
     }
 
     fn assemble(config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
-        let mut found: BTreeMap<(usize, Projection), (String, Parts)> = BTreeMap::new();
+        let mut found: BTreeMap<(usize, Projection), (String, String, Parts)> = BTreeMap::new();
         let mut saved = Vec::new();
         for entry in &header.entries {
             let name = &entry.name;
             let tensor = || widen(entry, &bytes[entry.offset as usize..][..entry.len as usize]);
-            match role(name)? {
+            match role(name, &config)? {
                 Role::Again => {}
                 Role::Saved(of) => {
                     let key = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
                     saved.push(SavedTensor { name: of, key, tensor: tensor()? });
                 }
-                Role::Part { place, module, part } => {
-                    let (_, parts) = found.entry(place).or_insert_with(|| (module.to_owned(), Parts::default()));
+                Role::Part { place, module, key, part } => {
+                    let (_, _, parts) =
+                        found.entry(place).or_insert_with(|| (module, key.to_owned(), Parts::default()));
                     if parts[part].replace(tensor()?).is_some() {
                         return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
                     }
@@ -93,8 +95,8 @@ impl Adapter {
             }
         }
         let mut modules = Vec::with_capacity(found.len());
-        for (module, [a, b, magnitude]) in found.into_values() {
-            let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&module, kind)));
+        for (module, key, [a, b, magnitude]) in found.into_values() {
+            let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&key, kind)));
             let (a, b) = (a.ok_or_else(|| lacks("lora_A.weight"))?, b.ok_or_else(|| lacks("lora_B.weight"))?);
             check_rank(&config, &module, &a, &b)?;
             if magnitude.is_some() != config.use_dora() {
@@ -104,7 +106,7 @@ impl Adapter {
                 )));
             }
             let scaling = config.scaling(&module);
-            modules.push(LoraPair { module, a, b, scaling, magnitude });
+            modules.push(LoraPair { module, key, a, b, scaling, magnitude });
         }
         saved.sort_by(|x, y| x.name.cmp(&y.name));
         let adapter = Self { config, modules, saved };
@@ -113,11 +115,12 @@ impl Adapter {
     }
 }
 
-/// The scale depends on the rank, so the file's must be the configuration's.
+/// The scale depends on the rank, so the file's must be the configuration's. Of experts each has one.
 fn check_rank(config: &LoraConfig, module: &str, a: &Tensor, b: &Tensor) -> Result<()> {
     let expected = config.rank(module);
     let (found_a, found_b) = (a.dims()[0], b.dims()[1]);
-    if (found_a, found_b) == (expected, expected) {
+    let of_experts = is_of_experts(module) && found_a == found_b && found_a.is_multiple_of(expected);
+    if of_experts || (found_a, found_b) == (expected, expected) {
         return Ok(());
     }
     Err(Error::Adapter(format!(
@@ -126,7 +129,7 @@ fn check_rank(config: &LoraConfig, module: &str, a: &Tensor, b: &Tensor) -> Resu
 }
 
 /// What a tensor is by its name. peft leaves the adapter's own name (`default`) out of the keys; some tools do not.
-fn role(name: &str) -> Result<Role<'_>> {
+fn role<'a>(name: &'a str, config: &LoraConfig) -> Result<Role<'a>> {
     let unknown = || {
         Error::Adapter(format!(
             "has the tensor '{name}', which has no place here; expected {PREFIX}model.layers.N.MODULE.lora_A.weight or lora_B.weight"
@@ -136,7 +139,7 @@ fn role(name: &str) -> Result<Role<'_>> {
     if [".modules_to_save.bias", ".original_module.bias"].iter().any(|end| plain.ends_with(end)) {
         return Ok(Role::Again);
     }
-    let Some((module, kind)) = plain.split_once(".lora_") else {
+    let Some((key, kind)) = plain.split_once(".lora_") else {
         // Whole tensors: `X.weight`, `X.bias`, and the bias of a module that peft has wrapped.
         let of = plain.replace(".base_layer.bias", ".bias").replace(".modules_to_save.default.", ".");
         let known = match of.rsplit_once('.') {
@@ -152,8 +155,9 @@ fn role(name: &str) -> Result<Role<'_>> {
         ["magnitude_vector"] | ["magnitude_vector", _] | ["magnitude_vector", _, "weight"] => 2,
         _ => return Err(unknown()),
     };
-    let place = Projection::parse(module).ok_or_else(|| Error::Module(module.into()))?;
-    Ok(Role::Part { place, module, part })
+    let module = config.module_of(key);
+    let place = Projection::parse(&module).ok_or_else(|| Error::Module(key.into()))?;
+    Ok(Role::Part { place, module, key, part })
 }
 
 /// A matrix as f32.
