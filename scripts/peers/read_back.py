@@ -13,6 +13,7 @@ import sys
 import common
 from common import ROOT, SMOLLM2_GGUF, SMOLLM2_HF, WORK
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from peft import PeftModel
@@ -99,6 +100,26 @@ def adapters():
                                            - ft_loss("--adapter", WORK / "adapter_noise")), 1e-4)
 
 
+def mixtures():
+    """Adapters on experts, routers and attention of the tiny reference models: ours in peft."""
+    table = pq.read_table(ROWS, columns=["input_ids", "labels"]).slice(0, 24)
+    small = [{"input_ids": [i % 96 for i in r["input_ids"][:60]], "labels": [l if l < 0 else l % 96 for l in r["labels"][:60]]}
+             for r in table.to_pylist()]
+    small = [row for row in small if any(label >= 0 for label in row["labels"][1:])]
+    path = OUT / "small.parquet"
+    pq.write_table(pa.Table.from_pylist(small, schema=table.schema.remove_metadata()), path)
+    for name in ("mixtral-s36", "qwen3_moe-s38"):
+        model, out = ROOT / "testdata" / "reference" / name / "model", OUT / name
+        ft("ft-train", "--model", model, "--train", path, "--output-dir", out, "--overwrite-output-dir", "--max-steps", 6,
+           "--per-device-train-batch-size", 4, "--learning-rate", 1e-2, "--init-lora-weights", "false")
+        ft("ft-eval", "loss", "--model", model, "--adapter", out, path, "--report", OUT / "small.json")
+        ours = json.loads((OUT / "small.json").read_text())["loss"]
+        theirs = token_mean(PeftModel.from_pretrained(base_model(model), out).eval(), small, 8)
+        bare = token_mean(base_model(model), small, 8)
+        check(f"our adapter on {name}'s experts in peft: loss, over what the adapter changes",
+              abs(theirs - ours) / abs(bare - theirs), 1e-3)
+
+
 def merged():
     """Our merge against base + adapter, both in transformers. Logits of 43 that two orders of f32 sums reach differ
     by 1.3e-4 whoever merges, so the difference is held against the largest logit and against peft's own merge."""
@@ -143,7 +164,7 @@ def main():
     common.use_two_threads()
     OUT.mkdir(parents=True, exist_ok=True)
     subprocess.run(["rm", "-rf", str(OUT / "base"), str(OUT / "merged"), str(OUT / "adapter"), str(OUT / "events")], check=True)
-    for part in (converted_base, tokenizer, adapters, merged, events):
+    for part in (converted_base, tokenizer, adapters, mixtures, merged, events):
         part()
     failed = [what for what, value, allowed in CHECKS if not value <= allowed]
     lines = ["| check | found | allowed |", "|---|---:|---:|"]
