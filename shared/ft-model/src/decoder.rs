@@ -6,7 +6,7 @@ pub use pass::Touched;
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use ft_kernels::linear::Dropout;
 use ft_kernels::neftune::neftune_noise;
 use ft_kernels::philox::Stream;
@@ -18,7 +18,7 @@ use crate::batch::Batch;
 use crate::block::{Adapted, Block, Found, Kept, Rows, Sink, kept_bytes_per_token};
 use crate::error::{Error, Result};
 use crate::head::{Head, SequenceLoss};
-use crate::layers::{LayerSource, LayerWeights, Unit};
+use crate::layers::{LayerSource, LayerWeights, Table, Unit};
 use crate::lora::Adapter;
 use crate::projection::Projection;
 use crate::trained::{Biases, Saved, with_biases};
@@ -258,11 +258,10 @@ impl<'a> Decoder<'a> {
         }
         let ends = self.source.ends();
         let table = match self.saved_embedding() {
-            Some(saved) => saved.tensor.clone(),
+            Some(saved) => Table::Float(saved.tensor.clone()),
             None => self.source.embedding()?,
         };
-        let ids = Tensor::new(ids, table.device())?;
-        let mut x = table.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+        let mut x = table.look_up(ids)?;
         let scale = self.arch.embedding_scale as f32;
         if scale.total_cmp(&1.0).is_ne() {
             x = scaled(x, scale)?;

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use candle_core::Tensor;
-use ft_kernels::linear::{product, product_few, weight_gradient};
+use ft_kernels::linear::weight_gradient;
 use ft_kernels::loss::{LogitShape, RowLosses, cross_entropy, cross_entropy_forward, shape_logits};
 use ft_kernels::rows::sum_rows;
 
@@ -15,7 +15,7 @@ use crate::arch::Architecture;
 use crate::batch::Batch;
 use crate::block::{Found, Sink};
 use crate::error::Result;
-use crate::layers::{LayerSource, NormWeights};
+use crate::layers::{LayerSource, NormWeights, Table};
 use crate::lora::Adapter;
 use crate::trained::Saved;
 
@@ -41,7 +41,7 @@ pub struct Head<'a> {
 
 /// The head's weight and bias, and where they are trained.
 struct Weights {
-    weight: Tensor,
+    weight: Table,
     bias: Option<Tensor>,
     trained: [Option<usize>; 2],
 }
@@ -75,7 +75,7 @@ impl Head<'_> {
         let place = |saved: &Option<Saved<'_>>| saved.as_ref().map(|saved| saved.place);
         Ok(Weights {
             trained: [place(&weight), place(&bias)],
-            weight: weight.map_or_else(|| self.source.head(), |saved| Ok(saved.tensor.clone()))?,
+            weight: weight.map_or_else(|| self.source.head(), |saved| Ok(Table::Float(saved.tensor.clone())))?,
             bias: bias.map(|saved| saved.tensor).or(self.source.ends().head_bias.as_ref()).cloned(),
         })
     }
@@ -84,7 +84,7 @@ impl Head<'_> {
     pub(crate) fn logits_of_few(&self, x: &Tensor) -> Result<Tensor> {
         let normed = self.final_norm().weights.forward(self.arch, x)?;
         let Weights { weight, bias, .. } = self.weights()?;
-        let mut logits = product_few(&normed, &weight)?;
+        let mut logits = weight.logits_of_few(&normed)?;
         if let Some(bias) = bias {
             logits = logits.broadcast_add(&bias)?;
         }
@@ -149,7 +149,7 @@ impl Head<'_> {
                 let (nll, dlogits) =
                     cross_entropy(weights.logits(&normed)?, targets, (1.0 / normaliser) as f32, self.shape())?;
                 add(&mut losses, &nll, &batch.owners[rows]);
-                let dnormed = product(&dlogits, &weights.weight, true)?;
+                let dnormed = weights.weight.input_gradient(&dlogits)?;
                 own.add(&dlogits, &normed, &dnormed)?;
                 gradients.push(norm.weights.backward(self.arch, &dnormed, &picked, None)?);
             }
@@ -189,7 +189,7 @@ impl<'a> Own<'a> {
     fn new(weights: &'a Weights, norm: &'a FinalNorm) -> Self {
         let one = |place: Option<usize>, tensor: Option<&'a Tensor>| Some((place?, tensor?, None));
         Self {
-            weight: one(weights.trained[0], Some(&weights.weight)),
+            weight: one(weights.trained[0], weights.weight.as_float()),
             bias: one(weights.trained[1], weights.bias.as_ref()),
             norm: one(norm.trained, norm.weights.bias.as_ref()),
         }
@@ -241,7 +241,7 @@ fn more(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
 impl Weights {
     /// `[rows, hidden]` to `[rows, vocabulary]`.
     fn logits(&self, normed: &Tensor) -> Result<Tensor> {
-        let logits = product(normed, &self.weight, false)?;
+        let logits = self.weight.logits(normed)?;
         Ok(match &self.bias {
             Some(bias) => logits.broadcast_add(bias)?,
             None => logits,

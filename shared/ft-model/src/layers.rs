@@ -9,6 +9,7 @@ mod quantised;
 mod random;
 mod resident;
 mod sharded;
+mod table;
 mod without;
 
 pub use mapped::Mapped;
@@ -18,6 +19,7 @@ pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
 pub(crate) use sharded::shares;
 pub use sharded::{Held, Sharded, ShardedOptions};
+pub use table::{Table, TableBytes};
 pub use without::Without;
 
 use std::sync::Arc;
@@ -84,9 +86,9 @@ pub struct Ends {
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
     /// `[vocabulary, hidden]`
-    pub embedding: Tensor,
+    pub embedding: Table,
     /// `[vocabulary, hidden]`: the embedding itself where they are tied
-    pub head: Tensor,
+    pub head: Table,
 }
 
 /// What is asked of a source at a time.
@@ -110,13 +112,13 @@ pub trait LayerSource: Send + Sync {
     ///
     /// # Errors
     /// If it cannot be had.
-    fn embedding(&self) -> Result<Tensor>;
+    fn embedding(&self) -> Result<Table>;
 
     /// The matrix that makes logits, `[vocabulary, hidden]`.
     ///
     /// # Errors
     /// If it cannot be had.
-    fn head(&self) -> Result<Tensor>;
+    fn head(&self) -> Result<Table>;
 
     /// What else stands before and after the blocks.
     fn ends(&self) -> &Ends;
@@ -159,8 +161,7 @@ impl Ends {
 impl Vocabulary {
     /// The bytes that they take; tied ones are there once.
     pub fn bytes(&self) -> u64 {
-        let tied = self.embedding.id() == self.head.id();
-        tensor_bytes(&self.embedding) + if tied { 0 } else { tensor_bytes(&self.head) }
+        self.embedding.bytes() + if self.head.is(&self.embedding) { 0 } else { self.head.bytes() }
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-use super::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
+use super::{Ends, Layer, LayerWeights, NormWeights, Product, Table, Vocabulary};
 use crate::arch::{Architecture, K_NORM, NormKind, Q_NORM, QkNorm};
 use crate::checkpoint::{Checkpoint, Element};
 use crate::error::{Error, Result};
@@ -63,10 +63,16 @@ fn norm(checkpoint: &Checkpoint, name: &str) -> Result<NormWeights> {
     Ok(NormWeights { weight, bias: is_layer_norm.then(|| read("bias")).transpose()? })
 }
 
-/// Reads embedding and head.
-pub(super) fn vocabulary(checkpoint: &Checkpoint, dtype: DType) -> Result<Vocabulary> {
+/// Reads embedding and head as matrices of type `dtype`, or, without one, as the file has them.
+pub(super) fn vocabulary(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Vocabulary> {
     let arch = checkpoint.architecture();
-    let read = |name: &str| joined(checkpoint, &[format!("{name}.weight")], dtype);
+    let read = |name: &str| {
+        let name = format!("{name}.weight");
+        match dtype {
+            Some(dtype) => Ok(Table::Float(joined(checkpoint, &[name], dtype)?)),
+            None => Table::read(checkpoint, &name),
+        }
+    };
     let embedding = read(arch.names().embedding)?;
     let head = if arch.tie_word_embeddings { embedding.clone() } else { read(arch.names().head)? };
     Ok(Vocabulary { embedding, head })

@@ -123,8 +123,8 @@ fn base_tensor(arch: &Architecture, source: &dyn LayerSource, name: &str) -> Res
     let (module, kind) = name.rsplit_once('.').ok_or_else(missing)?;
     let bias = |norm: &NormWeights| norm.bias.clone();
     let found = match (module, kind) {
-        (module, "weight") if module == names.embedding => Some(source.embedding()?),
-        (module, "weight") if module == names.head => Some(source.head()?),
+        (module, "weight") if module == names.embedding => Some(source.embedding()?.widened()?),
+        (module, "weight") if module == names.head => Some(source.head()?.widened()?),
         (module, "bias") if module == names.head => ends.head_bias.clone(),
         (module, "bias") if module == names.final_norm => bias(&ends.final_norm),
         _ => None,

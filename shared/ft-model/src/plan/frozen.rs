@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::DType;
 use ft_kernels::quant::{EightBit, FourBit};
 
 use super::{Ranks, Stage};
 use crate::arch::{Architecture, NormKind, QkNorm};
-use crate::layers::{Bits, Held, Unit, shares};
+use crate::layers::{Bits, Held, TableBytes, Unit, shares};
 use crate::projection::{Projection, Site};
 
 /// Bytes of a model's frozen weights.
@@ -23,6 +22,8 @@ pub struct Frozen {
     small: u64,
     /// One layer's matrices expanded to f32, where they are held in few bits.
     expanded: Option<usize>,
+    /// The rows of the vocabulary that are expanded to f32 at a time, where it is held in blocks.
+    rows: usize,
 }
 
 /// What a pass through the model gathers.
@@ -50,9 +51,9 @@ impl Held {
 }
 
 impl Frozen {
-    /// Of a model whose blocks' matrices are held so; where that is in few bits the vocabulary's are of the float type
-    /// `vocabulary`. None for [`Bits::AsIs`].
-    pub fn new(arch: &Architecture, held: Held, vocabulary: DType) -> Option<Self> {
+    /// Of a model whose blocks' matrices are held so; where that is in few bits the vocabulary's take `vocabulary`. None
+    /// for [`Bits::AsIs`].
+    pub fn new(arch: &Architecture, held: Held, vocabulary: TableBytes) -> Option<Self> {
         let elements = |projection: Projection| {
             let (out, inner) = projection.shape(arch);
             out * inner
@@ -63,19 +64,19 @@ impl Frozen {
             layer += bytes;
             beside += small;
         }
-        let float = match held {
-            Held::Float(dtype) => dtype,
+        let tables = match held {
+            Held::Float(dtype) => TableBytes::float(arch, dtype),
             Held::Packed(_) => vocabulary,
         };
-        let table = arch.vocab_size * arch.hidden_size * float.size_in_bytes();
         let all: usize = Projection::all(arch).into_iter().map(elements).sum();
         Some(Self {
             layers: arch.num_layers,
             layer,
-            embedding: table,
-            head: (!arch.tie_word_embeddings).then_some(table),
+            embedding: tables.embedding,
+            head: tables.head,
             small: (arch.num_layers * (4 * small_of_layer(arch) + beside) + 4 * small_of_ends(arch)) as u64,
             expanded: matches!(held, Held::Packed(_)).then_some(4 * all),
+            rows: tables.expanded,
         })
     }
 
@@ -86,7 +87,12 @@ impl Frozen {
 
     /// The largest layer, or matrix of the vocabulary.
     pub fn largest_unit(&self) -> u64 {
-        self.layer.max(self.embedding) as u64
+        self.layer.max(self.table()) as u64
+    }
+
+    /// The larger matrix of the vocabulary.
+    fn table(&self) -> usize {
+        self.embedding.max(self.head.unwrap_or(0))
     }
 
     /// What a rank holds.
@@ -102,8 +108,8 @@ impl Frozen {
     /// The copy that is computed with.
     pub(super) fn computing(&self, stage: Stage) -> u64 {
         match self.expanded {
-            Some(expanded) if stage == Stage::Zero3 => expanded.max(self.embedding) as u64,
-            Some(expanded) => expanded as u64,
+            Some(expanded) if stage == Stage::Zero3 => expanded.max(self.table() + self.rows) as u64,
+            Some(expanded) => expanded.max(self.rows) as u64,
             None if stage == Stage::Zero3 => self.largest_unit(),
             None => 0,
         }
