@@ -228,6 +228,40 @@ fn modules_that_are_saved_begin_with_the_blocks_numbers() {
     compare(&model(folder.path(), GgmlDType::Q6K, None), Bits::AsIs, &["lm_head"]);
 }
 
+/// The bits of a step's gradients with its sequences cut into batches at these places.
+fn gradients(checkpoint: &Checkpoint, source: &dyn LayerSource, adapter: &Adapter, cuts: &[usize]) -> Vec<Vec<u32>> {
+    let sequences = sequences(checkpoint.architecture().vocab_size);
+    let batches: Vec<Batch> = cuts.windows(2).map(|cut| Batch::new(&sequences[cut[0]..cut[1]])).collect();
+    let step = Step {
+        dropout: Some(DropoutKey { p: 0.3, seed: 3, step: 1 }),
+        ..Step::alone(checkpoint.architecture(), source, 0)
+    };
+    step.run(adapter, &batches).unwrap().gradients.iter().map(bits).collect()
+}
+
+#[test]
+fn adapters_of_embedding_and_head_do_not_depend_on_how_a_step_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = model(folder.path(), GgmlDType::Q4K, Some(GgmlDType::Q6K));
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let arch = checkpoint.architecture();
+    let source = Quantised::load(&checkpoint, Bits::AsIs, |_| {}).unwrap();
+    let widened = Widened::new(Quantised::load(&checkpoint, Bits::AsIs, |_| {}).unwrap());
+    for targets in ["embed_tokens,q_proj", "lm_head", "lm_head,embed_tokens,down_proj"] {
+        let mut config = LoraConfig::new(4, 8.0, targets);
+        config.init_lora_weights = false.into();
+        let adapter = Adapter::init(arch, config, 5).unwrap();
+        let whole = gradients(&checkpoint, &source, &adapter, &[0, 3]);
+        assert!(whole.iter().all(|gradient| gradient.iter().any(|&x| f32::from_bits(x) != 0.0)), "{targets}");
+        assert!(gradients(&checkpoint, &source, &adapter, &[0, 1, 2, 3]) == whole, "{targets}");
+        assert!(gradients(&checkpoint, &widened, &adapter, &[0, 2, 3]) == whole, "{targets}");
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert!(pool.install(|| gradients(&checkpoint, &source, &adapter, &[0, 1, 3])) == whole, "{targets}");
+        }
+    }
+}
+
 #[test]
 fn tied_ones_are_there_once() {
     let folder = tempfile::tempdir().unwrap();

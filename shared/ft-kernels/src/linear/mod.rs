@@ -24,7 +24,8 @@ use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slices};
 
 pub use self::by_rows::{RowSource, expand_all, product_by_rows, product_few_by_rows, rows_at_once};
 pub use self::dora::dora_norm;
-pub use self::product::{product, product_few, weight_gradient};
+pub use self::product::{add_product, product, product_few, weight_gradient};
+pub use crate::dropout::dropout_factors;
 
 /// An adapter of a range of a layer's output columns.
 #[derive(Clone)]

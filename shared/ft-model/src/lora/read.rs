@@ -9,7 +9,7 @@ use ft_kernels::tensor::from_vec;
 use half::{bf16, f16};
 
 use super::write::PREFIX;
-use super::{Adapter, LoraConfig, LoraPair, SavedTensor};
+use super::{Adapter, End, EndPair, LoraConfig, LoraPair, SavedTensor};
 use crate::error::{Error, Result};
 use crate::projection::Projection;
 use crate::safetensors::{Entry, Header};
@@ -28,10 +28,12 @@ type Parts = [Option<Tensor>; 3];
 enum Role<'a> {
     /// Of the adapter of a module: `A`, `B` or the magnitudes.
     Part { place: (usize, Projection), module: &'a str, part: usize },
+    /// Of the adapter of embedding or head: `A` or `B`.
+    OfEnd { end: End, module: &'a str, part: usize },
     /// A tensor of the base that is trained whole, by its name there.
     Saved(String),
     /// A bias of a saved module once more: with `bias` all, peft also writes it under the names that it has in memory,
-    /// as it is and as it was.
+    /// as it is and as it was. And the frozen weight of an adapted embedding or head, which peft writes beside its pair.
     Again,
 }
 
@@ -74,6 +76,7 @@ impl Adapter {
 
     fn assemble(config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
         let mut found: BTreeMap<(usize, Projection), (String, Parts)> = BTreeMap::new();
+        let mut of_ends: BTreeMap<(End, &str), [Option<Tensor>; 2]> = BTreeMap::new();
         let mut saved = Vec::new();
         for entry in &header.entries {
             let name = &entry.name;
@@ -83,6 +86,11 @@ impl Adapter {
                 Role::Saved(of) => {
                     let key = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
                     saved.push(SavedTensor { name: of, key, tensor: tensor()? });
+                }
+                Role::OfEnd { end, module, part } => {
+                    if of_ends.entry((end, module)).or_default()[part].replace(tensor()?).is_some() {
+                        return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
+                    }
                 }
                 Role::Part { place, module, part } => {
                     let (_, parts) = found.entry(place).or_insert_with(|| (module.to_owned(), Parts::default()));
@@ -106,8 +114,18 @@ impl Adapter {
             let scaling = config.scaling(&module);
             modules.push(LoraPair { module, a, b, scaling, magnitude });
         }
+        let mut ends = Vec::with_capacity(of_ends.len());
+        for ((end, module), parts) in of_ends {
+            let [Some(a), Some(b)] = parts else {
+                let kind = end.kinds()[usize::from(parts[0].is_some())];
+                return Err(EndPair::lacks(module, kind));
+            };
+            check_rank(&config, module, &a, &b)?;
+            let scaling = config.scaling(module);
+            ends.push(EndPair { end, module: module.to_owned(), a, b, scaling });
+        }
         saved.sort_by(|x, y| x.name.cmp(&y.name));
-        let adapter = Self { config, modules, saved };
+        let adapter = Self { config, modules, ends, saved };
         adapter.check_values()?;
         Ok(adapter)
     }
@@ -136,6 +154,12 @@ fn role(name: &str) -> Result<Role<'_>> {
     if [".modules_to_save.bias", ".original_module.bias"].iter().any(|end| plain.ends_with(end)) {
         return Ok(Role::Again);
     }
+    if plain.strip_suffix(".base_layer.weight").is_some_and(|module| End::parse(module).is_some()) {
+        return Ok(Role::Again);
+    }
+    if let Some((end, module, part)) = of_end(plain) {
+        return Ok(Role::OfEnd { end, module, part });
+    }
     let Some((module, kind)) = plain.split_once(".lora_") else {
         // Whole tensors: `X.weight`, `X.bias`, and the bias of a module that peft has wrapped.
         let of = plain.replace(".base_layer.bias", ".bias").replace(".modules_to_save.default.", ".");
@@ -156,6 +180,20 @@ fn role(name: &str) -> Result<Role<'_>> {
     Ok(Role::Part { place, module, part })
 }
 
+/// The module and the part of a tensor of the adapter of embedding or head.
+fn of_end(plain: &str) -> Option<(End, &str, usize)> {
+    let (module, kind) = plain.split_once(".lora_")?;
+    let end = End::parse(module)?;
+    let part = match (end, &kind.split('.').collect::<Vec<_>>()[..]) {
+        (End::Head, ["A", "weight"] | ["A", _, "weight"]) => 0,
+        (End::Head, ["B", "weight"] | ["B", _, "weight"]) => 1,
+        (End::Embedding, ["embedding_A"] | ["embedding_A", _]) => 0,
+        (End::Embedding, ["embedding_B"] | ["embedding_B", _]) => 1,
+        _ => return None,
+    };
+    Some((end, module, part))
+}
+
 /// A matrix as f32.
 fn widen(entry: &Entry, bytes: &[u8]) -> Result<Tensor> {
     let name = &entry.name;
@@ -169,7 +207,8 @@ fn widen(entry: &Entry, bytes: &[u8]) -> Result<Tensor> {
             )));
         }
     };
-    let dimensions = if name.contains(".lora_A") || name.contains(".lora_B") { 2..=2 } else { 1..=2 };
+    let dimensions =
+        if [".lora_A", ".lora_B", ".lora_embedding_"].iter().any(|part| name.contains(part)) { 2..=2 } else { 1..=2 };
     if !dimensions.contains(&entry.shape.len()) {
         let (shape, most) = (&entry.shape, dimensions.end());
         return Err(Error::Adapter(format!("has the tensor '{name}' of shape {shape:?}, expected {most} dimensions")));

@@ -7,7 +7,7 @@ use ft_kernels::linear::dora_norm;
 use ft_kernels::tensor::on_host;
 
 use super::targets::ends_with;
-use super::{Adapter, LoraConfig, SavedTensor};
+use super::{Adapter, End, LoraConfig, SavedTensor};
 use crate::arch::{Architecture, Expected};
 use crate::error::{Error, Result};
 use crate::layers::{LayerSource, NormWeights};
@@ -21,7 +21,10 @@ impl LoraConfig {
     /// If a module is named that cannot be saved here.
     pub fn saved(&self, arch: &Architecture) -> Result<Vec<Expected>> {
         let adapted: BTreeSet<String> = match self.bias.as_str() {
-            "lora_only" => self.modules(arch)?.into_iter().map(|(layer, p)| p.module(arch, layer)).collect(),
+            "lora_only" => {
+                let in_layers = self.modules(arch)?.into_iter().map(|(layer, p)| p.module(arch, layer));
+                in_layers.chain(self.ends(arch)?.into_iter().map(|end| end.module(arch.family).to_owned())).collect()
+            }
             _ => BTreeSet::new(),
         };
         let is_trained = |name: &str| {
@@ -55,8 +58,11 @@ impl LoraConfig {
 
     /// peft's name of a tensor that is trained whole.
     pub(super) fn saved_key(&self, arch: &Architecture, name: &str) -> String {
-        let module = name.strip_suffix(".bias").and_then(|module| Projection::parse_in(arch.family, module));
-        let wrapped = module.is_some_and(|of| self.modules(arch).is_ok_and(|adapted| adapted.contains(&of)));
+        let of = name.strip_suffix(".bias");
+        let module = of.and_then(|module| Projection::parse_in(arch.family, module));
+        let end = of.and_then(|module| End::parse_in(arch.family, module));
+        let wrapped = module.is_some_and(|of| self.modules(arch).is_ok_and(|adapted| adapted.contains(&of)))
+            || end.is_some_and(|of| self.ends(arch).is_ok_and(|adapted| adapted.contains(&of)));
         if wrapped { name.replace(".bias", ".base_layer.bias") } else { name.to_owned() }
     }
 }

@@ -42,6 +42,12 @@ impl LoraConfig {
                 all.push(TrainedShape::new(&module, Kind::Magnitude, vec![out]));
             }
         }
+        for end in self.ends(arch)? {
+            let module = end.module(arch.family);
+            for (kind, shape) in end.kinds().into_iter().zip(end.shapes(arch, self.rank(module))) {
+                all.push(TrainedShape::new(module, kind, shape.to_vec()));
+            }
+        }
         let mut saved = self.saved(arch)?;
         saved.sort_by(|x, y| x.name.cmp(&y.name));
         for Expected { name, shape } in saved {

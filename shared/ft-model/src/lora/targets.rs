@@ -6,6 +6,7 @@ use std::str::FromStr;
 use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::End;
 use super::config::LoraConfig;
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
@@ -23,11 +24,6 @@ pub enum Targets {
 
 /// What peft calls every linear layer but the head.
 const ALL_LINEAR: &str = "all-linear";
-
-/// Modules that peft can adapt and this program cannot.
-fn not_adapted(arch: &Architecture) -> [&'static str; 2] {
-    [arch.names().embedding, arch.names().head]
-}
 
 impl FromStr for Targets {
     type Err = Infallible;
@@ -53,7 +49,7 @@ impl Targets {
     }
 
     /// A test of module names.
-    fn matcher(&self) -> Result<Matcher<'_>> {
+    pub(super) fn matcher(&self) -> Result<Matcher<'_>> {
         match self {
             _ if self.is_all_linear() => Ok(Matcher::Projections),
             Targets::One(pattern) => Regex::new(&format!(r"\A(?:{pattern})\z")).map(Matcher::Whole).map_err(|e| {
@@ -64,14 +60,14 @@ impl Targets {
     }
 }
 
-enum Matcher<'a> {
+pub(super) enum Matcher<'a> {
     Projections,
     Whole(Regex),
     Endings(&'a [String]),
 }
 
 impl Matcher<'_> {
-    fn takes(&self, module: &str) -> Result<bool> {
+    pub(super) fn takes(&self, module: &str) -> Result<bool> {
         Ok(match self {
             Matcher::Projections => Projection::parse(module).is_some(),
             Matcher::Whole(regex) => regex
@@ -88,7 +84,7 @@ pub(super) fn ends_with(module: &str, name: &str) -> bool {
 }
 
 impl LoraConfig {
-    /// The modules of a model that this configuration adapts, by layer, then in the order of
+    /// The modules in a model's layers that this configuration adapts (beside them there are [`LoraConfig::ends`]), by layer, then in the order of
     /// [`Projection::ALL`].
     ///
     /// # Errors
@@ -102,14 +98,6 @@ impl LoraConfig {
         let taken = |module: &str| -> Result<bool> {
             Ok(take.takes(module)? && !leave.as_ref().map_or(Ok(false), |leave| leave.takes(module))?)
         };
-        for module in not_adapted(arch) {
-            if taken(module)? {
-                return Err(Error::Adapter(format!(
-                    "targets '{module}', which is not implemented; there are {}",
-                    known(arch)
-                )));
-            }
-        }
         let mut modules = Vec::new();
         for layer in (0..arch.num_layers).filter(|l| self.layers_to_transform.as_ref().is_none_or(|of| of.contains(*l)))
         {
@@ -119,7 +107,7 @@ impl LoraConfig {
                 }
             }
         }
-        if modules.is_empty() {
+        if modules.is_empty() && self.ends(arch)?.is_empty() {
             return Err(Error::Adapter(format!(
                 "has target_modules that match none of the model's modules; there are {} in layers 0 to {}",
                 known(arch),
@@ -144,8 +132,12 @@ fn refuse_unknown(targets: &Targets, arch: &Architecture) -> Result<()> {
     let Targets::Many(names) = targets else { return Ok(()) };
     let of = |layer: usize| Projection::all(arch).into_iter().map(move |p| p.module(arch, layer));
     let all: Vec<String> = (0..arch.num_layers).flat_map(of).collect();
-    let exists =
-        |name: &str| all.iter().map(String::as_str).chain(not_adapted(arch)).any(|module| ends_with(module, name));
+    let exists = |name: &str| {
+        all.iter()
+            .map(String::as_str)
+            .chain(End::ALL.map(|end| end.module(arch.family)))
+            .any(|module| ends_with(module, name))
+    };
     match names.iter().find(|name| !exists(name)) {
         Some(name) => Err(Error::Adapter(format!(
             "has '{name}' in target_modules, which matches none of the model's modules; there are {} in layers 0 to {}",
