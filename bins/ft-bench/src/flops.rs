@@ -10,6 +10,8 @@
 //! | attention, `heads·head_dim = d` | `4·d·T·(S+1)/2` a layer | twice that |
 //! | head, `V·h` elements | `2·R·V·h` | `2·R·V·h` |
 //!
+//! Of a mixture of experts `P` and `A` count what a token sees: its own experts.
+//!
 //! Left out is what nothing asks for: the first layer's queries, keys and values have no input whose gradient is wanted.
 //! Operations that are done a second time (recomputed layers, attention's scores in backward, an adapter's `x·Aᵀ`)
 //! count once, and those that are no product (norms, softmax, activations, AdamW) not at all. So the figure belongs to
@@ -29,15 +31,33 @@ pub struct StepFlops {
     pub head: f64,
 }
 
-/// Of the frozen matrices of a layer.
-fn elements(arch: &Architecture, projection: Projection) -> f64 {
-    let (out, inner) = projection.shape(arch);
-    (out * inner) as f64
+/// The frozen elements of a projection of layer `layer` that a token sees: of experts those that it is sent to.
+fn elements(arch: &Architecture, layer: usize, projection: Projection) -> f64 {
+    let (out, inner) = projection.shape(arch, layer);
+    (out * inner) as f64 * seen(arch, layer, projection)
 }
 
-/// Elements of all the matrices of all layers.
+/// The share of a projection's matrices that a token sees.
+fn seen(arch: &Architecture, layer: usize, projection: Projection) -> f64 {
+    match (projection.experts(arch, layer), arch.experts_of(layer)) {
+        (count @ 2.., Some(experts)) => experts.per_token as f64 / count as f64,
+        _ => 1.0,
+    }
+}
+
+/// Elements that a token sees of all the matrices of all layers.
 fn layer_elements(arch: &Architecture) -> f64 {
-    arch.num_layers as f64 * Projection::all(arch).into_iter().map(|p| elements(arch, p)).sum::<f64>()
+    let of = |layer| Projection::of_layer(arch, layer).into_iter().map(move |p| elements(arch, layer, p));
+    (0..arch.num_layers).flat_map(of).sum()
+}
+
+/// Elements that a token sees of an adapter; what is trained beside pairs counts whole.
+fn adapter_elements(arch: &Architecture, adapter: &Adapter) -> f64 {
+    let unseen = adapter.modules.iter().filter_map(|pair| {
+        let (layer, projection) = Projection::parse_in(arch.family, &pair.module)?;
+        Some((pair.a.elem_count() + pair.b.elem_count()) as f64 * (1.0 - seen(arch, layer, projection)))
+    });
+    adapter.parameters() as f64 - unseen.sum::<f64>()
 }
 
 /// A forward through all layers over `tokens` tokens that look at `pairs` keys in all, with the logits of `rows` rows.
@@ -65,8 +85,8 @@ impl StepFlops {
     /// Of `sequences` sequences of `length` tokens, each with a label.
     pub fn new(arch: &Architecture, adapter: &Adapter, sequences: usize, length: usize) -> Self {
         let tokens = (sequences * length) as f64;
-        let inputs = Projection::all(arch).into_iter().filter(|p| p.site == Site::Qkv);
-        let unwanted: f64 = inputs.map(|p| elements(arch, p)).sum();
+        let inputs = Projection::of_layer(arch, 0).into_iter().filter(|p| p.site == Site::Qkv);
+        let unwanted: f64 = inputs.map(|p| elements(arch, 0, p)).sum();
         let layers = arch.num_layers as f64;
         let unwanted_adapters: f64 = adapter
             .modules
@@ -80,7 +100,7 @@ impl StepFlops {
         let rows = (sequences * (length - 1)) as f64;
         Self {
             layers: 2.0 * tokens * (2.0 * layer_elements(arch) - unwanted),
-            adapters: 2.0 * tokens * (3.0 * adapter.parameters() as f64 - unwanted_adapters),
+            adapters: 2.0 * tokens * (3.0 * adapter_elements(arch, adapter) - unwanted_adapters),
             attention: 3.0 * layers * 4.0 * width * pairs,
             head: 2.0 * 2.0 * rows * (arch.vocab_size * arch.hidden_size) as f64,
         }

@@ -75,15 +75,16 @@ impl Adapters {
 
     fn take(&mut self, adapter: Adapter, base: &Checkpoint, source: &Source) -> Result<()> {
         for pair in adapter.modules {
-            let name = format!("{}.weight", pair.module);
-            let others = self.additions.entry(name.clone()).or_default();
-            // A row's norm with one adapter is not its norm with both.
-            if !others.is_empty() && (pair.magnitude.is_some() || others.iter().any(|other| other.factors.is_some())) {
-                bail!(
-                    "'{source}' and another adapter change '{name}', and one of them is DoRA, which scales what is there: merge one, and the next into the result"
-                );
+            for (name, a, b) in pair.on_tensors(base.architecture())? {
+                let others = self.additions.entry(name.clone()).or_default();
+                // A row's norm with one adapter is not its norm with both.
+                if !others.is_empty() && (pair.magnitude.is_some() || others.iter().any(|o| o.factors.is_some())) {
+                    bail!(
+                        "'{source}' and another adapter change '{name}', and one of them is DoRA, which scales what is there: merge one, and the next into the result"
+                    );
+                }
+                others.push(Addition::new(&pair, &name, a, b, base)?);
             }
-            others.push(Addition::new(&pair, base)?);
         }
         for pair in adapter.ends {
             let (b, a) = pair.factors()?;
@@ -101,24 +102,22 @@ impl Adapters {
 }
 
 impl Addition {
-    fn new(pair: &LoraPair, base: &Checkpoint) -> Result<Self> {
+    /// What `pair` adds to the tensor `name`: `b·a`.
+    fn new(pair: &LoraPair, name: &str, a: Tensor, b: Tensor, base: &Checkpoint) -> Result<Self> {
         let transposed = base.architecture().family.is_transposed();
         let scaling = pair.scaling as f32;
         let factors = pair.magnitude.as_ref().map(|magnitude| -> Result<Factors> {
-            let stored = base.tensor(&format!("{}.weight", pair.module), DType::F32)?;
+            let stored = base.tensor(name, DType::F32)?;
             let weight = if transposed { stored.t()?.contiguous()? } else { stored };
-            let norms = dora_norm(&weight, &pair.a, &pair.b, scaling)?.to_vec1::<f32>()?;
+            let norms = dora_norm(&weight, &a, &b, scaling)?.to_vec1::<f32>()?;
             let magnitudes = magnitude.to_vec1::<f32>()?;
             // A row of zeros stays one, whatever it is divided by.
             let factor = |(m, norm): (&f32, &f32)| if *norm == 0.0 { *m } else { m / norm };
             Ok(Factors { values: magnitudes.iter().zip(&norms).map(factor).collect(), by_column: transposed })
         });
-        let (a, b) = if transposed {
-            (pair.b.t()?.contiguous()?, pair.a.t()?.contiguous()?)
-        } else {
-            (pair.a.clone(), pair.b.clone())
-        };
-        Ok(Self { a, b, scaling, factors: factors.transpose()? })
+        let factors = factors.transpose()?;
+        let (a, b) = if transposed { (b.t()?.contiguous()?, a.t()?.contiguous()?) } else { (a, b) };
+        Ok(Self { a, b, scaling, factors })
     }
 }
 

@@ -7,6 +7,7 @@
 mod common;
 
 use std::env;
+use std::fs;
 use std::process::exit;
 use std::sync::Arc;
 use std::thread;
@@ -67,10 +68,13 @@ fn heard(ranks: &dyn Communicator, seconds: u64) {
     exit(3);
 }
 
-/// In the middle of transfers until something happens.
+/// In the middle of transfers until something happens. The folder `BUSY` gets a file that says which process this is.
 fn busy(ranks: &dyn Communicator) {
     ranks.barrier().unwrap();
-    eprintln!("rank {} is process {}", ranks.rank(), std::process::id());
+    let folder = env::var("BUSY").expect("BUSY names no folder");
+    let (made, named) = (format!("{folder}/.rank-{}", ranks.rank()), format!("{folder}/rank-{}", ranks.rank()));
+    fs::write(&made, std::process::id().to_string()).unwrap();
+    fs::rename(&made, named).unwrap();
     let counts = vec![2_000_000; ranks.world()];
     let (mine, mut all) = (vec![1; 2_000_000], vec![0; 2_000_000 * ranks.world()]);
     let start = Instant::now();

@@ -11,7 +11,7 @@ mod keys;
 mod rope;
 mod rope_config;
 
-pub use family::{Family, K_NORM, Names, Q_NORM};
+pub use family::{ExpertNames, Family, K_NORM, Names, Q_NORM};
 pub use ft_kernels::activation::Activation;
 pub use rope::{Rope, RopeScaling};
 
@@ -19,7 +19,7 @@ use ft_kernels::rope::RopeTables;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::projection::{Projection, Site};
+use crate::projection::Site;
 
 /// A decoder's shape and the constants of its mathematics.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +66,8 @@ pub struct Architecture {
     pub gated: bool,
     /// The MLP's activation.
     pub activation: Activation,
+    /// The experts of layers whose MLP is a mixture of them.
+    pub experts: Option<Experts>,
     /// What differs from layer to layer.
     pub layers: Vec<LayerKind>,
     /// The rotary position embeddings that layers name.
@@ -125,6 +127,21 @@ pub struct LayerKind {
     pub sliding_window: Option<usize>,
     /// Its rotary embedding among the architecture's; none where positions are not turned in.
     pub rope: Option<usize>,
+    /// Whether its MLP is a mixture of experts.
+    pub is_mixture: bool,
+}
+
+/// Experts of which each token sees a few (Jiang et al., "Mixtral of Experts", 2024, section 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Experts {
+    /// How many a layer has.
+    pub count: usize,
+    /// How many of them a token sees.
+    pub per_token: usize,
+    /// Width of each.
+    pub intermediate_size: usize,
+    /// Whether the weights of a token's experts are divided by their sum.
+    pub normalised: bool,
 }
 
 /// A tensor that an architecture asks for.
@@ -157,9 +174,21 @@ impl Architecture {
         self.query_columns() + 2 * self.key_columns()
     }
 
-    /// Columns of the MLP's first product: gate and up, or the one projection of an MLP without a gate.
-    pub fn gate_up_columns(&self) -> usize {
-        self.intermediate_size * if self.gated { 2 } else { 1 }
+    /// The experts of layer `layer`, if it has some.
+    pub fn experts_of(&self, layer: usize) -> Option<&Experts> {
+        self.experts.as_ref().filter(|_| self.layers.get(layer).is_some_and(|kind| kind.is_mixture))
+    }
+
+    /// Whether a part of a layer, by its name there without `.weight`, is the product that chooses experts. It is small
+    /// and decides much, so it is never held in fewer bits than the file has.
+    pub fn is_router(&self, path: &str) -> bool {
+        self.names().experts.is_some_and(|names| names.router == path)
+    }
+
+    /// Columns of an MLP's first product, or an expert's, of so many columns inside: gate and up, or the one projection
+    /// where there is no gate.
+    pub fn gate_up_columns(&self, intermediate_size: usize) -> usize {
+        intermediate_size * if self.gated { 2 } else { 1 }
     }
 
     /// The cosines and sines of sequences laid end to end, for each of the rotary embeddings. A sequence's
@@ -178,12 +207,6 @@ impl Architecture {
         short >= long || self.ropes.iter().all(|rope| rope.frequencies(short) == rope.frequencies(long))
     }
 
-    /// The weight's shape of a projection as the checkpoint stores it.
-    fn stored_shape(&self, projection: Projection) -> Vec<usize> {
-        let (out, inner) = projection.shape(self);
-        if self.family.is_transposed() { vec![inner, out] } else { vec![out, inner] }
-    }
-
     /// The tensors of block `layer`, in the order of the computation.
     pub fn layer_tensors(&self, layer: usize) -> Vec<Expected> {
         let names = self.names();
@@ -195,10 +218,13 @@ impl Architecture {
                 all.push(Expected { name, shape });
             }
         };
-        for projection in Projection::all(self) {
-            add(projection.path(self), "weight", self.stored_shape(projection));
-            if self.has_bias(projection.site) {
-                add(projection.path(self), "bias", vec![projection.shape(self).0]);
+        for site in Site::ALL {
+            for (path, (out, inner)) in site.stored(self, layer) {
+                let transposed = self.family.is_transposed();
+                add(&path, "weight", if transposed { vec![inner, out] } else { vec![out, inner] });
+                if self.has_bias(site) {
+                    add(&path, "bias", vec![out]);
+                }
             }
         }
         for norm in [names.input_norm, names.attention_norm, names.mlp_norm, names.output_norm].into_iter().flatten() {

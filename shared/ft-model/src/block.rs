@@ -4,8 +4,13 @@
 //! not. What costs no matrix product to compute again (norms, rotations of normalised heads, gated activations) is never
 //! kept; what else backward needs is [`Kept`], and may be dropped and computed again by a second forward.
 
+mod mixture;
+mod mlp;
+
+pub(crate) use mixture::ProductOf;
+use mlp::KeptMlp;
+
 use candle_core::Tensor;
-use ft_kernels::activation::{gated, gated_backward_inplace, plain, plain_backward_inplace};
 use ft_kernels::attention::{AttentionSpec, attention, attention_backward};
 use ft_kernels::columns::{join_heads, split_heads};
 use ft_kernels::head_norm::{head_norm, head_norm_backward};
@@ -62,8 +67,7 @@ pub struct Kept {
     projected: Option<Tensor>,
     /// `[tokens, hidden]`, between attention and MLP
     middle: Tensor,
-    /// `[tokens, 2·intermediate]`, or half of that without a gate
-    gate_up: Tensor,
+    mlp: KeptMlp,
     /// `[tokens, hidden]`, the MLP's output before its norm, where it has one
     down: Option<Tensor>,
 }
@@ -78,11 +82,12 @@ pub struct Found {
 /// Takes gradients, for each trained tensor in the order of the sequences.
 pub type Sink<'s> = dyn FnMut(Found) -> Result<()> + 's;
 
-/// The number of bytes that [`Kept`] takes for one token.
+/// The number of bytes that [`Kept`] takes for one token, in the layer where it takes most.
 pub fn kept_bytes_per_token(arch: &Architecture) -> usize {
     let names = arch.names();
     let norms = usize::from(names.attention_norm.is_some()) + usize::from(names.output_norm.is_some());
-    let floats = arch.qkv_columns() + arch.query_columns() + arch.num_heads + arch.gate_up_columns();
+    let mlp = (0..arch.num_layers).map(|layer| mlp::kept_columns(arch, layer)).max().unwrap_or(0);
+    let floats = arch.qkv_columns() + arch.query_columns() + arch.num_heads + mlp;
     (floats + (1 + norms) * arch.hidden_size) * size_of::<f32>()
 }
 
@@ -105,13 +110,10 @@ impl Block<'_> {
         let (middle, projected) =
             self.add(x, w.attention_norm.as_ref(), |residual| Ok(linear.forward(&attended, starts, residual)?))?;
         let normed = self.normed(w.mlp_norm.as_ref(), if self.arch.parallel { x } else { &middle })?;
-        let gate_up = self.linear(Site::GateUp).forward(&normed, starts, None)?;
+        let mlp = self.mlp_inner(&normed)?;
         drop(normed);
-        let down = match &w.output_norm {
-            Some(_) => Some(self.linear(Site::Down).forward(&self.activated(&gate_up)?, starts, None)?),
-            None => None,
-        };
-        Ok(Kept { qkv, attended, lse, projected, middle, gate_up, down })
+        let down = w.output_norm.is_some().then(|| self.mlp_output(&mlp, None)).transpose()?;
+        Ok(Kept { qkv, attended, lse, projected, middle, mlp, down })
     }
 
     /// The block's output, `[tokens, hidden]`.
@@ -119,10 +121,9 @@ impl Block<'_> {
     /// # Errors
     /// If an operator fails.
     pub fn output(&self, kept: &Kept) -> Result<Tensor> {
-        let (w, starts) = (self.weights, self.rows.starts);
-        let (y, _) = self.add(&kept.middle, w.output_norm.as_ref(), |residual| match &kept.down {
+        let (y, _) = self.add(&kept.middle, self.weights.output_norm.as_ref(), |residual| match &kept.down {
             Some(down) => Ok(down.clone()),
-            None => Ok(self.linear(Site::Down).forward(&self.activated(&kept.gate_up)?, starts, residual)?),
+            None => self.mlp_output(&kept.mlp, residual),
         })?;
         Ok(y)
     }
@@ -141,18 +142,12 @@ impl Block<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<Option<Tensor>> {
         let w = self.weights;
-        let Kept { qkv, attended, lse, projected, middle, gate_up, down } = kept;
+        let Kept { qkv, attended, lse, projected, middle, mlp, down } = kept;
         let ddown = self.branch_gradient(NormSite::Output, w.output_norm.as_ref(), dy, down.as_ref(), sink)?;
-        let hidden = self.activated(&gate_up)?;
-        let dhidden = self.site_backward(Site::Down, &ddown, &hidden, sink)?;
-        drop((hidden, ddown, down));
-        let dgate_up = self.activation_gradient(&dhidden, gate_up)?;
-        drop(dhidden);
+        drop(down);
         // What the MLP read: in a parallel block that is the block's own input.
         let read = if self.arch.parallel { x } else { &middle };
-        let normed = self.normed(w.mlp_norm.as_ref(), read)?;
-        let dnormed = self.site_backward(Site::GateUp, &dgate_up, &normed, sink)?;
-        drop((dgate_up, normed));
+        let dnormed = self.mlp_backward(ddown, mlp, || self.normed(w.mlp_norm.as_ref(), read), sink)?;
         let dread = self.norm_gradient(NormSite::Mlp, w.mlp_norm.as_ref(), &dnormed, read, dy, sink)?;
         drop((dnormed, middle));
         // Either way `dread` holds what goes around the MLP; in a parallel block it goes around the attention too.
@@ -249,21 +244,6 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// The MLP's first product through its activation, `[tokens, intermediate]`.
-    pub(crate) fn activated(&self, gate_up: &Tensor) -> Result<Tensor> {
-        let activation = self.arch.activation;
-        Ok(if self.arch.gated { gated(gate_up, activation)? } else { plain(gate_up, activation)? })
-    }
-
-    fn activation_gradient(&self, dh: &Tensor, gate_up: Tensor) -> Result<Tensor> {
-        let activation = self.arch.activation;
-        Ok(if self.arch.gated {
-            gated_backward_inplace(dh, gate_up, activation)?
-        } else {
-            plain_backward_inplace(dh, gate_up, activation)?
-        })
-    }
-
     /// From what the product gives, all queries, then all keys, then all values.
     pub(crate) fn by_kind(&self, qkv: Tensor) -> Result<Tensor> {
         let arch = self.arch;
@@ -319,12 +299,7 @@ impl Block<'_> {
     ) -> Result<Option<Tensor>> {
         let places: Vec<usize> = self.adapters_of(site).map(|a| a.first).collect();
         let gradients = self.linear(site).backward(dy, x, self.rows.starts, want_x)?;
-        for LoraGradient { adapter, a, b, magnitude, .. } in gradients.lora {
-            let first = places[adapter];
-            for (i, gradient) in [Some(a), Some(b), magnitude].into_iter().flatten().enumerate() {
-                sink(Found { trainable: first + i, gradient })?;
-            }
-        }
+        hand_over(gradients.lora, &places, sink)?;
         self.product_bias(site, dy, sink)?;
         Ok(gradients.x)
     }
@@ -356,12 +331,22 @@ impl Block<'_> {
                 b: &adapted.pair.b,
                 magnitude: adapted.pair.magnitude.as_ref(),
                 scaling: adapted.pair.scaling as f32,
-                column: adapted.projection.column(self.arch),
+                column: adapted.projection.column(self.arch, self.layer),
                 dropout: adapted.dropout.clone(),
             })
             .collect();
         Linear { weight: &product.weight, bias: product.bias.as_ref(), lora }
     }
+}
+
+/// Hands a product's gradients over; `places` are those of its adapters' first trained tensors.
+fn hand_over(gradients: Vec<LoraGradient>, places: &[usize], sink: &mut Sink<'_>) -> Result<()> {
+    for LoraGradient { adapter, a, b, magnitude, .. } in gradients {
+        for (i, gradient) in [Some(a), Some(b), magnitude].into_iter().flatten().enumerate() {
+            sink(Found { trainable: places[adapter] + i, gradient })?;
+        }
+    }
+    Ok(())
 }
 
 /// The attention of a layer of this architecture.

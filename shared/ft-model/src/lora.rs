@@ -7,6 +7,7 @@
 
 mod config;
 mod init;
+mod parameters;
 pub mod pissa;
 pub(crate) mod placed;
 mod principal;
@@ -29,11 +30,13 @@ use crate::arch::Architecture;
 use crate::error::{Error, Result};
 use crate::projection::Projection;
 
-/// The adapter of one linear layer.
+/// The adapter of one linear layer, or of all experts' matrices of a kind: see [`Projection::pair_shapes`].
 #[derive(Debug, Clone)]
 pub struct LoraPair {
     /// Such as `model.layers.0.self_attn.q_proj`.
     pub module: String,
+    /// peft's name of it, which is another where it adapts a parameter.
+    pub key: String,
     /// `[r, in]`, f32.
     pub a: Tensor,
     /// `[out, r]`, f32.
@@ -90,20 +93,22 @@ pub enum Kind {
 pub struct Trainable<'a> {
     /// The module, or for a saved tensor peft's name of it.
     pub of: &'a str,
+    /// peft's name of either.
+    key: &'a str,
     pub kind: Kind,
     pub tensor: &'a Tensor,
 }
 
 impl Kind {
-    /// The name in peft's file of the tensor of `of`.
-    fn name(self, of: &str) -> String {
+    /// The name in peft's file of the tensor of what peft calls `key`.
+    fn name(self, key: &str) -> String {
         match self {
-            Kind::A => write::key(of, "lora_A.weight"),
-            Kind::B => write::key(of, "lora_B.weight"),
-            Kind::Magnitude => write::key(of, "lora_magnitude_vector"),
-            Kind::EmbeddingA => write::key(of, "lora_embedding_A"),
-            Kind::EmbeddingB => write::key(of, "lora_embedding_B"),
-            Kind::Saved => format!("{}{of}", write::PREFIX),
+            Kind::A => write::key(key, "lora_A.weight"),
+            Kind::B => write::key(key, "lora_B.weight"),
+            Kind::Magnitude => write::key(key, "lora_magnitude_vector"),
+            Kind::EmbeddingA => write::key(key, "lora_embedding_A"),
+            Kind::EmbeddingB => write::key(key, "lora_embedding_B"),
+            Kind::Saved => format!("{}{key}", write::PREFIX),
         }
     }
 }
@@ -111,7 +116,7 @@ impl Kind {
 impl Trainable<'_> {
     /// Its name in peft's file.
     pub fn name(&self) -> String {
-        self.kind.name(self.of)
+        self.kind.name(self.key)
     }
 }
 
@@ -122,17 +127,18 @@ impl LoraPair {
     }
 
     fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
-        let of = |kind, tensor| Trainable { of: &self.module, kind, tensor };
+        let of = |kind, tensor| Trainable { of: &self.module, key: &self.key, kind, tensor };
         let magnitude = self.magnitude.as_ref().map(|tensor| of(Kind::Magnitude, tensor));
         [Some(of(Kind::A, &self.a)), Some(of(Kind::B, &self.b)), magnitude].into_iter().flatten()
     }
 }
 
 impl Adapter {
-    /// The trained tensors, module by module `A`, `B` and the magnitudes, those of the layers first, then the saved ones. Gradients and the
-    /// optimizer's states have this order.
+    /// The trained tensors, module by module `A`, `B` and the magnitudes, those of the layers first, then the saved ones.
+    /// Gradients and the optimizer's states have this order.
     pub fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
-        let saved = self.saved.iter().map(|s| Trainable { of: &s.key, kind: Kind::Saved, tensor: &s.tensor });
+        let saved =
+            self.saved.iter().map(|s| Trainable { of: &s.key, key: &s.key, kind: Kind::Saved, tensor: &s.tensor });
         let ends = self.ends.iter().flat_map(EndPair::trainable);
         self.modules.iter().flat_map(LoraPair::trainable).chain(ends).chain(saved)
     }
@@ -165,26 +171,28 @@ impl Adapter {
     /// # Errors
     /// [`Error::Adapter`] naming the tensor, the shape that the model asks for and the one found.
     pub fn check(&self, arch: &Architecture) -> Result<()> {
+        let config = self.config.for_model(arch)?;
         for pair in &self.modules {
             let found = Projection::parse_in(arch.family, &pair.module).filter(|(layer, _)| *layer < arch.num_layers);
-            let (_, projection) = found.ok_or_else(|| {
+            let found = found.filter(|(layer, p)| Projection::of_layer(arch, *layer).contains(p));
+            let found = found.filter(|(layer, p)| p.module(arch, *layer) == pair.module);
+            let (layer, projection) = found.ok_or_else(|| {
                 let layers = arch.num_layers.saturating_sub(1);
                 Error::Adapter(format!(
                     "has the module '{}', which the model has not: its layers are 0 to {layers}",
                     pair.module
                 ))
             })?;
-            let (out, inner) = projection.shape(arch);
-            let rank = self.config.rank(&pair.module);
-            expect_shape(pair, "lora_A.weight", &pair.a, [rank, inner])?;
-            expect_shape(pair, "lora_B.weight", &pair.b, [out, rank])?;
+            let [a, b] = projection.pair_shapes(arch, layer, config.rank(&pair.module));
+            expect_shape(pair, "lora_A.weight", &pair.a, a)?;
+            expect_shape(pair, "lora_B.weight", &pair.b, b)?;
             if let Some(magnitude) = &pair.magnitude {
-                expect_shape(pair, "lora_magnitude_vector", magnitude, [out])?;
+                expect_shape(pair, "lora_magnitude_vector", magnitude, [b[0]])?;
             }
         }
         self.check_ends(arch)?;
         self.check_saved(arch)?;
-        if self.config.target_modules.is_some() {
+        if config.target_modules.is_some() || !config.target_parameters()?.is_empty() {
             self.check_complete(arch, &self.config.modules(arch)?)?;
         }
         Ok(())
@@ -231,7 +239,7 @@ fn expect_shape<const N: usize>(pair: &LoraPair, kind: &str, tensor: &Tensor, ex
     }
     Err(Error::Adapter(format!(
         "does not fit the model: the tensor '{}' has the shape {:?}, expected {expected:?}",
-        write::key(&pair.module, kind),
+        write::key(&pair.key, kind),
         tensor.dims()
     )))
 }

@@ -28,13 +28,13 @@ impl Adapter {
 
     /// The pairs on the projections of a layer, each with the place of its `A` among the trained tensors.
     pub fn on_layer(&self, arch: &Architecture, layer: usize) -> Vec<(usize, Projection, &LoraPair)> {
-        let (prefix, all) = (arch.names().in_layer(layer, ""), Projection::all(arch));
+        let (prefix, all) = (arch.names().in_layer(layer, ""), Projection::of_layer(arch, layer));
         let (mut next, mut found) = (0, Vec::new());
         for pair in &self.modules {
             let place = next;
             next += pair.trained();
             let path = pair.module.strip_prefix(&prefix);
-            if let Some(projection) = path.and_then(|path| all.iter().find(|p| p.path(arch) == path)) {
+            if let Some(projection) = path.and_then(|path| all.iter().find(|p| p.path(arch, layer) == path)) {
                 found.push((place, *projection, pair));
             }
         }
@@ -116,8 +116,8 @@ fn replace_bias(
 ) -> Result<()> {
     let Some(frozen) = product.bias.clone() else { return Ok(()) };
     let (mut parts, known) = (Vec::new(), biases.products.len());
-    for projection in Projection::all(arch).into_iter().filter(|p| p.site == site) {
-        let (column, out) = (projection.column(arch), projection.shape(arch).0);
+    for projection in Projection::of_layer(arch, layer).into_iter().filter(|p| p.site == site) {
+        let (column, out) = (projection.column(arch, layer), projection.shape(arch, layer).0);
         match adapter.saved(&format!("{}.bias", projection.module(arch, layer))) {
             Some(saved) => {
                 biases.products.push((saved.place, site, column, out));

@@ -63,8 +63,8 @@ fn options(max_new_tokens: usize, batch_size: usize) -> Options {
     Options { max_new_tokens, batch_size, end_ids: Vec::new() }
 }
 
-/// The models of all kinds: plain, tied with biases, stretched positions.
-const MODELS: [&str; 3] = ["llama-s0", "llama_tied_bias-s0", "llama3_rope-s0"];
+/// The models of all kinds: plain, tied with biases, stretched positions, mixtures of experts.
+const MODELS: [&str; 5] = ["llama-s0", "llama_tied_bias-s0", "llama3_rope-s0", "mixtral-s36", "qwen3_moe-s38"];
 
 #[test]
 fn logits_with_the_cache_are_those_of_the_whole_text() {

@@ -7,16 +7,13 @@ use std::path::PathBuf;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use common::{Reference, testdata};
+use ft_model::Architecture;
 use ft_model::arch::{Family, RopeScaling};
 use ft_model::batch::Batch;
 use ft_model::checkpoint::{Checkpoint, Format};
 use ft_model::decoder::Decoder;
 use ft_model::layers::Resident;
-use ft_model::{Architecture, Error};
 use serde_json::Value;
-
-/// The mixtures of experts, which are no block that is implemented.
-const REFUSED: [(&str, &str); 2] = [("mixtral-s36", "'llama.expert_count' is"), ("qwen3_moe-s38", "'qwen3moe' is not")];
 
 /// All files, with the reference's name and, where they are not in f32, the ending that says what they are in.
 fn files() -> Vec<(PathBuf, String, bool)> {
@@ -24,12 +21,14 @@ fn files() -> Vec<(PathBuf, String, bool)> {
     let mut files: Vec<_> = dir.filter(|path| path.extension().is_some_and(|e| e == "gguf")).collect();
     files.sort();
     assert_eq!(files.len(), 22, "files are missing");
-    let named = files.into_iter().map(|path| {
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let plain = name.strip_suffix(".q8_0").map(str::to_owned);
-        (path, plain.clone().unwrap_or(name), plain.is_some())
-    });
-    named.filter(|(_, name, _)| REFUSED.iter().all(|(refused, _)| refused != name)).collect()
+    files
+        .into_iter()
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let plain = name.strip_suffix(".q8_0").map(str::to_owned);
+            (path, plain.clone().unwrap_or(name), plain.is_some())
+        })
+        .collect()
 }
 
 fn folder(name: &str) -> Checkpoint {
@@ -137,15 +136,5 @@ fn logits_are_those_of_transformers() {
         let error = reference.error("logits", &decoder.logits(&all).unwrap(), &all);
         println!("{:32} logits {error:.1e}", path.file_name().unwrap().to_string_lossy());
         assert!(error < 1e-4, "{name}: {error}");
-    }
-}
-
-#[test]
-fn mixtures_of_experts_are_refused_by_name() {
-    for (name, expected) in REFUSED {
-        let path = testdata().join("gguf").join(format!("{name}.gguf"));
-        let error: Error = Checkpoint::open(&path).unwrap_err();
-        let text = error.to_string() + ": " + &std::error::Error::source(&error).unwrap().to_string();
-        assert!(text.contains(expected) && text.contains(name), "{text}");
     }
 }

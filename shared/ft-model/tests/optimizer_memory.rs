@@ -17,6 +17,7 @@ fn filled(value: f32, shape: (usize, usize)) -> Tensor {
 fn paged_moments_take_no_memory() {
     let folder = tempfile::tempdir().unwrap();
     let pair = LoraPair {
+        key: "model.layers.0.self_attn.q_proj".into(),
         module: "model.layers.0.self_attn.q_proj".into(),
         a: filled(0.5, (8, ELEMENTS / 8)),
         b: Tensor::zeros((8, 8), DType::F32, &Device::Cpu).unwrap(),

@@ -27,6 +27,11 @@ pub struct LoraArgs {
     /// Modules not to adapt, of those that --target-modules names
     #[arg(long, value_name = "MODULES", num_args = 1.., action = clap::ArgAction::Set)]
     pub exclude_modules: Vec<String>,
+    /// Parameters of mixtures of experts to adapt (gate_up_proj, down_proj, gate.weight), beside those that
+    /// --target-modules means by the experts' names or all-linear
+    #[arg(long, alias = "lora-target-parameters", value_name = "PARAMETERS", num_args = 1.., value_delimiter = ',',
+        action = clap::ArgAction::Set)]
+    pub target_parameters: Vec<String>,
     /// Multiply by lora_alpha / √r instead
     #[arg(long)]
     pub use_rslora: bool,
@@ -75,6 +80,9 @@ impl LoraArgs {
             "false" => Value::Bool(false),
             word => word.into(),
         };
+        if !self.target_parameters.is_empty() {
+            config.other.insert("target_parameters".into(), json!(self.target_parameters));
+        }
         let modules = (!self.modules_to_save.is_empty()).then_some(&self.modules_to_save);
         config.other.insert("use_dora".into(), self.use_dora.into());
         config.other.insert("modules_to_save".into(), json!(modules));

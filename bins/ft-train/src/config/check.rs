@@ -39,6 +39,7 @@ fn adapter(args: &Args, resolved: &Resolved) -> Result<(), String> {
         "bias",
         "modules_to_save",
         "layers_to_transform",
+        "target_parameters",
         "init_lora_weights",
     ];
     match decided.iter().find(|key| resolved.given(key) && !is_default(resolved, key)) {

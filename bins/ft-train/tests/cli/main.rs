@@ -7,6 +7,7 @@ mod faults;
 #[cfg(unix)]
 mod killed;
 mod memory;
+mod mixtures;
 mod precision;
 #[cfg(unix)]
 mod processes;

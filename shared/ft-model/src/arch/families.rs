@@ -1,5 +1,7 @@
 //! What each family's `config.json` says, and what it takes for granted.
 
+mod mixtures;
+
 use serde_json::{Value, json};
 
 use super::config::unsupported;
@@ -26,6 +28,8 @@ pub(super) fn read(family: Family, keys: Keys<'_>) -> Result<Architecture> {
         Family::GptNeox => gpt_neox(keys),
         Family::Phi => phi(keys),
         Family::Starcoder2 => starcoder2(keys),
+        Family::Mixtral => mixtures::mixtral(keys),
+        Family::Qwen3Moe => mixtures::qwen3_moe(keys),
     }
 }
 
@@ -79,7 +83,8 @@ impl Start {
             mlp_bias: false,
             gated: true,
             activation: activation(keys, "hidden_act", Activation::Silu)?,
-            layers: vec![LayerKind { sliding_window: None, rope: Some(0) }; self.num_layers],
+            experts: None,
+            layers: vec![LayerKind { sliding_window: None, rope: Some(0), is_mixture: false }; self.num_layers],
             ropes: Vec::new(),
             learned_positions: None,
             embedding_scale: 1.0,
@@ -276,7 +281,7 @@ fn gpt2(keys: Keys<'_>) -> Result<Architecture> {
         head_dim: hidden_size / num_heads,
     };
     let mut arch = layer_norms(start.plain(keys, true)?, keys.number_or("layer_norm_epsilon", Some(1e-5))?);
-    arch.layers = vec![LayerKind { sliding_window: None, rope: None }; arch.num_layers];
+    arch.layers = vec![LayerKind { sliding_window: None, rope: None, is_mixture: false }; arch.num_layers];
     arch.activation = activation(keys, "activation_function", Activation::GeluTanh)?;
     arch.scales_by_layer = keys.flag_or("scale_attn_by_inverse_layer_idx", false)?;
     if !keys.flag_or("scale_attn_weights", true)? {
@@ -350,7 +355,7 @@ fn windows(
             Some(word) if word == "full_attention" => false,
             Some(other) => return Err(unsupported("layer_types", other, "full_attention or sliding_attention")),
         };
-        Ok(LayerKind { sliding_window: window.filter(|_| slides), rope: Some(0) })
+        Ok(LayerKind { sliding_window: window.filter(|_| slides), rope: Some(0), is_mixture: false })
     };
     (0..layers).map(one).collect()
 }

@@ -33,6 +33,10 @@ pub enum Family {
     Phi,
     /// `StarCoder2`.
     Starcoder2,
+    /// Mixtral: Mistral's blocks with a mixture of experts in each.
+    Mixtral,
+    /// The mixtures of experts among Qwen3.
+    Qwen3Moe,
 }
 
 /// What a family's Hugging Face checkpoints call each part. Names of norms and projections are those within a layer,
@@ -65,6 +69,21 @@ pub struct Names {
     pub gate_up: &'static [&'static str],
     /// The MLP's output projection.
     pub down: &'static [&'static str],
+    /// What stands in the MLP's place in a layer with a mixture of experts.
+    pub experts: Option<ExpertNames>,
+}
+
+/// What a family's checkpoints call the parts of a mixture of experts, within a layer and without `.weight`.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertNames {
+    /// The product that says which experts a token sees.
+    pub router: &'static str,
+    /// What an expert's name begins with, before its number.
+    pub experts: &'static str,
+    /// Gate and up of an expert.
+    pub gate_up: [&'static str; 2],
+    /// Its output projection.
+    pub down: &'static str,
 }
 
 /// The norms of queries and keys, in the families that have them.
@@ -86,6 +105,7 @@ const LLAMA: Names = Names {
     o: &["self_attn.o_proj"],
     gate_up: &["mlp.gate_proj", "mlp.up_proj"],
     down: &["mlp.down_proj"],
+    experts: None,
 };
 
 const PHI3: Names = Names { qkv: &["self_attn.qkv_proj"], gate_up: &["mlp.gate_up_proj"], ..LLAMA };
@@ -143,9 +163,32 @@ const PHI: Names = Names {
 
 const STARCODER2: Names = Names { gate_up: &["mlp.c_fc"], down: &["mlp.c_proj"], ..LLAMA };
 
+const MIXTRAL: Names = Names {
+    gate_up: &[],
+    down: &[],
+    experts: Some(ExpertNames {
+        router: "block_sparse_moe.gate",
+        experts: "block_sparse_moe.experts",
+        gate_up: ["w1", "w3"],
+        down: "w2",
+    }),
+    ..LLAMA
+};
+
+/// Some layers may have a plain MLP.
+const QWEN3_MOE: Names = Names {
+    experts: Some(ExpertNames {
+        router: "mlp.gate",
+        experts: "mlp.experts",
+        gate_up: ["gate_proj", "up_proj"],
+        down: "down_proj",
+    }),
+    ..LLAMA
+};
+
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 15] = [
+    pub const ALL: [Family; 17] = [
         Family::Llama,
         Family::Mistral,
         Family::Qwen2,
@@ -161,6 +204,8 @@ impl Family {
         Family::GptNeox,
         Family::Phi,
         Family::Starcoder2,
+        Family::Mixtral,
+        Family::Qwen3Moe,
     ];
 
     /// `model_type` in `config.json`.
@@ -183,6 +228,8 @@ impl Family {
             Family::GptNeox => &GPT_NEOX,
             Family::Phi => &PHI,
             Family::Starcoder2 => &STARCODER2,
+            Family::Mixtral => &MIXTRAL,
+            Family::Qwen3Moe => &QWEN3_MOE,
             _ => &LLAMA,
         }
     }
@@ -214,6 +261,8 @@ impl Family {
             Family::GptNeox => ("gpt_neox", "GPTNeoXForCausalLM"),
             Family::Phi => ("phi", "PhiForCausalLM"),
             Family::Starcoder2 => ("starcoder2", "Starcoder2ForCausalLM"),
+            Family::Mixtral => ("mixtral", "MixtralForCausalLM"),
+            Family::Qwen3Moe => ("qwen3_moe", "Qwen3MoeForCausalLM"),
         }
     }
 }

@@ -25,7 +25,7 @@ fn small(changes: &Value) -> Value {
 fn references() -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(root()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| !name.starts_with("mixtral") && !name.starts_with("qwen3_moe") && !name.starts_with("phi_qk"));
+    names.retain(|name| !name.starts_with("phi_qk"));
     names.sort();
     names
 }

@@ -11,7 +11,9 @@ use super::Checkpoint;
 use super::file::DataFile;
 use super::stored::{Format, RowOrder, Stored};
 use crate::arch::Architecture;
-use crate::arch::gguf::{LONG_FACTORS, Layout, ROPE_FACTORS, RopeTensors, SHORT_FACTORS, layout, name, offset};
+use crate::arch::gguf::{
+    LONG_FACTORS, Layout, ROPE_FACTORS, RopeTensors, SHORT_FACTORS, expert_number, layout, name, offset,
+};
 use crate::error::{Error, Result};
 
 /// Opens the GGUF file `path`.
@@ -42,20 +44,45 @@ impl Reader {
     /// The tensors by Hugging Face's names. What has no such name keeps its own.
     fn tensors(&self, arch: &Architecture) -> Result<HashMap<String, Stored>> {
         let expected = arch.tensors();
-        let names: HashMap<String, &str> =
-            expected.iter().filter_map(|t| Some((name(arch, &t.name)?, t.name.as_str()))).collect();
+        // All experts' matrices of a kind are one tensor, so several names may stand for one.
+        let mut names: HashMap<String, Vec<&str>> = HashMap::new();
+        for tensor in &expected {
+            if let Some(own) = name(arch, &tensor.name) {
+                names.entry(own).or_default().push(&tensor.name);
+            }
+        }
         let mut tensors = HashMap::new();
         for (own, info) in &self.content.tensor_infos {
             if ROPE_TENSORS.contains(&own.as_str()) {
                 continue;
             }
-            let name = names.get(own).copied().unwrap_or(own);
-            let stored = self.stored(own, info)?;
-            let stored = self.ordered(arch, own, name, stored)?;
-            let offset = offset(arch, name);
-            tensors.insert(name.to_owned(), Stored { added: offset, ..stored });
+            let whole = self.stored(own, info)?;
+            let alone = [own.as_str()];
+            for name in names.get(own).map_or(&alone[..], Vec::as_slice) {
+                let stored = match expert_number(arch, name) {
+                    Some(number) => self.expert(own, &whole, number)?,
+                    None => whole.clone(),
+                };
+                let stored = self.ordered(arch, own, name, stored)?;
+                tensors.insert((*name).to_owned(), Stored { added: offset(arch, name), ..stored });
+            }
         }
         Ok(tensors)
+    }
+
+    /// The matrix number `number` of a tensor `[experts, rows, columns]`.
+    fn expert(&self, own: &str, whole: &Stored, number: usize) -> Result<Stored> {
+        let wrong = || {
+            let told = format!(
+                "the tensor '{own}' has the shape {:?}, expected [experts, rows, columns] with more than {number} experts",
+                whole.shape()
+            );
+            Error::malformed(self.file.path(), told)
+        };
+        let [experts, rows, columns] = *whole.shape() else { return Err(wrong()) };
+        // A row begins with a block, so a matrix does.
+        let bytes = whole.format().bytes(rows * columns).filter(|_| number < experts).ok_or_else(wrong)?;
+        Ok(Stored { offset: whole.offset + number as u64 * bytes, shape: vec![rows, columns], ..whole.clone() })
     }
 
     /// The tensor `own` with Hugging Face's shape, and how it comes to it.

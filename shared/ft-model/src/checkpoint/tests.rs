@@ -361,7 +361,8 @@ fn damaged_gguf_files_are_refused_by_name() {
     }
     for (key, value, expected) in [
         ("general.architecture", Value::String("rwkv6".into()), "'rwkv6' is not known"),
-        ("llama.expert_count", Value::U32(8), "llama.expert_count"),
+        ("llama.expert_count", Value::U32(8), "llama.expert_used_count"),
+        ("llama.expert_shared_count", Value::U32(1), "llama.expert_shared_count"),
         ("llama.rope.dimension_count", Value::U32(8), "llama.rope.dimension_count"),
         ("llama.rope.scaling.type", Value::String("su".into()), "su"),
         ("llama.feed_forward_length", Value::U32(256), "expected [256, 64]"),

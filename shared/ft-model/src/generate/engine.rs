@@ -8,7 +8,7 @@ use ft_kernels::tensor::on_host;
 use super::cache::{Cache, attend};
 use super::prompts::{Prompts, Run};
 use crate::arch::Architecture;
-use crate::block::{Block, Rows, attention_spec};
+use crate::block::{Block, ProductOf, Rows, attention_spec};
 use crate::decoder::Decoder;
 use crate::error::Result;
 use crate::projection::Site;
@@ -164,6 +164,15 @@ fn run_block(
     let (middle, _) =
         block.add(x, w.attention_norm.as_ref(), |residual| Ok(product(block.linear(Site::O), &attended, residual)?))?;
     let normed = block.normed(w.mlp_norm.as_ref(), if block.arch.parallel { x } else { &middle })?;
+    if let Some(experts) = block.arch.experts_of(block.layer) {
+        let of: &ProductOf<'_> = &|linear, x, starts| match products {
+            Products::Many => Ok(linear.forward(x, starts, None)?),
+            Products::Few => Ok(linear.forward_few(x, None)?),
+        };
+        let routed = block.routed(&normed, experts, block.rows.starts, of)?;
+        let branch = |residual: Option<&Tensor>| block.mixed(&routed, residual, block.rows.starts, of);
+        return Ok(block.add(&middle, w.output_norm.as_ref(), branch)?.0);
+    }
     let hidden = block.activated(&product(block.linear(Site::GateUp), &normed, None)?)?;
     let (y, _) = block
         .add(&middle, w.output_norm.as_ref(), |residual| Ok(product(block.linear(Site::Down), &hidden, residual)?))?;

@@ -29,8 +29,7 @@ pub(super) fn layer_of<M>(
     let full = |part: &str| names.in_layer(i, part);
     let norm = |part: Option<&str>| part.map(|part| norm(checkpoint, &full(part))).transpose();
     let product = |site: Site| -> Result<Product<M>> {
-        let parts = site.paths(arch.family).iter().map(|path| full(path));
-        let parts: Vec<String> = parts.collect();
+        let parts: Vec<String> = site.stored(arch, i).iter().map(|(path, _)| full(path)).collect();
         let named = |kind: &str| parts.iter().map(|part| format!("{part}.{kind}")).collect::<Vec<_>>();
         let bias = arch.has_bias(site).then(|| joined(checkpoint, &named("bias"), DType::F32)).transpose()?;
         Ok(Product { weight: matrix(&named("weight"))?, bias })
@@ -105,6 +104,12 @@ pub(super) fn joined_shape(checkpoint: &Checkpoint, names: &[String]) -> Result<
         }
     }
     Ok(shape)
+}
+
+/// Whether this matrix chooses experts.
+pub(super) fn is_router(arch: &Architecture, name: &str) -> bool {
+    let part = name.strip_prefix(arch.names().layers).and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+    part.and_then(|(_, part)| part.strip_suffix(".weight")).is_some_and(|path| arch.is_router(path))
 }
 
 /// Whether the checkpoint stores this matrix `[in, out]`.

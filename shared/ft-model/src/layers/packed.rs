@@ -3,7 +3,7 @@
 use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Second};
 
 use super::Bits;
-use super::load::{is_transposed, transpose};
+use super::load::{is_router, is_transposed, transpose};
 use crate::checkpoint::{Checkpoint, Format, Stored};
 use crate::error::Result;
 
@@ -39,7 +39,7 @@ impl Packed {
         let stored = checkpoint.stored(name)?;
         let transposed = is_transposed(checkpoint.architecture(), name);
         let packed_already = matches!(stored.format(), Format::FourBit(_) | Format::ByteRows);
-        if packed_already || bits == Bits::AsIs {
+        if packed_already || bits == Bits::AsIs || is_router(checkpoint.architecture(), name) {
             return Ok(Self::Stored(stored.in_memory()?, transposed));
         }
         let mut values = ft_kernels::tensor::uninit(stored.elements());

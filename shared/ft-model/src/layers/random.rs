@@ -33,7 +33,7 @@ impl Resident {
         let mut maker = Maker { device, dtype, seed, next: 0 };
         let vocabulary = maker.vocabulary(arch)?;
         let ends = maker.ends(arch)?;
-        let layers = (0..arch.num_layers).map(|_| maker.layer(arch)).collect::<Result<_>>()?;
+        let layers = (0..arch.num_layers).map(|i| maker.layer(arch, i)).collect::<Result<_>>()?;
         Ok(Self::new(layers, vocabulary, ends))
     }
 }
@@ -61,13 +61,13 @@ impl Maker<'_> {
         })
     }
 
-    fn product(&mut self, arch: &Architecture, site: Site) -> Result<Product<Tensor>> {
-        let (out, inner) = site.shape(arch);
+    fn product(&mut self, arch: &Architecture, layer: usize, site: Site) -> Result<Product<Tensor>> {
+        let (out, inner) = site.shape(arch, layer);
         let bias = arch.has_bias(site).then(|| Tensor::zeros(out, DType::F32, self.device)).transpose()?;
         Ok(Product { weight: self.matrix(out, inner)?, bias })
     }
 
-    fn layer(&mut self, arch: &Architecture) -> Result<LayerWeights> {
+    fn layer(&mut self, arch: &Architecture, layer: usize) -> Result<LayerWeights> {
         let names = arch.names();
         let ones = |width: usize| Tensor::ones(width, DType::F32, self.device);
         let qk_norm = match arch.qk_norm {
@@ -81,10 +81,10 @@ impl Maker<'_> {
             mlp_norm: self.norm(arch, names.mlp_norm)?,
             output_norm: self.norm(arch, names.output_norm)?,
             qk_norm,
-            qkv: self.product(arch, Site::Qkv)?,
-            o: self.product(arch, Site::O)?,
-            gate_up: self.product(arch, Site::GateUp)?,
-            down: self.product(arch, Site::Down)?,
+            qkv: self.product(arch, layer, Site::Qkv)?,
+            o: self.product(arch, layer, Site::O)?,
+            gate_up: self.product(arch, layer, Site::GateUp)?,
+            down: self.product(arch, layer, Site::Down)?,
         })
     }
 

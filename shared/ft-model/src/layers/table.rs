@@ -184,6 +184,8 @@ pub struct TableBytes {
     pub head: Option<usize>,
     /// Those of the rows that are expanded at a time.
     pub expanded: usize,
+    /// The type of the matrices that are in no few bits: the embedding's, or f32 where that is in blocks.
+    pub main: DType,
 }
 
 impl TableBytes {
@@ -207,12 +209,13 @@ impl TableBytes {
         };
         let embedding = bytes(names.embedding)?;
         let head = (!arch.tie_word_embeddings).then(|| bytes(names.head)).transpose()?;
-        Ok(Self { embedding, head, expanded })
+        let main = checkpoint.main_dtype()?.float().unwrap_or(DType::F32);
+        Ok(Self { embedding, head, expanded, main })
     }
 
     /// Of a model of which no file is at hand, with both in this type.
     pub fn float(arch: &crate::Architecture, dtype: DType) -> Self {
         let embedding = arch.vocab_size * arch.hidden_size * dtype.size_in_bytes();
-        Self { embedding, head: (!arch.tie_word_embeddings).then_some(embedding), expanded: 0 }
+        Self { embedding, head: (!arch.tie_word_embeddings).then_some(embedding), expanded: 0, main: dtype }
     }
 }

@@ -39,7 +39,7 @@ impl LayerSource for Without {
                 Site::Down => &mut weights.down,
             };
             for (_, projection, pair) in pairs.into_iter().filter(|(_, p, _)| p.site == site) {
-                let (column, out) = (projection.column(&self.arch), pair.b.dim(0)?);
+                let (column, out) = (projection.column(&self.arch, i), pair.b.dim(0)?);
                 if column > next {
                     rows.push(product.weight.narrow(0, next, column - next)?.to_dtype(DType::F32)?);
                 }

@@ -89,11 +89,10 @@ impl Layers {
 
 /// Keys of peft that change the mathematics, or the base's weights, and are not implemented: each must
 /// be absent, null, false or empty.
-const UNSUPPORTED: [&str; 21] = [
+const UNSUPPORTED: [&str; 20] = [
     "layers_pattern",
     "layer_replication",
     "lora_bias",
-    "target_parameters",
     "trainable_token_indices",
     "alora_invocation_tokens",
     "arrow_config",
@@ -169,6 +168,7 @@ impl LoraConfig {
             }
         }
         self.modules_to_save()?;
+        self.target_parameters()?;
         let init = &self.init_lora_weights;
         let harmless = init.as_str().is_some_and(|name| HARMLESS_INITS.contains(&name));
         if !(init.is_boolean() || harmless) {
@@ -209,11 +209,23 @@ impl LoraConfig {
     /// # Errors
     /// If the key is no list of names.
     pub fn modules_to_save(&self) -> Result<Vec<&str>> {
-        match self.other.get("modules_to_save") {
+        self.names("modules_to_save", "a list of modules' names")
+    }
+
+    /// The parameters that are adapted: those of mixtures of experts, by what their names end with.
+    ///
+    /// # Errors
+    /// If the key is no list of names.
+    pub fn target_parameters(&self) -> Result<Vec<&str>> {
+        self.names("target_parameters", "a list of parameters' names")
+    }
+
+    fn names(&self, key: &'static str, expected: &'static str) -> Result<Vec<&str>> {
+        match self.other.get(key) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(value) => {
                 let names = value.as_array().and_then(|names| names.iter().map(Value::as_str).collect());
-                names.ok_or_else(|| feature("modules_to_save", value, "a list of modules' names"))
+                names.ok_or_else(|| feature(key, value, expected))
             }
         }
     }

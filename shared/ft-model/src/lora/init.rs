@@ -35,20 +35,21 @@ impl Adapter {
     pub(super) fn without_base(arch: &Architecture, mut config: LoraConfig, seed: u64) -> Result<Self> {
         config.check()?;
         config.other.insert("fan_in_fan_out".into(), arch.family.is_transposed().into());
+        config = config.for_model(arch)?;
         let targets = config.modules(arch)?;
-        config.expand_targets(arch);
         let mut modules = Vec::with_capacity(targets.len());
         for (layer, projection) in targets {
-            let (module, (out, inner)) = (projection.module(arch, layer), projection.shape(arch));
+            let module = projection.module(arch, layer);
             let rank = config.rank(&module);
+            let [shape_a, shape_b] = projection.pair_shapes(arch, layer, rank);
             let index = (layer * Projection::MOST + projection.place()) as u64;
-            let (mut a, mut b) = (vec![0.0; rank * inner], vec![0.0; out * rank]);
+            let (mut a, mut b) = (vec![0.0; shape_a.iter().product()], vec![0.0; shape_b.iter().product()]);
             let stream = Stream::new(seed, PURPOSE, index);
             match &config.init_lora_weights {
-                Value::Bool(true) => uniform(stream, inner, &mut a),
+                Value::Bool(true) => uniform(stream, shape_a[1], &mut a),
                 Value::Bool(false) => {
-                    uniform(stream, inner, &mut a);
-                    uniform(Stream::new(seed, PURPOSE + 1, index), rank, &mut b);
+                    uniform(stream, shape_a[1], &mut a);
+                    uniform(Stream::new(seed, PURPOSE + 1, index), shape_b[1], &mut b);
                 }
                 Value::String(kind) if kind == "gaussian" => {
                     stream.fill_normal(0, &mut a);
@@ -58,9 +59,9 @@ impl Adapter {
                 }
                 other => return Err(unknown_start(other)),
             }
-            let scaling = config.scaling(&module);
-            let (a, b) = (from_vec(a, (rank, inner))?, from_vec(b, (out, rank))?);
-            modules.push(LoraPair { module, a, b, scaling, magnitude: None });
+            let (scaling, key) = (config.scaling(&module), config.key_of(&module));
+            let (a, b) = (from_vec(a, &shape_a)?, from_vec(b, &shape_b)?);
+            modules.push(LoraPair { module, key, a, b, scaling, magnitude: None });
         }
         let ends =
             config.ends(arch)?.into_iter().map(|end| new_end(arch, &config, end, seed)).collect::<Result<_>>()?;

@@ -44,7 +44,13 @@ impl Adapter {
             let (layer, projection) =
                 Projection::parse_in(arch.family, &pair.module).ok_or_else(|| Error::Module(pair.module.clone()))?;
             let weights = source.layer(layer)?;
-            let (column, out) = (projection.column(arch), projection.shape(arch).0);
+            if projection.is_parameter(arch, layer) {
+                return Err(Error::Adapter(format!(
+                    "asks for init_lora_weights pissa on '{}', which is implemented for attention and plain MLPs; leave experts and routers out of target_modules",
+                    pair.module
+                )));
+            }
+            let (column, out) = (projection.column(arch, layer), projection.shape(arch, layer).0);
             let weight = weights.product(projection.site).weight.narrow(0, column, out)?;
             let weight = on_host(&weight.to_dtype(DType::F32)?)?;
             let stream = Stream::new(seed, PURPOSE, index as u64);

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use ft_kernels::tensor::from_vec;
 use half::{bf16, f16};
 
+use super::parameters::is_of_experts;
 use super::write::PREFIX;
 use super::{Adapter, End, EndPair, LoraConfig, LoraPair, SavedTensor};
 use crate::error::{Error, Result};
@@ -27,7 +28,7 @@ type Parts = [Option<Tensor>; 3];
 /// What a tensor of the file is.
 enum Role<'a> {
     /// Of the adapter of a module: `A`, `B` or the magnitudes.
-    Part { place: (usize, Projection), module: &'a str, part: usize },
+    Part { place: (usize, Projection), module: String, key: &'a str, part: usize },
     /// Of the adapter of embedding or head: `A` or `B`.
     OfEnd { end: End, module: &'a str, part: usize },
     /// A tensor of the base that is trained whole, by its name there.
@@ -75,13 +76,13 @@ impl Adapter {
     }
 
     fn assemble(config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
-        let mut found: BTreeMap<(usize, Projection), (String, Parts)> = BTreeMap::new();
+        let mut found: BTreeMap<(usize, Projection), (String, String, Parts)> = BTreeMap::new();
         let mut of_ends: BTreeMap<(End, &str), [Option<Tensor>; 2]> = BTreeMap::new();
         let mut saved = Vec::new();
         for entry in &header.entries {
             let name = &entry.name;
             let tensor = || widen(entry, &bytes[entry.offset as usize..][..entry.len as usize]);
-            match role(name)? {
+            match role(name, &config)? {
                 Role::Again => {}
                 Role::Saved(of) => {
                     let key = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
@@ -92,8 +93,9 @@ impl Adapter {
                         return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
                     }
                 }
-                Role::Part { place, module, part } => {
-                    let (_, parts) = found.entry(place).or_insert_with(|| (module.to_owned(), Parts::default()));
+                Role::Part { place, module, key, part } => {
+                    let (_, _, parts) =
+                        found.entry(place).or_insert_with(|| (module, key.to_owned(), Parts::default()));
                     if parts[part].replace(tensor()?).is_some() {
                         return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
                     }
@@ -101,8 +103,8 @@ impl Adapter {
             }
         }
         let mut modules = Vec::with_capacity(found.len());
-        for (module, [a, b, magnitude]) in found.into_values() {
-            let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&module, kind)));
+        for (module, key, [a, b, magnitude]) in found.into_values() {
+            let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&key, kind)));
             let (a, b) = (a.ok_or_else(|| lacks("lora_A.weight"))?, b.ok_or_else(|| lacks("lora_B.weight"))?);
             check_rank(&config, &module, &a, &b)?;
             if magnitude.is_some() != config.use_dora() {
@@ -112,7 +114,7 @@ impl Adapter {
                 )));
             }
             let scaling = config.scaling(&module);
-            modules.push(LoraPair { module, a, b, scaling, magnitude });
+            modules.push(LoraPair { module, key, a, b, scaling, magnitude });
         }
         let mut ends = Vec::with_capacity(of_ends.len());
         for ((end, module), parts) in of_ends {
@@ -131,11 +133,12 @@ impl Adapter {
     }
 }
 
-/// The scale depends on the rank, so the file's must be the configuration's.
+/// The scale depends on the rank, so the file's must be the configuration's. Of experts each has one.
 fn check_rank(config: &LoraConfig, module: &str, a: &Tensor, b: &Tensor) -> Result<()> {
     let expected = config.rank(module);
     let (found_a, found_b) = (a.dims()[0], b.dims()[1]);
-    if (found_a, found_b) == (expected, expected) {
+    let of_experts = is_of_experts(module) && found_a == found_b && found_a.is_multiple_of(expected);
+    if of_experts || (found_a, found_b) == (expected, expected) {
         return Ok(());
     }
     Err(Error::Adapter(format!(
@@ -144,7 +147,7 @@ fn check_rank(config: &LoraConfig, module: &str, a: &Tensor, b: &Tensor) -> Resu
 }
 
 /// What a tensor is by its name. peft leaves the adapter's own name (`default`) out of the keys; some tools do not.
-fn role(name: &str) -> Result<Role<'_>> {
+fn role<'a>(name: &'a str, config: &LoraConfig) -> Result<Role<'a>> {
     let unknown = || {
         Error::Adapter(format!(
             "has the tensor '{name}', which has no place here; expected {PREFIX}model.layers.N.MODULE.lora_A.weight or lora_B.weight"
@@ -160,7 +163,7 @@ fn role(name: &str) -> Result<Role<'_>> {
     if let Some((end, module, part)) = of_end(plain) {
         return Ok(Role::OfEnd { end, module, part });
     }
-    let Some((module, kind)) = plain.split_once(".lora_") else {
+    let Some((key, kind)) = plain.split_once(".lora_") else {
         // Whole tensors: `X.weight`, `X.bias`, and the bias of a module that peft has wrapped.
         let of = plain.replace(".base_layer.bias", ".bias").replace(".modules_to_save.default.", ".");
         let known = match of.rsplit_once('.') {
@@ -176,8 +179,9 @@ fn role(name: &str) -> Result<Role<'_>> {
         ["magnitude_vector"] | ["magnitude_vector", _] | ["magnitude_vector", _, "weight"] => 2,
         _ => return Err(unknown()),
     };
-    let place = Projection::parse(module).ok_or_else(|| Error::Module(module.into()))?;
-    Ok(Role::Part { place, module, part })
+    let module = config.module_of(key);
+    let place = Projection::parse(&module).ok_or_else(|| Error::Module(key.into()))?;
+    Ok(Role::Part { place, module, key, part })
 }
 
 /// The module and the part of a tensor of the adapter of embedding or head.

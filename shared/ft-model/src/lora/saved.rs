@@ -80,7 +80,7 @@ impl Adapter {
                 let (layer, projection) = Projection::parse_in(arch.family, &pair.module)
                     .ok_or_else(|| Error::Module(pair.module.clone()))?;
                 let weights = source.layer(layer)?;
-                let rows = (projection.column(arch), projection.shape(arch).0);
+                let rows = (projection.column(arch, layer), projection.shape(arch, layer).0);
                 let weight = on_host(&weights.product(projection.site).weight.narrow(0, rows.0, rows.1)?)?;
                 pair.magnitude = Some(dora_norm(&weight, &pair.a, &pair.b, pair.scaling as f32)?);
             }
@@ -141,9 +141,9 @@ fn base_tensor(arch: &Architecture, source: &dyn LayerSource, name: &str) -> Res
     let inside = module.strip_prefix(names.layers).and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
     let (layer, part) = inside.filter(|_| kind == "bias").ok_or_else(missing)?;
     let weights = source.layer(layer.parse().map_err(|_| missing())?)?;
-    if let Some((_, projection)) = Projection::parse_in(arch.family, module) {
+    if let Some((layer, projection)) = Projection::parse_in(arch.family, module) {
         let bias = weights.product(projection.site).bias.as_ref().ok_or_else(missing)?;
-        return Ok(bias.narrow(0, projection.column(arch), projection.shape(arch).0)?);
+        return Ok(bias.narrow(0, projection.column(arch, layer), projection.shape(arch, layer).0)?);
     }
     let norms = [
         (names.input_norm, &weights.input_norm),

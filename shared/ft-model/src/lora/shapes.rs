@@ -15,8 +15,8 @@ pub struct TrainedShape {
 }
 
 impl TrainedShape {
-    fn new(of: &str, kind: Kind, shape: Vec<usize>) -> Self {
-        Self { of: of.into(), name: kind.name(of), shape }
+    fn new(of: &str, key: &str, kind: Kind, shape: &[usize]) -> Self {
+        Self { of: of.into(), name: kind.name(key), shape: shape.to_vec() }
     }
 
     /// The number of elements.
@@ -32,26 +32,29 @@ impl LoraConfig {
     /// If the configuration asks for what is not implemented, or does not fit the model.
     pub fn trained_shapes(&self, arch: &Architecture) -> Result<Vec<TrainedShape>> {
         self.check()?;
+        let config = self.for_model(arch)?;
         let mut all = Vec::new();
-        for (layer, projection) in self.modules(arch)? {
-            let (module, (out, inner)) = (projection.module(arch, layer), projection.shape(arch));
-            let rank = self.rank(&module);
-            all.push(TrainedShape::new(&module, Kind::A, vec![rank, inner]));
-            all.push(TrainedShape::new(&module, Kind::B, vec![out, rank]));
-            if self.use_dora() {
-                all.push(TrainedShape::new(&module, Kind::Magnitude, vec![out]));
+        for (layer, projection) in config.modules(arch)? {
+            let module = projection.module(arch, layer);
+            let key = config.key_of(&module);
+            let [a, b] = projection.pair_shapes(arch, layer, config.rank(&module));
+            all.push(TrainedShape::new(&module, &key, Kind::A, &a));
+            all.push(TrainedShape::new(&module, &key, Kind::B, &b));
+            if config.use_dora() {
+                all.push(TrainedShape::new(&module, &key, Kind::Magnitude, &b[..1]));
             }
         }
-        for end in self.ends(arch)? {
+        for end in config.ends(arch)? {
             let module = end.module(arch.family);
-            for (kind, shape) in end.kinds().into_iter().zip(end.shapes(arch, self.rank(module))) {
-                all.push(TrainedShape::new(module, kind, shape.to_vec()));
+            for (kind, shape) in end.kinds().into_iter().zip(end.shapes(arch, config.rank(module))) {
+                all.push(TrainedShape::new(module, module, kind, &shape));
             }
         }
-        let mut saved = self.saved(arch)?;
+        let mut saved = config.saved(arch)?;
         saved.sort_by(|x, y| x.name.cmp(&y.name));
         for Expected { name, shape } in saved {
-            all.push(TrainedShape::new(&self.saved_key(arch, &name), Kind::Saved, shape));
+            let key = config.saved_key(arch, &name);
+            all.push(TrainedShape::new(&key, &key, Kind::Saved, &shape));
         }
         Ok(all)
     }

@@ -1,5 +1,6 @@
 //! Which modules an adapter is put on.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::str::FromStr;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::End;
 use super::config::LoraConfig;
+use super::parameters::{expert_words, parameter};
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
 use crate::projection::Projection;
@@ -44,7 +46,7 @@ impl Targets {
         Targets::One(ALL_LINEAR.into())
     }
 
-    fn is_all_linear(&self) -> bool {
+    pub(super) fn is_all_linear(&self) -> bool {
         matches!(self, Targets::One(one) if one.eq_ignore_ascii_case(ALL_LINEAR))
     }
 
@@ -84,16 +86,28 @@ pub(super) fn ends_with(module: &str, name: &str) -> bool {
 }
 
 impl LoraConfig {
-    /// The modules in a model's layers that this configuration adapts (beside them there are [`LoraConfig::ends`]), by layer, then in the order of
-    /// [`Projection::ALL`].
+    /// The modules in a model's layers that this configuration adapts, by layer, then in the order of
+    /// [`Projection::of_layer`]. Beside them there are [`LoraConfig::ends`].
     ///
     /// # Errors
     /// If nothing matches, a name matches nothing, or a module is meant that cannot be adapted here.
     pub fn modules(&self, arch: &Architecture) -> Result<Vec<(usize, Projection)>> {
-        let targets = self.target_modules.as_ref().ok_or_else(|| {
-            Error::Adapter(format!("has no target_modules; expected all-linear, or some of {}", known(arch)))
-        })?;
+        self.for_model(arch)?.listed(arch)
+    }
+
+    /// [`Self::modules`] of a configuration as it is written.
+    fn listed(&self, arch: &Architecture) -> Result<Vec<(usize, Projection)>> {
+        let none = Targets::Many(Vec::new());
+        let targets = match &self.target_modules {
+            Some(targets) => targets,
+            None if !self.target_parameters()?.is_empty() => &none,
+            None => {
+                let known = known(arch);
+                return Err(Error::Adapter(format!("has no target_modules; expected all-linear, or some of {known}")));
+            }
+        };
         refuse_unknown(targets, arch)?;
+        self.check_parameters(arch)?;
         let (take, leave) = (targets.matcher()?, self.exclude_modules.as_ref().map(Targets::matcher).transpose()?);
         let taken = |module: &str| -> Result<bool> {
             Ok(take.takes(module)? && !leave.as_ref().map_or(Ok(false), |leave| leave.takes(module))?)
@@ -101,8 +115,12 @@ impl LoraConfig {
         let mut modules = Vec::new();
         for layer in (0..arch.num_layers).filter(|l| self.layers_to_transform.as_ref().is_none_or(|of| of.contains(*l)))
         {
-            for projection in Projection::all(arch) {
-                if taken(&projection.module(arch, layer))? {
+            for projection in Projection::of_layer(arch, layer) {
+                let is_taken = match projection.is_parameter(arch, layer) {
+                    true => self.adapts_parameter(&parameter(arch, layer, projection)),
+                    false => taken(&projection.module(arch, layer))?,
+                };
+                if is_taken {
                     modules.push((layer, projection));
                 }
             }
@@ -117,20 +135,29 @@ impl LoraConfig {
         Ok(modules)
     }
 
-    /// Writes `all-linear` out, as peft does before it saves: other readers do not know the word.
-    pub(super) fn expand_targets(&mut self, arch: &Architecture) {
-        if self.target_modules.as_ref().is_some_and(Targets::is_all_linear) {
-            let mut names: Vec<String> = Projection::all(arch).into_iter().map(|p| leaf(arch, p).to_owned()).collect();
-            names.sort_unstable();
-            self.target_modules = Some(Targets::Many(names));
+    /// The configuration as it is written: `all-linear` in words, as peft does before it saves, for other readers do
+    /// not know it; and what means experts as `target_parameters`. Once written it stays the same.
+    ///
+    /// # Errors
+    /// If it asks for what experts cannot have.
+    pub fn for_model(&self, arch: &Architecture) -> Result<Self> {
+        let mut config = self.clone();
+        if arch.experts.is_some() {
+            config.take_parameters(arch)?;
+        } else if config.target_modules.as_ref().is_some_and(Targets::is_all_linear) {
+            config.target_modules = Some(Targets::Many(leaves(arch)));
         }
+        Ok(config)
     }
 }
 
 /// A mistyped name among good ones would leave a module untrained without a word.
 fn refuse_unknown(targets: &Targets, arch: &Architecture) -> Result<()> {
     let Targets::Many(names) = targets else { return Ok(()) };
-    let of = |layer: usize| Projection::all(arch).into_iter().map(move |p| p.module(arch, layer));
+    let of = |layer: usize| {
+        let modules = Projection::of_layer(arch, layer).into_iter().filter(move |p| !p.is_parameter(arch, layer));
+        modules.map(move |p| p.module(arch, layer))
+    };
     let all: Vec<String> = (0..arch.num_layers).flat_map(of).collect();
     let exists = |name: &str| {
         all.iter()
@@ -148,11 +175,28 @@ fn refuse_unknown(targets: &Targets, arch: &Architecture) -> Result<()> {
     }
 }
 
-fn leaf(arch: &Architecture, projection: Projection) -> &'static str {
-    let path = projection.path(arch);
-    path.rsplit_once('.').map_or(path, |(_, leaf)| leaf)
+/// The last parts of the names of all linear layers that are modules, sorted.
+fn leaves(arch: &Architecture) -> Vec<String> {
+    let names: BTreeSet<&str> = (0..arch.num_layers).flat_map(|layer| of_layer(arch, layer)).collect();
+    names.into_iter().map(Into::into).collect()
 }
 
-fn known(arch: &Architecture) -> String {
-    Projection::all(arch).into_iter().map(|p| leaf(arch, p)).collect::<Vec<_>>().join(", ")
+/// The last parts of the names of a layer's modules, in its order.
+fn of_layer(arch: &Architecture, layer: usize) -> impl Iterator<Item = &'static str> {
+    let modules = Projection::of_layer(arch, layer).into_iter().filter(move |p| !p.is_parameter(arch, layer));
+    modules.map(move |p| {
+        let path = p.path(arch, layer);
+        path.rsplit_once('.').map_or(path, |(_, leaf)| leaf)
+    })
+}
+
+/// What can be targeted, for messages.
+pub(super) fn known(arch: &Architecture) -> String {
+    let mut all: Vec<&str> = Vec::new();
+    for name in (0..arch.num_layers).flat_map(|layer| of_layer(arch, layer)).chain(expert_words(arch)) {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all.join(", ")
 }

@@ -186,9 +186,9 @@ fn what_does_not_fit_is_refused_by_the_tensors_name() {
     );
     let message = broken(|a| a.modules[2].a = from_vec(vec![0.0; 5 * 64], (5, 64)).unwrap(), |_| {});
     assert!(message.contains("the rank 4") && message.contains("5 rows"), "{message}");
-    let message = broken(|a| a.modules[2].module = "model.layers.9.mlp.up_proj".into(), |_| {});
+    let message = broken(|a| a.modules[2].key = "model.layers.9.mlp.up_proj".into(), |_| {});
     assert!(message.contains("'model.layers.9.mlp.up_proj'"), "{message}");
-    let message = broken(|a| a.modules[2].module = "lm_head".into(), |_| {});
+    let message = broken(|a| a.modules[2].key = "lm_head".into(), |_| {});
     assert!(message.contains("'lm_head'"), "{message}");
     let message = broken(|a| a.modules.clear(), |_| {});
     assert_eq!(message, "the adapter holds no tensors");

@@ -186,7 +186,12 @@ impl EndPair {
 
     pub(super) fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
         let [a, b] = self.end.kinds();
-        [(a, &self.a), (b, &self.b)].into_iter().map(|(kind, tensor)| Trainable { of: &self.module, kind, tensor })
+        [(a, &self.a), (b, &self.b)].into_iter().map(|(kind, tensor)| Trainable {
+            of: &self.module,
+            key: &self.module,
+            kind,
+            tensor,
+        })
     }
 
     /// The error of a pair of which one tensor is not there.

@@ -14,6 +14,7 @@ use ::safetensors::Dtype;
 /// An adapter with one module and these shapes, of seeded numbers.
 fn adapter(rank: usize, inner: usize, out: usize) -> Adapter {
     let pair = LoraPair {
+        key: "model.layers.0.self_attn.q_proj".into(),
         module: "model.layers.0.self_attn.q_proj".into(),
         a: numbers(1, &[rank, inner]),
         b: numbers(2, &[out, rank]),

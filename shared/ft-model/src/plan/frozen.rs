@@ -7,20 +7,19 @@ use ft_kernels::quant::{EightBit, FourBit};
 use super::{Ranks, Stage};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::layers::{Bits, Held, TableBytes, Unit, shares};
-use crate::projection::{Projection, Site};
+use crate::projection::Site;
 
 /// Bytes of a model's frozen weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frozen {
-    layers: usize,
-    /// The matrices of one layer.
-    layer: usize,
+    /// The matrices of each layer.
+    layers: Vec<usize>,
     embedding: usize,
     /// None where it is the embedding.
     head: Option<usize>,
     /// What is not cut: norms, biases, learned positions; what scales are expanded with.
     small: u64,
-    /// One layer's matrices expanded to f32, where they are held in few bits.
+    /// The largest layer's matrices expanded to f32, where they are held in few bits.
     expanded: Option<usize>,
     /// The rows of the vocabulary that are expanded to f32 at a time, where it is held in blocks.
     rows: usize,
@@ -54,40 +53,40 @@ impl Frozen {
     /// Of a model whose blocks' matrices are held so; where that is in few bits the vocabulary's take `vocabulary`. None
     /// for [`Bits::AsIs`].
     pub fn new(arch: &Architecture, held: Held, vocabulary: TableBytes) -> Option<Self> {
-        let elements = |projection: Projection| {
-            let (out, inner) = projection.shape(arch);
-            out * inner
-        };
-        let (mut layer, mut beside) = (0, 0);
-        for projection in Projection::all(arch) {
-            let (bytes, small) = held.bytes(elements(projection))?;
-            layer += bytes;
-            beside += small;
-        }
         let tables = match held {
             Held::Float(dtype) => TableBytes::float(arch, dtype),
             Held::Packed(_) => vocabulary,
         };
-        let all: usize = Projection::all(arch).into_iter().map(elements).sum();
+        let (mut layers, mut small, mut largest) = (Vec::new(), 0, 0);
+        for layer in 0..arch.num_layers {
+            let (mut all, mut elements) = (0, 0);
+            for (path, (out, inner)) in Site::ALL.into_iter().flat_map(|site| site.stored(arch, layer)) {
+                let own = if arch.is_router(&path) { Held::Float(tables.main) } else { held };
+                let (bytes, beside) = own.bytes(out * inner)?;
+                (all, small, elements) = (all + bytes, small + beside, elements + out * inner);
+            }
+            layers.push(all);
+            small += size_of::<f32>() * small_of_layer(arch, layer);
+            largest = largest.max(elements);
+        }
         Some(Self {
-            layers: arch.num_layers,
-            layer,
+            layers,
             embedding: tables.embedding,
             head: tables.head,
-            small: (arch.num_layers * (4 * small_of_layer(arch) + beside) + 4 * small_of_ends(arch)) as u64,
-            expanded: matches!(held, Held::Packed(_)).then_some(4 * all),
+            small: (small + size_of::<f32>() * small_of_ends(arch)) as u64,
+            expanded: matches!(held, Held::Packed(_)).then_some(size_of::<f32>() * largest),
             rows: tables.expanded,
         })
     }
 
     /// The whole model's.
     pub fn bytes(&self) -> u64 {
-        (self.layers * self.layer + self.embedding + self.head.unwrap_or(0)) as u64 + self.small
+        (self.layers.iter().sum::<usize>() + self.embedding + self.head.unwrap_or(0)) as u64 + self.small
     }
 
     /// The largest layer, or matrix of the vocabulary.
     pub fn largest_unit(&self) -> u64 {
-        self.layer.max(self.table()) as u64
+        self.layers.iter().copied().max().unwrap_or(0).max(self.table()) as u64
     }
 
     /// The larger matrix of the vocabulary.
@@ -101,7 +100,8 @@ impl Frozen {
             return self.bytes();
         }
         let own = |bytes: usize| shares(bytes, ranks.world)[rank].len();
-        let all = self.layers * own(self.layer) + own(self.embedding) + self.head.map_or(0, own);
+        let layers: usize = self.layers.iter().map(|&layer| own(layer)).sum();
+        let all = layers + own(self.embedding) + self.head.map_or(0, own);
         all as u64 + self.small
     }
 
@@ -141,9 +141,9 @@ impl Frozen {
     /// Where a unit lies, as a number, and its bytes.
     fn place(&self, unit: Unit) -> (usize, usize) {
         match (unit, self.head) {
-            (Unit::Layer(i), _) => (i, self.layer),
-            (Unit::Head, Some(head)) => (self.layers + 1, head),
-            (Unit::Embedding | Unit::Head, _) => (self.layers, self.embedding),
+            (Unit::Layer(i), _) => (i, self.layers[i]),
+            (Unit::Head, Some(head)) => (self.layers.len() + 1, head),
+            (Unit::Embedding | Unit::Head, _) => (self.layers.len(), self.embedding),
         }
     }
 }
@@ -154,7 +154,7 @@ fn norm(arch: &Architecture) -> usize {
 }
 
 /// The numbers in a layer that belong to no matrix.
-fn small_of_layer(arch: &Architecture) -> usize {
+fn small_of_layer(arch: &Architecture, layer: usize) -> usize {
     let names = arch.names();
     let norms = [names.input_norm, names.attention_norm, names.mlp_norm, names.output_norm];
     let heads = match arch.qk_norm {
@@ -162,7 +162,7 @@ fn small_of_layer(arch: &Architecture) -> usize {
         QkNorm::Head => 2 * arch.head_dim,
         QkNorm::Whole => arch.query_columns() + arch.key_columns(),
     };
-    let biases = Site::ALL.into_iter().filter(|&site| arch.has_bias(site)).map(|site| site.shape(arch).0);
+    let biases = Site::ALL.into_iter().filter(|&site| arch.has_bias(site)).map(|site| site.shape(arch, layer).0);
     norms.iter().flatten().count() * norm(arch) + heads + biases.sum::<usize>()
 }
 

@@ -163,6 +163,6 @@ fn every_byte_is_sent_twice_a_piece_or_once_where_it_is_kept() {
 
 /// Of a layer's matrices in 16 bits.
 fn layer_bytes(arch: &Architecture) -> usize {
-    let shapes = crate::projection::Projection::all(arch).into_iter().map(|p| p.shape(arch));
+    let shapes = crate::projection::Projection::of_layer(arch, 0).into_iter().map(|p| p.shape(arch, 0));
     shapes.map(|(out, inner)| 2 * out * inner).sum()
 }

@@ -124,8 +124,32 @@ pub(super) fn own(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<
             "residual_dropout": 0.0, "embedding_dropout": 0.0,
         }),
         Family::Mistral => json!({}),
+        Family::Mixtral => experts(keys, "num_local_experts")?,
+        Family::Qwen3Moe => {
+            let mut config = experts(keys, "num_experts")?;
+            let own = json!({
+                "moe_intermediate_size": keys.size("expert_feed_forward_length")?, "norm_topk_prob": true,
+                "decoder_sparse_step": 1, "mlp_only_layers": plain_layers(keys, sizes),
+                "use_sliding_window": false, "attention_bias": attention_bias,
+            });
+            merge(&mut config, own);
+            config
+        }
     };
     Ok(object(config))
+}
+
+/// The experts' numbers.
+fn experts(keys: &GgufKeys<'_>, count: &str) -> Result<Value> {
+    Ok(json!({
+        count: keys.size("expert_count")?, "num_experts_per_tok": keys.size("expert_used_count")?,
+        "output_router_logits": false,
+    }))
+}
+
+/// The layers that have a plain MLP where others have experts.
+fn plain_layers(keys: &GgufKeys<'_>, sizes: &Sizes) -> Vec<usize> {
+    (0..sizes.layers).filter(|i| !keys.has_tensor(&format!("blk.{i}.ffn_gate_inp.weight"))).collect()
 }
 
 /// Gemma 2 and 3: windows, bounds, and what queries are divided by.

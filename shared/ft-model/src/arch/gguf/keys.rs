@@ -90,10 +90,20 @@ impl<'a> GgufKeys<'a> {
         whole(value).and_then(|n| u32::try_from(n).ok())
     }
 
+    /// Whether layers have a mixture of experts.
+    pub fn has_experts(&self) -> bool {
+        self.whole("expert_count").is_some_and(|n| n > 0)
+    }
+
     /// Keys that change what is computed and that the family does not read.
     pub fn refuse_unsupported(&self, family: Family) -> Result<()> {
-        if self.whole("expert_count").is_some_and(|n| n > 0) {
+        if self.has_experts() && !matches!(family, Family::Mixtral | Family::Qwen3Moe) {
             return Err(self.unsupported("expert_count", "0"));
+        }
+        let experts =
+            ["expert_shared_count", "expert_group_count", "expert_weights_scale", "leading_dense_block_count"];
+        if let Some(key) = experts.into_iter().find(|key| self.whole(key).is_some_and(|n| n > 0)) {
+            return Err(self.unsupported(key, "none"));
         }
         let windows = [Family::Phi3, Family::Gemma2, Family::Gemma3];
         if !windows.contains(&family) && self.whole("attention.sliding_window").is_some_and(|n| n > 0) {

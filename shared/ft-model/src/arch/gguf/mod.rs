@@ -3,7 +3,8 @@
 //! Some things a GGUF file cannot say. Where llama.cpp's loader (`src/models/*.cpp`) takes a value for granted, so does
 //! this, since that is what the file was made to be read with:
 //!
-//! - the window of Llama, Mistral, Qwen2, Qwen3 and `StarCoder2`: none; and that a file is of Mistral: Llama;
+//! - the window of Llama, Mistral, Mixtral, Qwen2, Qwen3 and `StarCoder2`: none; and that a file is of Mistral: Llama;
+//! - whether the weights of a token's experts are divided by their sum: yes;
 //! - `query_pre_attn_scalar` of Gemma 2 and 3: the head's width, but for the largest of each;
 //! - `no_rope_layer_interval` of SmolLM3: 4; the layers with a window of Gemma 2 and 3: all but every second and sixth
 //!   unless `attention.sliding_window_pattern` says so;
@@ -16,7 +17,7 @@ mod keys;
 mod names;
 mod rope;
 
-pub(crate) use names::{Layout, layout, name, offset};
+pub(crate) use names::{Layout, expert_number, layout, name, offset};
 pub(crate) use rope::{LONG_FACTORS, ROPE_FACTORS, SHORT_FACTORS};
 
 use std::collections::HashMap;
@@ -29,11 +30,13 @@ use super::config::unknown;
 use super::{Architecture, Family};
 use crate::error::Result;
 
-/// The families that llama.cpp's files are read of, with its name for each. It has one name for Llama and Mistral.
-const KNOWN: [(&str, Family); 14] = [
+/// The families that llama.cpp's files are read of, with its name for each. It has one name for Llama, Mistral and
+/// Mixtral, whose experts tell it from the others.
+const KNOWN: [(&str, Family); 15] = [
     ("llama", Family::Llama),
     ("qwen2", Family::Qwen2),
     ("qwen3", Family::Qwen3),
+    ("qwen3moe", Family::Qwen3Moe),
     ("phi3", Family::Phi3),
     ("gemma", Family::Gemma),
     ("gemma2", Family::Gemma2),
@@ -59,6 +62,7 @@ impl Architecture {
         let name = keys::architecture(content)?;
         let (_, family) = KNOWN.into_iter().find(|(known, _)| *known == name).ok_or_else(|| unknown(&name))?;
         let keys = GgufKeys::new(content, name);
+        let family = if family == Family::Llama && keys.has_experts() { Family::Mixtral } else { family };
         keys.refuse_unsupported(family)?;
         let sizes = families::Sizes::read(&keys)?;
         let mut config = families::common(&keys, family, &sizes)?;

@@ -1,6 +1,6 @@
 //! llama.cpp's names for tensors, and how it stores them otherwise than Hugging Face does.
 
-use crate::arch::{Architecture, Family, K_NORM, Q_NORM};
+use crate::arch::{Architecture, Family, K_NORM, Names, Q_NORM};
 use crate::projection::{Projection, Site};
 
 /// The name that a GGUF file has for a tensor of a Hugging Face checkpoint.
@@ -25,24 +25,46 @@ pub(crate) fn name(arch: &Architecture, name: &str) -> Option<String> {
     ];
     let own = match norms.into_iter().find(|(known, _)| *known == Some(part)) {
         Some((_, own)) => own,
-        None => projection(arch, Projection::parse_in(arch.family, module)?.1),
+        None => projection(arch.family.names(), part).or_else(|| of_mixture(arch, part))?,
     };
     Some(format!("blk.{layer}.{own}.{kind}"))
 }
 
-fn projection(arch: &Architecture, projection: Projection) -> &'static str {
-    let alone = projection.site.paths(arch.family).len() == 1;
-    match (projection.site, projection.index) {
-        (Site::Qkv, _) if alone => "attn_qkv",
-        (Site::Qkv, 0) => "attn_q",
-        (Site::Qkv, 1) => "attn_k",
-        (Site::Qkv, _) => "attn_v",
-        (Site::O, _) => "attn_output",
-        // A fused gate and up, and the one projection of an MLP without a gate, have the same name.
-        (Site::GateUp, 0) if !alone => "ffn_gate",
-        (Site::GateUp, _) => "ffn_up",
-        (Site::Down, _) => "ffn_down",
+/// Of a projection outside mixtures of experts.
+fn projection(names: &Names, part: &str) -> Option<&'static str> {
+    let place = |paths: &[&str]| paths.iter().position(|path| *path == part).map(|index| (index, paths.len()));
+    if let Some((index, count)) = place(names.qkv) {
+        return Some(if count == 1 { "attn_qkv" } else { ["attn_q", "attn_k", "attn_v"][index] });
     }
+    if let Some((index, count)) = place(names.gate_up) {
+        // A fused gate and up, and the one projection of an MLP without a gate, have the same name.
+        return Some(if count > 1 && index == 0 { "ffn_gate" } else { "ffn_up" });
+    }
+    let rest = [(names.o, "attn_output"), (names.down, "ffn_down")];
+    rest.into_iter().find(|(paths, _)| paths.contains(&part)).map(|(_, own)| own)
+}
+
+/// Of a part of a mixture of experts; all experts' matrices of a kind are one tensor.
+fn of_mixture(arch: &Architecture, part: &str) -> Option<&'static str> {
+    let names = arch.names().experts?;
+    if part == names.router {
+        return Some("ffn_gate_inp");
+    }
+    let (_, kind) = expert(arch, part)?;
+    let kinds = [(names.gate_up[0], "ffn_gate_exps"), (names.gate_up[1], "ffn_up_exps"), (names.down, "ffn_down_exps")];
+    kinds.into_iter().find(|(known, _)| *known == kind).map(|(_, own)| own)
+}
+
+/// An expert's number, and what of it a part of a layer is.
+fn expert<'a>(arch: &Architecture, part: &'a str) -> Option<(usize, &'a str)> {
+    let (number, kind) = part.strip_prefix(arch.names().experts?.experts)?.strip_prefix('.')?.split_once('.')?;
+    Some((number.parse().ok()?, kind))
+}
+
+/// Which of the matrices that lie in one tensor of the file the tensor with this Hugging Face name is, if they do.
+pub(crate) fn expert_number(arch: &Architecture, name: &str) -> Option<usize> {
+    let (_, part) = name.strip_prefix(arch.names().layers)?.strip_prefix('.')?.split_once('.')?;
+    expert(arch, part).map(|(number, _)| number)
 }
 
 /// How the files lay out a tensor's rows.
@@ -60,7 +82,7 @@ pub(crate) enum Layout {
 
 /// How the files lay out the tensor with this Hugging Face name.
 pub(crate) fn layout(arch: &Architecture, name: &str) -> Layout {
-    let like_llama = [Family::Llama, Family::Mistral, Family::SmolLm3, Family::Granite];
+    let like_llama = [Family::Llama, Family::Mistral, Family::Mixtral, Family::SmolLm3, Family::Granite];
     let Some((module, kind)) = name.rsplit_once('.') else { return Layout::Same };
     let Some((_, projection)) = Projection::parse_in(arch.family, module) else { return Layout::Same };
     let turns = projection.site == Site::Qkv && projection.index < 2;

@@ -41,7 +41,7 @@ fn what_changes_the_mathematics_is_refused_by_name() {
         (r#""bias": "some""#, "bias"),
         (r#""lora_bias": true"#, "lora_bias"),
         (r#""layer_replication": [[0, 4]]"#, "layer_replication"),
-        (r#""target_parameters": ["x"]"#, "target_parameters"),
+        (r#""target_parameters": "x""#, "target_parameters"),
         (r#""alora_invocation_tokens": [1]"#, "alora_invocation_tokens"),
         (r#""megatron_config": {"a": 1}"#, "megatron_config"),
         (r#""init_lora_weights": "pissa""#, "init_lora_weights"),

@@ -129,7 +129,14 @@ fn the_plain_adapter_adds_what_was_learned() {
         config.init_lora_weights = "pissa".into();
         let module = "model.layers.0.self_attn.q_proj";
         let with = |a, b| {
-            let pair = LoraPair { module: module.into(), a, b, scaling: config.scaling(module), magnitude: None };
+            let pair = LoraPair {
+                module: module.into(),
+                key: module.into(),
+                a,
+                b,
+                scaling: config.scaling(module),
+                magnitude: None,
+            };
             Adapter { config: config.clone(), modules: vec![pair], ends: Vec::new(), saved: Vec::new() }
         };
         let (a, b) = pissa(&matrix(9, 20, 30), 4, config.scaling(module), None, stream()).unwrap();

@@ -1,0 +1,261 @@
+//! A mixture of experts in the MLP's place, its forward and backward written out.
+//!
+//! A token's result is the sum over its experts of weight times result, in the order of the experts' numbers, so it does
+//! not depend on the tokens beside it. For the weights' gradients no product is formed again: with an expert's matrix `W`
+//! (its adapter included), input `h` and the gradient `d` of its row, that of the weight is `d·(W h) = (Wᵀ d)·h`.
+
+use candle_core::{DType, Tensor};
+use ft_kernels::experts::{
+    Routing, Share, gather_rows, gather_rows_weighted, route, route_backward, row_dots, scatter_add,
+    scatter_add_weighted,
+};
+use ft_kernels::linear::{Linear, Lora, LoraGradient};
+use ft_kernels::tensor::{from_vec, on_host};
+
+use super::{Adapted, Block, Found, Sink, hand_over};
+use crate::arch::Experts;
+use crate::error::Result;
+use crate::projection::Site;
+
+/// How a product of a layer is computed, of rows in which sequences start at so many places.
+pub(crate) type ProductOf<'p> = dyn Fn(&Linear<'_>, &Tensor, &[usize]) -> Result<Tensor> + 'p;
+
+/// Where tokens went, and what backward needs of their experts.
+pub(crate) struct Routed {
+    /// The router's, `[tokens, experts]`.
+    logits: Tensor,
+    routing: Routing,
+    /// The routing's weights on the host.
+    weights: Vec<f32>,
+    shares: Vec<Share>,
+    /// Of each expert that has tokens its first product, `[its tokens, 2·intermediate]`.
+    gate_up: Vec<Option<Tensor>>,
+}
+
+/// All experts' matrices of a kind, and the adapter on them.
+struct Stack<'a> {
+    /// `[experts·out, in]`
+    weight: Tensor,
+    experts: usize,
+    adapted: Option<&'a Adapted<'a>>,
+    /// `[experts, r, in]` and `[experts, out, r]`, if there is an adapter.
+    pair: Option<(Tensor, Tensor)>,
+}
+
+/// One of them.
+struct Expert {
+    weight: Tensor,
+    pair: Option<(Tensor, Tensor, f32)>,
+}
+
+/// The gradients of `A` and `B` of each expert from each sequence, where it has tokens of it.
+struct Collected<'a> {
+    stack: &'a Stack<'a>,
+    found: Vec<Vec<Option<(Tensor, Tensor)>>>,
+}
+
+impl Block<'_> {
+    /// Chooses the experts of each row of `normed`, `[tokens, hidden]`, and forms their first products.
+    pub(crate) fn routed(
+        &self,
+        normed: &Tensor,
+        experts: &Experts,
+        starts: &[usize],
+        product: &ProductOf<'_>,
+    ) -> Result<Routed> {
+        let (weight, adapters) = self.router(experts.count)?;
+        let logits = product(&router_linear(&weight, &adapters), normed, starts)?;
+        let routing = route(&logits, experts.per_token, experts.normalised)?;
+        let weights = on_host(&routing.weights)?.flatten_all()?.to_vec1()?;
+        let shares = routing.shares(experts.count);
+        let stack = self.stack(Site::GateUp, experts.count)?;
+        let one = |(e, share): (usize, &Share)| -> Result<Option<Tensor>> {
+            if share.rows.is_empty() {
+                return Ok(None);
+            }
+            let x = gather_rows(normed, &share.rows)?;
+            Ok(Some(product(&stack.expert(e)?.linear(), &x, &share.starts(starts))?))
+        };
+        let gate_up = shares.iter().enumerate().map(one).collect::<Result<_>>()?;
+        Ok(Routed { logits, routing, weights, shares, gate_up })
+    }
+
+    /// The sum of the experts' results, `[tokens, hidden]`, on top of `residual` where it is handed over.
+    pub(crate) fn mixed(
+        &self,
+        routed: &Routed,
+        residual: Option<&Tensor>,
+        starts: &[usize],
+        product: &ProductOf<'_>,
+    ) -> Result<Tensor> {
+        let stack = self.stack(Site::Down, routed.shares.len())?;
+        let mut y = match residual {
+            Some(residual) => residual.copy()?,
+            None => self.zeros(routed)?,
+        };
+        for (e, (share, gate_up)) in routed.with_tokens() {
+            let part = product(&stack.expert(e)?.linear(), &self.activated(gate_up)?, &share.starts(starts))?;
+            y = scatter_add_weighted(y, &part, &share.rows, &share.pick(&routed.weights))?;
+        }
+        Ok(y)
+    }
+
+    /// The gradient of what the mixture read, `normed`, from that of what it gave, `dy`, both `[tokens, hidden]`.
+    pub(super) fn mixture_backward(
+        &self,
+        dy: &Tensor,
+        routed: Routed,
+        normed: &Tensor,
+        sink: &mut Sink<'_>,
+    ) -> Result<Tensor> {
+        let (experts, starts) = (routed.shares.len(), self.rows.starts);
+        let (first, second) = (self.stack(Site::GateUp, experts)?, self.stack(Site::Down, experts)?);
+        let (mut of_first, mut of_second) = (first.collect(starts), second.collect(starts));
+        let mut dweights = vec![0.0; routed.weights.len()];
+        let mut dx = self.zeros(&routed)?;
+        for (e, (share, gate_up)) in routed.with_tokens() {
+            let (own, weights) = (share.starts(starts), share.pick(&routed.weights));
+            let all: Vec<u32> = (0..share.rows.len() as u32).collect();
+            let hidden = self.activated(gate_up)?;
+            // The weight may as well stand before the product, which is linear: so its gradient comes out of it.
+            let weighted = gather_rows_weighted(&hidden, &all, &weights)?;
+            let dy = gather_rows(dy, &share.rows)?;
+            let found = second.expert(e)?.linear().backward(&dy, &weighted, &own, true)?;
+            of_second.take(e, found.lora, &own);
+            let Some(dweighted) = found.x else { continue };
+            for (place, dot) in share.places.iter().zip(row_dots(&dweighted, &hidden, &all)?) {
+                dweights[*place] = dot;
+            }
+            let dhidden = gather_rows_weighted(&dweighted, &all, &weights)?;
+            let dgate_up = self.activation_gradient(&dhidden, gate_up.copy()?)?;
+            let x = gather_rows(normed, &share.rows)?;
+            let found = first.expert(e)?.linear().backward(&dgate_up, &x, &own, true)?;
+            of_first.take(e, found.lora, &own);
+            if let Some(part) = found.x {
+                dx = scatter_add(dx, &part, &share.rows)?;
+            }
+        }
+        of_second.hand_over(sink)?;
+        of_first.hand_over(sink)?;
+        let dweights = from_vec(dweights, routed.routing.weights.shape())?.to_device(dy.device())?;
+        let dlogits = route_backward(&dweights, &routed.routing, &routed.logits)?;
+        let (weight, adapters) = self.router(experts)?;
+        let found = router_linear(&weight, &adapters).backward(&dlogits, normed, starts, true)?;
+        hand_over(found.lora, &adapters.iter().map(|adapted| adapted.first).collect::<Vec<_>>(), sink)?;
+        Ok(match found.x {
+            Some(part) => (dx + part)?,
+            None => dx,
+        })
+    }
+
+    /// `[tokens, hidden]`
+    fn zeros(&self, routed: &Routed) -> Result<Tensor> {
+        let shape = (routed.logits.dim(0)?, self.arch.hidden_size);
+        Ok(Tensor::zeros(shape, DType::F32, routed.logits.device())?)
+    }
+
+    /// The router's matrix, `[experts, hidden]`, whose rows follow the experts', and the adapter on it.
+    fn router(&self, experts: usize) -> Result<(Tensor, Vec<&Adapted<'_>>)> {
+        let all = &self.weights.gate_up.weight;
+        let weight = all.narrow(0, all.dim(0)? - experts, experts)?;
+        Ok((weight, self.adapters_of(Site::GateUp).filter(|adapted| adapted.projection.index == 1).collect()))
+    }
+
+    /// The experts' matrices of a site.
+    fn stack(&self, site: Site, experts: usize) -> Result<Stack<'_>> {
+        let product = &self.weights.product(site).weight;
+        // The router's rows are no expert's.
+        let beside = if site == Site::GateUp { experts } else { 0 };
+        let weight = product.narrow(0, 0, product.dim(0)? - beside)?;
+        let adapted = self.adapters_of(site).find(|adapted| adapted.projection.index == 0);
+        let pair = adapted.map(|adapted| -> Result<(Tensor, Tensor)> {
+            let (a, b) = (&adapted.pair.a, &adapted.pair.b);
+            let rank = b.dim(1)? / experts;
+            let a = a.reshape((experts, rank, a.dim(1)?))?;
+            let b = b.reshape((b.dim(0)?, rank, experts))?.permute((2, 0, 1))?.contiguous()?;
+            Ok((a, b))
+        });
+        Ok(Stack { weight, experts, adapted, pair: pair.transpose()? })
+    }
+}
+
+impl Routed {
+    /// The experts that have tokens.
+    fn with_tokens(&self) -> impl Iterator<Item = (usize, (&Share, &Tensor))> {
+        let all = self.shares.iter().zip(&self.gate_up).enumerate();
+        all.filter_map(|(e, (share, gate_up))| Some((e, (share, gate_up.as_ref()?))))
+    }
+}
+
+impl<'a> Stack<'a> {
+    /// Expert number `e`.
+    fn expert(&self, e: usize) -> Result<Expert> {
+        let rows = self.weight.dim(0)? / self.experts;
+        let pair = self
+            .pair
+            .as_ref()
+            .zip(self.adapted)
+            .map(|((a, b), adapted)| -> Result<_> { Ok((a.get(e)?, b.get(e)?, adapted.pair.scaling as f32)) });
+        Ok(Expert { weight: self.weight.narrow(0, e * rows, rows)?, pair: pair.transpose()? })
+    }
+
+    fn collect(&'a self, starts: &[usize]) -> Collected<'a> {
+        let sequences = starts.len().saturating_sub(1);
+        Collected { stack: self, found: vec![vec![None; self.experts]; sequences] }
+    }
+}
+
+impl Expert {
+    fn linear(&self) -> Linear<'_> {
+        let lora = self.pair.iter().map(|(a, b, scaling)| Lora {
+            a,
+            b,
+            magnitude: None,
+            scaling: *scaling,
+            column: 0,
+            dropout: None,
+        });
+        Linear { weight: &self.weight, bias: None, lora: lora.collect() }
+    }
+}
+
+impl Collected<'_> {
+    /// Takes what expert `e` found, of rows in which sequences start at `starts`.
+    fn take(&mut self, e: usize, gradients: Vec<LoraGradient>, starts: &[usize]) {
+        for LoraGradient { sequence, a, b, .. } in gradients {
+            // A sequence without tokens here has nothing to say.
+            if starts[sequence] < starts[sequence + 1] {
+                self.found[sequence][e] = Some((a, b));
+            }
+        }
+    }
+
+    /// Lays each sequence's gradients out as the adapter is, those of experts that saw nothing of it as zeros.
+    fn hand_over(self, sink: &mut Sink<'_>) -> Result<()> {
+        let Some((adapted, (a, b))) = self.stack.adapted.zip(self.stack.pair.as_ref()) else { return Ok(()) };
+        let nothing = (a.get(0)?.zeros_like()?, b.get(0)?.zeros_like()?);
+        for sequence in self.found {
+            let experts: Vec<(Tensor, Tensor)> =
+                sequence.into_iter().map(|found| found.unwrap_or_else(|| nothing.clone())).collect();
+            let (a, b): (Vec<Tensor>, Vec<Tensor>) = experts.into_iter().unzip();
+            let a = Tensor::cat(&a, 0)?;
+            let b = Tensor::stack(&b, 2)?.contiguous()?.reshape(adapted.pair.b.shape())?;
+            for (i, gradient) in [a, b].into_iter().enumerate() {
+                sink(Found { trainable: adapted.first + i, gradient })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn router_linear<'t>(weight: &'t Tensor, adapters: &[&'t Adapted<'_>]) -> Linear<'t> {
+    let lora = adapters.iter().map(|adapted| Lora {
+        a: &adapted.pair.a,
+        b: &adapted.pair.b,
+        magnitude: None,
+        scaling: adapted.pair.scaling as f32,
+        column: 0,
+        dropout: None,
+    });
+    Linear { weight, bias: None, lora: lora.collect() }
+}
