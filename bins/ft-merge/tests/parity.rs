@@ -20,16 +20,12 @@ use ft_model::lora::{Adapter, Kind, LoraConfig};
 use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
 
-/// What is not implemented, and refused by name.
-const NOT_YET: [&str; 1] = ["phi_qk"];
-
 /// All models that every step is compared of.
 fn all() -> Vec<Reference> {
     let given = std::env::var_os("FT_REFERENCE").filter(|folder| !folder.is_empty());
     let root = given.map_or_else(|| testdata().join("reference"), PathBuf::from);
     let entries = std::fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
     let mut dirs: Vec<_> = entries.map(|e| e.unwrap().path()).filter(|p| p.join("meta.json").is_file()).collect();
-    dirs.retain(|dir| !NOT_YET.iter().any(|word| dir.to_string_lossy().contains(word)));
     dirs.sort();
     assert!(!dirs.is_empty(), "reference values are missing in {}", root.display());
     dirs.into_iter().map(Reference::open).collect()

@@ -43,7 +43,7 @@ pub struct Layer<M> {
     /// The norm of the MLP's output.
     pub output_norm: Option<NormWeights>,
     /// The norms of queries and keys, each `[head_dim]`, or as wide as all heads.
-    pub qk_norm: Option<[Tensor; 2]>,
+    pub qk_norm: Option<[NormWeights; 2]>,
     /// `[(heads + 2·kv_heads)·head_dim, hidden]`: queries, keys, values
     pub qkv: Product<M>,
     /// `[hidden, heads·head_dim]`
@@ -187,7 +187,7 @@ impl<M> Layer<M> {
     pub fn small_bytes(&self) -> u64 {
         let norms = [&self.input_norm, &self.attention_norm, &self.mlp_norm, &self.output_norm];
         let norms = norms.into_iter().flatten().map(NormWeights::bytes).sum::<u64>();
-        let heads = self.qk_norm.iter().flatten().map(tensor_bytes).sum::<u64>();
+        let heads = self.qk_norm.iter().flatten().map(NormWeights::bytes).sum::<u64>();
         let biases = Site::ALL.iter().filter_map(|&site| self.product(site).bias.as_ref()).map(tensor_bytes);
         norms + heads + biases.sum::<u64>()
     }

@@ -69,7 +69,11 @@ impl Maker<'_> {
 
     fn layer(&mut self, arch: &Architecture, layer: usize) -> Result<LayerWeights> {
         let names = arch.names();
-        let ones = |width: usize| Tensor::ones(width, DType::F32, self.device);
+        let ones = |width: usize| -> Result<NormWeights> {
+            let weight = Tensor::ones(width, DType::F32, self.device)?;
+            let bias = (arch.norm == NormKind::Layer).then(|| weight.zeros_like()).transpose()?;
+            Ok(NormWeights { weight, bias })
+        };
         let qk_norm = match arch.qk_norm {
             QkNorm::None => None,
             QkNorm::Head => Some([ones(arch.head_dim)?, ones(arch.head_dim)?]),

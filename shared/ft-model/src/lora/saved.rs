@@ -8,7 +8,7 @@ use ft_kernels::tensor::on_host;
 
 use super::targets::ends_with;
 use super::{Adapter, End, LoraConfig, SavedTensor};
-use crate::arch::{Architecture, Expected};
+use crate::arch::{Architecture, Expected, NormKind, QkNorm};
 use crate::error::{Error, Result};
 use crate::layers::{LayerSource, NormWeights};
 use crate::projection::Projection;
@@ -20,6 +20,11 @@ impl LoraConfig {
     /// # Errors
     /// If a module is named that cannot be saved here.
     pub fn saved(&self, arch: &Architecture) -> Result<Vec<Expected>> {
+        if self.bias == "all" && arch.qk_norm != QkNorm::None && arch.norm == NormKind::Layer {
+            return Err(Error::Adapter(
+                "has bias 'all', which is not implemented with qk_layernorm; try lora_only".into(),
+            ));
+        }
         let adapted: BTreeSet<String> = match self.bias.as_str() {
             "lora_only" => {
                 let in_layers = self.modules(arch)?.into_iter().map(|(layer, p)| p.module(arch, layer));

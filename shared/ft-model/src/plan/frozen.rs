@@ -159,7 +159,7 @@ fn small_of_layer(arch: &Architecture, layer: usize) -> usize {
     let norms = [names.input_norm, names.attention_norm, names.mlp_norm, names.output_norm];
     let heads = match arch.qk_norm {
         QkNorm::None => 0,
-        QkNorm::Head => 2 * arch.head_dim,
+        QkNorm::Head => 2 * arch.head_dim * if arch.norm == NormKind::Layer { 2 } else { 1 },
         QkNorm::Whole => arch.query_columns() + arch.key_columns(),
     };
     let biases = Site::ALL.into_iter().filter(|&site| arch.has_bias(site)).map(|site| site.shape(arch, layer).0);
