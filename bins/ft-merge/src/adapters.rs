@@ -86,6 +86,11 @@ impl Adapters {
                 others.push(Addition::new(&pair, &name, a, b, base)?);
             }
         }
+        for pair in adapter.ends {
+            let (b, a) = pair.factors()?;
+            let addition = Addition { a, b, scaling: pair.scaling as f32, factors: None };
+            self.additions.entry(format!("{}.weight", pair.module)).or_default().push(addition);
+        }
         for saved in adapter.saved {
             let name = saved.name.clone();
             if self.saved.insert(saved.name, saved.tensor).is_some() {

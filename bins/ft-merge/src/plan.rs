@@ -74,10 +74,11 @@ impl Plan {
     }
 }
 
-/// The head and what it is made of, where one of the two was trained whole and they are one in the base.
+/// The head and what it is made of, where one of the two was trained and they are one in the base.
 fn untied_head(arch: &Architecture, adapters: &Adapters) -> Option<(String, String)> {
     let (head, embedding) = (format!("{}.weight", arch.names().head), arch.embedding_name());
-    let trained = [&head, &embedding].iter().any(|name| adapters.saved(name).is_some());
+    let trained =
+        [&head, &embedding].iter().any(|name| adapters.saved(name).is_some() || !adapters.on(name).is_empty());
     (arch.tie_word_embeddings && trained).then_some((head, embedding))
 }
 

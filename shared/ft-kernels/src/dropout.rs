@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use crate::linear::Dropout;
-use crate::philox;
+use crate::philox::{self, Stream};
 use crate::tensor::from_vec;
 
 /// `x` `[tokens, columns]` times the factors of its sequences' streams; sequence `i` is the rows
@@ -22,6 +22,18 @@ pub(crate) fn dropped(x: &Tensor, dropout: &Dropout, starts: &[usize]) -> Result
         rows.enumerate().for_each(|(t, row)| philox::dropout_scale(stream, t, cols, dropout.p, row));
     }
     x * from_vec(factors, (tokens, cols))?.to_device(x.device())?.to_dtype(x.dtype())?
+}
+
+/// The factors of some rows of one sequence, `[rows, columns]`, on the host: of each the row of the sequence at its
+/// position, whatever other rows are asked for.
+///
+/// # Errors
+/// If candle has no room.
+pub fn dropout_factors(stream: &Stream, p: f64, positions: &[usize], columns: usize) -> Result<Tensor> {
+    let mut factors = vec![0.0; positions.len() * columns];
+    let rows = factors.par_chunks_mut(columns.max(1)).zip(positions);
+    rows.for_each(|(row, &position)| philox::dropout_scale(stream, position, columns, p, row));
+    from_vec(factors, (positions.len(), columns))
 }
 
 #[cfg(feature = "cuda")]

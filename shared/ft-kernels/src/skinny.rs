@@ -9,10 +9,14 @@
 //! So its bits depend on these two rows and nothing else: not on the number of rows beside it, nor on
 //! threads or instruction set. They are not those of the general product, which sums in another order.
 
+use std::convert::Infallible;
+use std::ops::Range;
+
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::gemm::{widen_bf16, widen_f16};
+use crate::linear::RowSource;
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -64,14 +68,51 @@ impl Weights<'_> {
 /// # Panics
 /// Where the lengths do not fit together: that is a fault of the program, not of its input.
 pub fn skinny(x: &[f32], weights: Weights<'_>, k: usize, y: &mut [f32]) {
+    let n = weights.len() / k.max(1);
+    assert!(weights.len() == n * k, "a matrix of {} elements in rows of {k}", weights.len());
+    let Ok(()) = in_pieces(x, k, n, y, |product, columns| {
+        product.columns(weights, columns);
+        Ok::<_, Infallible>(())
+    });
+}
+
+/// [`skinny`] with a matrix that is expanded in parts, each by the thread that multiplies it.
+///
+/// # Errors
+/// If rows cannot be had.
+///
+/// # Panics
+/// As [`skinny`].
+pub fn skinny_by_rows(x: &[f32], weights: &dyn RowSource, y: &mut [f32]) -> candle_core::Result<()> {
+    let k = weights.columns();
+    in_pieces(x, k, weights.rows(), y, |product, columns| {
+        let mut expanded = vec![0.0; LEAST_ROWS.min(columns.len()) * k];
+        for first in columns.clone().step_by(LEAST_ROWS) {
+            let part = &mut expanded[..LEAST_ROWS.min(columns.end - first) * k];
+            weights.expand(first, part)?;
+            product.with(Weights::F32(part), first);
+        }
+        Ok(())
+    })
+}
+
+/// Calls `piece` for ranges of columns that together are all `n`, with all threads where it is worth it.
+fn in_pieces<E: Send>(
+    x: &[f32],
+    k: usize,
+    n: usize,
+    y: &mut [f32],
+    piece: impl Fn(&Product<'_>, Range<usize>) -> Result<(), E> + Sync,
+) -> Result<(), E> {
     if k == 0 {
-        return y.fill(0.0);
+        y.fill(0.0);
+        return Ok(());
     }
-    let (rows, n) = (x.len() / k, weights.len() / k);
-    let whole = x.len() == rows * k && weights.len() == n * k && y.len() == rows * n;
-    assert!(whole, "product of {} by {} elements in rows of {k} into {}", x.len(), weights.len(), y.len());
+    let rows = x.len() / k;
+    let whole = x.len() == rows * k && y.len() == rows * n;
+    assert!(whole, "product of {} elements by [{n}, {k}] into {}", x.len(), y.len());
     if y.is_empty() {
-        return;
+        return Ok(());
     }
     let width = k.next_multiple_of(LANES);
     let padded = (width != k).then(|| pad(x, k, width));
@@ -81,12 +122,11 @@ pub fn skinny(x: &[f32], weights: Weights<'_>, k: usize, y: &mut [f32]) {
         _ if rows * n * k < WORTH_THREADS => 1,
         threads => (threads * PIECES_A_THREAD).min(n.div_ceil(LEAST_ROWS)),
     };
-    let piece = |i: usize| product.columns(weights, i * n / pieces..(i + 1) * n / pieces);
+    let piece = |i: usize| piece(&product, i * n / pieces..(i + 1) * n / pieces);
     if pieces == 1 {
-        piece(0);
-    } else {
-        (0..pieces).into_par_iter().with_max_len(1).for_each(piece);
+        return piece(0);
     }
+    (0..pieces).into_par_iter().with_max_len(1).try_for_each(piece)
 }
 
 /// Rows of `k` elements as rows of `width`, with zeros behind.
@@ -114,13 +154,22 @@ struct Product<'a> {
 
 impl Product<'_> {
     /// Computes the columns `columns` of the result.
-    fn columns(&self, weights: Weights<'_>, columns: std::ops::Range<usize>) {
-        let part = columns.start * self.k..columns.end * self.k;
-        let (product, first) = (*self, columns.start);
+    fn columns(&self, weights: Weights<'_>, columns: Range<usize>) {
+        let (part, first) = (columns.start * self.k..columns.end * self.k, columns.start);
         match weights {
-            Weights::F32(w) => dispatch(Columns { product, first, w: &w[part], widen: |x| x, as_f32: Some }),
-            Weights::Bf16(w) => dispatch(Columns { product, first, w: &w[part], widen: widen_bf16, as_f32: |_| None }),
-            Weights::F16(w) => dispatch(Columns { product, first, w: &w[part], widen: widen_f16, as_f32: |_| None }),
+            Weights::F32(w) => self.with(Weights::F32(&w[part]), first),
+            Weights::Bf16(w) => self.with(Weights::Bf16(&w[part]), first),
+            Weights::F16(w) => self.with(Weights::F16(&w[part]), first),
+        }
+    }
+
+    /// Computes the columns from `first` on, of which `weights` are the rows.
+    fn with(&self, weights: Weights<'_>, first: usize) {
+        let product = *self;
+        match weights {
+            Weights::F32(w) => dispatch(Columns { product, first, w, widen: |x| x, as_f32: Some }),
+            Weights::Bf16(w) => dispatch(Columns { product, first, w, widen: widen_bf16, as_f32: |_| None }),
+            Weights::F16(w) => dispatch(Columns { product, first, w, widen: widen_f16, as_f32: |_| None }),
         }
     }
 }

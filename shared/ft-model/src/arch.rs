@@ -235,13 +235,28 @@ impl Architecture {
         }
         match self.qk_norm {
             QkNorm::None => {}
-            QkNorm::Head => [Q_NORM, K_NORM].iter().for_each(|norm| add(norm, "weight", vec![self.head_dim])),
+            QkNorm::Head => {
+                for norm in self.qk_norm_names() {
+                    add(norm, "weight", vec![self.head_dim]);
+                    if self.norm == NormKind::Layer {
+                        add(norm, "bias", vec![self.head_dim]);
+                    }
+                }
+            }
             QkNorm::Whole => {
                 add(Q_NORM, "weight", vec![self.query_columns()]);
                 add(K_NORM, "weight", vec![self.key_columns()]);
             }
         }
         all
+    }
+
+    /// What the norms of queries and keys are called within a layer; they are of the same kind as the others.
+    pub fn qk_norm_names(&self) -> [&'static str; 2] {
+        match self.family {
+            Family::Phi => ["self_attn.q_layernorm", "self_attn.k_layernorm"],
+            _ => [Q_NORM, K_NORM],
+        }
     }
 
     /// Whether the projections of a site have a bias.

@@ -13,7 +13,6 @@ use mlp::KeptMlp;
 use candle_core::Tensor;
 use ft_kernels::attention::{AttentionSpec, attention, attention_backward};
 use ft_kernels::columns::{join_heads, split_heads};
-use ft_kernels::head_norm::{head_norm, head_norm_backward};
 use ft_kernels::linear::{Dropout, Linear, Lora, LoraGradient};
 use ft_kernels::residual::{add_scaled, scaled};
 use ft_kernels::rope::{Direction, RopeTables, rope};
@@ -258,7 +257,7 @@ impl Block<'_> {
         if let Some([q, k]) = &self.weights.qk_norm {
             turned = turned.copy()?;
             for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
-                turned = head_norm(turned, w, column, columns / w.elem_count(), arch.norm_eps)?;
+                turned = w.forward_heads(arch, turned, column, columns)?;
             }
         }
         self.rotate(turned, Direction::Forward)
@@ -270,7 +269,7 @@ impl Block<'_> {
         let mut d = self.rotate(dturned, Direction::Backward)?;
         if let Some([q, k]) = &self.weights.qk_norm {
             for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
-                d = head_norm_backward(d, qkv, w, column, columns / w.elem_count(), arch.norm_eps)?;
+                d = w.backward_heads(arch, d, qkv, column, columns)?;
             }
         }
         Ok(if arch.family.is_by_head() { join_heads(&d, arch.num_heads, arch.head_dim)? } else { d })

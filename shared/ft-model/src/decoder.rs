@@ -6,7 +6,7 @@ pub use pass::Touched;
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use ft_kernels::linear::Dropout;
 use ft_kernels::neftune::neftune_noise;
 use ft_kernels::philox::Stream;
@@ -18,8 +18,8 @@ use crate::batch::Batch;
 use crate::block::{Adapted, Block, Found, Kept, Rows, Sink, kept_bytes_per_token};
 use crate::error::{Error, Result};
 use crate::head::{Head, SequenceLoss};
-use crate::layers::{LayerSource, LayerWeights, Unit};
-use crate::lora::Adapter;
+use crate::layers::{LayerSource, LayerWeights, Table, Unit};
+use crate::lora::{Adapter, End, OnEnd, PairGradients};
 use crate::projection::Projection;
 use crate::trained::{Biases, Saved, with_biases};
 
@@ -130,12 +130,12 @@ impl<'a> Decoder<'a> {
         let rows = self.rows(batch)?;
         let recomputed = self.recomputed_layers(batch.tokens(), options.activation_memory);
         let (x, mut kept) = self.forward_keeping(batch, &rows, recomputed, options)?;
-        let (losses, mut dx) = self.head().losses_and_gradient(&x, batch, options.normaliser, sink)?;
+        let (losses, mut dx) = self.head().losses_and_gradient(&x, batch, options, sink)?;
         drop(x);
-        let lowest = touched.lowest;
+        let (lowest, of_embedding) = (touched.lowest, self.trains_embedding());
         while let Some((input, saved)) = kept.pop() {
             let i = kept.len();
-            if lowest.is_none_or(|lowest| i < lowest) && self.saved_embedding().is_none() {
+            if lowest.is_none_or(|lowest| i < lowest) && !of_embedding {
                 break;
             }
             let layer = self.layer(i)?;
@@ -144,12 +144,12 @@ impl<'a> Decoder<'a> {
                 Some(saved) => saved,
                 None => block.inner(&input)?,
             };
-            let below = lowest.is_some_and(|lowest| i > lowest) || self.saved_embedding().is_some();
+            let below = lowest.is_some_and(|lowest| i > lowest) || of_embedding;
             let Some(next) = block.backward(&dx, &input, saved, below, sink)? else { break };
             dx = next;
         }
-        if let Some(saved) = self.saved_embedding() {
-            self.embedding_gradient(&dx, batch, saved, sink)?;
+        if of_embedding {
+            self.embedding_gradient(&dx, batch, sink)?;
         }
         Ok(losses)
     }
@@ -184,15 +184,34 @@ impl<'a> Decoder<'a> {
         self.adapter?.saved(&self.arch.embedding_name())
     }
 
-    /// Hands over each sequence's gradient of the embedding: its rows' gradients, added where their tokens stand.
-    fn embedding_gradient(&self, dx: &Tensor, batch: &Batch, saved: Saved<'_>, sink: &mut Sink<'_>) -> Result<()> {
+    /// The pair on the embedding.
+    fn embedding_pair(&self) -> Option<OnEnd<'_>> {
+        self.adapter?.on_end(self.arch, End::Embedding)
+    }
+
+    /// Whether something of the embedding is trained.
+    fn trains_embedding(&self) -> bool {
+        self.saved_embedding().is_some() || self.embedding_pair().is_some()
+    }
+
+    /// Hands over each sequence's gradient of the embedding, its rows' gradients, added where their tokens stand; or of
+    /// its pair.
+    fn embedding_gradient(&self, dx: &Tensor, batch: &Batch, sink: &mut Sink<'_>) -> Result<()> {
         let scale = self.arch.embedding_scale as f32;
         let dx = if scale.total_cmp(&1.0).is_eq() { dx.clone() } else { scaled(dx.copy()?, scale)? };
         for span in batch.starts.windows(2) {
-            let ids = Tensor::new(&batch.ids[span[0]..span[1]], dx.device())?;
+            let ids = &batch.ids[span[0]..span[1]];
             let rows = dx.narrow(0, span[0], span[1] - span[0])?;
-            let gradient = saved.tensor.zeros_like()?.index_add(&ids, &rows, 0)?;
-            sink(Found { trainable: saved.place, gradient })?;
+            if let Some(OnEnd { place, pair }) = self.embedding_pair() {
+                let PairGradients { a, b } = pair.embed_backward(ids, &rows)?;
+                sink(Found { trainable: place, gradient: a })?;
+                sink(Found { trainable: place + 1, gradient: b })?;
+            }
+            if let Some(saved) = self.saved_embedding() {
+                let ids = Tensor::new(ids, dx.device())?;
+                let gradient = saved.tensor.zeros_like()?.index_add(&ids, &rows, 0)?;
+                sink(Found { trainable: saved.place, gradient })?;
+            }
         }
         Ok(())
     }
@@ -258,11 +277,13 @@ impl<'a> Decoder<'a> {
         }
         let ends = self.source.ends();
         let table = match self.saved_embedding() {
-            Some(saved) => saved.tensor.clone(),
+            Some(saved) => Table::Float(saved.tensor.clone()),
             None => self.source.embedding()?,
         };
-        let ids = Tensor::new(ids, table.device())?;
-        let mut x = table.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+        let mut x = table.look_up(ids)?;
+        if let Some(OnEnd { pair, .. }) = self.embedding_pair() {
+            x = (x + pair.embed(ids)?)?;
+        }
         let scale = self.arch.embedding_scale as f32;
         if scale.total_cmp(&1.0).is_ne() {
             x = scaled(x, scale)?;
@@ -321,8 +342,17 @@ pub(crate) struct Loaded {
 
 /// The streams of a projection's dropout masks, one a sequence.
 fn dropout(options: &StepOptions, sequences: usize, layer: usize, projection: Projection) -> Option<Dropout> {
+    streams(options, sequences, layer * Projection::MOST + projection.place())
+}
+
+/// The streams of the dropout masks of the head's pair: it has the number that one more layer would begin with.
+pub(crate) fn dropout_of_head(options: &StepOptions, sequences: usize, arch: &Architecture) -> Option<Dropout> {
+    streams(options, sequences, arch.num_layers * Projection::MOST)
+}
+
+fn streams(options: &StepOptions, sequences: usize, of: usize) -> Option<Dropout> {
     let key = options.dropout.filter(|key| key.p > 0.0)?;
-    let purpose = DROPOUT_PURPOSE + (layer * Projection::MOST + projection.place()) as u32;
+    let purpose = DROPOUT_PURPOSE + of as u32;
     let stream = |s: usize| Stream::new(key.seed, purpose, key.step * SEQUENCES_A_STEP + s as u64);
     let first = options.first_sequence;
     Some(Dropout { p: key.p, streams: (first..first + sequences).map(stream).collect() })

@@ -7,16 +7,17 @@
 use std::ops::Range;
 
 use candle_core::Tensor;
-use ft_kernels::linear::{product, product_few, weight_gradient};
+use ft_kernels::linear::{Dropout, dropout_factors, weight_gradient};
 use ft_kernels::loss::{LogitShape, RowLosses, cross_entropy, cross_entropy_forward, shape_logits};
 use ft_kernels::rows::sum_rows;
 
 use crate::arch::Architecture;
 use crate::batch::Batch;
 use crate::block::{Found, Sink};
+use crate::decoder::{StepOptions, dropout_of_head};
 use crate::error::Result;
-use crate::layers::{LayerSource, NormWeights};
-use crate::lora::Adapter;
+use crate::layers::{LayerSource, NormWeights, Table};
+use crate::lora::{Adapter, End, OnEnd, PairGradients};
 use crate::trained::Saved;
 
 /// Rows that go through the vocabulary at a time, on a CPU and on another device.
@@ -39,19 +40,24 @@ pub struct Head<'a> {
     pub adapter: Option<&'a Adapter>,
 }
 
-/// The head's weight and bias, and where they are trained.
-struct Weights {
-    weight: Tensor,
+/// The head's weight and bias, and where they are trained; and its pair.
+struct Weights<'a> {
+    weight: Table,
     bias: Option<Tensor>,
     trained: [Option<usize>; 2],
+    pair: Option<OnEnd<'a>>,
 }
 
 impl Head<'_> {
     /// The logits of the rows `rows` of `x` (`[tokens, hidden]`, before the final norm), as the head's product gives
     /// them: `[rows, vocabulary]`, neither scaled nor squeezed.
-    fn products(&self, weights: &Weights, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    fn products(&self, weights: &Weights<'_>, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let normed = self.final_norm().weights.forward(self.arch, &pick(x, rows)?)?;
-        weights.logits(&normed)
+        let logits = weights.logits(&normed)?;
+        Ok(match weights.pair {
+            Some(OnEnd { pair, .. }) => pair.add_logits(logits, normed)?.0,
+            None => logits,
+        })
     }
 
     /// The logits of the rows `rows` of `x` (`[tokens, hidden]`, before the final norm): `[rows, vocabulary]`.
@@ -68,14 +74,15 @@ impl Head<'_> {
     }
 
     /// The head, `[vocabulary, hidden]`, and its bias: the trained ones where there are some.
-    fn weights(&self) -> Result<Weights> {
+    fn weights(&self) -> Result<Weights<'_>> {
         let name = self.arch.names().head;
         let saved = |kind: &str| self.adapter.and_then(|a| a.saved(&format!("{name}.{kind}")));
         let (weight, bias) = (saved("weight"), saved("bias"));
         let place = |saved: &Option<Saved<'_>>| saved.as_ref().map(|saved| saved.place);
         Ok(Weights {
             trained: [place(&weight), place(&bias)],
-            weight: weight.map_or_else(|| self.source.head(), |saved| Ok(saved.tensor.clone()))?,
+            pair: self.adapter.and_then(|adapter| adapter.on_end(self.arch, End::Head)),
+            weight: weight.map_or_else(|| self.source.head(), |saved| Ok(Table::Float(saved.tensor.clone())))?,
             bias: bias.map(|saved| saved.tensor).or(self.source.ends().head_bias.as_ref()).cloned(),
         })
     }
@@ -83,10 +90,13 @@ impl Head<'_> {
     /// [`Self::logits`] of all of a few rows.
     pub(crate) fn logits_of_few(&self, x: &Tensor) -> Result<Tensor> {
         let normed = self.final_norm().weights.forward(self.arch, x)?;
-        let Weights { weight, bias, .. } = self.weights()?;
-        let mut logits = product_few(&normed, &weight)?;
+        let Weights { weight, bias, pair, .. } = self.weights()?;
+        let mut logits = weight.logits_of_few(&normed)?;
         if let Some(bias) = bias {
             logits = logits.broadcast_add(&bias)?;
+        }
+        if let Some(OnEnd { pair, .. }) = pair {
+            logits = pair.add_logits_of_few(&logits, &normed)?;
         }
         Ok(shape_logits(logits, self.shape())?)
     }
@@ -124,7 +134,7 @@ impl Head<'_> {
         Ok(all)
     }
 
-    /// The losses of the batch's sequences, and the gradient of `x` of their sum over `normaliser`; the head's own
+    /// The losses of the batch's sequences, and the gradient of `x` of their sum over the step's normaliser; the head's own
     /// gradients, where it is trained, go to `sink`.
     ///
     /// # Errors
@@ -133,7 +143,7 @@ impl Head<'_> {
         &self,
         x: &Tensor,
         batch: &Batch,
-        normaliser: f64,
+        options: &StepOptions,
         sink: &mut Sink<'_>,
     ) -> Result<(Vec<SequenceLoss>, Tensor)> {
         let weights = self.weights()?;
@@ -141,15 +151,27 @@ impl Head<'_> {
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
         let mut gradients = Vec::new();
         let mut own = Own::new(&weights, &norm);
+        let dropout = dropout_of_head(options, batch.sequences(), self.arch);
+        let scale = (1.0 / options.normaliser) as f32;
         for Chunk { rows, ends_sequence } in chunks(batch, own.is_trained(), chunk_rows(x.device().is_cpu())) {
             if !rows.is_empty() {
                 let picked = pick(x, &batch.rows[rows.clone()])?;
                 let normed = norm.weights.forward(self.arch, &picked)?;
                 let targets = &batch.targets[rows.clone()];
-                let (nll, dlogits) =
-                    cross_entropy(weights.logits(&normed)?, targets, (1.0 / normaliser) as f32, self.shape())?;
+                let (mut logits, mut low) = (weights.logits(&normed)?, None);
+                if let Some(OnEnd { pair, .. }) = weights.pair {
+                    let masks = Masks::of(dropout.as_ref(), batch, rows.clone(), &normed)?;
+                    let (sum, kept) = pair.add_logits(logits, masks.applied(&normed)?)?;
+                    (logits, low) = (sum, Some((pair, kept, masks)));
+                }
+                let (nll, dlogits) = cross_entropy(logits, targets, scale, self.shape())?;
                 add(&mut losses, &nll, &batch.owners[rows]);
-                let dnormed = product(&dlogits, &weights.weight, true)?;
+                let mut dnormed = weights.weight.input_gradient(&dlogits)?;
+                if let Some((pair, low, masks)) = low {
+                    let (gradients, through) = pair.logits_backward(&dlogits, &low)?;
+                    dnormed = (dnormed + masks.applied(&through)?)?;
+                    own.add_pair(gradients)?;
+                }
                 own.add(&dlogits, &normed, &dnormed)?;
                 gradients.push(norm.weights.backward(self.arch, &dnormed, &picked, None)?);
             }
@@ -171,6 +193,28 @@ impl Head<'_> {
     }
 }
 
+/// The factors of the dropout of some rows of one sequence, `[rows, hidden]`; none without dropout.
+struct Masks(Option<Tensor>);
+
+impl Masks {
+    /// A row's factors are those of its token's place in the sequence, however the rows are cut.
+    fn of(dropout: Option<&Dropout>, batch: &Batch, rows: Range<usize>, like: &Tensor) -> Result<Self> {
+        let Some(dropout) = dropout else { return Ok(Self(None)) };
+        let owner = batch.owners[rows.start];
+        let start = batch.starts[owner];
+        let positions: Vec<usize> = batch.rows[rows].iter().map(|&row| row as usize - start).collect();
+        let factors = dropout_factors(&dropout.streams[owner], dropout.p, &positions, like.dim(1)?)?;
+        Ok(Self(Some(factors.to_device(like.device())?)))
+    }
+
+    fn applied(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match &self.0 {
+            Some(factors) => (x * factors)?,
+            None => x.clone(),
+        })
+    }
+}
+
 /// The norm after the last block, and where its bias stands among the trained tensors.
 struct FinalNorm {
     weights: NormWeights,
@@ -183,20 +227,36 @@ struct Own<'a> {
     weight: Option<(usize, &'a Tensor, Option<Tensor>)>,
     bias: Option<(usize, &'a Tensor, Option<Tensor>)>,
     norm: Option<(usize, &'a Tensor, Option<Tensor>)>,
+    /// `A` and `B` of the head's pair.
+    pair: [Option<(usize, &'a Tensor, Option<Tensor>)>; 2],
 }
 
 impl<'a> Own<'a> {
-    fn new(weights: &'a Weights, norm: &'a FinalNorm) -> Self {
+    fn new(weights: &'a Weights<'a>, norm: &'a FinalNorm) -> Self {
         let one = |place: Option<usize>, tensor: Option<&'a Tensor>| Some((place?, tensor?, None));
         Self {
-            weight: one(weights.trained[0], Some(&weights.weight)),
+            weight: one(weights.trained[0], weights.weight.as_float()),
             bias: one(weights.trained[1], weights.bias.as_ref()),
             norm: one(norm.trained, norm.weights.bias.as_ref()),
+            pair: match weights.pair {
+                Some(OnEnd { place, pair }) => [one(Some(place), Some(&pair.a)), one(Some(place + 1), Some(&pair.b))],
+                None => [None, None],
+            },
         }
     }
 
     fn is_trained(&self) -> bool {
-        self.weight.is_some() || self.bias.is_some() || self.norm.is_some()
+        self.weight.is_some() || self.bias.is_some() || self.norm.is_some() || self.pair[0].is_some()
+    }
+
+    /// Adds the pair's gradients from some of the sequence's rows.
+    fn add_pair(&mut self, gradients: PairGradients) -> Result<()> {
+        for (sum, part) in self.pair.iter_mut().zip([gradients.a, gradients.b]) {
+            if let Some((_, _, sum)) = sum {
+                more(sum, part)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds what some of the sequence's rows say.
@@ -219,7 +279,8 @@ impl<'a> Own<'a> {
 
     /// The sequence is done.
     fn hand_over(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        for (trainable, tensor, sum) in [&mut self.weight, &mut self.bias, &mut self.norm].into_iter().flatten() {
+        let whole = [&mut self.weight, &mut self.bias, &mut self.norm];
+        for (trainable, tensor, sum) in whole.into_iter().chain(&mut self.pair).flatten() {
             let gradient = match sum.take() {
                 Some(sum) => sum,
                 None => tensor.zeros_like()?,
@@ -238,10 +299,10 @@ fn more(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
     Ok(())
 }
 
-impl Weights {
+impl Weights<'_> {
     /// `[rows, hidden]` to `[rows, vocabulary]`.
     fn logits(&self, normed: &Tensor) -> Result<Tensor> {
-        let logits = product(normed, &self.weight, false)?;
+        let logits = self.weight.logits(normed)?;
         Ok(match &self.bias {
             Some(bias) => logits.broadcast_add(bias)?,
             None => logits,

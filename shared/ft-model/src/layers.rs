@@ -9,6 +9,7 @@ mod quantised;
 mod random;
 mod resident;
 mod sharded;
+mod table;
 mod without;
 
 pub use mapped::Mapped;
@@ -18,6 +19,7 @@ pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
 pub(crate) use sharded::shares;
 pub use sharded::{Held, Sharded, ShardedOptions};
+pub use table::{Table, TableBytes};
 pub use without::Without;
 
 use std::sync::Arc;
@@ -41,7 +43,7 @@ pub struct Layer<M> {
     /// The norm of the MLP's output.
     pub output_norm: Option<NormWeights>,
     /// The norms of queries and keys, each `[head_dim]`, or as wide as all heads.
-    pub qk_norm: Option<[Tensor; 2]>,
+    pub qk_norm: Option<[NormWeights; 2]>,
     /// `[(heads + 2·kv_heads)·head_dim, hidden]`: queries, keys, values
     pub qkv: Product<M>,
     /// `[hidden, heads·head_dim]`
@@ -84,9 +86,9 @@ pub struct Ends {
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
     /// `[vocabulary, hidden]`
-    pub embedding: Tensor,
+    pub embedding: Table,
     /// `[vocabulary, hidden]`: the embedding itself where they are tied
-    pub head: Tensor,
+    pub head: Table,
 }
 
 /// What is asked of a source at a time.
@@ -110,13 +112,13 @@ pub trait LayerSource: Send + Sync {
     ///
     /// # Errors
     /// If it cannot be had.
-    fn embedding(&self) -> Result<Tensor>;
+    fn embedding(&self) -> Result<Table>;
 
     /// The matrix that makes logits, `[vocabulary, hidden]`.
     ///
     /// # Errors
     /// If it cannot be had.
-    fn head(&self) -> Result<Tensor>;
+    fn head(&self) -> Result<Table>;
 
     /// What else stands before and after the blocks.
     fn ends(&self) -> &Ends;
@@ -159,8 +161,7 @@ impl Ends {
 impl Vocabulary {
     /// The bytes that they take; tied ones are there once.
     pub fn bytes(&self) -> u64 {
-        let tied = self.embedding.id() == self.head.id();
-        tensor_bytes(&self.embedding) + if tied { 0 } else { tensor_bytes(&self.head) }
+        self.embedding.bytes() + if self.head.is(&self.embedding) { 0 } else { self.head.bytes() }
     }
 }
 
@@ -186,7 +187,7 @@ impl<M> Layer<M> {
     pub fn small_bytes(&self) -> u64 {
         let norms = [&self.input_norm, &self.attention_norm, &self.mlp_norm, &self.output_norm];
         let norms = norms.into_iter().flatten().map(NormWeights::bytes).sum::<u64>();
-        let heads = self.qk_norm.iter().flatten().map(tensor_bytes).sum::<u64>();
+        let heads = self.qk_norm.iter().flatten().map(NormWeights::bytes).sum::<u64>();
         let biases = Site::ALL.iter().filter_map(|&site| self.product(site).bias.as_ref()).map(tensor_bytes);
         norms + heads + biases.sum::<u64>()
     }

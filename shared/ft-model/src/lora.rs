@@ -15,11 +15,13 @@ mod read;
 mod saved;
 mod shapes;
 mod targets;
+mod vocabulary;
 mod write;
 
 pub use config::{Layers, LoraConfig};
 pub use shapes::TrainedShape;
 pub use targets::Targets;
+pub use vocabulary::{End, EndPair, Low, OnEnd, PairGradients};
 
 use candle_core::Tensor;
 use ft_kernels::tensor::with_slice;
@@ -63,6 +65,8 @@ pub struct Adapter {
     pub config: LoraConfig,
     /// By layer, then in the order of the layer's modules.
     pub modules: Vec<LoraPair>,
+    /// On embedding and head, in this order.
+    pub ends: Vec<EndPair>,
     /// What is trained beside the pairs, by name.
     pub saved: Vec<SavedTensor>,
 }
@@ -76,6 +80,10 @@ pub enum Kind {
     B,
     /// DoRA's magnitudes.
     Magnitude,
+    /// `A` of an embedding.
+    EmbeddingA,
+    /// `B` of an embedding.
+    EmbeddingB,
     /// A tensor of the base that is trained whole.
     Saved,
 }
@@ -98,6 +106,8 @@ impl Kind {
             Kind::A => write::key(key, "lora_A.weight"),
             Kind::B => write::key(key, "lora_B.weight"),
             Kind::Magnitude => write::key(key, "lora_magnitude_vector"),
+            Kind::EmbeddingA => write::key(key, "lora_embedding_A"),
+            Kind::EmbeddingB => write::key(key, "lora_embedding_B"),
             Kind::Saved => format!("{}{key}", write::PREFIX),
         }
     }
@@ -124,12 +134,13 @@ impl LoraPair {
 }
 
 impl Adapter {
-    /// The trained tensors, module by module `A`, `B` and the magnitudes, then the saved ones. Gradients and the
-    /// optimizer's states have this order.
+    /// The trained tensors, module by module `A`, `B` and the magnitudes, those of the layers first, then the saved ones.
+    /// Gradients and the optimizer's states have this order.
     pub fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
         let saved =
             self.saved.iter().map(|s| Trainable { of: &s.key, key: &s.key, kind: Kind::Saved, tensor: &s.tensor });
-        self.modules.iter().flat_map(LoraPair::trainable).chain(saved)
+        let ends = self.ends.iter().flat_map(EndPair::trainable);
+        self.modules.iter().flat_map(LoraPair::trainable).chain(ends).chain(saved)
     }
 
     /// The number of trained parameters.
@@ -179,6 +190,7 @@ impl Adapter {
                 expect_shape(pair, "lora_magnitude_vector", magnitude, [b[0]])?;
             }
         }
+        self.check_ends(arch)?;
         self.check_saved(arch)?;
         if config.target_modules.is_some() || !config.target_parameters()?.is_empty() {
             self.check_complete(arch, &self.config.modules(arch)?)?;
@@ -204,7 +216,7 @@ impl Adapter {
 
     /// Refuses an adapter without modules, or with empty or unfinished tensors.
     fn check_values(&self) -> Result<()> {
-        if self.modules.is_empty() {
+        if self.modules.is_empty() && self.ends.is_empty() {
             return Err(Error::Adapter("holds no tensors".into()));
         }
         for trained in self.trainable() {

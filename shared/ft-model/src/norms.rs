@@ -1,6 +1,7 @@
 //! A norm of the residual stream, forward and backward, of whichever kind the architecture has.
 
 use candle_core::Tensor;
+use ft_kernels::head_norm::{head_norm, head_norm_backward};
 use ft_kernels::norm::{layer_norm, layer_norm_backward_add, rms_norm, rms_norm_backward, rms_norm_backward_add};
 
 use crate::arch::{Architecture, NormKind};
@@ -25,6 +26,40 @@ impl NormWeights {
         })
     }
 
+    /// Normalises some columns of `x`, `[rows, columns]`, in groups as wide as the weight: heads, or all of them together.
+    ///
+    /// # Errors
+    /// If the operator fails.
+    pub fn forward_heads(&self, arch: &Architecture, x: Tensor, column: usize, columns: usize) -> Result<Tensor> {
+        let (w, eps) = (&self.weight, arch.norm_eps);
+        if arch.norm == NormKind::Rms {
+            return Ok(head_norm(x, w, column, columns / w.elem_count(), eps)?);
+        }
+        let normed = layer_norm(&heads(&x, column, columns, w.elem_count())?, w, self.bias.as_ref(), eps)?;
+        with_heads(&x, column, columns, &normed)
+    }
+
+    /// The gradient of `x` from that of [`Self::forward_heads`], which it takes the place of.
+    ///
+    /// # Errors
+    /// If the operator fails.
+    pub fn backward_heads(
+        &self,
+        arch: &Architecture,
+        dy: Tensor,
+        x: &Tensor,
+        column: usize,
+        columns: usize,
+    ) -> Result<Tensor> {
+        let (w, eps) = (&self.weight, arch.norm_eps);
+        if arch.norm == NormKind::Rms {
+            return Ok(head_norm_backward(dy, x, w, column, columns / w.elem_count(), eps)?);
+        }
+        let of = |t: &Tensor| heads(t, column, columns, w.elem_count());
+        let dx = layer_norm_backward_add(&of(&dy)?, &of(x)?, w, eps, None)?;
+        with_heads(&dy, column, columns, &dx)
+    }
+
     /// The gradient of `x` from that of the result, plus `residual`, the gradient that comes around the norm.
     ///
     /// # Errors
@@ -37,4 +72,19 @@ impl NormWeights {
             (NormKind::Rms, None) => rms_norm_backward(dy, x, w, eps)?,
         })
     }
+}
+
+/// Some columns as rows of one head each, `[rows · heads, width]`.
+fn heads(x: &Tensor, column: usize, columns: usize, width: usize) -> Result<Tensor> {
+    let heads = x.dim(0)? * (columns / width);
+    Ok(x.narrow(1, column, columns)?.contiguous()?.reshape((heads, width))?)
+}
+
+/// `x` with heads in the place of some of its columns.
+fn with_heads(x: &Tensor, column: usize, columns: usize, heads: &Tensor) -> Result<Tensor> {
+    let (rows, width) = x.dims2()?;
+    let own = heads.reshape((rows, columns))?;
+    let (before, after) = (x.narrow(1, 0, column)?, x.narrow(1, column + columns, width - column - columns)?);
+    let parts = [before, own, after].into_iter().filter(|part| part.elem_count() > 0);
+    Ok(Tensor::cat(&parts.collect::<Vec<_>>(), 1)?.contiguous()?)
 }

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::layers::{LayerWeights, Product};
-use crate::lora::{Adapter, LoraPair};
+use crate::lora::{Adapter, EndPair, LoraPair};
 use crate::projection::{Projection, Site};
 
 /// A trained tensor of the base and its place among the adapter's trained ones.
@@ -21,7 +21,8 @@ impl Adapter {
     /// The trained tensor that takes the place of the base's `name`.
     pub fn saved(&self, name: &str) -> Option<Saved<'_>> {
         let index = self.saved.iter().position(|saved| saved.name == name)?;
-        let place = self.modules.iter().map(LoraPair::trained).sum::<usize>() + index;
+        let pairs = self.modules.iter().map(LoraPair::trained).sum::<usize>() + EndPair::TRAINED * self.ends.len();
+        let place = pairs + index;
         Some(Saved { place, tensor: &self.saved[index].tensor })
     }
 

@@ -24,7 +24,8 @@ fn paged_moments_take_no_memory() {
         scaling: 1.0,
         magnitude: None,
     };
-    let mut adapter = Adapter { config: LoraConfig::new(8, 8.0, "q_proj"), modules: vec![pair], saved: Vec::new() };
+    let config = LoraConfig::new(8, 8.0, "q_proj");
+    let mut adapter = Adapter { config, modules: vec![pair], ends: Vec::new(), saved: Vec::new() };
     let gradients = [filled(0.01, (8, ELEMENTS / 8)), filled(0.01, (8, 8))];
     let peak = || peak_rss_bytes().expect("Linux tells the peak");
     let mut growth = |kind| {

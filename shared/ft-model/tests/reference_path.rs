@@ -16,11 +16,13 @@ use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
 
 /// Every family, the kinds of adapters, and the kinds of weights.
-const MODELS: [(&str, DType); 16] = [
+const MODELS: [(&str, DType); 19] = [
     ("llama-s0", DType::F32),
     ("llama-s1", DType::BF16),
     ("llama-s40-dora", DType::F32),
     ("llama-s49-save-both", DType::F32),
+    ("llama-s58-target-head", DType::F32),
+    ("llama-s59-target-embedding", DType::F32),
     ("llama_yarn_rope-s6", DType::F16),
     ("gemma2-s18", DType::F32),
     ("gemma3_text-s20", DType::F32),
@@ -30,6 +32,7 @@ const MODELS: [(&str, DType); 16] = [
     ("mistral-s9", DType::F32),
     ("olmo2-s24", DType::F32),
     ("phi-s32", DType::F32),
+    ("phi_qk_norm-s33", DType::F32),
     ("phi3-s15", DType::F32),
     ("qwen2-s41-dora", DType::BF16),
     ("starcoder2-s34", DType::F32),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
+use ft_model::layers::TableBytes;
 use ft_model::{Architecture, Checkpoint};
 use serde_json::Value;
 
@@ -11,8 +12,8 @@ use serde_json::Value;
 pub struct Model {
     pub name: String,
     pub arch: Architecture,
-    /// The type of embedding and head where the rest is in few bits: the file's own.
-    pub vocabulary: DType,
+    /// Embedding and head where the rest is in few bits: as the file has them.
+    pub vocabulary: TableBytes,
 }
 
 impl Model {
@@ -24,8 +25,7 @@ impl Model {
             of_config(&file)?
         } else {
             let checkpoint = Checkpoint::open(path)?;
-            let vocabulary = checkpoint.main_dtype()?.float().unwrap_or(DType::F32);
-            (checkpoint.architecture().clone(), vocabulary)
+            (checkpoint.architecture().clone(), TableBytes::of(&checkpoint)?)
         };
         if arch.raw.get("quantization_config").is_some_and(|config| !config.is_null()) {
             bail!("'{}' is quantised already, in a way that a plan does not know; plan its original", path.display());
@@ -39,16 +39,17 @@ fn has_weights(folder: &Path) -> bool {
     entries.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|end| end == "safetensors"))
 }
 
-fn of_config(path: &Path) -> Result<(Architecture, DType)> {
+fn of_config(path: &Path) -> Result<(Architecture, TableBytes)> {
     let text = std::fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))?;
     let config: Value = serde_json::from_slice(&text).with_context(|| format!("'{}' is no JSON", path.display()))?;
     let arch = Architecture::from_config(&config).with_context(|| format!("'{}'", path.display()))?;
     let stored = ["dtype", "torch_dtype"].iter().find_map(|key| config.get(key)?.as_str());
-    let vocabulary = match stored {
+    let dtype = match stored {
         Some("bfloat16") => DType::BF16,
         Some("float16") => DType::F16,
         _ => DType::F32,
     };
+    let vocabulary = TableBytes::float(&arch, dtype);
     Ok((arch, vocabulary))
 }
 

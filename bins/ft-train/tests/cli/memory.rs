@@ -1,6 +1,6 @@
 //! `memory_per_rank`: what ranks held and sent, and that `ft-bench plan` foretells it to the byte.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::{Row, Scratch, reference};
 
 /// Ids that every model of the tests knows.
-const VOCABULARY: u32 = 112;
+const VOCABULARY: u32 = 96;
 /// Tokens in every row.
 const LENGTH: u32 = 20;
 /// A step of two micro-batches of three sequences a rank, so that ranks hold more than one partial sum.
@@ -25,10 +25,9 @@ fn rows() -> Vec<Row> {
 }
 
 /// The program beside ft-train, which `cargo test --workspace` builds too.
-fn plan(model: &str, line: &str) -> Value {
+fn plan(model: &Path, line: &str) -> Value {
     let program = Path::new(env!("CARGO_BIN_EXE_ft-train")).parent().unwrap().join("ft-bench");
     assert!(program.is_file(), "{} is missing: build it with 'cargo build --release --bins'", program.display());
-    let model = reference(model).join("model");
     let output = Command::new(program)
         .args(["plan", "--json", "-", "--model"])
         .arg(model)
@@ -39,9 +38,17 @@ fn plan(model: &str, line: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// A file of `testdata/gguf`, or the model of a reference.
+fn path(model: &str) -> PathBuf {
+    if model.ends_with(".gguf") {
+        return Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/gguf").join(model);
+    }
+    reference(model).join("model")
+}
+
 /// Takes two steps, and gives `memory_per_rank`.
 fn measured(scratch: &Scratch, out: &str, model: &str, line: &str) -> Vec<Value> {
-    let model = reference(model).join("model");
+    let model = path(model);
     let line = format!("--model {} --max-steps 2 --logging-steps 2 --learning-rate 1e-3 {line}", model.display());
     scratch.train(out, &line);
     scratch.json(&format!("{out}/run.json"))["memory_per_rank"].as_array().unwrap().clone()
@@ -69,7 +76,7 @@ fn assert_same(planned: &Value, measured: &Value, what: &str) {
 fn compare(model: &str, more: &str) {
     let scratch = Scratch::new();
     scratch.tokens("rows.parquet", &rows());
-    let planned = plan(model, &format!("{STEP} --max-seq-length {LENGTH} {more}"));
+    let planned = plan(&path(model), &format!("{STEP} --max-seq-length {LENGTH} {more}"));
     let plans = planned["models"][0]["plans"].as_array().unwrap();
     assert_eq!(plans.len(), 16);
     for plan in plans {
@@ -105,6 +112,12 @@ fn a_plan_is_what_a_run_measures_in_8_bits() {
 fn a_plan_is_what_a_run_measures_in_4_bits() {
     compare("llama-s1", "--load-in 4bit --gradient-checkpointing --fsdp-reshard-after-forward false");
     compare("llama_tied_bias-s0", "--load-in 4bit --bnb-4bit-use-double-quant false --optim sgd");
+}
+
+#[test]
+fn a_plan_is_what_a_run_measures_with_a_vocabulary_in_blocks() {
+    compare("llama3_rope-s5.q8_0.gguf", "--load-in 8bit");
+    compare("phi3_longrope-s16.q8_0.gguf", "--load-in 4bit --fsdp-reshard-after-forward false");
 }
 
 #[test]

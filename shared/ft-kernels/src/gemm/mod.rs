@@ -165,6 +165,15 @@ pub fn instruction_set() -> &'static str {
 /// # Panics
 /// Where the shapes do not fit together: that is a fault of the program, not of its input.
 pub fn matmul(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool) {
+    matmul_part(a, b, c, accumulate, block_length(a.cols));
+}
+
+/// [`matmul`] with blocks of the inner dimension of `step` elements. A product in parts of its inner dimension, each but
+/// the last a multiple of the whole one's [`block_length`], has the whole one's bits.
+///
+/// # Panics
+/// As [`matmul`].
+pub(crate) fn matmul_part(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool, step: usize) {
     let (k, n) = b.shape();
     assert!(
         a.cols == k && c.rows == a.rows && c.cols == n,
@@ -187,7 +196,7 @@ pub fn matmul(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool)
     }
     let worth = if rayon::current_thread_index().is_some() { WORTH_THREADS } else { WORTH_HANDING_OVER };
     let threads = if a.rows * n * k < worth { 1 } else { rayon::current_num_threads() };
-    matmul_with(micro::kernels(), threads, a, b, c, accumulate);
+    matmul_with(micro::kernels(), threads, a, b, c, accumulate, step);
 }
 
 /// [`matmul`] of shapes that are checked and not empty, on these kernels.
@@ -198,10 +207,10 @@ fn matmul_with(
     b: Rhs<'_>,
     c: &mut MatMut<'_>,
     accumulate: bool,
+    step: usize,
 ) {
     let (k, n) = b.shape();
     let in_place = n <= PANELS_WITHOUT_PACKING * kernels.cols;
-    let step = block_length(k);
     let blocks = if in_place { 0 } else { k.div_ceil(step).min(BLOCKS_AT_A_TIME) };
     let mut packed = crate::tensor::uninit(a.rows.min(ROWS_AT_A_TIME).next_multiple_of(kernels.rows) * step * blocks);
     for first in (0..a.rows).step_by(ROWS_AT_A_TIME) {

@@ -21,7 +21,8 @@ fn multiply(
     accumulate: bool,
 ) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| matmul_with(kernels, threads, a, b, c, accumulate));
+    let step = block_length(a.cols);
+    pool.install(|| matmul_with(kernels, threads, a, b, c, accumulate, step));
 }
 
 const SHAPES: [(usize, usize, usize); 10] = [

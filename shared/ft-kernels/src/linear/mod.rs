@@ -7,6 +7,7 @@
 //! of a training step.
 
 mod adapter;
+mod by_rows;
 mod dora;
 mod product;
 pub mod reference;
@@ -21,8 +22,10 @@ use crate::parallel::for_row_blocks;
 use crate::philox::Stream;
 use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slices};
 
+pub use self::by_rows::{RowSource, expand_all, product_by_rows, product_few_by_rows, rows_at_once};
 pub use self::dora::dora_norm;
-pub use self::product::{product, product_few, weight_gradient};
+pub use self::product::{add_product, product, product_few, weight_gradient};
+pub use crate::dropout::dropout_factors;
 
 /// An adapter of a range of a layer's output columns.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use super::reference;
 use crate::gemm::{Mat, MatMut, Rhs, matmul};
 use crate::skinny::{Weights, skinny};
-use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slices};
+use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slice_mut, with_slices};
 
 /// `x·Wᵀ` (or, with `transposed`, `x·W`) for a frozen `W` `[out, in]` of any float type, no adapters.
 ///
@@ -24,6 +24,26 @@ pub fn product(x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> 
         with_slice(x, |x| matmul(Mat::new(x, rows, k), w, &mut MatMut::new(&mut y, rows, n), false))
     })??;
     from_vec(y, (rows, n))
+}
+
+/// `y + x·Wᵀ`, with `y` `[rows, out]`; on the CPU in the memory of `y`: every other handle on it sees the change.
+///
+/// # Errors
+/// If candle refuses the shapes or types.
+pub fn add_product(y: Tensor, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if !is_fused(&y) || !is_fused(x) || !weight.device().is_cpu() {
+        return y + reference::product(x, weight, false)?;
+    }
+    let ((rows, k), (n, inner)) = (x.dims2()?, weight.dims2()?);
+    if k != inner || y.dims() != [rows, n] {
+        candle_core::bail!("a product of [{rows}, {k}] and [{inner}, {n}] is added to {:?}", y.dims());
+    }
+    with_rhs(weight, |w| {
+        with_slice(x, |x| {
+            with_slice_mut(&y, |y| matmul(Mat::new(x, rows, k), w.t(), &mut MatMut::new(y, rows, n), true))
+        })
+    })???;
+    Ok(y)
 }
 
 /// The gradient of a whole matrix `W` `[out, in]` in `x·Wᵀ`: `dyᵀ·x`, with `dy` `[rows, out]` and `x`

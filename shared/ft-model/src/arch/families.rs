@@ -315,6 +315,9 @@ fn phi(keys: Keys<'_>) -> Result<Architecture> {
     arch.ropes = vec![rope(keys, arch.head_dim, arch.max_position_embeddings, &defaults)?];
     arch = layer_norms(arch, keys.number_or("layer_norm_eps", Some(1e-5))?);
     arch.activation = activation(keys, "hidden_act", Activation::GeluTanh)?;
+    if keys.flag_or("qk_layernorm", false)? {
+        arch.qk_norm = QkNorm::Head;
+    }
     Ok(Architecture { parallel: true, head_bias: true, ..arch })
 }
 

@@ -25,7 +25,6 @@ fn small(changes: &Value) -> Value {
 fn references() -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(root()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| !name.starts_with("phi_qk"));
     names.sort();
     names
 }

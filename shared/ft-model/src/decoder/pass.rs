@@ -25,7 +25,8 @@ impl Touched {
         for name in trained {
             found.embedding |= name == embedding;
             found.head |= name == head;
-            if let Some(layer) = layer(name) {
+            // Its pair is trained beside the frozen one, with a gradient from below the lowest layer.
+            if let Some(layer) = if name == names.embedding { Some(0) } else { layer(name) } {
                 found.lowest = Some(found.lowest.map_or(layer, |lowest| lowest.min(layer)));
             }
         }

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-use super::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
-use crate::arch::{Architecture, K_NORM, NormKind, Q_NORM, QkNorm};
+use super::{Ends, Layer, LayerWeights, NormWeights, Product, Table, Vocabulary};
+use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::checkpoint::{Checkpoint, Element};
 use crate::error::{Error, Result};
 use crate::projection::Site;
@@ -34,10 +34,11 @@ pub(super) fn layer_of<M>(
         let bias = arch.has_bias(site).then(|| joined(checkpoint, &named("bias"), DType::F32)).transpose()?;
         Ok(Product { weight: matrix(&named("weight"))?, bias })
     };
-    let head_norm = |part: &str| Ok::<_, Error>(self::norm(checkpoint, &full(part))?.weight);
+    let head_norm = |part: &str| self::norm(checkpoint, &full(part));
+    let [q_norm, k_norm] = arch.qk_norm_names();
     let qk_norm = match arch.qk_norm {
         QkNorm::None => None,
-        QkNorm::Head | QkNorm::Whole => Some([head_norm(Q_NORM)?, head_norm(K_NORM)?]),
+        QkNorm::Head | QkNorm::Whole => Some([head_norm(q_norm)?, head_norm(k_norm)?]),
     };
     Ok(Layer {
         input_norm: norm(names.input_norm)?,
@@ -62,10 +63,16 @@ fn norm(checkpoint: &Checkpoint, name: &str) -> Result<NormWeights> {
     Ok(NormWeights { weight, bias: is_layer_norm.then(|| read("bias")).transpose()? })
 }
 
-/// Reads embedding and head.
-pub(super) fn vocabulary(checkpoint: &Checkpoint, dtype: DType) -> Result<Vocabulary> {
+/// Reads embedding and head as matrices of type `dtype`, or, without one, as the file has them.
+pub(super) fn vocabulary(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Vocabulary> {
     let arch = checkpoint.architecture();
-    let read = |name: &str| joined(checkpoint, &[format!("{name}.weight")], dtype);
+    let read = |name: &str| {
+        let name = format!("{name}.weight");
+        match dtype {
+            Some(dtype) => Ok(Table::Float(joined(checkpoint, &[name], dtype)?)),
+            None => Table::read(checkpoint, &name),
+        }
+    };
     let embedding = read(arch.names().embedding)?;
     let head = if arch.tie_word_embeddings { embedding.clone() } else { read(arch.names().head)? };
     Ok(Vocabulary { embedding, head })

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
 use super::load::{ends, layer, vocabulary};
-use super::{Ends, LayerSource, LayerWeights, Vocabulary};
+use super::{Ends, LayerSource, LayerWeights, Table, Vocabulary};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
@@ -27,7 +27,7 @@ impl Mapped {
     /// # Errors
     /// If a tensor cannot be read.
     pub fn open(checkpoint: Checkpoint, dtype: DType) -> Result<Self> {
-        let (vocabulary, ends) = (vocabulary(&checkpoint, dtype)?, ends(&checkpoint)?);
+        let (vocabulary, ends) = (vocabulary(&checkpoint, Some(dtype))?, ends(&checkpoint)?);
         Ok(Self { checkpoint, dtype, vocabulary, ends })
     }
 }
@@ -37,11 +37,11 @@ impl LayerSource for Mapped {
         Ok(Arc::new(layer(&self.checkpoint, i, self.dtype)?))
     }
 
-    fn embedding(&self) -> Result<Tensor> {
+    fn embedding(&self) -> Result<Table> {
         Ok(self.vocabulary.embedding.clone())
     }
 
-    fn head(&self) -> Result<Tensor> {
+    fn head(&self) -> Result<Table> {
         Ok(self.vocabulary.head.clone())
     }
 

@@ -25,6 +25,8 @@ pub struct PackedSize {
     pub bytes: usize,
     /// Numbers that they stand for.
     pub parameters: usize,
+    /// Bytes of embedding and head, which stay as the file has them.
+    pub vocabulary_bytes: u64,
     /// Bytes of the largest layer's matrices while they are expanded.
     pub layer_bytes: usize,
 }
@@ -50,6 +52,7 @@ pub fn open(
         load_in,
         bytes: quantised.frozen_bytes(),
         parameters: quantised.frozen_parameters(),
+        vocabulary_bytes: quantised.vocabulary_bytes(),
         layer_bytes: quantised.layer_bytes(),
     };
     Ok(Opened { source: Placed::on(Box::new(quantised), device)?, packed: Some(packed) })
@@ -75,10 +78,12 @@ impl fmt::Display for PackedSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "frozen matrices {}: {:.1} MB, {:.3} bytes a parameter; one layer at a time is {:.1} MB in f32",
+            "frozen matrices {}: {:.1} MB, {:.3} bytes a parameter; embedding and head as the file has them: {:.1} MB; \
+             one layer at a time is {:.1} MB in f32",
             self.load_in.name(),
             self.bytes as f64 / 1e6,
             self.bytes as f64 / self.parameters as f64,
+            self.vocabulary_bytes as f64 / 1e6,
             self.layer_bytes as f64 / 1e6
         )
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use ft_kernels::device::product_type;
 
-use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product, Sharded, Unit, Vocabulary};
+use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product, Sharded, Table, Unit, Vocabulary};
 use crate::error::Result;
 
 /// The layers of another source, copied to a device when they are asked for: what the host holds in few bits, reads
 /// from its file, or gathers from all ranks is expanded there, and one layer at a time is on the device. Final norm,
-/// and, unless ranks share them, embedding and head stay there.
+/// and, unless ranks share them, embedding and head stay there: in f32 where the host has them in a file's blocks, for
+/// no product on a device reads these.
 pub struct Placed {
     source: Box<dyn LayerSource>,
     device: Device,
@@ -47,17 +48,17 @@ impl LayerSource for Placed {
         Ok(Arc::new(narrowed.as_ref().unwrap_or(&layer).to_device(&self.device)?))
     }
 
-    fn embedding(&self) -> Result<Tensor> {
+    fn embedding(&self) -> Result<Table> {
         match &self.vocabulary {
             Some(vocabulary) => Ok(vocabulary.embedding.clone()),
-            None => Ok(self.source.embedding()?.to_device(&self.device)?),
+            None => self.source.embedding()?.to_device(&self.device),
         }
     }
 
-    fn head(&self) -> Result<Tensor> {
+    fn head(&self) -> Result<Table> {
         match &self.vocabulary {
             Some(vocabulary) => Ok(vocabulary.head.clone()),
-            None => Ok(self.source.head()?.to_device(&self.device)?),
+            None => self.source.head()?.to_device(&self.device),
         }
     }
 
@@ -127,7 +128,7 @@ impl Vocabulary {
     /// If the device has no room.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         let embedding = self.embedding.to_device(device)?;
-        let tied = self.head.id() == self.embedding.id();
+        let tied = self.head.is(&self.embedding);
         Ok(Self { head: if tied { embedding.clone() } else { self.head.to_device(device)? }, embedding })
     }
 }

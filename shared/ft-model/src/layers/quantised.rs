@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ft_kernels::quant::Kind;
 
 use super::load::{ends, joined_shape, layer_of, vocabulary};
 use super::packed::Packed;
-use super::{Ends, Layer, LayerSource, LayerWeights, Vocabulary};
+use super::{Ends, Layer, LayerSource, LayerWeights, Table, Vocabulary};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
@@ -29,7 +29,7 @@ pub enum Bits {
 }
 
 /// The blocks' matrices in few bits, each projection packed by itself; norms and biases in f32; and embedding and head
-/// in the file's own floating-point type, or in f32 where the file has them in blocks.
+/// as the file has them, in its float type or in its own blocks.
 ///
 /// What bitsandbytes has quantised already is taken over as it is, whatever is asked for.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Quantised {
     /// # Errors
     /// If a tensor cannot be read.
     pub fn load(checkpoint: &Checkpoint, bits: Bits, progress: impl Fn(usize)) -> Result<Self> {
-        let vocabulary = vocabulary(checkpoint, checkpoint.main_dtype()?.float().unwrap_or(DType::F32))?;
+        let vocabulary = vocabulary(checkpoint, None)?;
         let ends = ends(checkpoint)?;
         let matrix = |names: &[String]| {
             let parts = names.iter().map(|name| Packed::read(checkpoint, name, bits)).collect::<Result<_>>()?;
@@ -78,6 +78,11 @@ impl Quantised {
         self.matrices().map(Matrix::elements).sum()
     }
 
+    /// The bytes that embedding and head take; tied ones are there once.
+    pub fn vocabulary_bytes(&self) -> u64 {
+        self.vocabulary.bytes()
+    }
+
     /// The bytes that the largest layer's matrices take while they are expanded.
     pub fn layer_bytes(&self) -> usize {
         let elements = |layer| Self::of_layer(layer).map(Matrix::elements).sum::<usize>();
@@ -99,11 +104,11 @@ impl LayerSource for Quantised {
         Ok(Arc::new(layer.map(Matrix::expand)?))
     }
 
-    fn embedding(&self) -> Result<Tensor> {
+    fn embedding(&self) -> Result<Table> {
         Ok(self.vocabulary.embedding.clone())
     }
 
-    fn head(&self) -> Result<Tensor> {
+    fn head(&self) -> Result<Table> {
         Ok(self.vocabulary.head.clone())
     }
 

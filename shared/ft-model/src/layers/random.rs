@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use ft_kernels::philox::Stream;
 use rayon::prelude::*;
 
-use super::{Ends, Layer, LayerWeights, NormWeights, Product, Resident, Vocabulary};
+use super::{Ends, Layer, LayerWeights, NormWeights, Product, Resident, Table, Vocabulary};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::error::Result;
 use crate::projection::Site;
@@ -69,7 +69,11 @@ impl Maker<'_> {
 
     fn layer(&mut self, arch: &Architecture, layer: usize) -> Result<LayerWeights> {
         let names = arch.names();
-        let ones = |width: usize| Tensor::ones(width, DType::F32, self.device);
+        let ones = |width: usize| -> Result<NormWeights> {
+            let weight = Tensor::ones(width, DType::F32, self.device)?;
+            let bias = (arch.norm == NormKind::Layer).then(|| weight.zeros_like()).transpose()?;
+            Ok(NormWeights { weight, bias })
+        };
         let qk_norm = match arch.qk_norm {
             QkNorm::None => None,
             QkNorm::Head => Some([ones(arch.head_dim)?, ones(arch.head_dim)?]),
@@ -89,9 +93,9 @@ impl Maker<'_> {
     }
 
     fn vocabulary(&mut self, arch: &Architecture) -> Result<Vocabulary> {
-        let embedding = self.matrix(arch.vocab_size, arch.hidden_size)?;
-        let head =
-            if arch.tie_word_embeddings { embedding.clone() } else { self.matrix(arch.vocab_size, arch.hidden_size)? };
+        let mut table = || self.matrix(arch.vocab_size, arch.hidden_size).map(Table::Float);
+        let embedding = table()?;
+        let head = if arch.tie_word_embeddings { embedding.clone() } else { table()? };
         Ok(Vocabulary { embedding, head })
     }
 

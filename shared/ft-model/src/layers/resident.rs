@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 
 use super::load::{ends, layer, vocabulary};
-use super::{Ends, LayerSource, LayerWeights, Vocabulary, tensor_bytes};
+use super::{Ends, LayerSource, LayerWeights, Table, Vocabulary, tensor_bytes};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
@@ -33,7 +33,7 @@ impl Resident {
     /// # Errors
     /// As [`Self::load`], or if the device has no room.
     pub fn load_on(device: &Device, checkpoint: &Checkpoint, dtype: DType, progress: impl Fn(usize)) -> Result<Self> {
-        let vocabulary = vocabulary(checkpoint, dtype)?.to_device(device)?;
+        let vocabulary = vocabulary(checkpoint, Some(dtype))?.to_device(device)?;
         let ends = ends(checkpoint)?.to_device(device)?;
         let mut layers = Vec::new();
         for i in 0..checkpoint.architecture().num_layers {
@@ -54,11 +54,11 @@ impl LayerSource for Resident {
         self.layers.get(i).cloned().ok_or(Error::Layer { index: i, layers: self.layers.len() })
     }
 
-    fn embedding(&self) -> Result<Tensor> {
+    fn embedding(&self) -> Result<Table> {
         Ok(self.vocabulary.embedding.clone())
     }
 
-    fn head(&self) -> Result<Tensor> {
+    fn head(&self) -> Result<Table> {
         Ok(self.vocabulary.head.clone())
     }
 

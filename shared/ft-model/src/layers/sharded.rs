@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use ft_dist::{Background, Communicator, Handle};
 
 use self::form::MatrixForm;
 use self::own::{Own, Store};
 use self::read::Reader;
 use super::load::{ends, layer_of};
-use super::{Bits, Ends, Layer, LayerSource, LayerWeights, Unit};
+use super::{Bits, Ends, Layer, LayerSource, LayerWeights, Table, Unit, table};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
@@ -119,13 +119,14 @@ impl Sharded {
             layers.push(layer.map(|_| Ok(forms.next().unwrap_or_default()))?);
             progress(i + 1);
         }
-        let float = match held {
-            Held::Float(dtype) => dtype,
-            Held::Packed(_) => checkpoint.main_dtype()?.float().unwrap_or(DType::F32),
-        };
-        let vocabulary = Reader { held: Held::Float(float), ..reader };
         let mut matrix = |place: Place, name: &str| -> Result<MatrixForm> {
-            let (shard, forms) = vocabulary.read(&[&vocabulary.names(&[format!("{name}.weight")])?])?;
+            let name = format!("{name}.weight");
+            let held = match held {
+                Held::Float(_) => held,
+                Held::Packed(_) => table::held(checkpoint.stored(&name)?),
+            };
+            let vocabulary = Reader { held, ..reader };
+            let (shard, forms) = vocabulary.read(&[&vocabulary.names(&[name])?])?;
             shards.insert(place, store.keep(shard)?);
             Ok(forms.into_iter().next().unwrap_or_default())
         };
@@ -233,13 +234,13 @@ impl LayerSource for Sharded {
         Ok(Arc::new(layer.map(|form| form.take(&mut rest))?))
     }
 
-    fn embedding(&self) -> Result<Tensor> {
-        self.embedding.take(&mut self.gather(Place::Embedding)?.as_slice())
+    fn embedding(&self) -> Result<Table> {
+        self.embedding.table(&self.gather(Place::Embedding)?)
     }
 
-    fn head(&self) -> Result<Tensor> {
+    fn head(&self) -> Result<Table> {
         let form = self.head.as_ref().unwrap_or(&self.embedding);
-        form.take(&mut self.gather(self.place(Unit::Head))?.as_slice())
+        form.table(&self.gather(self.place(Unit::Head))?)
     }
 
     fn ends(&self) -> &Ends {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{Ends, LayerSource, LayerWeights, Sharded, Unit, tensor_bytes};
+use super::{Ends, LayerSource, LayerWeights, Sharded, Table, Unit, tensor_bytes};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::lora::Adapter;
@@ -60,11 +60,11 @@ impl LayerSource for Without {
         Ok(Arc::new(weights))
     }
 
-    fn embedding(&self) -> Result<Tensor> {
+    fn embedding(&self) -> Result<Table> {
         self.source.embedding()
     }
 
-    fn head(&self) -> Result<Tensor> {
+    fn head(&self) -> Result<Table> {
         self.source.head()
     }
 

@@ -73,6 +73,11 @@ pub enum Layers {
 }
 
 impl Layers {
+    /// Whether it is an empty list, which means all layers.
+    pub fn is_all(&self) -> bool {
+        matches!(self, Layers::Many(many) if many.is_empty())
+    }
+
     /// Whether layer `layer` is among them; an empty list means all of them, as in peft.
     pub fn contains(&self, layer: usize) -> bool {
         match self {

@@ -4,7 +4,7 @@ use ft_kernels::philox::Stream;
 use ft_kernels::tensor::from_vec;
 use serde_json::Value;
 
-use super::{Adapter, LoraConfig, LoraPair};
+use super::{Adapter, End, EndPair, LoraConfig, LoraPair};
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
 use crate::projection::Projection;
@@ -57,17 +57,53 @@ impl Adapter {
                         *x /= rank as f32;
                     }
                 }
-                other => {
-                    let (value, expected) = (other.to_string(), "true, false or gaussian for a new adapter");
-                    return Err(Error::AdapterFeature { key: "init_lora_weights", value, expected });
-                }
+                other => return Err(unknown_start(other)),
             }
             let (scaling, key) = (config.scaling(&module), config.key_of(&module));
             let (a, b) = (from_vec(a, &shape_a)?, from_vec(b, &shape_b)?);
             modules.push(LoraPair { module, key, a, b, scaling, magnitude: None });
         }
-        Ok(Self { config, modules, saved: Vec::new() })
+        let ends =
+            config.ends(arch)?.into_iter().map(|end| new_end(arch, &config, end, seed)).collect::<Result<_>>()?;
+        Ok(Self { config, modules, ends, saved: Vec::new() })
     }
+}
+
+/// A new pair on embedding or head. That of an embedding begins the other way round, as in peft: with `A` zero and `B`
+/// normal, or both normal.
+fn new_end(arch: &Architecture, config: &LoraConfig, end: End, seed: u64) -> Result<EndPair> {
+    let module = end.module(arch.family).to_owned();
+    let rank = config.rank(&module);
+    let shapes = end.shapes(arch, rank);
+    let [mut a, mut b] = shapes.map(|shape| vec![0.0; shape.iter().product()]);
+    // Numbers that no module of a layer has.
+    let index = (arch.num_layers * Projection::MOST) as u64 + end as u64;
+    let (of_a, of_b) = (Stream::new(seed, PURPOSE, index), Stream::new(seed, PURPOSE + 1, index));
+    match (&config.init_lora_weights, end) {
+        (Value::Bool(false), End::Embedding) => {
+            of_a.fill_normal(0, &mut a);
+            of_b.fill_normal(0, &mut b);
+        }
+        (Value::Bool(true), End::Embedding) => of_b.fill_normal(0, &mut b),
+        (Value::String(kind), End::Embedding) if kind == "gaussian" => of_b.fill_normal(0, &mut b),
+        (Value::Bool(false), End::Head) => {
+            uniform(of_a, shapes[0][1], &mut a);
+            uniform(of_b, rank, &mut b);
+        }
+        (Value::Bool(true), End::Head) => uniform(of_a, shapes[0][1], &mut a),
+        (Value::String(kind), End::Head) if kind == "gaussian" => {
+            of_a.fill_normal(0, &mut a);
+            a.iter_mut().for_each(|x| *x /= rank as f32);
+        }
+        (other, _) => return Err(unknown_start(other)),
+    }
+    let scaling = config.scaling(&module);
+    Ok(EndPair { end, module, a: from_vec(a, &shapes[0])?, b: from_vec(b, &shapes[1])?, scaling })
+}
+
+fn unknown_start(other: &Value) -> Error {
+    let (value, expected) = (other.to_string(), "true, false or gaussian for a new adapter");
+    Error::AdapterFeature { key: "init_lora_weights", value, expected }
 }
 
 /// Numbers within ±1/√inner.

@@ -92,7 +92,12 @@ pub fn plain(trained: &Adapter, initial: &Adapter) -> Result<Adapter> {
         Ok(LoraPair { a, b, ..pair.clone() })
     };
     let modules = trained.modules.iter().zip(&initial.modules).map(doubled).collect::<Result<_>>()?;
-    Ok(Adapter { config: plain_config(&trained.config), modules, saved: trained.saved.clone() })
+    Ok(Adapter {
+        config: plain_config(&trained.config),
+        modules,
+        ends: trained.ends.clone(),
+        saved: trained.saved.clone(),
+    })
 }
 
 /// Ranks doubled, alphas raised so that the scaling stays, and an init that leaves the base alone.

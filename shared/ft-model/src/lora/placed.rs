@@ -23,6 +23,7 @@ impl Adapter {
         for pair in &mut placed.modules {
             tensors.extend([&mut pair.a, &mut pair.b].into_iter().chain(&mut pair.magnitude));
         }
+        tensors.extend(placed.ends.iter_mut().flat_map(|pair| [&mut pair.a, &mut pair.b]));
         tensors.extend(placed.saved.iter_mut().map(|saved| &mut saved.tensor));
         let moved = moved(&tensors.iter().map(|tensor| (**tensor).clone()).collect::<Vec<_>>(), device)?;
         tensors.into_iter().zip(moved).for_each(|(tensor, moved)| *tensor = moved);

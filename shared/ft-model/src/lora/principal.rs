@@ -36,6 +36,8 @@ impl Adapter {
         if config.use_dora() {
             return Err(Error::Adapter("has use_dora, which is not implemented with init_lora_weights pissa".into()));
         }
+        // Said while it still asks for PiSSA.
+        config.ends(arch)?;
         config.init_lora_weights = Value::Bool(true);
         let mut adapter = Self::init_on(arch, source, config, seed)?;
         for (index, pair) in adapter.modules.iter_mut().enumerate() {
@@ -67,6 +69,9 @@ impl Adapter {
         for pair in &mut copy.modules {
             (pair.a, pair.b) = (pair.a.copy()?, pair.b.copy()?);
             pair.magnitude = pair.magnitude.as_ref().map(Tensor::copy).transpose()?;
+        }
+        for pair in &mut copy.ends {
+            (pair.a, pair.b) = (pair.a.copy()?, pair.b.copy()?);
         }
         for saved in &mut copy.saved {
             saved.tensor = saved.tensor.copy()?;

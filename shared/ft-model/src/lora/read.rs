@@ -10,7 +10,7 @@ use half::{bf16, f16};
 
 use super::parameters::is_of_experts;
 use super::write::PREFIX;
-use super::{Adapter, LoraConfig, LoraPair, SavedTensor};
+use super::{Adapter, End, EndPair, LoraConfig, LoraPair, SavedTensor};
 use crate::error::{Error, Result};
 use crate::projection::Projection;
 use crate::safetensors::{Entry, Header};
@@ -29,10 +29,12 @@ type Parts = [Option<Tensor>; 3];
 enum Role<'a> {
     /// Of the adapter of a module: `A`, `B` or the magnitudes.
     Part { place: (usize, Projection), module: String, key: &'a str, part: usize },
+    /// Of the adapter of embedding or head: `A` or `B`.
+    OfEnd { end: End, module: &'a str, part: usize },
     /// A tensor of the base that is trained whole, by its name there.
     Saved(String),
     /// A bias of a saved module once more: with `bias` all, peft also writes it under the names that it has in memory,
-    /// as it is and as it was.
+    /// as it is and as it was. And the frozen weight of an adapted embedding or head, which peft writes beside its pair.
     Again,
 }
 
@@ -75,6 +77,7 @@ impl Adapter {
 
     fn assemble(config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
         let mut found: BTreeMap<(usize, Projection), (String, String, Parts)> = BTreeMap::new();
+        let mut of_ends: BTreeMap<(End, &str), [Option<Tensor>; 2]> = BTreeMap::new();
         let mut saved = Vec::new();
         for entry in &header.entries {
             let name = &entry.name;
@@ -84,6 +87,11 @@ impl Adapter {
                 Role::Saved(of) => {
                     let key = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
                     saved.push(SavedTensor { name: of, key, tensor: tensor()? });
+                }
+                Role::OfEnd { end, module, part } => {
+                    if of_ends.entry((end, module)).or_default()[part].replace(tensor()?).is_some() {
+                        return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
+                    }
                 }
                 Role::Part { place, module, key, part } => {
                     let (_, _, parts) =
@@ -108,8 +116,18 @@ impl Adapter {
             let scaling = config.scaling(&module);
             modules.push(LoraPair { module, key, a, b, scaling, magnitude });
         }
+        let mut ends = Vec::with_capacity(of_ends.len());
+        for ((end, module), parts) in of_ends {
+            let [Some(a), Some(b)] = parts else {
+                let kind = end.kinds()[usize::from(parts[0].is_some())];
+                return Err(EndPair::lacks(module, kind));
+            };
+            check_rank(&config, module, &a, &b)?;
+            let scaling = config.scaling(module);
+            ends.push(EndPair { end, module: module.to_owned(), a, b, scaling });
+        }
         saved.sort_by(|x, y| x.name.cmp(&y.name));
-        let adapter = Self { config, modules, saved };
+        let adapter = Self { config, modules, ends, saved };
         adapter.check_values()?;
         Ok(adapter)
     }
@@ -139,6 +157,12 @@ fn role<'a>(name: &'a str, config: &LoraConfig) -> Result<Role<'a>> {
     if [".modules_to_save.bias", ".original_module.bias"].iter().any(|end| plain.ends_with(end)) {
         return Ok(Role::Again);
     }
+    if plain.strip_suffix(".base_layer.weight").is_some_and(|module| End::parse(module).is_some()) {
+        return Ok(Role::Again);
+    }
+    if let Some((end, module, part)) = of_end(plain) {
+        return Ok(Role::OfEnd { end, module, part });
+    }
     let Some((key, kind)) = plain.split_once(".lora_") else {
         // Whole tensors: `X.weight`, `X.bias`, and the bias of a module that peft has wrapped.
         let of = plain.replace(".base_layer.bias", ".bias").replace(".modules_to_save.default.", ".");
@@ -160,6 +184,20 @@ fn role<'a>(name: &'a str, config: &LoraConfig) -> Result<Role<'a>> {
     Ok(Role::Part { place, module, key, part })
 }
 
+/// The module and the part of a tensor of the adapter of embedding or head.
+fn of_end(plain: &str) -> Option<(End, &str, usize)> {
+    let (module, kind) = plain.split_once(".lora_")?;
+    let end = End::parse(module)?;
+    let part = match (end, &kind.split('.').collect::<Vec<_>>()[..]) {
+        (End::Head, ["A", "weight"] | ["A", _, "weight"]) => 0,
+        (End::Head, ["B", "weight"] | ["B", _, "weight"]) => 1,
+        (End::Embedding, ["embedding_A"] | ["embedding_A", _]) => 0,
+        (End::Embedding, ["embedding_B"] | ["embedding_B", _]) => 1,
+        _ => return None,
+    };
+    Some((end, module, part))
+}
+
 /// A matrix as f32.
 fn widen(entry: &Entry, bytes: &[u8]) -> Result<Tensor> {
     let name = &entry.name;
@@ -173,7 +211,8 @@ fn widen(entry: &Entry, bytes: &[u8]) -> Result<Tensor> {
             )));
         }
     };
-    let dimensions = if name.contains(".lora_A") || name.contains(".lora_B") { 2..=2 } else { 1..=2 };
+    let dimensions =
+        if [".lora_A", ".lora_B", ".lora_embedding_"].iter().any(|part| name.contains(part)) { 2..=2 } else { 1..=2 };
     if !dimensions.contains(&entry.shape.len()) {
         let (shape, most) = (&entry.shape, dimensions.end());
         return Err(Error::Adapter(format!("has the tensor '{name}' of shape {shape:?}, expected {most} dimensions")));

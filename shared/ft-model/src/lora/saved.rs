@@ -7,8 +7,8 @@ use ft_kernels::linear::dora_norm;
 use ft_kernels::tensor::on_host;
 
 use super::targets::ends_with;
-use super::{Adapter, LoraConfig, SavedTensor};
-use crate::arch::{Architecture, Expected};
+use super::{Adapter, End, LoraConfig, SavedTensor};
+use crate::arch::{Architecture, Expected, NormKind, QkNorm};
 use crate::error::{Error, Result};
 use crate::layers::{LayerSource, NormWeights};
 use crate::projection::Projection;
@@ -20,8 +20,16 @@ impl LoraConfig {
     /// # Errors
     /// If a module is named that cannot be saved here.
     pub fn saved(&self, arch: &Architecture) -> Result<Vec<Expected>> {
+        if self.bias == "all" && arch.qk_norm != QkNorm::None && arch.norm == NormKind::Layer {
+            return Err(Error::Adapter(
+                "has bias 'all', which is not implemented with qk_layernorm; try lora_only".into(),
+            ));
+        }
         let adapted: BTreeSet<String> = match self.bias.as_str() {
-            "lora_only" => self.modules(arch)?.into_iter().map(|(layer, p)| p.module(arch, layer)).collect(),
+            "lora_only" => {
+                let in_layers = self.modules(arch)?.into_iter().map(|(layer, p)| p.module(arch, layer));
+                in_layers.chain(self.ends(arch)?.into_iter().map(|end| end.module(arch.family).to_owned())).collect()
+            }
             _ => BTreeSet::new(),
         };
         let is_trained = |name: &str| {
@@ -55,8 +63,11 @@ impl LoraConfig {
 
     /// peft's name of a tensor that is trained whole.
     pub(super) fn saved_key(&self, arch: &Architecture, name: &str) -> String {
-        let module = name.strip_suffix(".bias").and_then(|module| Projection::parse_in(arch.family, module));
-        let wrapped = module.is_some_and(|of| self.modules(arch).is_ok_and(|adapted| adapted.contains(&of)));
+        let of = name.strip_suffix(".bias");
+        let module = of.and_then(|module| Projection::parse_in(arch.family, module));
+        let end = of.and_then(|module| End::parse_in(arch.family, module));
+        let wrapped = module.is_some_and(|of| self.modules(arch).is_ok_and(|adapted| adapted.contains(&of)))
+            || end.is_some_and(|of| self.ends(arch).is_ok_and(|adapted| adapted.contains(&of)));
         if wrapped { name.replace(".bias", ".base_layer.bias") } else { name.to_owned() }
     }
 }
@@ -123,8 +134,8 @@ fn base_tensor(arch: &Architecture, source: &dyn LayerSource, name: &str) -> Res
     let (module, kind) = name.rsplit_once('.').ok_or_else(missing)?;
     let bias = |norm: &NormWeights| norm.bias.clone();
     let found = match (module, kind) {
-        (module, "weight") if module == names.embedding => Some(source.embedding()?),
-        (module, "weight") if module == names.head => Some(source.head()?),
+        (module, "weight") if module == names.embedding => Some(source.embedding()?.widened()?),
+        (module, "weight") if module == names.head => Some(source.head()?.widened()?),
         (module, "bias") if module == names.head => ends.head_bias.clone(),
         (module, "bias") if module == names.final_norm => bias(&ends.final_norm),
         _ => None,

@@ -44,6 +44,12 @@ impl LoraConfig {
                 all.push(TrainedShape::new(&module, &key, Kind::Magnitude, &b[..1]));
             }
         }
+        for end in config.ends(arch)? {
+            let module = end.module(arch.family);
+            for (kind, shape) in end.kinds().into_iter().zip(end.shapes(arch, config.rank(module))) {
+                all.push(TrainedShape::new(module, module, kind, &shape));
+            }
+        }
         let mut saved = config.saved(arch)?;
         saved.sort_by(|x, y| x.name.cmp(&y.name));
         for Expected { name, shape } in saved {

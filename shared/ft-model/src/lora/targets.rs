@@ -7,6 +7,7 @@ use std::str::FromStr;
 use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::End;
 use super::config::LoraConfig;
 use super::parameters::{expert_words, parameter};
 use crate::arch::Architecture;
@@ -25,11 +26,6 @@ pub enum Targets {
 
 /// What peft calls every linear layer but the head.
 const ALL_LINEAR: &str = "all-linear";
-
-/// Modules that peft can adapt and this program cannot.
-fn not_adapted(arch: &Architecture) -> [&'static str; 2] {
-    [arch.names().embedding, arch.names().head]
-}
 
 impl FromStr for Targets {
     type Err = Infallible;
@@ -90,8 +86,8 @@ pub(super) fn ends_with(module: &str, name: &str) -> bool {
 }
 
 impl LoraConfig {
-    /// The modules of a model that this configuration adapts, by layer, then in the order of
-    /// [`Projection::of_layer`].
+    /// The modules in a model's layers that this configuration adapts, by layer, then in the order of
+    /// [`Projection::of_layer`]. Beside them there are [`LoraConfig::ends`].
     ///
     /// # Errors
     /// If nothing matches, a name matches nothing, or a module is meant that cannot be adapted here.
@@ -116,14 +112,6 @@ impl LoraConfig {
         let taken = |module: &str| -> Result<bool> {
             Ok(take.takes(module)? && !leave.as_ref().map_or(Ok(false), |leave| leave.takes(module))?)
         };
-        for module in not_adapted(arch) {
-            if taken(module)? {
-                return Err(Error::Adapter(format!(
-                    "targets '{module}', which is not implemented; there are {}",
-                    known(arch)
-                )));
-            }
-        }
         let mut modules = Vec::new();
         for layer in (0..arch.num_layers).filter(|l| self.layers_to_transform.as_ref().is_none_or(|of| of.contains(*l)))
         {
@@ -137,7 +125,7 @@ impl LoraConfig {
                 }
             }
         }
-        if modules.is_empty() {
+        if modules.is_empty() && self.ends(arch)?.is_empty() {
             return Err(Error::Adapter(format!(
                 "has target_modules that match none of the model's modules; there are {} in layers 0 to {}",
                 known(arch),
@@ -171,8 +159,12 @@ fn refuse_unknown(targets: &Targets, arch: &Architecture) -> Result<()> {
         modules.map(move |p| p.module(arch, layer))
     };
     let all: Vec<String> = (0..arch.num_layers).flat_map(of).collect();
-    let exists =
-        |name: &str| all.iter().map(String::as_str).chain(not_adapted(arch)).any(|module| ends_with(module, name));
+    let exists = |name: &str| {
+        all.iter()
+            .map(String::as_str)
+            .chain(End::ALL.map(|end| end.module(arch.family)))
+            .any(|module| ends_with(module, name))
+    };
     match names.iter().find(|name| !exists(name)) {
         Some(name) => Err(Error::Adapter(format!(
             "has '{name}' in target_modules, which matches none of the model's modules; there are {} in layers 0 to {}",

@@ -88,7 +88,7 @@ fn targets_match_as_in_peft() {
 #[test]
 fn targets_that_match_nothing_are_refused_with_what_there_is() {
     for (targets, named) in
-        [("c_attn", "'c_attn'"), ("q_proj,v_prj", "'v_prj'"), (r"x\d", "none of"), ("lm_head", "'lm_head'")]
+        [("c_attn", "'c_attn'"), ("q_proj,v_prj", "'v_prj'"), (r"x\d", "none of"), ("lm_heat", "'lm_heat'")]
     {
         let message = init(targets).unwrap_err().to_string();
         assert!(message.contains(named) && message.contains("q_proj, k_proj"), "{message}");

@@ -21,7 +21,7 @@ fn adapter(rank: usize, inner: usize, out: usize) -> Adapter {
         scaling: 1.0,
         magnitude: None,
     };
-    Adapter { config: LoraConfig::new(rank, 8.0, "q_proj"), modules: vec![pair], saved: Vec::new() }
+    Adapter { config: LoraConfig::new(rank, 8.0, "q_proj"), modules: vec![pair], ends: Vec::new(), saved: Vec::new() }
 }
 
 fn numbers(seed: u64, shape: &[usize]) -> Tensor {

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::DType;
 use ft_kernels::quant::{EightBit, FourBit};
 
 use super::{Ranks, Stage};
 use crate::arch::{Architecture, NormKind, QkNorm};
-use crate::layers::{Bits, Held, Unit, shares};
+use crate::layers::{Bits, Held, TableBytes, Unit, shares};
 use crate::projection::Site;
 
 /// Bytes of a model's frozen weights.
@@ -22,6 +21,8 @@ pub struct Frozen {
     small: u64,
     /// The largest layer's matrices expanded to f32, where they are held in few bits.
     expanded: Option<usize>,
+    /// The rows of the vocabulary that are expanded to f32 at a time, where it is held in blocks.
+    rows: usize,
 }
 
 /// What a pass through the model gathers.
@@ -49,18 +50,18 @@ impl Held {
 }
 
 impl Frozen {
-    /// Of a model whose blocks' matrices are held so; where that is in few bits the vocabulary's are of the float type
-    /// `vocabulary`. None for [`Bits::AsIs`].
-    pub fn new(arch: &Architecture, held: Held, vocabulary: DType) -> Option<Self> {
-        let float = match held {
-            Held::Float(dtype) => dtype,
+    /// Of a model whose blocks' matrices are held so; where that is in few bits the vocabulary's take `vocabulary`. None
+    /// for [`Bits::AsIs`].
+    pub fn new(arch: &Architecture, held: Held, vocabulary: TableBytes) -> Option<Self> {
+        let tables = match held {
+            Held::Float(dtype) => TableBytes::float(arch, dtype),
             Held::Packed(_) => vocabulary,
         };
         let (mut layers, mut small, mut largest) = (Vec::new(), 0, 0);
         for layer in 0..arch.num_layers {
             let (mut all, mut elements) = (0, 0);
             for (path, (out, inner)) in Site::ALL.into_iter().flat_map(|site| site.stored(arch, layer)) {
-                let own = if arch.is_router(&path) { Held::Float(float) } else { held };
+                let own = if arch.is_router(&path) { Held::Float(tables.main) } else { held };
                 let (bytes, beside) = own.bytes(out * inner)?;
                 (all, small, elements) = (all + bytes, small + beside, elements + out * inner);
             }
@@ -68,13 +69,13 @@ impl Frozen {
             small += size_of::<f32>() * small_of_layer(arch, layer);
             largest = largest.max(elements);
         }
-        let table = arch.vocab_size * arch.hidden_size * float.size_in_bytes();
         Some(Self {
             layers,
-            embedding: table,
-            head: (!arch.tie_word_embeddings).then_some(table),
+            embedding: tables.embedding,
+            head: tables.head,
             small: (small + size_of::<f32>() * small_of_ends(arch)) as u64,
             expanded: matches!(held, Held::Packed(_)).then_some(size_of::<f32>() * largest),
+            rows: tables.expanded,
         })
     }
 
@@ -85,7 +86,12 @@ impl Frozen {
 
     /// The largest layer, or matrix of the vocabulary.
     pub fn largest_unit(&self) -> u64 {
-        self.layers.iter().copied().max().unwrap_or(0).max(self.embedding) as u64
+        self.layers.iter().copied().max().unwrap_or(0).max(self.table()) as u64
+    }
+
+    /// The larger matrix of the vocabulary.
+    fn table(&self) -> usize {
+        self.embedding.max(self.head.unwrap_or(0))
     }
 
     /// What a rank holds.
@@ -102,8 +108,8 @@ impl Frozen {
     /// The copy that is computed with.
     pub(super) fn computing(&self, stage: Stage) -> u64 {
         match self.expanded {
-            Some(expanded) if stage == Stage::Zero3 => expanded.max(self.embedding) as u64,
-            Some(expanded) => expanded as u64,
+            Some(expanded) if stage == Stage::Zero3 => expanded.max(self.table() + self.rows) as u64,
+            Some(expanded) => expanded.max(self.rows) as u64,
             None if stage == Stage::Zero3 => self.largest_unit(),
             None => 0,
         }
@@ -153,7 +159,7 @@ fn small_of_layer(arch: &Architecture, layer: usize) -> usize {
     let norms = [names.input_norm, names.attention_norm, names.mlp_norm, names.output_norm];
     let heads = match arch.qk_norm {
         QkNorm::None => 0,
-        QkNorm::Head => 2 * arch.head_dim,
+        QkNorm::Head => 2 * arch.head_dim * if arch.norm == NormKind::Layer { 2 } else { 1 },
         QkNorm::Whole => arch.query_columns() + arch.key_columns(),
     };
     let biases = Site::ALL.into_iter().filter(|&site| arch.has_bias(site)).map(|site| site.shape(arch, layer).0);

@@ -4,7 +4,7 @@ use candle_core::DType;
 use ft_kernels::quant::Kind;
 
 use super::*;
-use crate::layers::{Bits, Held, LayerSource, Quantised, Resident};
+use crate::layers::{Bits, Held, LayerSource, Quantised, Resident, TableBytes};
 use crate::lora::{Adapter, LoraConfig};
 use crate::optimizer::{Optimizer, OptimizerKind};
 use crate::{Architecture, Checkpoint, Error};
@@ -40,20 +40,36 @@ fn frozen_bytes_are_those_of_the_loaded_weights() {
     for model in models() {
         families += 1;
         let arch = model.architecture();
-        let main = model.main_dtype().unwrap().float().unwrap();
+        let tables = TableBytes::of(&model).unwrap();
         for dtype in [DType::F32, DType::BF16] {
-            let frozen = Frozen::new(arch, Held::Float(dtype), main).unwrap();
+            let frozen = Frozen::new(arch, Held::Float(dtype), tables).unwrap();
             assert_eq!(frozen.bytes(), Resident::load(&model, dtype, |_| {}).unwrap().held_bytes());
         }
         let four = |double| Bits::FourBit { kind: Kind::Nf4, double };
         for bits in [Bits::EightBit, four(true), four(false)] {
-            let frozen = Frozen::new(arch, Held::Packed(bits), main).unwrap();
+            let frozen = Frozen::new(arch, Held::Packed(bits), tables).unwrap();
             let loaded = Quantised::load(&model, bits, |_| {}).unwrap();
             assert_eq!(frozen.bytes(), loaded.held_bytes(), "{:?} {bits:?}", model.path());
             assert_eq!(frozen.computing(Stage::None), loaded.layer_bytes() as u64);
         }
     }
     assert!(families > 30);
+}
+
+#[test]
+fn a_vocabulary_in_blocks_takes_what_its_blocks_take() {
+    for name in ["llama3_rope-s5.q8_0.gguf", "phi3_longrope-s16.q8_0.gguf"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/gguf").join(name);
+        let model = Checkpoint::open(&path).unwrap();
+        let tables = TableBytes::of(&model).unwrap();
+        let frozen = Frozen::new(model.architecture(), Held::Packed(Bits::EightBit), tables).unwrap();
+        let loaded = Quantised::load(&model, Bits::EightBit, |_| {}).unwrap();
+        assert_eq!(frozen.bytes(), loaded.held_bytes(), "{name}");
+        let widened = TableBytes::float(model.architecture(), DType::F32);
+        // A block of Q8_0 has 34 bytes for 32 elements.
+        assert_eq!(tables.embedding * 64, widened.embedding * 17);
+        assert!(tables.expanded > 0 && frozen.computing(Stage::None) >= tables.expanded as u64);
+    }
 }
 
 #[test]
@@ -107,7 +123,7 @@ fn plan_of<'a>(
 fn moments_are_those_of_the_optimizer() {
     let model = models().next().unwrap();
     let arch = model.architecture();
-    let frozen = Frozen::new(arch, Held::Float(DType::F32), DType::F32).unwrap();
+    let frozen = Frozen::new(arch, Held::Float(DType::F32), TableBytes::float(arch, DType::F32)).unwrap();
     let lora = LoraConfig::new(64, 64.0, "all-linear");
     let adapter = Adapter::init(arch, lora.clone(), 3).unwrap();
     for kind in OptimizerKind::ALL {
@@ -130,7 +146,7 @@ fn moments_are_those_of_the_optimizer() {
 fn every_byte_is_sent_twice_a_piece_or_once_where_it_is_kept() {
     let model = models().find(|model| !model.architecture().tie_word_embeddings).unwrap();
     let arch = model.architecture();
-    let frozen = Frozen::new(arch, Held::Float(DType::BF16), DType::F32).unwrap();
+    let frozen = Frozen::new(arch, Held::Float(DType::BF16), TableBytes::float(arch, DType::F32)).unwrap();
     let config = OptimizerConfig::default();
     let plan = plan_of(arch, &frozen, &config, &LoraConfig::new(4, 4.0, "all-linear"));
     let layers: usize = arch.num_layers * layer_bytes(arch);

@@ -1,9 +1,12 @@
 //! What turns gathered bytes into a matrix.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
+use crate::layers::Table;
 use crate::layers::packed::{Form, collected};
 
 /// A product's matrix without its bytes: some tensors laid below each other.
@@ -48,6 +51,14 @@ impl MatrixForm {
         match self.parts.first().map(|part| &part.kind) {
             Some(PartKind::Float(dtype)) => self.floats(own, *dtype),
             _ => self.expanded(own),
+        }
+    }
+
+    /// The matrix of the vocabulary with these bytes: a file's blocks stay what they are.
+    pub fn table(&self, mut bytes: &[u8]) -> Result<Table> {
+        match self.parts.first().map(|part| &part.kind) {
+            Some(PartKind::Packed(Form::Stored(stored, _))) => Ok(Table::Blocks(Arc::new(stored.put_together(bytes)))),
+            _ => Ok(Table::Float(self.take(&mut bytes)?)),
         }
     }
 

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use candle_core::Tensor;
 use ft_dist::Threads;
 use ft_kernels::quant::Kind;
 
@@ -8,7 +9,9 @@ use super::*;
 use crate::layers::{Quantised, Resident};
 
 fn open(name: &str) -> Checkpoint {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(name).join("model");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+    let is_file = name.ends_with(".gguf");
+    let path = if is_file { data.join("gguf").join(name) } else { data.join("reference").join(name).join("model") };
     Checkpoint::open(&path).unwrap()
 }
 
@@ -28,8 +31,8 @@ fn walk(source: &dyn LayerSource, layers: usize) -> Vec<Vec<f32>> {
     let mut found = Vec::new();
     for unit in pass {
         match unit {
-            Unit::Embedding => found.push(values(&source.embedding().unwrap())),
-            Unit::Head => found.push(values(&source.head().unwrap())),
+            Unit::Embedding => found.push(values(&source.embedding().unwrap().widened().unwrap())),
+            Unit::Head => found.push(values(&source.head().unwrap().widened().unwrap())),
             Unit::Layer(i) => {
                 let layer = source.layer(i).unwrap();
                 found.extend(Site::ALL.map(|site| values(&layer.product(site).weight)));
@@ -135,4 +138,21 @@ fn what_lies_on_disk_is_the_same_and_takes_no_memory() {
     let options = ShardedOptions { held: Held::Float(DType::F32), reshard_after_forward: true, folder: nowhere };
     let told = Sharded::load(&open("llama-s0"), &options, &ft_dist::Solo, |_| {}).unwrap_err().to_string();
     assert!(told.contains("/nowhere/(this rank's frozen weights)"), "{told}");
+}
+
+#[test]
+fn a_vocabulary_in_blocks_is_gathered_in_blocks() {
+    let name = "llama3_rope-s5.q8_0.gguf";
+    let model = open(name);
+    let layers = model.architecture().num_layers;
+    for bits in [Bits::EightBit, Bits::AsIs] {
+        let quantised = Quantised::load(&model, bits, |_| {}).unwrap();
+        assert!(matches!(quantised.head().unwrap(), Table::Blocks(_)));
+        let expected = walk(&quantised, layers);
+        let packed = quantised.frozen_bytes() as u64;
+        for (found, _, gathered) in on_ranks(name, Held::Packed(bits), 3, true) {
+            assert!(found == expected, "{bits:?}");
+            assert_eq!(gathered, 2 * packed + quantised.vocabulary_bytes(), "layers twice, both ends once");
+        }
+    }
 }

@@ -137,7 +137,7 @@ fn the_plain_adapter_adds_what_was_learned() {
                 scaling: config.scaling(module),
                 magnitude: None,
             };
-            Adapter { config: config.clone(), modules: vec![pair], saved: Vec::new() }
+            Adapter { config: config.clone(), modules: vec![pair], ends: Vec::new(), saved: Vec::new() }
         };
         let (a, b) = pissa(&matrix(9, 20, 30), 4, config.scaling(module), None, stream()).unwrap();
         let initial = with(a.clone(), b.clone());

@@ -1,0 +1,277 @@
+//! Adapters of the embedding and of the head, beside those of the layers.
+//!
+//! A head is a linear layer as any other. An embedding's matrix is `[vocabulary, hidden]`, and an id's embedding becomes
+//! `W[id] + scaling · B·A[:, id]`, with `A` `[r, vocabulary]` and `B` `[hidden, r]`, which peft calls
+//! `lora_embedding_A` and `lora_embedding_B`. Where both are one matrix they are adapted apart, as in peft.
+
+use candle_core::Tensor;
+use ft_kernels::linear::{add_product, product, product_few, weight_gradient};
+
+use super::targets::ends_with;
+use super::{Adapter, Kind, LoraConfig, LoraPair, Targets, Trainable};
+use crate::arch::{Architecture, Family};
+use crate::error::{Error, Result};
+
+/// One of the two modules that have a row for each token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    Embedding,
+    Head,
+}
+
+/// The adapter of one of them.
+#[derive(Debug, Clone)]
+pub struct EndPair {
+    pub end: End,
+    /// Such as `model.embed_tokens`.
+    pub module: String,
+    /// `[r, in]`, f32; of an embedding `in` is the vocabulary.
+    pub a: Tensor,
+    /// `[out, r]`, f32
+    pub b: Tensor,
+    /// The factor of `B·A`.
+    pub scaling: f64,
+}
+
+/// A pair, and the place of its `A` among the trained tensors.
+#[derive(Debug, Clone, Copy)]
+pub struct OnEnd<'a> {
+    pub place: usize,
+    pub pair: &'a EndPair,
+}
+
+impl End {
+    /// In the order in which adapters list them, after the layers.
+    pub const ALL: [End; 2] = [End::Embedding, End::Head];
+
+    /// The module's full name in a family.
+    pub fn module(self, family: Family) -> &'static str {
+        match self {
+            End::Embedding => family.names().embedding,
+            End::Head => family.names().head,
+        }
+    }
+
+    /// Which one a module's full name means in some family.
+    pub fn parse(module: &str) -> Option<Self> {
+        Family::ALL.into_iter().find_map(|family| Self::parse_in(family, module))
+    }
+
+    /// [`Self::parse`] in one family.
+    pub fn parse_in(family: Family, module: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|end| end.module(family) == module)
+    }
+
+    /// The shapes of `A` and `B`.
+    pub fn shapes(self, arch: &Architecture, rank: usize) -> [[usize; 2]; 2] {
+        let (inner, out) = match self {
+            End::Embedding => (arch.vocab_size, arch.hidden_size),
+            End::Head => (arch.hidden_size, arch.vocab_size),
+        };
+        [[rank, inner], [out, rank]]
+    }
+
+    /// What peft calls `A` and `B`.
+    pub fn kinds(self) -> [Kind; 2] {
+        match self {
+            End::Embedding => [Kind::EmbeddingA, Kind::EmbeddingB],
+            End::Head => [Kind::A, Kind::B],
+        }
+    }
+}
+
+impl LoraConfig {
+    /// Whether a module that lies in no layer is adapted.
+    fn takes(&self, module: &str) -> Result<bool> {
+        let Some(targets) = &self.target_modules else { return Ok(false) };
+        let leaves = self.exclude_modules.as_ref().map(Targets::matcher).transpose()?;
+        Ok(targets.matcher()?.takes(module)? && !leaves.map_or(Ok(false), |leaves| leaves.takes(module))?)
+    }
+
+    /// Which of embedding and head this configuration adapts, none for `all-linear`.
+    ///
+    /// # Errors
+    /// If one is meant that is saved whole too, or in a way that is not implemented.
+    pub fn ends(&self, arch: &Architecture) -> Result<Vec<End>> {
+        // As in peft: with layers to choose from, a module that lies in none is not chosen.
+        if self.layers_to_transform.as_ref().is_some_and(|layers| !layers.is_all()) {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for end in End::ALL {
+            if self.takes(end.module(arch.family))? {
+                found.push(end);
+            }
+        }
+        let Some(first) = found.first().map(|end| end.module(arch.family)) else { return Ok(found) };
+        let without = [("use_dora", self.use_dora()), ("init_lora_weights pissa", self.pissa().is_some())];
+        if let Some((key, _)) = without.into_iter().find(|(_, asked)| *asked) {
+            return Err(Error::Adapter(format!(
+                "targets '{first}' with {key}, which is not implemented for embedding and head; leave one of them out"
+            )));
+        }
+        let saved = self.modules_to_save()?;
+        let twice = |end: &&End| saved.iter().any(|name| ends_with(end.module(arch.family), name));
+        match found.iter().find(twice) {
+            Some(end) => Err(Error::Adapter(format!(
+                "has '{}' in both target_modules and modules_to_save; leave one of them out",
+                end.module(arch.family)
+            ))),
+            None => Ok(found),
+        }
+    }
+}
+
+impl Adapter {
+    /// The pair on embedding or head.
+    pub fn on_end(&self, arch: &Architecture, end: End) -> Option<OnEnd<'_>> {
+        let module = end.module(arch.family);
+        let index = self.ends.iter().position(|pair| pair.module == module)?;
+        let place = self.modules.iter().map(LoraPair::trained).sum::<usize>() + EndPair::TRAINED * index;
+        Some(OnEnd { place, pair: &self.ends[index] })
+    }
+
+    /// Whether the pairs on embedding and head are those that the configuration names, in the model's shapes.
+    pub(super) fn check_ends(&self, arch: &Architecture) -> Result<()> {
+        let expected = self.config.ends(arch)?;
+        for end in &expected {
+            let module = end.module(arch.family);
+            if self.ends.iter().all(|pair| pair.module != module) {
+                return Err(Error::Adapter(format!("has no tensor for '{module}', which its target_modules name")));
+            }
+        }
+        for pair in &self.ends {
+            let module = &pair.module;
+            let end = End::parse_in(arch.family, module)
+                .ok_or_else(|| Error::Adapter(format!("has the module '{module}', which the model has not")))?;
+            if self.config.target_modules.is_some() && !expected.contains(&end) {
+                return Err(Error::Adapter(format!(
+                    "has tensors for '{module}', which its target_modules do not name"
+                )));
+            }
+            let shapes = end.shapes(arch, self.config.rank(module));
+            for (trained, shape) in pair.trainable().zip(shapes) {
+                if trained.tensor.dims() != shape {
+                    return Err(Error::Adapter(format!(
+                        "does not fit the model: the tensor '{}' has the shape {:?}, expected {shape:?}",
+                        trained.name(),
+                        trained.tensor.dims()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a pair on the head makes of a chunk of rows, kept for its gradients.
+pub struct Low {
+    /// The rows with their dropout, `[rows, hidden]`.
+    x: Tensor,
+    /// `scaling · x·Aᵀ`, `[rows, r]`
+    low: Tensor,
+}
+
+/// The gradients of a pair from some rows.
+pub struct PairGradients {
+    /// `[r, in]`
+    pub a: Tensor,
+    /// `[out, r]`
+    pub b: Tensor,
+}
+
+impl EndPair {
+    /// How many trained tensors it has.
+    pub const TRAINED: usize = 2;
+
+    pub(super) fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
+        let [a, b] = self.end.kinds();
+        [(a, &self.a), (b, &self.b)].into_iter().map(|(kind, tensor)| Trainable {
+            of: &self.module,
+            key: &self.module,
+            kind,
+            tensor,
+        })
+    }
+
+    /// The error of a pair of which one tensor is not there.
+    pub(super) fn lacks(module: &str, kind: Kind) -> Error {
+        Error::Adapter(format!("has no tensor '{}'", kind.name(module)))
+    }
+
+    /// What it adds to the module's weight, `[vocabulary, hidden]`, is `scaling · left·right`: `left` `[vocabulary, r]`
+    /// and `right` `[r, hidden]`.
+    ///
+    /// # Errors
+    /// If candle cannot transpose.
+    pub fn factors(&self) -> Result<(Tensor, Tensor)> {
+        Ok(match self.end {
+            End::Embedding => (self.a.t()?.contiguous()?, self.b.t()?.contiguous()?),
+            End::Head => (self.b.clone(), self.a.clone()),
+        })
+    }
+
+    /// The head's pair: `logits + scaling · x·Aᵀ·Bᵀ`, in the logits' memory, for rows `x` `[rows, hidden]` after their
+    /// dropout.
+    ///
+    /// # Errors
+    /// If an operator fails.
+    pub fn add_logits(&self, logits: Tensor, x: Tensor) -> Result<(Tensor, Low)> {
+        let low = (product(&x, &self.a, false)? * self.scaling)?;
+        Ok((add_product(logits, &low, &self.b)?, Low { x, low }))
+    }
+
+    /// [`EndPair::add_logits`] of a few rows that are not learned from.
+    ///
+    /// # Errors
+    /// If an operator fails.
+    pub fn add_logits_of_few(&self, logits: &Tensor, x: &Tensor) -> Result<Tensor> {
+        let low = (product_few(x, &self.a)? * self.scaling)?;
+        Ok((logits + product_few(&low, &self.b)?)?)
+    }
+
+    /// From the gradient of the logits, `[rows, vocabulary]`, the pair's own gradients and what it adds to the gradient
+    /// of its rows, `[rows, hidden]`.
+    ///
+    /// # Errors
+    /// If an operator fails.
+    pub fn logits_backward(&self, dlogits: &Tensor, low: &Low) -> Result<(PairGradients, Tensor)> {
+        let dlow = (product(dlogits, &self.b, true)? * self.scaling)?;
+        let gradients = PairGradients { a: weight_gradient(&dlow, &low.x)?, b: weight_gradient(dlogits, &low.low)? };
+        Ok((gradients, product(&dlow, &self.a, true)?))
+    }
+
+    /// `scaling · A[:, id]` of each token, `[tokens, r]`.
+    fn columns(&self, ids: &Tensor) -> Result<Tensor> {
+        Ok((self.a.index_select(ids, 1)?.t()?.contiguous()? * self.scaling)?)
+    }
+
+    /// The embedding's pair: what it adds to the embeddings of these tokens, `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// If an operator fails.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        let ids = Tensor::new(ids, self.a.device())?;
+        Ok(product(&self.columns(&ids)?, &self.b, false)?)
+    }
+
+    /// The embedding's pair: its gradients from those of one sequence's embeddings, `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// If an operator fails.
+    pub fn embed_backward(&self, ids: &[u32], dx: &Tensor) -> Result<PairGradients> {
+        if ids.is_empty() {
+            return Ok(PairGradients { a: self.a.zeros_like()?, b: self.b.zeros_like()? });
+        }
+        let ids = Tensor::new(ids, self.a.device())?;
+        let b = weight_gradient(dx, &self.columns(&ids)?)?;
+        let rows = (product(dx, &self.b, true)? * self.scaling)?;
+        // Rows of tokens that are there more than once add up, in their order.
+        let (rank, vocabulary) = self.a.dims2()?;
+        let by_token = Tensor::zeros((vocabulary, rank), rows.dtype(), rows.device())?.index_add(&ids, &rows, 0)?;
+        Ok(PairGradients { a: by_token.t()?.contiguous()?, b })
+    }
+}
+
+#[cfg(test)]
+mod tests;
