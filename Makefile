@@ -26,10 +26,11 @@ test: setup ## every test; fetches the model first
 	@scripts/fetch model
 	$(CARGO) test --release --workspace
 
-lint: setup ## rustfmt, clippy without a warning, no path of a machine in a file
+lint: setup ## rustfmt, clippy without a warning, no path of a machine in a file, one build for programs and tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	@scripts/check_paths.sh
+	@scripts/check_features.sh
 
 bench: build ## tokens/s, GFLOP/s, peak memory of this machine: a table, JSON and a plot
 	@scripts/fetch model
@@ -41,7 +42,7 @@ reproduce: build ## one seed, one adapter: SmolLM2 trained in many ways that mus
 	@scripts/check_memory.sh
 
 parity: setup ## every family against transformers and peft, a table; REFERENCE=FOLDER takes other values (make test has it too)
-	FT_REFERENCE=$(abspath $(REFERENCE)) $(CARGO) test --release -p ft-merge --test parity -- --nocapture
+	FT_REFERENCE=$(abspath $(REFERENCE)) $(CARGO) test --release --workspace --test parity -- --nocapture
 
 bits: build ## SmolLM2 and Gemma-3-270M (238 MB) train and generate in f32, bf16, 8bit, 4bit and as they are
 	@scripts/fetch model gemma
@@ -54,7 +55,7 @@ ranks-memory: fetch build ## what 1, 2, 4 and 8 ranks hold and send under every 
 	@scripts/ranks_memory.sh
 
 kill-test: setup ## kill -9 at 50 random moments of a run, resumes, and the final adapter (make test has it too)
-	$(CARGO) test --release -p ft-train --test cli killed:: -- --nocapture
+	$(CARGO) test --release --workspace --test cli killed:: -- --nocapture
 
 dist-test: mpi-build ## ranks under a real mpirun: every collective, kill -9 of ranks 20 times; and torchrun, where it is
 	@scripts/mpi_test.sh

@@ -12,5 +12,5 @@ python=.venv/bin/python
 export TRANSFORMERS_VERBOSITY=error
 $python scripts/make_template_cases.py fetched
 $python scripts/make_tokenizer_cases.py make
-cargo test --release -p ft-text --test templates --test vocabularies -- --ignored --nocapture --test-threads 1
+cargo test --release --workspace --test templates --test vocabularies -- --ignored --nocapture --test-threads 1
 $python scripts/make_tokenizer_cases.py check

@@ -1,13 +1,17 @@
 //! One rank of the test suite, started by somebody else's launcher: `scripts/mpi_test.sh` and
 //! `scripts/torchrun_test.sh` run it.
 //!
-//!     suite KIND CASE     KIND: mpi, tcp, torchrun    CASE: collectives, abort, late, busy, speed
+//!     suite KIND CASE FOLDER     KIND: mpi, torchrun    CASE: collectives, abort, late, busy, speed
+//!
+//! A rank that has come as far as its case asks for says so by a file of its own, FOLDER/CASE-RANK, which holds its
+//! process's number: lines of several ranks may run into each other on their way through the launcher.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::env;
 use std::fs;
+use std::path::PathBuf;
 use std::process::exit;
 use std::sync::Arc;
 use std::thread;
@@ -17,92 +21,76 @@ use ft_dist::{Communicator, Rendezvous, Tcp};
 
 fn main() {
     let mut arguments = env::args().skip(1);
-    let (kind, case) = (arguments.next().unwrap_or_default(), arguments.next().unwrap_or_default());
+    let mut next = || arguments.next().unwrap_or_default();
+    let (kind, case, folder) = (next(), next(), PathBuf::from(next()));
     let timeout = Duration::from_secs(if case == "late" { 1 } else { 30 });
     let ranks = join(&kind, timeout);
-    match case.as_str() {
+    let notes = Notes { folder, case, rank: ranks.rank() };
+    match notes.case.as_str() {
         "collectives" => {
             common::collectives(&*ranks);
-            println!("rank {} of {} over {}: all collectives are right", ranks.rank(), ranks.world(), ranks.kind());
+            notes.write();
         }
         "abort" => {
             common::aborts(vec![ranks.clone()]);
-            heard(&*ranks, 1);
+            notes.heard(ranks.world());
         }
         "late" => {
             common::times_out(vec![ranks.clone()]);
-            // The late rank comes two seconds after the others have given up.
-            heard(&*ranks, 3);
+            notes.heard(ranks.world());
         }
-        "busy" => busy(&*ranks),
-        "speed" => speed(&*ranks),
+        "busy" => {
+            let error = common::busy(&*ranks, || notes.write());
+            eprintln!("error: {error}");
+            exit(1);
+        }
+        "speed" => common::speed(&*ranks),
         other => panic!("no case '{other}'"),
     }
 }
 
 fn join(kind: &str, timeout: Duration) -> Arc<dyn Communicator> {
-    let word = |name: &str| env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
-    let number = |name: &str| word(name).parse::<usize>().unwrap();
-    let place = || (word("MASTER_ADDR"), number("MASTER_PORT") as u16);
-    let rendezvous = match kind {
+    match kind {
         #[cfg(feature = "mpi")]
-        "mpi" => return ft_dist::Mpi::from_environment(timeout).unwrap(),
-        "tcp" => {
-            let (host, port) = place();
-            Rendezvous::Master { host, port }
-        }
+        "mpi" => ft_dist::Mpi::from_environment(timeout).unwrap(),
         "torchrun" => {
-            let (host, port) = place();
-            Rendezvous::TcpStore { host, port }
+            let word = |name: &str| env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+            let number = |name: &str| word(name).parse::<usize>().unwrap();
+            let store = Rendezvous::TcpStore { host: word("MASTER_ADDR"), port: number("MASTER_PORT") as u16 };
+            let label = word("TORCHELASTIC_RESTART_COUNT");
+            Tcp::join(&store, number("RANK"), number("WORLD_SIZE"), &label, timeout).unwrap()
         }
         other => panic!("no kind '{other}' in this build"),
-    };
-    let label = env::var("TORCHELASTIC_RESTART_COUNT").unwrap_or_default();
-    Tcp::join(&rendezvous, number("RANK"), number("WORLD_SIZE"), &label, timeout).unwrap()
+    }
 }
 
-/// The launcher may end the others as soon as one has ended, so every rank speaks, waits a little and fails.
-fn heard(ranks: &dyn Communicator, seconds: u64) {
-    println!("rank {} of {} heard it", ranks.rank(), ranks.world());
-    thread::sleep(Duration::from_secs(seconds));
-    exit(3);
+/// Where this rank says how far it has come.
+struct Notes {
+    folder: PathBuf,
+    case: String,
+    rank: usize,
 }
 
-/// In the middle of transfers until something happens. The folder `BUSY` gets a file that says which process this is.
-fn busy(ranks: &dyn Communicator) {
-    ranks.barrier().unwrap();
-    let folder = env::var("BUSY").expect("BUSY names no folder");
-    let (made, named) = (format!("{folder}/.rank-{}", ranks.rank()), format!("{folder}/rank-{}", ranks.rank()));
-    fs::write(&made, std::process::id().to_string()).unwrap();
-    fs::rename(&made, named).unwrap();
-    let counts = vec![2_000_000; ranks.world()];
-    let (mine, mut all) = (vec![1; 2_000_000], vec![0; 2_000_000 * ranks.world()]);
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(60) {
-        if let Err(error) = ranks.all_gather(&mine, &counts, &mut all) {
-            eprintln!("error: {error}");
-            exit(1);
+impl Notes {
+    fn path(&self, rank: usize) -> PathBuf {
+        self.folder.join(format!("{}-{rank}", self.case))
+    }
+
+    /// The file is whole as soon as it is there.
+    fn write(&self) {
+        let made = self.folder.join(format!(".{}", self.rank));
+        fs::write(&made, std::process::id().to_string()).unwrap();
+        fs::rename(&made, self.path(self.rank)).unwrap();
+    }
+
+    /// The launcher may end the others as soon as one has ended, so a rank fails when all have said that they heard
+    /// it; or after half a minute.
+    fn heard(&self, world: usize) -> ! {
+        self.write();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(30) && !(0..world).all(|rank| self.path(rank).exists()) {
+            thread::sleep(Duration::from_millis(20));
         }
-    }
-}
-
-fn speed(ranks: &dyn Communicator) {
-    const LEN: usize = 64 << 20;
-    let world = ranks.world();
-    let counts = vec![LEN; world];
-    let (mine, mut all) = (vec![1; LEN], vec![0; world * LEN]);
-    ranks.all_gather(&mine, &counts, &mut all).unwrap();
-    let start = Instant::now();
-    for _ in 0..10 {
-        ranks.all_gather(&mine, &counts, &mut all).unwrap();
-    }
-    let gather = (10 * (world - 1) * LEN) as f64 / start.elapsed().as_secs_f64() / 1e9;
-    let start = Instant::now();
-    for _ in 0..1000 {
-        ranks.barrier().unwrap();
-    }
-    let barrier = start.elapsed().as_micros() / 1000;
-    if ranks.rank() == 0 {
-        println!("{world} ranks: all_gather {gather:.2} GB/s received a rank, barrier {barrier} us");
+        exit(3);
     }
 }

@@ -17,6 +17,7 @@
 
 mod background;
 mod call;
+mod carrier;
 mod communicator;
 mod error;
 #[cfg(feature = "mpi")]

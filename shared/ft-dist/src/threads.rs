@@ -6,7 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::call::Call;
-use crate::communicator::{Collective, Communicator, Sent, Traffic, bounded};
+use crate::carrier::Carrier;
+use crate::communicator::{Collective, Communicator, Sent, bounded};
 use crate::error::{Error, Result};
 
 /// One of several ranks that are threads of one process.
@@ -73,29 +74,6 @@ impl Threads {
 
     fn on(rank: usize, channel: usize, group: Arc<Group>, sent: Arc<Sent>) -> Self {
         Self { rank, channel, calls: Mutex::new(0), group, sent }
-    }
-
-    /// Tells the others that this call of mine is wrong in itself.
-    fn checked(&self, call: Result<Call>) -> Result<Call> {
-        call.inspect_err(|error| self.group.fail(error.for_others(self.rank)))
-    }
-
-    /// Posts this rank's bytes, waits for all ranks, and copies this rank's parts of their bytes to `out`.
-    fn exchange(&self, call: &Call, send: &[u8], out: &mut [u8]) -> Result<()> {
-        let sends = call.sent_by(self.rank, self.group.world);
-        // What goes nowhere need not be copied.
-        let post = if sends == 0 { Vec::new() } else { send.to_vec() };
-        let (posts, _) = self.meet(call, post)?;
-        for (from, post) in posts.iter().enumerate() {
-            let part = call.part_received(from);
-            if part.is_empty() {
-                continue;
-            }
-            let sent = post.call.part_sent(from, self.rank);
-            out[part].copy_from_slice(if from == self.rank { &send[sent] } else { &post.bytes[sent] });
-        }
-        self.sent.add(call.collective, sends);
-        Ok(())
     }
 
     /// Waits until every rank has posted, and returns their posts and the channel made, if one was. The calls of all
@@ -219,59 +197,48 @@ impl Debug for Threads {
     }
 }
 
-impl Communicator for Threads {
-    fn rank(&self) -> usize {
-        self.rank
+impl Carrier for Threads {
+    const KIND: &'static str = "threads";
+
+    fn place(&self) -> (usize, usize) {
+        (self.rank, self.group.world)
     }
 
-    fn world(&self) -> usize {
-        self.group.world
-    }
-
-    fn kind(&self) -> &'static str {
-        "threads"
-    }
-
-    fn all_gather(&self, mine: &[u8], counts: &[usize], out: &mut [u8]) -> Result<()> {
-        let call = self.checked(Call::all_gather(self.rank, self.group.world, mine, counts, out))?;
-        self.exchange(&call, mine, out)
-    }
-
-    fn all_to_all(&self, send: &[u8], send_counts: &[usize], recv_counts: &[usize], out: &mut [u8]) -> Result<()> {
-        let call = Call::all_to_all(self.rank, self.group.world, send, send_counts, recv_counts, out);
-        self.exchange(&self.checked(call)?, send, out)
-    }
-
-    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
-        let call = self.checked(Call::broadcast(self.rank, self.group.world, root, bytes))?;
-        if self.rank == root {
-            let post = bytes.to_vec();
-            self.meet(&call, post)?;
-            self.sent.add(Collective::Broadcast, call.sent_by(root, self.group.world));
-            return Ok(());
+    /// Posts this rank's bytes, waits for all ranks, and copies this rank's parts of their bytes to `out`.
+    fn exchange(&self, call: Result<Call>, send: &[u8], out: &mut [u8]) -> Result<()> {
+        let call = call.inspect_err(|error| self.group.fail(error.for_others(self.rank)))?;
+        let sends = call.sent_by(self.rank, self.group.world);
+        // What goes nowhere need not be copied.
+        let post = if sends == 0 { Vec::new() } else { send.to_vec() };
+        let (posts, _) = self.meet(&call, post)?;
+        for (from, post) in posts.iter().enumerate() {
+            let (own, part) = (from == self.rank, call.part_received(from));
+            // A root has its bytes already, and no room for them in `out`.
+            if part.is_empty() || own && call.collective == Collective::Broadcast {
+                continue;
+            }
+            let sent = post.call.part_sent(from, self.rank);
+            out[part].copy_from_slice(if own { &send[sent] } else { &post.bytes[sent] });
         }
-        self.exchange(&call, &[], bytes)
+        self.sent.add(call.collective, sends);
+        Ok(())
     }
 
-    fn barrier(&self) -> Result<()> {
-        self.meet(&Call::barrier(), Vec::new()).map(drop)
-    }
-
-    fn abort(&self, reason: &str) {
+    fn fail(&self, reason: &str) {
         self.group.fail(Error::Rank { rank: self.rank, reason: reason.to_string() });
     }
 
-    fn duplicate(&self) -> Result<Arc<dyn Communicator>> {
+    fn another(&self) -> Result<Self> {
         let (_, made) = self.meet(&Call::duplicate(), Vec::new())?;
         let channel = made.ok_or_else(|| Error::Setup("a duplicated channel has no number".into()))?;
-        Ok(Arc::new(Self::on(self.rank, channel, self.group.clone(), self.sent.clone())))
+        Ok(Self::on(self.rank, channel, self.group.clone(), self.sent.clone()))
     }
 
-    fn check(&self) -> Result<()> {
+    fn fate(&self) -> Result<()> {
         self.group.lock().failure.clone().map_or(Ok(()), Err)
     }
 
-    fn traffic(&self) -> Traffic {
-        self.sent.read()
+    fn sent(&self) -> &Sent {
+        &self.sent
     }
 }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Ranks, aborts, collectives, disagrees, leaves, leaves_in_peace, misuse, on_all, times_out};
-use ft_dist::{Communicator, Error, Rendezvous, Tcp};
+use common::{
+    Ranks, aborts, busy, collectives, disagrees, leaves, leaves_in_peace, misuse, on_all, speed as speed_of, times_out,
+};
+use ft_dist::{Rendezvous, Tcp};
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
@@ -103,8 +105,11 @@ fn two_processes_of_one_rank_are_found_out() {
         let join = |rank| scope.spawn(move || Tcp::join(&at(port), rank, 3, "test", HALF_A_MINUTE));
         let host = join(0);
         let twins = [join(1), join(1)];
-        // Give both the time to come first.
-        thread::sleep(Duration::from_millis(500));
+        // The last rank comes when one of them has been refused, so both come before it.
+        let start = Instant::now();
+        while !twins.iter().any(thread::ScopedJoinHandle::is_finished) && start.elapsed() < HALF_A_MINUTE {
+            thread::sleep(Duration::from_millis(10));
+        }
         let last = join(2);
         let results = twins.map(|twin| twin.join().unwrap());
         let refused: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
@@ -256,22 +261,9 @@ fn a_rank_of_its_own() {
     if number("FT_TEST_LOOP").is_none() {
         return;
     }
-    eprintln!("rank {rank} is ready");
-    let start = Instant::now();
-    let error = loop {
-        if let Err(error) = busy(&*ranks) {
-            break error;
-        }
-        assert!(start.elapsed() < HALF_A_MINUTE, "nothing happened");
-    };
+    let error = busy(&*ranks, || eprintln!("rank {rank} is ready"));
     eprintln!("error: {error}");
     std::process::exit(1);
-}
-
-/// Something that is mostly in the middle of a transfer.
-fn busy(ranks: &dyn Communicator) -> Result<(), Error> {
-    let counts = vec![2_000_000; ranks.world()];
-    ranks.all_gather(&vec![1; 2_000_000], &counts, &mut vec![0; 2_000_000 * ranks.world()])
 }
 
 fn processes(world: usize, forever: bool) -> Vec<Child> {
@@ -324,29 +316,11 @@ fn a_killed_rank_is_named_by_all_others_at_once() {
     assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
 }
 
-/// `cargo test --release -p ft-dist --test tcp -- --ignored --nocapture`
+/// `cargo test --release --workspace --test tcp -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
-    const LEN: usize = 64 << 20;
     for world in [2, 4] {
-        on_all(ranks(world), |ranks| {
-            let counts = vec![LEN; world];
-            let (mine, mut all) = (vec![1; LEN], vec![0; world * LEN]);
-            ranks.all_gather(&mine, &counts, &mut all).unwrap();
-            let start = Instant::now();
-            for _ in 0..10 {
-                ranks.all_gather(&mine, &counts, &mut all).unwrap();
-            }
-            let gather = (10 * (world - 1) * LEN) as f64 / start.elapsed().as_secs_f64() / 1e9;
-            let start = Instant::now();
-            for _ in 0..1000 {
-                ranks.barrier().unwrap();
-            }
-            let barrier = start.elapsed().as_micros() / 1000;
-            if ranks.rank() == 0 {
-                println!("{world} ranks: all_gather {gather:.2} GB/s received a rank, barrier {barrier} us");
-            }
-        });
+        on_all(ranks(world), |ranks| speed_of(&*ranks));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Scratch, stderr};
 
@@ -228,14 +228,27 @@ fn wrong_usage_is_one_line_and_code_2() {
     assert_eq!(got, "standard input can be read only once");
 }
 
+/// Whether a process has its own way with SIGINT already, as Linux tells it; elsewhere it has had the time for it.
+#[cfg(unix)]
+fn handles_interrupts(pid: &str) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        std::thread::sleep(Duration::from_millis(300));
+        return true;
+    };
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
+    u64::from_str_radix(caught.trim(), 16).is_ok_and(|signals| signals >> 1 & 1 == 1)
+}
+
 #[test]
 #[cfg(unix)]
 fn a_signal_ends_it_with_130_also_while_it_waits() {
     let scratch = Scratch::new();
     let mut child = scratch.command("- -o out.parquet").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Time to install the handler; then it waits for its input.
-    std::thread::sleep(Duration::from_millis(300));
     let pid = child.id().to_string();
+    let began = Instant::now();
+    while !handles_interrupts(&pid) && began.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
     assert!(sent.success());
     let stdin = child.stdin.take();

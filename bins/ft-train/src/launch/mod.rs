@@ -2,25 +2,21 @@
 
 mod environment;
 mod join;
+mod threads;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
-use ft_dist::{Communicator, Solo, Threads};
+use ft_dist::{Communicator, Solo};
 
-use crate::args::{Backend, Sharding};
+use crate::args::Sharding;
 use crate::config::Cli;
 use environment::Placement;
 
 /// What every rank does.
 type Body = fn(&Cli, Arc<dyn Communicator>) -> Result<()>;
-
-/// Once one rank has failed the others have so long to see it and leave by themselves.
-const GRACE: Duration = Duration::from_secs(8);
 
 /// Runs `body` on every rank that this process has.
 ///
@@ -35,7 +31,7 @@ pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
             args.nproc_per_node, placement.launcher, placement.world
         ))),
         Some(placement) => as_one_of(cli, &placement, body),
-        None if args.nproc_per_node > 1 => as_threads(cli, body),
+        None if args.nproc_per_node > 1 => threads::as_threads(cli, body),
         None => alone(cli, body),
     }
 }
@@ -67,93 +63,24 @@ fn as_one_of(cli: &Cli, placement: &Placement, body: Body) -> Result<()> {
     let ranks = join::join(&cli.args, placement)
         .with_context(|| format!("rank {} of {} ({})", placement.rank, placement.world, placement.launcher))?;
     tracing::info!("{} ranks, started by {}, over {}", ranks.world(), placement.launcher, ranks.kind());
-    match catch_unwind(AssertUnwindSafe(|| body(cli, Arc::clone(&ranks)))) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            tell(&*ranks, &error);
-            Err(named(error, placement.rank))
-        }
-        Err(panic) => {
-            ranks.abort("an internal fault");
-            resume_unwind(panic)
-        }
-    }
-}
-
-/// Ranks as threads, each with its share of the processor's threads.
-fn as_threads(cli: &Cli, body: Body) -> Result<()> {
-    let args = &cli.args.ranks;
-    if matches!(args.ddp_backend, Backend::Gloo | Backend::Mpi) {
-        bail!(Usage(format!("--nproc-per-node {} starts threads; give --ddp-backend threads", args.nproc_per_node)));
-    }
-    let world = args.nproc_per_node as usize;
-    let each = (cli.args.common.thread_count() / world).max(1);
-    tracing::info!("{world} ranks as threads of this process, {each} of the processor's threads each");
-    let (sender, results) = channel();
-    for ranks in Threads::new(world, args.timeout()) {
-        let (cli, sender) = (on_device(cli, ranks.rank()), sender.clone());
-        let rank = ranks.rank();
-        let work = move || {
-            let ended = catch_unwind(AssertUnwindSafe(|| {
-                let asked = cli.args.ranks.ddp_backend == Backend::Nccl;
-                let ranks = match cli.args.ranks.ddp_backend {
-                    Backend::Threads => Arc::clone(&ranks),
-                    _ => join::on_gpus(&cli.args, Arc::clone(&ranks), rank, asked)?,
-                };
-                in_pool(&cli, &ranks, each, body)
-            }));
-            match &ended {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tell(&*ranks, error),
-                Err(_) => ranks.abort("an internal fault"),
-            }
-            // Nobody waits any more where the process is on its way out.
-            let _ = sender.send((rank, ended));
-        };
-        std::thread::Builder::new().name(format!("rank {rank}")).spawn(work).context("cannot start a thread")?;
-    }
-    drop(sender);
-    let mut first: Option<(usize, Ended)> = None;
-    for _ in 0..world {
-        let next = match &first {
-            None => results.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(_) => results.recv_timeout(GRACE),
-        };
-        // Whoever is stuck ends with the process.
-        let Ok((rank, ended)) = next else { break };
-        if worth(&ended) > first.as_ref().map_or(0, |(_, ended)| worth(ended)) {
-            first = Some((rank, ended));
-        }
-    }
-    match first {
-        None => Ok(()),
-        Some((rank, Ok(ended))) => ended.map_err(|error| named(error, rank)),
-        Some((_, Err(panic))) => resume_unwind(panic),
+    match heard(&*ranks, || body(cli, Arc::clone(&ranks))) {
+        Ok(done) => done.map_err(|error| named(error, placement.rank)),
+        Err(panic) => resume_unwind(panic),
     }
 }
 
 /// How a rank ended; a panic keeps its words.
 type Ended = std::thread::Result<Result<()>>;
 
-/// How much an end says of the first cause: nothing, that another rank failed, or what failed.
-fn worth(ended: &Ended) -> u8 {
-    match ended {
-        Ok(Ok(())) => 0,
-        Ok(Err(error)) if is_secondary(error) => 1,
-        _ => 2,
+/// Runs a rank's work, and tells the others where it fails.
+fn heard(ranks: &dyn Communicator, work: impl FnOnce() -> Result<()>) -> Ended {
+    let ended = catch_unwind(AssertUnwindSafe(work));
+    match &ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tell(ranks, error),
+        Err(_) => ranks.abort("an internal fault"),
     }
-}
-
-fn in_pool(cli: &Cli, ranks: &Arc<dyn Communicator>, threads: usize, body: Body) -> Result<()> {
-    let quiet = ranks.rank() > 0;
-    let hush = move |_| {
-        if quiet {
-            ft_cli::quiet_thread();
-        }
-    };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).start_handler(hush).build();
-    let pool = pool.context("cannot start a rank's threads")?;
-    pool.install(|| body(cli, Arc::clone(ranks)))
+    ended
 }
 
 /// The error with the rank that it is of, where it is a failure of its own.

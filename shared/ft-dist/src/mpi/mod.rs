@@ -14,7 +14,8 @@ use ::mpi::environment::initialize_with_threading;
 use ::mpi::topology::Communicator as _;
 
 use crate::call::Call;
-use crate::communicator::{Communicator, Traffic};
+use crate::carrier::Carrier;
+use crate::communicator::{Communicator, Sent};
 use crate::error::{Error, Result};
 use crate::transfer::{Exchange, Fault, Peer};
 use family::Family;
@@ -72,13 +73,6 @@ impl Mpi {
         let pipe = |rank| (rank != family.rank).then(|| MpiPipe::new(comm.clone(), rank));
         let pipes = (0..family.world).map(pipe).collect();
         Self { links: Mutex::new(Links { comm, pipes, calls: 0 }), family }
-    }
-
-    /// Does one collective, or tells everybody that this call of mine is wrong in itself.
-    fn exchange(&self, call: Result<Call>, send: &[u8], out: &mut [u8]) -> Result<()> {
-        let call = call.inspect_err(|error| drop(self.family.fail(error.for_others(self.family.rank))))?;
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.exchange(&self.family, &call, send, out)
     }
 }
 
@@ -160,54 +154,38 @@ impl Debug for Mpi {
     }
 }
 
-impl Communicator for Mpi {
-    fn rank(&self) -> usize {
-        self.family.rank
+impl Carrier for Mpi {
+    const KIND: &'static str = "mpi";
+
+    fn place(&self) -> (usize, usize) {
+        (self.family.rank, self.family.world)
     }
 
-    fn world(&self) -> usize {
-        self.family.world
+    fn exchange(&self, call: Result<Call>, send: &[u8], out: &mut [u8]) -> Result<()> {
+        let call = call.inspect_err(|error| drop(self.family.fail(error.for_others(self.family.rank))))?;
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.exchange(&self.family, &call, send, out)
     }
 
-    fn kind(&self) -> &'static str {
-        "mpi"
-    }
-
-    fn all_gather(&self, mine: &[u8], counts: &[usize], out: &mut [u8]) -> Result<()> {
-        self.exchange(Call::all_gather(self.rank(), self.world(), mine, counts, out), mine, out)
-    }
-
-    fn all_to_all(&self, send: &[u8], send_counts: &[usize], recv_counts: &[usize], out: &mut [u8]) -> Result<()> {
-        self.exchange(Call::all_to_all(self.rank(), self.world(), send, send_counts, recv_counts, out), send, out)
-    }
-
-    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
-        let call = Call::broadcast(self.rank(), self.world(), root, bytes);
-        if self.rank() == root { self.exchange(call, bytes, &mut []) } else { self.exchange(call, &[], bytes) }
-    }
-
-    fn barrier(&self) -> Result<()> {
-        self.exchange(Ok(Call::barrier()), &[], &mut [])
-    }
-
-    fn abort(&self, reason: &str) {
+    fn fail(&self, reason: &str) {
         self.family.fail(Error::Rank { rank: self.family.rank, reason: reason.to_string() });
     }
 
-    fn duplicate(&self) -> Result<Arc<dyn Communicator>> {
+    fn another(&self) -> Result<Self> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         // MPI's own duplication waits without end, so first make sure that everybody is here for it.
         let mut number = [0; size_of::<u64>()];
-        let (send, out): (&[u8], &mut [u8]) = if self.rank() == 0 { (&[0; 8], &mut []) } else { (&[], &mut number) };
+        let (send, out): (&[u8], &mut [u8]) =
+            if self.family.rank == 0 { (&[0; 8], &mut []) } else { (&[], &mut number) };
         links.exchange(&self.family, &Call::duplicate(), send, out)?;
-        Ok(Arc::new(Self::on(self.family.clone(), links.comm.duplicate())))
+        Ok(Self::on(self.family.clone(), links.comm.duplicate()))
     }
 
-    fn check(&self) -> Result<()> {
+    fn fate(&self) -> Result<()> {
         self.family.failure()
     }
 
-    fn traffic(&self) -> Traffic {
-        self.family.sent.read()
+    fn sent(&self) -> &Sent {
+        &self.family.sent
     }
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DriverError};
 
 use crate::call::Call;
-use crate::communicator::{Collective, Communicator, Sent, Traffic, bounded};
+use crate::carrier::Carrier;
+use crate::communicator::{Collective, Communicator, Sent, bounded};
 use crate::error::{Error, Result};
 use crate::typed::gather_uneven;
 use raw::{Id, Raw};
@@ -65,21 +66,6 @@ impl Nccl {
         let channel = Channel::join(&control, &context, timeout);
         let channel = channel.inspect_err(|error| control.abort(&error.to_string()))?;
         Ok(Self { control, channel: Mutex::new(channel), calls: Mutex::new(0), context, timeout, sent })
-    }
-
-    /// Compares this call with all others', then does it.
-    fn exchange(&self, call: Result<Call>, send: &[u8], out: &mut [u8]) -> Result<()> {
-        let done = call.and_then(|call| {
-            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            self.agree(&call, *calls)?;
-            *calls += 1;
-            let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-            channel.exchange(self, &call, send, out)?;
-            self.sent.add(call.collective, call.sent_by(self.rank(), self.world()));
-            Ok(())
-        });
-        // The first cause wins, so one that came from elsewhere is not replaced.
-        done.inspect_err(|error| self.control.abort(&error.to_string()))
     }
 
     /// Makes sure that all ranks call what fits.
@@ -224,51 +210,43 @@ impl Debug for Nccl {
     }
 }
 
-impl Communicator for Nccl {
-    fn rank(&self) -> usize {
-        self.control.rank()
+impl Carrier for Nccl {
+    const KIND: &'static str = "nccl";
+
+    fn place(&self) -> (usize, usize) {
+        (self.control.rank(), self.control.world())
     }
 
-    fn world(&self) -> usize {
-        self.control.world()
+    /// Compares this call with all others', then does it.
+    fn exchange(&self, call: Result<Call>, send: &[u8], out: &mut [u8]) -> Result<()> {
+        let done = call.and_then(|call| {
+            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            self.agree(&call, *calls)?;
+            *calls += 1;
+            let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+            channel.exchange(self, &call, send, out)?;
+            self.sent.add(call.collective, call.sent_by(self.rank(), self.world()));
+            Ok(())
+        });
+        // The first cause wins, so one that came from elsewhere is not replaced.
+        done.inspect_err(|error| self.control.abort(&error.to_string()))
     }
 
-    fn kind(&self) -> &'static str {
-        "nccl"
-    }
-
-    fn all_gather(&self, mine: &[u8], counts: &[usize], out: &mut [u8]) -> Result<()> {
-        self.exchange(Call::all_gather(self.rank(), self.world(), mine, counts, out), mine, out)
-    }
-
-    fn all_to_all(&self, send: &[u8], send_counts: &[usize], recv_counts: &[usize], out: &mut [u8]) -> Result<()> {
-        self.exchange(Call::all_to_all(self.rank(), self.world(), send, send_counts, recv_counts, out), send, out)
-    }
-
-    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
-        let call = Call::broadcast(self.rank(), self.world(), root, bytes);
-        if self.rank() == root { self.exchange(call, bytes, &mut []) } else { self.exchange(call, &[], bytes) }
-    }
-
-    fn barrier(&self) -> Result<()> {
-        self.exchange(Ok(Call::barrier()), &[], &mut [])
-    }
-
-    fn abort(&self, reason: &str) {
+    fn fail(&self, reason: &str) {
         self.control.abort(reason);
     }
 
-    fn duplicate(&self) -> Result<Arc<dyn Communicator>> {
+    fn another(&self) -> Result<Self> {
         let control = self.control.duplicate()?;
         let (context, sent) = (self.context.clone(), self.sent.clone());
-        Ok(Arc::new(Self::join(control, context, self.timeout, sent)?))
+        Self::join(control, context, self.timeout, sent)
     }
 
-    fn check(&self) -> Result<()> {
+    fn fate(&self) -> Result<()> {
         self.control.check()
     }
 
-    fn traffic(&self) -> Traffic {
-        self.sent.read()
+    fn sent(&self) -> &Sent {
+        &self.sent
     }
 }

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::call::Call;
-use crate::communicator::{Communicator, Traffic, bounded};
+use crate::carrier::Carrier;
+use crate::communicator::{Communicator, Sent, bounded};
 use crate::error::{Error, Result};
 use door::Door;
 use family::{FIRST_CHANNEL, Family, Household};
@@ -93,13 +94,6 @@ impl Tcp {
     fn family(&self) -> &Family {
         &self.household.family
     }
-
-    /// Does one collective, or tells everybody that this call of mine is wrong in itself.
-    fn exchange(&self, call: Result<Call>, send: &[u8], out: &mut [u8]) -> Result<()> {
-        let call = call.inspect_err(|error| drop(self.family().fail(error.for_others(self.rank()))))?;
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.exchange(self.family(), &call, send, out)
-    }
 }
 
 impl Debug for Tcp {
@@ -108,41 +102,24 @@ impl Debug for Tcp {
     }
 }
 
-impl Communicator for Tcp {
-    fn rank(&self) -> usize {
-        self.family().rank
+impl Carrier for Tcp {
+    const KIND: &'static str = "tcp";
+
+    fn place(&self) -> (usize, usize) {
+        (self.family().rank, self.family().world)
     }
 
-    fn world(&self) -> usize {
-        self.family().world
+    fn exchange(&self, call: Result<Call>, send: &[u8], out: &mut [u8]) -> Result<()> {
+        let call = call.inspect_err(|error| drop(self.family().fail(error.for_others(self.rank()))))?;
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.exchange(self.family(), &call, send, out)
     }
 
-    fn kind(&self) -> &'static str {
-        "tcp"
-    }
-
-    fn all_gather(&self, mine: &[u8], counts: &[usize], out: &mut [u8]) -> Result<()> {
-        self.exchange(Call::all_gather(self.rank(), self.world(), mine, counts, out), mine, out)
-    }
-
-    fn all_to_all(&self, send: &[u8], send_counts: &[usize], recv_counts: &[usize], out: &mut [u8]) -> Result<()> {
-        self.exchange(Call::all_to_all(self.rank(), self.world(), send, send_counts, recv_counts, out), send, out)
-    }
-
-    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
-        let call = Call::broadcast(self.rank(), self.world(), root, bytes);
-        if self.rank() == root { self.exchange(call, bytes, &mut []) } else { self.exchange(call, &[], bytes) }
-    }
-
-    fn barrier(&self) -> Result<()> {
-        self.exchange(Ok(Call::barrier()), &[], &mut [])
-    }
-
-    fn abort(&self, reason: &str) {
+    fn fail(&self, reason: &str) {
         self.family().fail(Error::Rank { rank: self.rank(), reason: reason.to_string() });
     }
 
-    fn duplicate(&self) -> Result<Arc<dyn Communicator>> {
+    fn another(&self) -> Result<Self> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         // Ranks may duplicate several channels at a time, so one of them numbers the new ones.
         let mut channel = if self.rank() == 0 { self.family().next_channel() } else { 0 }.to_le_bytes();
@@ -152,14 +129,14 @@ impl Communicator for Tcp {
             links.exchange(self.family(), &Call::duplicate(), &[], &mut channel)?;
         }
         drop(links);
-        Ok(Arc::new(Self::open(self.household.clone(), u64::from_le_bytes(channel))?))
+        Self::open(self.household.clone(), u64::from_le_bytes(channel))
     }
 
-    fn check(&self) -> Result<()> {
+    fn fate(&self) -> Result<()> {
         self.family().failure()
     }
 
-    fn traffic(&self) -> Traffic {
-        self.family().sent.read()
+    fn sent(&self) -> &Sent {
+        &self.family().sent
     }
 }

@@ -238,6 +238,45 @@ fn counts(ranks: &dyn Communicator) {
     assert_eq!(after.total(), after.all_gather + after.all_to_all + after.broadcast);
 }
 
+/// Mostly in the middle of a transfer, until something fails: what it was. `begun` is called after the first transfer.
+pub fn busy(ranks: &dyn Communicator, begun: impl FnOnce()) -> Error {
+    const LEN: usize = 2_000_000;
+    let counts = vec![LEN; ranks.world()];
+    let (mine, mut all) = (vec![1; LEN], vec![0; LEN * ranks.world()]);
+    let mut gather = || ranks.all_gather(&mine, &counts, &mut all);
+    gather().unwrap();
+    begun();
+    let start = Instant::now();
+    loop {
+        if let Err(error) = gather() {
+            return error;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing happened");
+    }
+}
+
+/// Prints what this communicator carries.
+pub fn speed(ranks: &dyn Communicator) {
+    const LEN: usize = 64 << 20;
+    let world = ranks.world();
+    let counts = vec![LEN; world];
+    let (mine, mut all) = (vec![1; LEN], vec![0; world * LEN]);
+    ranks.all_gather(&mine, &counts, &mut all).unwrap();
+    let start = Instant::now();
+    for _ in 0..10 {
+        ranks.all_gather(&mine, &counts, &mut all).unwrap();
+    }
+    let gather = (10 * (world - 1) * LEN) as f64 / start.elapsed().as_secs_f64() / 1e9;
+    let start = Instant::now();
+    for _ in 0..1000 {
+        ranks.barrier().unwrap();
+    }
+    let barrier = start.elapsed().as_micros() / 1000;
+    if ranks.rank() == 0 {
+        println!("{world} ranks: all_gather {gather:.2} GB/s received a rank, barrier {barrier} us");
+    }
+}
+
 /// One rank says that it failed while the others wait: all hear it within a second, on every channel.
 pub fn aborts(ranks: Ranks) {
     let last = ranks[0].world() - 1;
