@@ -23,6 +23,30 @@ fn target_modules_by_name_and_by_expression() {
 }
 
 #[test]
+fn embedding_and_head_are_adapted_where_they_are_named() {
+    let scratch = Scratch::with_rows();
+    scratch.train("both", "--max-steps 3 --logging-steps 1 --target-modules lm_head,embed_tokens");
+    let (_, tensors) = read_safetensors(&scratch.adapter("both"));
+    let mut names: Vec<String> = tensors.into_keys().collect();
+    names.sort();
+    let expected = [
+        "lm_head.lora_A.weight",
+        "lm_head.lora_B.weight",
+        "model.embed_tokens.lora_embedding_A",
+        "model.embed_tokens.lora_embedding_B",
+    ];
+    assert_eq!(names, expected.map(|name| format!("base_model.model.{name}")));
+    let losses = scratch.series("both", "loss");
+    assert!(losses[2] != losses[0], "they learn: {losses:?}");
+
+    let told = scratch.failure(&with_base("--target-modules lm_head,q_proj --use-dora"), 1);
+    assert!(told.contains("'lm_head' with use_dora") && told.contains("leave one of them out"), "{told}");
+    let tied = reference("llama_tied_bias-s0").join("model");
+    let told = scratch.train("tied", &format!("--model {} --max-steps 1 --target-modules lm_head", tied.display()));
+    assert!(told.contains("embedding and head are one matrix") && told.contains("'lm_head'"), "{told}");
+}
+
+#[test]
 fn a_run_goes_on_from_an_adapter_in_a_folder_or_a_file() {
     let scratch = Scratch::with_rows();
     scratch.train("first", "--lora-alpha 16 --max-steps 8");
