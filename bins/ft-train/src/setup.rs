@@ -51,7 +51,15 @@ impl Setup {
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
-        args.lora.config(&args.model).modules(&arch)?;
+        let lora = args.lora.config(&args.model);
+        lora.modules(&arch)?;
+        if let (true, [first, ..]) = (arch.tie_word_embeddings, &lora.ends(&arch)?[..]) {
+            tracing::warn!(
+                "embedding and head are one matrix in '{}': an adapter of '{}' changes that one alone, and ft-merge will write two",
+                args.model.display(),
+                first.module(arch.family)
+            );
+        }
         refuse_base_dropout(&arch, &args.model)?;
         let tokenizer = model_tokenizer(&args.model)?;
         let read = |path: &Path| -> Result<Dataset> {

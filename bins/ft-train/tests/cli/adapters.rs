@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Scratch, read_safetensors, reference, stderr, with_base};
+use crate::support::{Row, Scratch, read_safetensors, reference, stderr, with_base};
 
 #[test]
 fn target_modules_by_name_and_by_expression() {
@@ -20,6 +20,33 @@ fn target_modules_by_name_and_by_expression() {
     assert_eq!(some[0], "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
     let one = modules("one", r"--target-modules .*layers\.2\.mlp\.down_proj");
     assert_eq!(one, ["A", "B"].map(|x| format!("base_model.model.model.layers.2.mlp.down_proj.lora_{x}.weight")));
+}
+
+#[test]
+fn embedding_and_head_are_adapted_where_they_are_named() {
+    let scratch = Scratch::with_rows();
+    scratch.train("both", "--max-steps 3 --logging-steps 1 --target-modules lm_head,embed_tokens");
+    let (_, tensors) = read_safetensors(&scratch.adapter("both"));
+    let mut names: Vec<String> = tensors.into_keys().collect();
+    names.sort();
+    let expected = [
+        "lm_head.lora_A.weight",
+        "lm_head.lora_B.weight",
+        "model.embed_tokens.lora_embedding_A",
+        "model.embed_tokens.lora_embedding_B",
+    ];
+    assert_eq!(names, expected.map(|name| format!("base_model.model.{name}")));
+    let losses = scratch.series("both", "loss");
+    assert!(losses[2] != losses[0], "they learn: {losses:?}");
+
+    let told = scratch.failure(&with_base("-o out --target-modules lm_head,q_proj --use-dora"), 1);
+    assert!(told.contains("'lm_head' with use_dora") && told.contains("leave one of them out"), "{told}");
+    let tied = reference("llama_tied_bias-s0").join("model");
+    let few: Vec<Row> = (1..9).map(|i| ((i..i + 6).collect(), vec![i as i32; 6])).collect();
+    scratch.tokens("few.parquet", &few);
+    let line = format!("--model {} --train few.parquet --max-steps 1 --target-modules lm_head", tied.display());
+    let told = scratch.train("tied", &line);
+    assert!(told.contains("embedding and head are one matrix") && told.contains("'lm_head'"), "{told}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn plan(model: &Path, line: &str) -> Value {
 
 /// A file of `testdata/gguf`, or the model of a reference.
 fn path(model: &str) -> PathBuf {
-    if model.ends_with(".gguf") {
+    if Path::new(model).extension().is_some_and(|end| end == "gguf") {
         return Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/gguf").join(model);
     }
     reference(model).join("model")

@@ -1,5 +1,6 @@
 //! Several ranks, as threads of one process, give the adapter of one, bit by bit.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::support::{Scratch, rows, stderr, with_base};
@@ -48,6 +49,28 @@ fn frozen_weights_in_few_bits_are_shared_as_they_are() {
         assert!(scratch.trained(&format!("three-{bits}"), &line) == one, "{bits}");
         let kept = format!("{line} --fsdp-reshard-after-forward false --gradient-checkpointing");
         assert!(scratch.trained(&format!("kept-{bits}"), &kept) == one, "{bits}");
+    }
+}
+
+#[test]
+fn a_vocabulary_in_blocks_and_adapters_of_it_are_shared_too() {
+    let scratch = Scratch::with_rows();
+    // The model knows 96 tokens.
+    let mut few = rows(18);
+    for (ids, labels) in &mut few {
+        ids.iter_mut().for_each(|id| *id %= 96);
+        labels.iter_mut().filter(|label| **label >= 0).for_each(|label| *label %= 96);
+    }
+    scratch.tokens("few.parquet", &few);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/gguf/llama3_rope-s5.q8_0.gguf");
+    for targets in ["q_proj,v_proj", "embed_tokens,lm_head,o_proj"] {
+        let model = model.display();
+        let line = format!("--model {model} --train few.parquet --load-in as-is --target-modules {targets}");
+        let one = scratch.trained(&format!("one-{targets}"), &format!("{} {line}", shared(1, "none")));
+        for sharding in ["zero1", "zero3"] {
+            let out = format!("three-{sharding}-{targets}");
+            assert!(scratch.trained(&out, &format!("{} {line}", shared(3, sharding))) == one, "{out}");
+        }
     }
 }
 

@@ -188,13 +188,17 @@ fn role<'a>(name: &'a str, config: &LoraConfig) -> Result<Role<'a>> {
 fn of_end(plain: &str) -> Option<(End, &str, usize)> {
     let (module, kind) = plain.split_once(".lora_")?;
     let end = End::parse(module)?;
-    let part = match (end, &kind.split('.').collect::<Vec<_>>()[..]) {
-        (End::Head, ["A", "weight"] | ["A", _, "weight"]) => 0,
-        (End::Head, ["B", "weight"] | ["B", _, "weight"]) => 1,
-        (End::Embedding, ["embedding_A"] | ["embedding_A", _]) => 0,
-        (End::Embedding, ["embedding_B"] | ["embedding_B", _]) => 1,
-        _ => return None,
+    let [first, second] = match end {
+        End::Head => ["A", "B"],
+        End::Embedding => ["embedding_A", "embedding_B"],
     };
+    let (name, rest) = kind.split_once('.').unwrap_or((kind, ""));
+    // A head's are modules with a weight, an embedding's parameters; either may bear the adapter's name.
+    let known = match end {
+        End::Head => rest == "weight" || rest.split_once('.').is_some_and(|(_, last)| last == "weight"),
+        End::Embedding => !rest.contains('.'),
+    };
+    let part = [first, second].iter().position(|known| *known == name).filter(|_| known)?;
     Some((end, module, part))
 }
 

@@ -10,7 +10,7 @@ use crate::layers::{Quantised, Resident};
 
 fn open(name: &str) -> Checkpoint {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
-    let is_file = name.ends_with(".gguf");
+    let is_file = Path::new(name).extension().is_some_and(|end| end == "gguf");
     let path = if is_file { data.join("gguf").join(name) } else { data.join("reference").join(name).join("model") };
     Checkpoint::open(&path).unwrap()
 }
