@@ -284,8 +284,7 @@ impl Block<'_> {
 
     /// [`Self::product_backward`] where the input's gradient is needed.
     fn site_backward(&self, site: Site, dy: &Tensor, x: &Tensor, sink: &mut Sink<'_>) -> Result<Tensor> {
-        let dx = self.product_backward(site, dy, x, true, sink)?;
-        dx.ok_or_else(|| candle_core::Error::Msg("the gradient of a product's input is missing".into()).into())
+        wanted(self.product_backward(site, dy, x, true, sink)?)
     }
 
     fn product_backward(
@@ -336,6 +335,11 @@ impl Block<'_> {
             .collect();
         Linear { weight: &product.weight, bias: product.bias.as_ref(), lora }
     }
+}
+
+/// The gradient of a product's input, which was asked for.
+fn wanted(dx: Option<Tensor>) -> Result<Tensor> {
+    dx.ok_or_else(|| candle_core::Error::Msg("the gradient of a product's input is missing".into()).into())
 }
 
 /// Hands a product's gradients over; `places` are those of its adapters' first trained tensors.

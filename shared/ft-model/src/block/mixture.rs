@@ -12,7 +12,7 @@ use ft_kernels::experts::{
 use ft_kernels::linear::{Linear, Lora, LoraGradient};
 use ft_kernels::tensor::{from_vec, on_host};
 
-use super::{Adapted, Block, Found, Sink, hand_over};
+use super::{Adapted, Block, Found, Sink, hand_over, wanted};
 use crate::arch::Experts;
 use crate::error::Result;
 use crate::projection::Site;
@@ -91,7 +91,7 @@ impl Block<'_> {
         let stack = self.stack(Site::Down, routed.shares.len())?;
         let mut y = match residual {
             Some(residual) => residual.copy()?,
-            None => self.zeros(routed)?,
+            None => self.zeros(&routed.logits)?,
         };
         for (e, (share, gate_up)) in routed.with_tokens() {
             let part = product(&stack.expert(e)?.linear(), &self.activated(gate_up)?, &share.starts(starts))?;
@@ -108,50 +108,46 @@ impl Block<'_> {
         normed: &Tensor,
         sink: &mut Sink<'_>,
     ) -> Result<Tensor> {
-        let (experts, starts) = (routed.shares.len(), self.rows.starts);
-        let (first, second) = (self.stack(Site::GateUp, experts)?, self.stack(Site::Down, experts)?);
+        let starts = self.rows.starts;
+        let Routed { logits, routing, weights, shares, gate_up } = routed;
+        let (first, second) = (self.stack(Site::GateUp, shares.len())?, self.stack(Site::Down, shares.len())?);
         let (mut of_first, mut of_second) = (first.collect(starts), second.collect(starts));
-        let mut dweights = vec![0.0; routed.weights.len()];
-        let mut dx = self.zeros(&routed)?;
-        for (e, (share, gate_up)) in routed.with_tokens() {
-            let (own, weights) = (share.starts(starts), share.pick(&routed.weights));
+        let mut dweights = vec![0.0; weights.len()];
+        let mut dx = self.zeros(&logits)?;
+        for (e, (share, gate_up)) in shares.iter().zip(gate_up).enumerate() {
+            let Some(gate_up) = gate_up else { continue };
+            let (own, weights) = (share.starts(starts), share.pick(&weights));
             let all: Vec<u32> = (0..share.rows.len() as u32).collect();
-            let hidden = self.activated(gate_up)?;
+            let hidden = self.activated(&gate_up)?;
             // The weight may as well stand before the product, which is linear: so its gradient comes out of it.
             let weighted = gather_rows_weighted(&hidden, &all, &weights)?;
-            let dy = gather_rows(dy, &share.rows)?;
-            let found = second.expert(e)?.linear().backward(&dy, &weighted, &own, true)?;
+            let found = second.expert(e)?.linear().backward(&gather_rows(dy, &share.rows)?, &weighted, &own, true)?;
             of_second.take(e, found.lora, &own);
-            let Some(dweighted) = found.x else { continue };
+            let dweighted = wanted(found.x)?;
             for (place, dot) in share.places.iter().zip(row_dots(&dweighted, &hidden, &all)?) {
                 dweights[*place] = dot;
             }
             let dhidden = gather_rows_weighted(&dweighted, &all, &weights)?;
-            let dgate_up = self.activation_gradient(&dhidden, gate_up.copy()?)?;
-            let x = gather_rows(normed, &share.rows)?;
-            let found = first.expert(e)?.linear().backward(&dgate_up, &x, &own, true)?;
+            let dgate_up = self.activation_gradient(&dhidden, gate_up)?;
+            let found =
+                first.expert(e)?.linear().backward(&dgate_up, &gather_rows(normed, &share.rows)?, &own, true)?;
             of_first.take(e, found.lora, &own);
-            if let Some(part) = found.x {
-                dx = scatter_add(dx, &part, &share.rows)?;
-            }
+            dx = scatter_add(dx, &wanted(found.x)?, &share.rows)?;
         }
         of_second.hand_over(sink)?;
         of_first.hand_over(sink)?;
-        let dweights = from_vec(dweights, routed.routing.weights.shape())?.to_device(dy.device())?;
-        let dlogits = route_backward(&dweights, &routed.routing, &routed.logits)?;
-        let (weight, adapters) = self.router(experts)?;
+        let dweights = from_vec(dweights, routing.weights.shape())?.to_device(dy.device())?;
+        let dlogits = route_backward(&dweights, &routing, &logits)?;
+        let (weight, adapters) = self.router(shares.len())?;
         let found = router_linear(&weight, &adapters).backward(&dlogits, normed, starts, true)?;
         hand_over(found.lora, &adapters.iter().map(|adapted| adapted.first).collect::<Vec<_>>(), sink)?;
-        Ok(match found.x {
-            Some(part) => (dx + part)?,
-            None => dx,
-        })
+        Ok((dx + wanted(found.x)?)?)
     }
 
     /// `[tokens, hidden]`
-    fn zeros(&self, routed: &Routed) -> Result<Tensor> {
-        let shape = (routed.logits.dim(0)?, self.arch.hidden_size);
-        Ok(Tensor::zeros(shape, DType::F32, routed.logits.device())?)
+    fn zeros(&self, logits: &Tensor) -> Result<Tensor> {
+        let shape = (logits.dim(0)?, self.arch.hidden_size);
+        Ok(Tensor::zeros(shape, DType::F32, logits.device())?)
     }
 
     /// The router's matrix, `[experts, hidden]`, whose rows follow the experts', and the adapter on it.

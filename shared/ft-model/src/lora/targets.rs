@@ -116,9 +116,10 @@ impl LoraConfig {
         for layer in (0..arch.num_layers).filter(|l| self.layers_to_transform.as_ref().is_none_or(|of| of.contains(*l)))
         {
             for projection in Projection::of_layer(arch, layer) {
-                let is_taken = match projection.is_parameter(arch, layer) {
-                    true => self.adapts_parameter(&parameter(arch, layer, projection)),
-                    false => taken(&projection.module(arch, layer))?,
+                let is_taken = if projection.is_parameter(arch, layer) {
+                    self.adapts_parameter(&parameter(arch, layer, projection))
+                } else {
+                    taken(&projection.module(arch, layer))?
                 };
                 if is_taken {
                     modules.push((layer, projection));
