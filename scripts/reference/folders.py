@@ -127,6 +127,11 @@ VARIANTS = {
                               """--lora modules_to_save=["lm_head"]""",
     "llama-s58-target-head": f"--arch llama --seed 58 {TINY} --targets q_proj,lm_head",
     "llama-s59-target-embedding": f"--arch llama --seed 59 {TINY} --targets v_proj,embed_tokens",
+    # The padding token stands among the others, twice: its row of a trained embedding has no gradient, but in GPT-2.
+    "llama-s61-padding-save": f"--arch llama --seed 61 {TINY} --set pad_token_id=78 "
+                              """--lora modules_to_save=["embed_tokens"]""",
+    "llama-s62-padding-target": f"--arch llama --seed 62 {TINY} --set pad_token_id=22 --targets v_proj,embed_tokens",
+    "gpt2-s63-padding-save": f"""--arch gpt2 --seed 63 {TINY} --set pad_token_id=31 --lora modules_to_save=["wte"]""",
 }
 
 FOLDERS = FAMILIES | VARIANTS

@@ -291,6 +291,12 @@ impl Architecture {
         all
     }
 
+    /// The token whose embedding is not trained: torch's embeddings give the row of their `padding_idx` no gradient, and
+    /// transformers makes it the config's `pad_token_id` in all families but two.
+    pub fn padding_row(&self) -> Option<u32> {
+        self.pad_token_id.filter(|_| !matches!(self.family, Family::Gpt2 | Family::GptNeox))
+    }
+
     /// The name of the embedding's tensor.
     pub fn embedding_name(&self) -> String {
         format!("{}.weight", self.names().embedding)

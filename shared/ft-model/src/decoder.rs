@@ -19,7 +19,7 @@ use crate::block::{Adapted, Block, Found, Kept, Rows, Sink, kept_bytes_per_token
 use crate::error::{Error, Result};
 use crate::head::{Head, SequenceLoss};
 use crate::layers::{LayerSource, LayerWeights, Table, Unit};
-use crate::lora::{Adapter, End, OnEnd, PairGradients};
+use crate::lora::{Adapter, End, OnEnd, PairGradients, add_by_token};
 use crate::projection::Projection;
 use crate::trained::{Biases, Saved, with_biases};
 
@@ -202,14 +202,14 @@ impl<'a> Decoder<'a> {
         for span in batch.starts.windows(2) {
             let ids = &batch.ids[span[0]..span[1]];
             let rows = dx.narrow(0, span[0], span[1] - span[0])?;
+            let padding = self.arch.padding_row();
             if let Some(OnEnd { place, pair }) = self.embedding_pair() {
-                let PairGradients { a, b } = pair.embed_backward(ids, &rows)?;
+                let PairGradients { a, b } = pair.embed_backward(ids, &rows, padding)?;
                 sink(Found { trainable: place, gradient: a })?;
                 sink(Found { trainable: place + 1, gradient: b })?;
             }
             if let Some(saved) = self.saved_embedding() {
-                let ids = Tensor::new(ids, dx.device())?;
-                let gradient = saved.tensor.zeros_like()?.index_add(&ids, &rows, 0)?;
+                let gradient = add_by_token(&saved.tensor.zeros_like()?, ids, &rows, padding)?;
                 sink(Found { trainable: saved.place, gradient })?;
             }
         }

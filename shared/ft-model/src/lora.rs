@@ -21,7 +21,7 @@ mod write;
 pub use config::{Layers, LoraConfig};
 pub use shapes::TrainedShape;
 pub use targets::Targets;
-pub use vocabulary::{End, EndPair, Low, OnEnd, PairGradients};
+pub use vocabulary::{End, EndPair, Low, OnEnd, PairGradients, add_by_token};
 
 use candle_core::Tensor;
 use ft_kernels::tensor::with_slice;

@@ -255,22 +255,40 @@ impl EndPair {
         Ok(product(&self.columns(&ids)?, &self.b, false)?)
     }
 
-    /// The embedding's pair: its gradients from those of one sequence's embeddings, `[tokens, hidden]`.
+    /// The embedding's pair: its gradients from those of one sequence's embeddings, `[tokens, hidden]`. What `A` has of
+    /// the token `padding` gets none.
     ///
     /// # Errors
     /// If an operator fails.
-    pub fn embed_backward(&self, ids: &[u32], dx: &Tensor) -> Result<PairGradients> {
+    pub fn embed_backward(&self, ids: &[u32], dx: &Tensor, padding: Option<u32>) -> Result<PairGradients> {
         if ids.is_empty() {
             return Ok(PairGradients { a: self.a.zeros_like()?, b: self.b.zeros_like()? });
         }
-        let ids = Tensor::new(ids, self.a.device())?;
-        let b = weight_gradient(dx, &self.columns(&ids)?)?;
+        let b = weight_gradient(dx, &self.columns(&Tensor::new(ids, self.a.device())?)?)?;
         let rows = (product(dx, &self.b, true)? * self.scaling)?;
-        // Rows of tokens that are there more than once add up, in their order.
         let (rank, vocabulary) = self.a.dims2()?;
-        let by_token = Tensor::zeros((vocabulary, rank), rows.dtype(), rows.device())?.index_add(&ids, &rows, 0)?;
+        let nothing = Tensor::zeros((vocabulary, rank), rows.dtype(), rows.device())?;
+        let by_token = add_by_token(&nothing, ids, &rows, padding)?;
         Ok(PairGradients { a: by_token.t()?.contiguous()?, b })
     }
+}
+
+/// `table` with each token's row added to its own, and to none the rows of the token `padding`. Rows of tokens that are
+/// there more than once add up in their order.
+///
+/// # Errors
+/// If candle refuses the shapes.
+pub fn add_by_token(table: &Tensor, ids: &[u32], rows: &Tensor, padding: Option<u32>) -> Result<Tensor> {
+    let on = |ids: &[u32]| Tensor::new(ids, rows.device());
+    let Some(padding) = padding.filter(|id| ids.contains(id)) else {
+        return Ok(table.index_add(&on(ids)?, rows, 0)?);
+    };
+    let kept: Vec<u32> = (0..ids.len() as u32).filter(|&i| ids[i as usize] != padding).collect();
+    let ids: Vec<u32> = kept.iter().map(|&i| ids[i as usize]).collect();
+    if ids.is_empty() {
+        return Ok(table.clone());
+    }
+    Ok(table.index_add(&on(&ids)?, &rows.index_select(&on(&kept)?, 0)?, 0)?)
 }
 
 #[cfg(test)]
