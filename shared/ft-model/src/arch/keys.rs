@@ -96,9 +96,9 @@ impl<'a> Keys<'a> {
         value.as_str().ok_or_else(|| wrong(key, Some(value), "text"))
     }
 
-    /// A token, or a list of them.
+    /// A token, or a list of them. Early Llamas' -1 means none.
     pub fn tokens(self, key: &str) -> Result<Vec<u32>> {
-        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let Some(value) = self.get(key).filter(|value| value.as_i64() != Some(-1)) else { return Ok(Vec::new()) };
         let one = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
         let tokens = match value {
             Value::Array(list) => list.iter().map(one).collect(),

@@ -108,6 +108,38 @@ fn wrong_keys_are_named() {
 }
 
 #[test]
+fn a_padding_token_of_minus_one_is_none() {
+    assert_eq!(Architecture::from_config(&small(&json!({"pad_token_id": -1}))).unwrap().pad_token_id, None);
+    let text = Architecture::from_config(&small(&json!({"pad_token_id": -2}))).unwrap_err().to_string();
+    assert!(text.contains("'pad_token_id' is -2"), "{text}");
+}
+
+#[test]
+fn what_a_mixture_of_experts_cannot_be_is_named() {
+    for (key, value, expected) in [
+        ("num_experts_per_tok", json!(5), "at most the number of experts, which is 4"),
+        ("output_router_logits", json!(true), "auxiliary loss"),
+        ("router_jitter_noise", json!(0.1), "router_jitter_noise"),
+        ("num_local_experts", json!(0), "num_local_experts"),
+    ] {
+        let mut config = reference("mixtral-s36/model/config.json");
+        config[key] = value;
+        let text = Architecture::from_config(&config).unwrap_err().to_string();
+        assert!(text.contains(key) && text.contains(expected), "{text}");
+    }
+    let mut config = reference("qwen3_moe_sparse-s39/model/config.json");
+    let kinds = |config: &Value| {
+        let arch = Architecture::from_config(config).unwrap();
+        (0..arch.num_layers).map(|layer| arch.experts_of(layer).is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&config), [false, true, false, false]);
+    config["mlp_only_layers"] = json!([]);
+    assert_eq!(kinds(&config), [false, true, false, true]);
+    config["decoder_sparse_step"] = json!(1);
+    assert_eq!(kinds(&config), [true; 4]);
+}
+
+#[test]
 fn frequencies_stretch_as_asked() {
     let plain = Rope { theta: 10_000.0, dims: 16, scaling: RopeScaling::None }.frequencies(9);
     assert!((plain[0] - 1.0).abs() < 1e-12);
