@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval_loss import token_mean
@@ -100,24 +100,54 @@ def adapters():
                                            - ft_loss("--adapter", WORK / "adapter_noise")), 1e-4)
 
 
-def mixtures():
-    """Adapters on experts, routers and attention of the tiny reference models: ours in peft."""
+def small_rows():
+    """Rows for the tiny reference models: a file, and what it holds."""
     table = pq.read_table(ROWS, columns=["input_ids", "labels"]).slice(0, 24)
     # Their vocabulary has 96 tokens; the labels stand at the rows' ends.
     small = [{"input_ids": [i % 96 for i in r["input_ids"][-60:]], "labels": [l if l < 0 else l % 96 for l in r["labels"][-60:]]}
              for r in table.to_pylist()]
     path = OUT / "small.parquet"
     pq.write_table(pa.Table.from_pylist(small, schema=table.schema.remove_metadata()), path)
+    return path, small
+
+
+def read_alike(what, name, adapter, path, small):
+    """Whether an adapter of the reference model changes the loss here by what it changes it by in peft."""
+    model = ROOT / "testdata" / "reference" / name / "model"
+    ft("ft-eval", "loss", "--model", model, "--adapter", adapter, path, "--report", OUT / "small.json")
+    ours = json.loads((OUT / "small.json").read_text())["loss"]
+    theirs = token_mean(PeftModel.from_pretrained(base_model(model), adapter).eval(), small, 8)
+    bare = token_mean(base_model(model), small, 8)
+    check(f"{what} in both: loss, over what it changes", abs(theirs - ours) / abs(bare - theirs), 1e-3)
+
+
+def mixtures():
+    """Adapters on experts, routers and attention: ours, and one from before transformers 5."""
+    path, small = small_rows()
     for name in ("mixtral-s36", "qwen3_moe-s38"):
         model, out = ROOT / "testdata" / "reference" / name / "model", OUT / name
         ft("ft-train", "--model", model, "--train", path, "--output-dir", out, "--overwrite-output-dir", "--max-steps", 6,
            "--per-device-train-batch-size", 4, "--learning-rate", 1e-2, "--init-lora-weights", "false")
-        ft("ft-eval", "loss", "--model", model, "--adapter", out, path, "--report", OUT / "small.json")
-        ours = json.loads((OUT / "small.json").read_text())["loss"]
-        theirs = token_mean(PeftModel.from_pretrained(base_model(model), out).eval(), small, 8)
-        bare = token_mean(base_model(model), small, 8)
-        check(f"our adapter on {name}'s experts in peft: loss, over what the adapter changes",
-              abs(theirs - ours) / abs(bare - theirs), 1e-3)
+        read_alike(f"our adapter on {name}'s experts", name, out, path, small)
+    single_experts(OUT / "single_experts")
+    read_alike("an adapter of single experts, of before transformers 5", "mixtral-s36", OUT / "single_experts", path, small)
+
+
+def single_experts(folder):
+    """An adapter of mixtral-s36 with the modules' names that transformers 4 had."""
+    torch.manual_seed(1)
+    shapes = {"self_attn.q_proj": (48, 32), "block_sparse_moe.gate": (4, 32)}
+    for expert in range(4):
+        shapes |= {f"block_sparse_moe.experts.{expert}.{w}": (32, 28) if w == "w2" else (28, 32) for w in ("w1", "w2", "w3")}
+    tensors = {}
+    for module, (rows, columns) in ((f"base_model.model.model.layers.{i}.{m}", s) for i in (0, 1) for m, s in shapes.items()):
+        tensors[f"{module}.lora_A.weight"] = 0.3 * torch.randn(2, columns)
+        tensors[f"{module}.lora_B.weight"] = 0.3 * torch.randn(rows, 2)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 6, "lora_dropout": 0.0, "bias": "none",
+              "target_modules": ["w1", "w2", "w3", "gate", "q_proj"], "inference_mode": True}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
 def merged():

@@ -5,7 +5,9 @@
 //! `W + scaling · B·A`. With DoRA each row of that has a trained length; beside the pairs, biases and whole modules
 //! of the base may be trained.
 
+mod apart;
 mod config;
+mod found;
 mod init;
 mod parameters;
 pub mod pissa;

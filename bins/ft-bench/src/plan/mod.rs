@@ -82,8 +82,7 @@ fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Resul
         Some(bits) => Held::Packed(bits),
         None => Held::Float(dtype(load_in.float().unwrap_or_default())),
     };
-    let frozen = Frozen::new(&model.arch, held, model.vocabulary)
-        .context("--load-in as-is takes what the file has, which a plan does not read; give a type")?;
+    let frozen = model.frozen(held)?;
     let lora = LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, &args.target_modules.join(","));
     let optimizer = OptimizerConfig { kind: args.optim, ..OptimizerConfig::default() };
     let mut plans = Vec::new();

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
-use ft_model::layers::TableBytes;
+use ft_model::layers::{Held, TableBytes};
+use ft_model::plan::Frozen;
 use ft_model::{Architecture, Checkpoint};
 use serde_json::Value;
 
@@ -12,25 +13,44 @@ use serde_json::Value;
 pub struct Model {
     pub name: String,
     pub arch: Architecture,
-    /// Embedding and head where the rest is in few bits: as the file has them.
-    pub vocabulary: TableBytes,
+    weights: Weights,
+}
+
+/// What says how many bytes matrices take that stay as they are.
+enum Weights {
+    /// The files' headers.
+    Known(Box<Checkpoint>),
+    /// The type that a `config.json` names, for embedding and head.
+    Told(TableBytes),
 }
 
 impl Model {
     /// From a GGUF file's or safetensors' headers, or from a `config.json` alone.
     pub fn open(path: &Path) -> Result<Self> {
         let is_config = path.extension().is_some_and(|end| end == "json");
-        let (arch, vocabulary) = if is_config || (path.is_dir() && !has_weights(path)) {
+        let (arch, weights) = if is_config || (path.is_dir() && !has_weights(path)) {
             let file = if is_config { path.to_path_buf() } else { path.join("config.json") };
-            of_config(&file)?
+            let (arch, vocabulary) = of_config(&file)?;
+            (arch, Weights::Told(vocabulary))
         } else {
             let checkpoint = Checkpoint::open(path)?;
-            (checkpoint.architecture().clone(), TableBytes::of(&checkpoint)?)
+            (checkpoint.architecture().clone(), Weights::Known(Box::new(checkpoint)))
         };
         if arch.raw.get("quantization_config").is_some_and(|config| !config.is_null()) {
             bail!("'{}' is quantised already, in a way that a plan does not know; plan its original", path.display());
         }
-        Ok(Self { name: name(path), arch, vocabulary })
+        Ok(Self { name: name(path), arch, weights })
+    }
+
+    /// The frozen weights where the layers' matrices are held so.
+    pub fn frozen(&self, held: Held) -> Result<Frozen> {
+        let frozen = match &self.weights {
+            Weights::Known(checkpoint) => Frozen::of(checkpoint, held)?,
+            Weights::Told(vocabulary) => Frozen::new(&self.arch, held, *vocabulary),
+        };
+        frozen.with_context(|| {
+            format!("--load-in as-is takes what the file has, which the config.json of '{}' does not say; give the file or a type", self.name)
+        })
     }
 }
 

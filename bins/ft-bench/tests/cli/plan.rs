@@ -90,8 +90,10 @@ fn the_plans_of_llama_3_1_are_up_to_date() {
 #[test]
 fn what_cannot_be_planned_is_said() {
     let scratch = Scratch::new();
-    let told = scratch.failure("plan --model MODEL --load-in as-is", 1);
-    assert!(told.contains("as-is") && told.contains("give a type"), "{told}");
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference/llama-s1/model/config.json");
+    std::fs::copy(config, scratch.path("config.json")).unwrap();
+    let told = scratch.failure("plan --model config.json --load-in as-is", 1);
+    assert!(told.contains("as-is") && told.contains("give the file or a type"), "{told}");
     let told = scratch.failure("plan --model MODEL --max-seq-length 1000", 2);
     assert!(told.contains("--max-seq-length 1000 is longer than the 128 tokens"), "{told}");
     let told = scratch.failure("plan --model nowhere", 1);

@@ -12,14 +12,14 @@ use serde_json::{Number, Value, json};
 
 use super::targets::{Targets, ends_with, known};
 use super::{LoraConfig, LoraPair};
-use crate::arch::Architecture;
+use crate::arch::{Architecture, Family};
 use crate::error::{Error, Result};
 use crate::projection::Projection;
 
 /// What `target_parameters` call them: gate and up, the output projection, the router.
-const GATE_UP: &str = "gate_up_proj";
+pub(super) const GATE_UP: &str = "gate_up_proj";
 /// See [`GATE_UP`].
-const DOWN: &str = "down_proj";
+pub(super) const DOWN: &str = "down_proj";
 /// See [`GATE_UP`].
 const ROUTER: &str = "gate.weight";
 /// What the names of the modules with the first two end with.
@@ -40,7 +40,12 @@ pub(super) fn parameter(arch: &Architecture, layer: usize, projection: Projectio
 
 /// The names by which `target_modules` mean parts of a mixture, each with its parameter.
 fn words(arch: &Architecture) -> Vec<(&'static str, &'static str)> {
-    let Some(names) = arch.names().experts.filter(|_| arch.experts.is_some()) else { return Vec::new() };
+    if arch.experts.is_some() { words_of(arch.family) } else { Vec::new() }
+}
+
+/// [`words`] of a family.
+pub(super) fn words_of(family: Family) -> Vec<(&'static str, &'static str)> {
+    let Some(names) = family.names().experts else { return Vec::new() };
     let [gate, up] = names.gate_up;
     vec![("gate", ROUTER), (gate, GATE_UP), (up, GATE_UP), (names.down, DOWN)]
 }
@@ -79,10 +84,15 @@ impl LoraConfig {
 
     /// Turns the names of experts and routers in `target_modules` into `target_parameters`.
     pub(super) fn take_parameters(&mut self, arch: &Architecture) -> Result<()> {
-        let words = words(arch);
+        let names = self.resolved(arch)?;
+        self.take_words(&words(arch), names)
+    }
+
+    /// Takes `names` for `target_modules`, and those that are among `words` for `target_parameters`.
+    pub(super) fn take_words(&mut self, words: &[(&str, &str)], names: Vec<String>) -> Result<()> {
         let mut modules: Vec<String> = Vec::new();
         let mut found: BTreeSet<&str> = BTreeSet::new();
-        for name in self.resolved(arch)? {
+        for name in names {
             match words.iter().find(|(word, _)| ends_with(&name, word)) {
                 Some((word, _)) => drop(found.insert(word)),
                 None => modules.push(name),

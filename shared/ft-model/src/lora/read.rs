@@ -1,6 +1,5 @@
 //! Adapters from peft's folder, or from one file with the configuration inside.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ::safetensors::Dtype;
@@ -8,11 +7,9 @@ use candle_core::Tensor;
 use ft_kernels::tensor::from_vec;
 use half::{bf16, f16};
 
-use super::parameters::is_of_experts;
-use super::write::PREFIX;
-use super::{Adapter, End, EndPair, LoraConfig, LoraPair, SavedTensor};
+use super::found::Found;
+use super::{Adapter, LoraConfig, apart};
 use crate::error::{Error, Result};
-use crate::projection::Projection;
 use crate::safetensors::{Entry, Header};
 
 /// The configuration's file.
@@ -21,22 +18,6 @@ pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 /// Where a single file keeps the configuration.
 pub(super) const CONFIG_KEY: &str = "adapter_config";
-
-/// The matrices of a module and its magnitudes, as they are found.
-type Parts = [Option<Tensor>; 3];
-
-/// What a tensor of the file is.
-enum Role<'a> {
-    /// Of the adapter of a module: `A`, `B` or the magnitudes.
-    Part { place: (usize, Projection), module: String, key: &'a str, part: usize },
-    /// Of the adapter of embedding or head: `A` or `B`.
-    OfEnd { end: End, module: &'a str, part: usize },
-    /// A tensor of the base that is trained whole, by its name there.
-    Saved(String),
-    /// A bias of a saved module once more: with `bias` all, peft also writes it under the names that it has in memory,
-    /// as it is and as it was. And the frozen weight of an adapted embedding or head, which peft writes beside its pair.
-    Again,
-}
 
 impl Adapter {
     /// Reads peft's folder, or a single safetensors file whose metadata hold the configuration or that
@@ -75,131 +56,22 @@ impl Adapter {
         Self::assemble(config, &header, bytes).map_err(|e| e.within(&path))
     }
 
-    fn assemble(config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
-        let mut found: BTreeMap<(usize, Projection), (String, String, Parts)> = BTreeMap::new();
-        let mut of_ends: BTreeMap<(End, &str), [Option<Tensor>; 2]> = BTreeMap::new();
-        let mut saved = Vec::new();
-        for entry in &header.entries {
-            let name = &entry.name;
-            let tensor = || widen(entry, &bytes[entry.offset as usize..][..entry.len as usize]);
-            match role(name, &config)? {
-                Role::Again => {}
-                Role::Saved(of) => {
-                    let key = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
-                    saved.push(SavedTensor { name: of, key, tensor: tensor()? });
-                }
-                Role::OfEnd { end, module, part } => {
-                    if of_ends.entry((end, module)).or_default()[part].replace(tensor()?).is_some() {
-                        return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
-                    }
-                }
-                Role::Part { place, module, key, part } => {
-                    let (_, _, parts) =
-                        found.entry(place).or_insert_with(|| (module, key.to_owned(), Parts::default()));
-                    if parts[part].replace(tensor()?).is_some() {
-                        return Err(Error::Adapter(format!("has the tensor '{name}' twice, under two names")));
-                    }
-                }
-            }
+    fn assemble(mut config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
+        let tensor = |entry: &Entry| widen(entry, &bytes[entry.offset as usize..][..entry.len as usize]);
+        let mut found = Found::default();
+        let (old, new): (Vec<&Entry>, Vec<&Entry>) =
+            header.entries.iter().partition(|entry| apart::is_apart(&entry.name));
+        let old = old.into_iter().map(|entry| Ok((entry.name.clone(), tensor(entry)?)));
+        for (name, tensor) in apart::together(&mut config, old.collect::<Result<_>>()?)? {
+            found.take(&name, &config, || Ok(tensor))?;
         }
-        let mut modules = Vec::with_capacity(found.len());
-        for (module, key, [a, b, magnitude]) in found.into_values() {
-            let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&key, kind)));
-            let (a, b) = (a.ok_or_else(|| lacks("lora_A.weight"))?, b.ok_or_else(|| lacks("lora_B.weight"))?);
-            check_rank(&config, &module, &a, &b)?;
-            if magnitude.is_some() != config.use_dora() {
-                let (has, wants) = if magnitude.is_some() { ("a", "none") } else { ("no", "one") };
-                return Err(Error::Adapter(format!(
-                    "has {has} lora_magnitude_vector for '{module}', but its use_dora asks for {wants}"
-                )));
-            }
-            let scaling = config.scaling(&module);
-            modules.push(LoraPair { module, key, a, b, scaling, magnitude });
+        for entry in new {
+            found.take(&entry.name, &config, || tensor(entry))?;
         }
-        let mut ends = Vec::with_capacity(of_ends.len());
-        for ((end, module), parts) in of_ends {
-            let [Some(a), Some(b)] = parts else {
-                let kind = end.kinds()[usize::from(parts[0].is_some())];
-                return Err(EndPair::lacks(module, kind));
-            };
-            check_rank(&config, module, &a, &b)?;
-            let scaling = config.scaling(module);
-            ends.push(EndPair { end, module: module.to_owned(), a, b, scaling });
-        }
-        saved.sort_by(|x, y| x.name.cmp(&y.name));
-        let adapter = Self { config, modules, ends, saved };
+        let adapter = found.adapter(config)?;
         adapter.check_values()?;
         Ok(adapter)
     }
-}
-
-/// The scale depends on the rank, so the file's must be the configuration's. Of experts each has one.
-fn check_rank(config: &LoraConfig, module: &str, a: &Tensor, b: &Tensor) -> Result<()> {
-    let expected = config.rank(module);
-    let (found_a, found_b) = (a.dims()[0], b.dims()[1]);
-    let of_experts = is_of_experts(module) && found_a == found_b && found_a.is_multiple_of(expected);
-    if of_experts || (found_a, found_b) == (expected, expected) {
-        return Ok(());
-    }
-    Err(Error::Adapter(format!(
-        "has the rank {expected} for '{module}' by its configuration, but lora_A has {found_a} rows and lora_B {found_b} columns"
-    )))
-}
-
-/// What a tensor is by its name. peft leaves the adapter's own name (`default`) out of the keys; some tools do not.
-fn role<'a>(name: &'a str, config: &LoraConfig) -> Result<Role<'a>> {
-    let unknown = || {
-        Error::Adapter(format!(
-            "has the tensor '{name}', which has no place here; expected {PREFIX}model.layers.N.MODULE.lora_A.weight or lora_B.weight"
-        ))
-    };
-    let plain = name.strip_prefix(PREFIX).unwrap_or(name);
-    if [".modules_to_save.bias", ".original_module.bias"].iter().any(|end| plain.ends_with(end)) {
-        return Ok(Role::Again);
-    }
-    if plain.strip_suffix(".base_layer.weight").is_some_and(|module| End::parse(module).is_some()) {
-        return Ok(Role::Again);
-    }
-    if let Some((end, module, part)) = of_end(plain) {
-        return Ok(Role::OfEnd { end, module, part });
-    }
-    let Some((key, kind)) = plain.split_once(".lora_") else {
-        // Whole tensors: `X.weight`, `X.bias`, and the bias of a module that peft has wrapped.
-        let of = plain.replace(".base_layer.bias", ".bias").replace(".modules_to_save.default.", ".");
-        let known = match of.rsplit_once('.') {
-            Some((_, "bias")) => true,
-            Some((module, "weight")) => !module.ends_with(".base_layer"),
-            _ => false,
-        };
-        return if known { Ok(Role::Saved(of)) } else { Err(unknown()) };
-    };
-    let part = match kind.split('.').collect::<Vec<_>>()[..] {
-        ["A", "weight"] | ["A", _, "weight"] => 0,
-        ["B", "weight"] | ["B", _, "weight"] => 1,
-        ["magnitude_vector"] | ["magnitude_vector", _] | ["magnitude_vector", _, "weight"] => 2,
-        _ => return Err(unknown()),
-    };
-    let module = config.module_of(key);
-    let place = Projection::parse(&module).ok_or_else(|| Error::Module(key.into()))?;
-    Ok(Role::Part { place, module, key, part })
-}
-
-/// The module and the part of a tensor of the adapter of embedding or head.
-fn of_end(plain: &str) -> Option<(End, &str, usize)> {
-    let (module, kind) = plain.split_once(".lora_")?;
-    let end = End::parse(module)?;
-    let [first, second] = match end {
-        End::Head => ["A", "B"],
-        End::Embedding => ["embedding_A", "embedding_B"],
-    };
-    let (name, rest) = kind.split_once('.').unwrap_or((kind, ""));
-    // A head's are modules with a weight, an embedding's parameters; either may bear the adapter's name.
-    let known = match end {
-        End::Head => rest == "weight" || rest.split_once('.').is_some_and(|(_, last)| last == "weight"),
-        End::Embedding => !rest.contains('.'),
-    };
-    let part = [first, second].iter().position(|known| *known == name).filter(|_| known)?;
-    Some((end, module, part))
 }
 
 /// A matrix as f32.

@@ -6,6 +6,8 @@ use ft_kernels::quant::{EightBit, FourBit};
 
 use super::{Ranks, Stage};
 use crate::arch::{Architecture, NormKind, QkNorm};
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
 use crate::layers::{Bits, Held, TableBytes, Unit, shares};
 use crate::projection::Site;
 
@@ -53,6 +55,34 @@ impl Frozen {
     /// Of a model whose blocks' matrices are held so; where that is in few bits the vocabulary's take `vocabulary`. None
     /// for [`Bits::AsIs`].
     pub fn new(arch: &Architecture, held: Held, vocabulary: TableBytes) -> Option<Self> {
+        Self::build(arch, held, vocabulary, |_, path, elements| match held {
+            Held::Packed(_) if arch.is_router(path) => Held::Float(vocabulary.main).bytes(elements),
+            _ => held.bytes(elements),
+        })
+    }
+
+    /// Of a model whose file is at hand, and so known for [`Bits::AsIs`] too.
+    ///
+    /// # Errors
+    /// If a tensor is missing.
+    pub fn of(checkpoint: &Checkpoint, held: Held) -> Result<Option<Self>> {
+        let (arch, vocabulary) = (checkpoint.architecture(), TableBytes::of(checkpoint)?);
+        Ok(Self::build(arch, held, vocabulary, |layer, path, elements| match held {
+            Held::Packed(bits) if bits == Bits::AsIs || arch.is_router(path) => {
+                let name = arch.names().in_layer(layer, &format!("{path}.weight"));
+                Some((checkpoint.stored(&name).ok()?.bytes(), 0))
+            }
+            _ => held.bytes(elements),
+        }))
+    }
+
+    /// `matrix` says the bytes of a layer's matrix by its name there and the number of its elements, and those beside it.
+    fn build(
+        arch: &Architecture,
+        held: Held,
+        vocabulary: TableBytes,
+        matrix: impl Fn(usize, &str, usize) -> Option<(usize, usize)>,
+    ) -> Option<Self> {
         let tables = match held {
             Held::Float(dtype) => TableBytes::float(arch, dtype),
             Held::Packed(_) => vocabulary,
@@ -61,8 +91,7 @@ impl Frozen {
         for layer in 0..arch.num_layers {
             let (mut all, mut elements) = (0, 0);
             for (path, (out, inner)) in Site::ALL.into_iter().flat_map(|site| site.stored(arch, layer)) {
-                let own = if arch.is_router(&path) { Held::Float(tables.main) } else { held };
-                let (bytes, beside) = own.bytes(out * inner)?;
+                let (bytes, beside) = matrix(layer, &path, out * inner)?;
                 (all, small, elements) = (all + bytes, small + beside, elements + out * inner);
             }
             layers.push(all);

@@ -43,11 +43,16 @@ fn frozen_bytes_are_those_of_the_loaded_weights() {
         let tables = TableBytes::of(&model).unwrap();
         for dtype in [DType::F32, DType::BF16] {
             let frozen = Frozen::new(arch, Held::Float(dtype), tables).unwrap();
-            assert_eq!(frozen.bytes(), Resident::load(&model, dtype, |_| {}).unwrap().held_bytes());
+            let loaded = Resident::load(&model, dtype, |_| {}).unwrap();
+            assert_eq!(frozen.bytes(), loaded.held_bytes(), "{:?}", model.path());
         }
         let four = |double| Bits::FourBit { kind: Kind::Nf4, double };
-        for bits in [Bits::EightBit, four(true), four(false)] {
-            let frozen = Frozen::new(arch, Held::Packed(bits), tables).unwrap();
+        for bits in [Bits::EightBit, four(true), four(false), Bits::AsIs] {
+            let frozen = Frozen::of(&model, Held::Packed(bits)).unwrap().unwrap();
+            assert_eq!(
+                Frozen::new(arch, Held::Packed(bits), tables),
+                Some(frozen.clone()).filter(|_| bits != Bits::AsIs)
+            );
             let loaded = Quantised::load(&model, bits, |_| {}).unwrap();
             assert_eq!(frozen.bytes(), loaded.held_bytes(), "{:?} {bits:?}", model.path());
             assert_eq!(frozen.computing(Stage::None), loaded.layer_bytes() as u64);
@@ -62,9 +67,11 @@ fn a_vocabulary_in_blocks_takes_what_its_blocks_take() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/gguf").join(name);
         let model = Checkpoint::open(&path).unwrap();
         let tables = TableBytes::of(&model).unwrap();
+        for bits in [Bits::EightBit, Bits::AsIs] {
+            let frozen = Frozen::of(&model, Held::Packed(bits)).unwrap().unwrap();
+            assert_eq!(frozen.bytes(), Quantised::load(&model, bits, |_| {}).unwrap().held_bytes(), "{name} {bits:?}");
+        }
         let frozen = Frozen::new(model.architecture(), Held::Packed(Bits::EightBit), tables).unwrap();
-        let loaded = Quantised::load(&model, Bits::EightBit, |_| {}).unwrap();
-        assert_eq!(frozen.bytes(), loaded.held_bytes(), "{name}");
         let widened = TableBytes::float(model.architecture(), DType::F32);
         // A block of Q8_0 has 34 bytes for 32 elements.
         assert_eq!(tables.embedding * 64, widened.embedding * 17);
