@@ -104,8 +104,8 @@ def small_rows():
     """Rows for the tiny reference models: a file, and what it holds."""
     table = pq.read_table(ROWS, columns=["input_ids", "labels"]).slice(0, 24)
     # Their vocabulary has 96 tokens; the labels stand at the rows' ends.
-    small = [{"input_ids": [i % 96 for i in r["input_ids"][-60:]], "labels": [l if l < 0 else l % 96 for l in r["labels"][-60:]]}
-             for r in table.to_pylist()]
+    small = [{"input_ids": [i % 96 for i in r["input_ids"][-40 - i:]],
+              "labels": [l if l < 0 else l % 96 for l in r["labels"][-40 - i:]]} for i, r in enumerate(table.to_pylist())]
     path = OUT / "small.parquet"
     pq.write_table(pa.Table.from_pylist(small, schema=table.schema.remove_metadata()), path)
     return path, small

@@ -20,8 +20,11 @@ fn random(seed: u64, rows: usize, columns: usize) -> Tensor {
     from_vec(values, (rows, columns)).unwrap()
 }
 
+/// By module.
+type Pairs = BTreeMap<String, [Tensor; 2]>;
+
 /// An adapter as transformers 4 and peft wrote it: every expert's three matrices, the router and a query.
-fn old(rank: usize) -> BTreeMap<String, [Tensor; 2]> {
+fn old(rank: usize) -> Pairs {
     let mut all = BTreeMap::new();
     for layer in 0..2 {
         let mut add = |module: String, out: usize, inner: usize| {
@@ -40,7 +43,7 @@ fn old(rank: usize) -> BTreeMap<String, [Tensor; 2]> {
 }
 
 /// The file of these, with more in its configuration.
-fn file(pairs: &BTreeMap<String, [Tensor; 2]>, more: &str) -> Vec<u8> {
+fn file(pairs: &Pairs, more: &str) -> Vec<u8> {
     let config = format!(
         r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": 6, "target_modules": ["w1", "q_proj", "w2", "gate", "w3"]{more}}}"#
     );
@@ -85,7 +88,7 @@ fn single_experts_become_all_and_add_what_they_added() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let message = |change: &dyn Fn(&mut BTreeMap<String, [Tensor; 2]>), more: &str| {
+    let message = |change: &dyn Fn(&mut Pairs), more: &str| {
         let mut pairs = old(2);
         change(&mut pairs);
         Adapter::from_bytes("old", &file(&pairs, more)).unwrap_err().to_string()
