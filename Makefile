@@ -24,7 +24,7 @@ demo: fetch build ## fine-tune SmolLM2-135M on accounting and tax questions, bef
 
 test: setup ## every test; fetches the model first
 	@scripts/fetch model
-	$(CARGO) test --release --workspace
+	$(CARGO) test --release --workspace --config scripts/checked.toml
 
 lint: setup ## rustfmt, clippy without a warning, no path of a machine in a file, one build for programs and tests
 	$(CARGO) fmt --all --check

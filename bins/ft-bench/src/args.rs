@@ -148,13 +148,14 @@ pub struct TrainArgs {
     pub lora_r: usize,
     /// Bytes (or 512MB, 2GB) of activations kept for backward; the rest is computed twice [default: a quarter of the
     /// memory that is free]
-    #[arg(long, value_name = "BYTES", value_parser = ft_cli::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = ft_io::bytes)]
     pub activation_memory: Option<u64>,
-    /// Keep the frozen matrices in this type; products widen them as they go
-    #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
-    pub load_in: ft_cli::LoadAs,
+    /// Keep the frozen matrices as f32, bf16, f16, 8bit (Q8_0), 4bit or as-is (a GGUF's own blocks); products widen them
+    /// as they go
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub load_in: ft_model::layers::LoadAs,
     #[command(flatten)]
-    pub four_bit: ft_cli::FourBitArgs,
+    pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
     /// Take random weights of the shape that the folder's config.json has, which needs no other file
     #[arg(long)]
     pub random_weights: bool,
@@ -165,7 +166,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub tf32: bool,
     #[command(flatten)]
-    pub device: ft_cli::DeviceArgs,
+    pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     /// Seed of the random tokens and the adapter
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub seed: u64,
@@ -190,11 +191,11 @@ pub struct GenerateArgs {
     /// Times that each batch is measured; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub repeats: usize,
-    /// Keep the matrices in this type; products widen them as they go
-    #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
-    pub load_in: ft_cli::LoadIn,
+    /// Keep the matrices as f32, bf16 or f16; products widen them as they go
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub load_in: ft_model::layers::LoadIn,
     #[command(flatten)]
-    pub device: ft_cli::DeviceArgs,
+    pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     /// Seed of the random tokens
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub seed: u64,
@@ -214,7 +215,7 @@ pub struct CheckArgs {
     #[arg(long)]
     pub tf32: bool,
     #[command(flatten)]
-    pub device: ft_cli::DeviceArgs,
+    pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

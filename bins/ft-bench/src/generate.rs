@@ -51,7 +51,7 @@ struct Found {
 
 /// `ft-bench generate`
 pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Report> {
-    let device = ft_model::device::open(args.device)?;
+    let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
     let checkpoint = Checkpoint::open(&args.model)?;
     let arch = checkpoint.architecture().clone();
     let (needed, room) = (args.prompt_len + args.max_new_tokens, arch.max_position_embeddings);
@@ -127,7 +127,7 @@ fn generate(decoder: Decoder<'_>, prompts: &[Vec<u32>], max_new_tokens: usize) -
     let mut answers = generator.step(&mut choose)?;
     let reading = started.elapsed().as_secs_f64();
     while !generator.is_done() {
-        ft_cli::interrupt::check()?;
+        ft_io::interrupt::check()?;
         answers.extend(generator.step(&mut choose)?);
     }
     let tokens: usize = answers.iter().map(|answer| answer.tokens.len()).sum();

@@ -122,7 +122,7 @@ impl Product {
         let calls = (SECONDS / once().max(1e-9)).ceil().max(1.0);
         let mut gflops = Vec::with_capacity(repeats);
         for _ in 0..repeats {
-            ft_cli::interrupt::check()?;
+            ft_io::interrupt::check()?;
             let seconds = (0..calls as usize).map(|_| once()).sum::<f64>() / calls;
             gflops.push(self.flops() / seconds / 1e9);
         }

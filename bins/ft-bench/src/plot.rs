@@ -4,7 +4,8 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ft_cli::{Source, Target, Usage};
+use ft_cli::Usage;
+use ft_io::{Source, Target};
 use serde_json::{Map, Value};
 
 use crate::args::{Format, PlotArgs};

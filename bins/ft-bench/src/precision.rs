@@ -32,12 +32,12 @@ struct Found {
 
 /// `ft-bench precision`
 pub fn run(args: &PrecisionArgs, threads: usize) -> Result<Report> {
-    let device = ft_model::device::open(args.device)?;
+    let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
     let types = types(args, &device)?;
     let bar = ft_cli::progress(Some(types.len() as u64), "training");
     let mut all: Vec<Found> = Vec::new();
     for precision in types {
-        ft_cli::interrupt::check()?;
+        ft_io::interrupt::check()?;
         let mut found = train(args, threads, precision).with_context(|| format!("--types {}", precision.name()))?;
         let exact = all.first().map_or(&found.losses, |f32| &f32.losses);
         found.loss_difference = largest_difference(exact, &found.losses);

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use ft_cli::output::Output;
-use ft_cli::{Target, Usage};
+use ft_cli::Usage;
+use ft_io::Target;
+use ft_io::output::Output;
 use ft_plot::{Panel, Scatter};
 use serde_json::{Map, Value, json};
 

@@ -8,7 +8,7 @@ use ft_cli::Usage;
 use ft_kernels::philox::Stream;
 use ft_model::batch::Sequence;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{self, LayerSource, Resident};
+use ft_model::layers::{self, FourBitOptions, LayerSource, Resident};
 use ft_model::lora::{Adapter, LoraConfig};
 use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
@@ -47,7 +47,7 @@ struct Measured {
 
 /// `ft-bench train`
 pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report> {
-    let device = ft_model::device::open(args.device)?;
+    let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
     ft_kernels::device::allow_tf32(args.tf32);
     let model = Model::open(args)?;
     let arch = model.architecture();
@@ -109,7 +109,17 @@ impl Model {
         let bar = ft_cli::progress(Some(self.architecture().num_layers as u64), "loading");
         let loaded: Box<dyn LayerSource> = match self {
             Self::Stored(checkpoint) => {
-                layers::open(checkpoint, args.load_in, args.four_bit, device, |_| bar.inc(1))?.source
+                layers::open(
+                    checkpoint,
+                    args.load_in,
+                    FourBitOptions {
+                        kind: args.four_bit.bnb_4bit_quant_type,
+                        double: args.four_bit.bnb_4bit_use_double_quant,
+                    },
+                    device,
+                    |_| bar.inc(1),
+                )?
+                .source
             }
             Self::Random(arch) => {
                 let float = args.load_in.float().ok_or_else(|| {
@@ -146,7 +156,7 @@ fn steps(args: &TrainArgs, arch: &Architecture, source: &dyn LayerSource, starte
     };
     let bar = ft_cli::progress(Some(args.max_steps as u64), "training");
     for number in 0..args.max_steps {
-        ft_cli::interrupt::check()?;
+        ft_io::interrupt::check()?;
         let rows = rows(args, arch.vocab_size, number);
         let begun = Instant::now();
         let step = Step::alone(arch, source, activation_memory);

@@ -5,7 +5,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use ft_cli::{Source, Target, Usage};
+use ft_cli::Usage;
+use ft_io::{Source, Target};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,11 +57,12 @@ pub struct ModelArgs {
     /// An adapter on it: a PEFT folder, one safetensors file, or '-' for a pipe
     #[arg(long, value_name = "DIR|FILE|-")]
     pub adapter: Option<OsString>,
-    /// How the blocks' matrices are held in memory; computing is in f32
-    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
-    pub load_in: ft_cli::LoadAs,
+    /// How the blocks' matrices are held in memory: f32, bf16, f16, 8bit (Q8_0), 4bit (--bnb-4bit-quant-type), or as-is (a
+    /// GGUF's own blocks); computing is in f32
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub load_in: ft_model::layers::LoadAs,
     #[command(flatten)]
-    pub four_bit: ft_cli::FourBitArgs,
+    pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
     /// Sequences at a time; no result depends on it
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: u32,
@@ -68,7 +70,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<OsString>,
     #[command(flatten)]
-    pub device: ft_cli::DeviceArgs,
+    pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -172,7 +174,7 @@ pub fn source(input: Option<&OsString>, model: &ModelArgs) -> Result<Source, Usa
 }
 
 /// Where a Parquet file goes.
-pub fn target(output: Option<&OsString>) -> Result<Target, ft_cli::Error> {
+pub fn target(output: Option<&OsString>) -> Result<Target, ft_io::Error> {
     Target::binary(output.map(Target::parse))
 }
 

@@ -6,7 +6,8 @@ mod tally;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use ft_cli::{Source, interrupt, progress};
+use ft_cli::progress;
+use ft_io::{Source, interrupt};
 use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::Decoder;
 use ft_model::generate::Engine;

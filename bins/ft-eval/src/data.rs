@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ft_cli::Source;
+use ft_io::Source;
 use ft_model::Architecture;
 use ft_model::batch::Sequence;
 use ft_text::origin::{self, Origin};

@@ -9,7 +9,8 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, ListBuilder, RecordBatch, StringArray, UInt32Array, UInt32Builder,
 };
 use arrow::datatypes::{DataType, Field};
-use ft_cli::{InputDigest, Provenance, Source, Target, interrupt, progress, typed_arguments};
+use ft_cli::{progress, typed_arguments};
+use ft_io::{InputDigest, Provenance, Source, Target, interrupt};
 use ft_model::generate::{Answer, Generator, Options};
 use ft_table::ParquetWriter;
 use ft_text::{TextModel, Tokenizer};

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, UInt32Array, UInt64Array};
-use ft_cli::{InputDigest, Provenance, Source, Target, interrupt, progress, typed_arguments};
+use ft_cli::{progress, typed_arguments};
+use ft_io::{InputDigest, Provenance, Source, Target, interrupt};
 use ft_model::batch::Batch;
 use ft_model::decoder::Decoder;
 use ft_model::head::SequenceLoss;

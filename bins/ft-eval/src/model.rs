@@ -5,9 +5,9 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ft_cli::Source;
+use ft_io::Source;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{self, LayerSource, Opened};
+use ft_model::layers::{self, FourBitOptions, LayerSource, Opened};
 use ft_model::{Adapter, Architecture, Checkpoint};
 use serde_json::{Map, Value, json};
 
@@ -25,14 +25,19 @@ pub struct Model {
 impl Model {
     /// Reads weights and adapter, and holds one against the other.
     pub fn open(args: &ModelArgs) -> Result<Self> {
-        let device = ft_model::device::open(args.device)?;
+        let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         let adapter =
             args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
         let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-        let Opened { source, packed } =
-            layers::open(&checkpoint, args.load_in, args.four_bit, &device, |_| bar.inc(1))?;
+        let Opened { source, packed } = layers::open(
+            &checkpoint,
+            args.load_in,
+            FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
+            &device,
+            |_| bar.inc(1),
+        )?;
         bar.finish();
         if let Some(packed) = packed {
             tracing::info!("{packed}");

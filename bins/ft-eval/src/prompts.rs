@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type};
-use ft_cli::Source;
+use ft_io::Source;
 use ft_table::read_parquet;
 use ft_table::schema::{INPUT_IDS, LABELS, NO_LABEL, REFERENCE, TEXT};
 use ft_text::origin::TOKENIZER_KEY;

@@ -1,7 +1,7 @@
 //! Multiple-choice questions, in the columns of MMLU.
 
 use anyhow::{Result, bail};
-use ft_cli::Source;
+use ft_io::Source;
 use ft_table::{Rows, TableReader};
 use serde_json::Value;
 

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
-use ft_cli::output::Output;
-use ft_cli::{Source, Target, typed_arguments};
+use ft_cli::typed_arguments;
+use ft_io::output::Output;
+use ft_io::{Source, Target};
 use serde_json::{Map, Value, json};
 
 /// Arguments that say where results go or how the work is cut, not what they are.

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Tensor};
-use ft_cli::{InputDigest, Source, Usage, sha256_file, sha256_hex};
+use ft_cli::Usage;
+use ft_io::{InputDigest, Source, sha256_file, sha256_hex};
 use ft_kernels::linear::dora_norm;
 use ft_model::{Adapter, Checkpoint, LoraPair};
 

@@ -95,5 +95,5 @@ impl Dtype {
 
 /// A shard of no bytes holds nothing.
 fn parse_size(text: &str) -> Result<u64, String> {
-    ft_cli::bytes(text).and_then(|size| if size > 0 { Ok(size) } else { Err("expected at least one byte".into()) })
+    ft_io::bytes(text).and_then(|size| if size > 0 { Ok(size) } else { Err("expected at least one byte".into()) })
 }

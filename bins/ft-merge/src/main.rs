@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use ft_cli::AtomicDir;
+use ft_io::AtomicDir;
 use ft_model::Checkpoint;
 
 use adapters::Adapters;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use candle_core::DType;
-use ft_cli::{InputDigest, Interrupted, Progress, Provenance, Sha256, typed_arguments};
+use ft_cli::{Progress, typed_arguments};
+use ft_io::{InputDigest, Interrupted, Provenance, Sha256};
 use ft_model::Checkpoint;
 use ft_model::safetensors::Header;
 use half::{bf16, f16};
@@ -147,7 +148,7 @@ impl Job<'_> {
     }
 
     fn piece<T: Number>(&self, piece: &Piece<'_>, scratch: &mut Scratch, out: &mut Vec<T>) -> Result<Change> {
-        if ft_cli::interrupt::requested() {
+        if ft_io::interrupt::requested() {
             return Err(Interrupted.into());
         }
         out.resize(piece.elements, T::ZERO);

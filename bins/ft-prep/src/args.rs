@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use ft_cli::{Common, Source, Target};
+use ft_cli::Common;
+use ft_io::{Source, Target};
 use ft_table::Format;
 
 use crate::split::{Side, TestSize};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
-use ft_cli::Sha256;
+use ft_io::Sha256;
 use ft_table::schema::examples_schema;
 use ft_table::{Data, Error, Rows};
 

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use ft_cli::{AtomicFile, Source, Target, Usage};
+use ft_cli::Usage;
+use ft_io::{AtomicFile, Source, Target};
 
 use crate::args::Args;
 use crate::split::{Side, TestSize};
@@ -63,7 +64,7 @@ fn both_sides(target: &Target) -> anyhow::Result<Vec<(Side, Target)>> {
         let named = folder.display();
         return Err(usage(format!("'{named}' names a file, but {told}")));
     }
-    fs::create_dir_all(folder).map_err(|source| ft_cli::Error::Write { path: folder.clone(), source })?;
+    fs::create_dir_all(folder).map_err(|source| ft_io::Error::Write { path: folder.clone(), source })?;
     let side = |side: Side| (side, Target::Path(folder.join(side.file_name())));
     Ok(vec![side(Side::Train), side(Side::Test)])
 }
@@ -75,7 +76,7 @@ fn check_inputs(args: &Args) -> anyhow::Result<()> {
     }
     // A later input that is missing should not cost the reading of the first.
     for path in args.inputs.iter().filter_map(Source::path) {
-        fs::metadata(path).map_err(|source| ft_cli::Error::Read { name: path.display().to_string(), source })?;
+        fs::metadata(path).map_err(|source| ft_io::Error::Read { name: path.display().to_string(), source })?;
     }
     Ok(())
 }

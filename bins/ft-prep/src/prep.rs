@@ -6,7 +6,8 @@ use std::thread::{self, JoinHandle};
 use anyhow::anyhow;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
-use ft_cli::{InputDigest, Provenance, Source, Target, interrupt, progress, typed_arguments};
+use ft_cli::{progress, typed_arguments};
+use ft_io::{InputDigest, Provenance, Source, Target, interrupt};
 use ft_table::{Error, ParquetWriter, RowBuffer, Rows, TableReader};
 
 use crate::args::Args;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use ft_cli::AtomicFile;
+use ft_io::AtomicFile;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -72,7 +72,7 @@ impl Report {
         let mut file = AtomicFile::create(path)?;
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        file.write_all(text.as_bytes()).map_err(|source| ft_cli::Error::Write { path: path.to_path_buf(), source })?;
+        file.write_all(text.as_bytes()).map_err(|source| ft_io::Error::Write { path: path.to_path_buf(), source })?;
         Ok(file.commit()?)
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use clap::{Parser, ValueEnum};
-use ft_cli::{Common, Source, Target, Usage};
+use ft_cli::{Common, Usage};
+use ft_io::{Source, Target};
 use ft_text::LabelMode;
 use serde_json::{Map, Value};
 
@@ -160,7 +161,7 @@ impl Args {
     }
 
     /// Where the tokens go.
-    pub fn target(&self) -> Result<Target, ft_cli::Error> {
+    pub fn target(&self) -> Result<Target, ft_io::Error> {
         Target::binary(self.output.as_ref().map(Target::parse))
     }
 

@@ -310,7 +310,7 @@ fn where_the_tokens_come_from_is_written_down() {
     assert_eq!(metadata["ft.tool"], "ft-template");
     assert_eq!(metadata["ft.model"], "model");
     assert_eq!(metadata["ft.arguments"], r#"["--model","model","--prefix","Tax"]"#);
-    let digest = ft_cli::sha256_file(&bench.path("in.parquet")).unwrap();
+    let digest = ft_io::sha256_file(&bench.path("in.parquet")).unwrap();
     assert_eq!(metadata["ft.inputs"], format!(r#"[{{"name":"in.parquet","sha256":"{digest}"}}]"#));
     let print = ft_text::fingerprint(&bench.model()).unwrap().unwrap();
     assert_eq!(metadata["ft.tokenizer_sha256"], print);

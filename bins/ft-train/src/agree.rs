@@ -25,7 +25,7 @@ pub fn on_arguments(cli: &Cli, ranks: &dyn Communicator) -> Result<()> {
     let shared: Vec<(&String, &Value)> = shared.collect();
     // One exchange where all is well, and one an argument where not.
     let text = serde_json::to_string(&shared)?;
-    if agree(ranks, "the arguments", &ft_cli::sha256_hex(text.as_bytes())).is_err() {
+    if agree(ranks, "the arguments", &ft_io::sha256_hex(text.as_bytes())).is_err() {
         for (key, value) in shared {
             agree(ranks, key, &value.to_string())?;
         }

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use ft_cli::AtomicDir;
 use ft_dist::Communicator;
+use ft_io::AtomicDir;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 

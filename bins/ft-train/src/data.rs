@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ft_cli::Source;
 use ft_dist::Communicator;
+use ft_io::Source;
 use ft_model::arch::Architecture;
 use ft_model::batch::Sequence;
 use ft_table::Tokens;

@@ -63,7 +63,7 @@ fn digest(path: &Path) -> Result<InputFile> {
     Ok(InputFile {
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         bytes: Some(std::fs::metadata(path).with_context(read)?.len()),
-        sha256: ft_cli::sha256_file(path).with_context(read)?,
+        sha256: ft_io::sha256_file(path).with_context(read)?,
     })
 }
 
@@ -77,7 +77,7 @@ const PIECES: u64 = 16;
 /// # Errors
 /// If a file cannot be read.
 pub fn sample(files: &[PathBuf]) -> Result<String> {
-    let mut hash = ft_cli::Sha256::new();
+    let mut hash = ft_io::Sha256::new();
     for path in files {
         let mut take = || -> std::io::Result<()> {
             let mut file = File::open(path)?;

@@ -22,8 +22,8 @@ pub fn evaluate(step: &Step<'_>, adapter: &Adapter, sequences: &[Sequence], batc
     let longest = shares.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
     let mut losses = vec![SequenceLoss::default(); sequences.len()];
     for from in (0..longest).step_by(batch_size) {
-        if ft_dist::any(step.ranks, ft_cli::interrupt::requested())? {
-            return Err(ft_cli::Interrupted.into());
+        if ft_dist::any(step.ranks, ft_io::interrupt::requested())? {
+            return Err(ft_io::Interrupted.into());
         }
         // The sequences of this round, rank by rank.
         let of = |rank: usize| {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ft_cli::AtomicFile;
+use ft_io::AtomicFile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 

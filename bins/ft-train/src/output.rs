@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use ft_cli::{AtomicDir, Target};
 use ft_dist::Communicator;
+use ft_io::{AtomicDir, Target};
 use ft_kernels::memory::peak_rss_bytes;
 use serde_json::{Value, json};
 
@@ -107,7 +107,7 @@ pub fn write(output: Option<&Path>, outcome: &Outcome) -> Result<()> {
     let metadata = metadata(outcome);
     let Some(dir) = output else {
         let bytes = outcome.setup.plain_adapter()?.to_bytes(&metadata)?;
-        let mut stdout = ft_cli::output::stdout();
+        let mut stdout = ft_io::output::stdout();
         stdout.write_all(&bytes).and_then(|()| stdout.flush()).context("cannot write the adapter to stdout")?;
         return Ok(());
     };

@@ -38,7 +38,7 @@ pub fn tell(args: &Args, mut setup: Setup) -> Result<()> {
     if setup.ranks.rank() > 0 {
         return Ok(());
     }
-    let mut stdout = ft_cli::output::stdout();
+    let mut stdout = ft_io::output::stdout();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use ft_cli::LoadAs;
 use ft_dist::Communicator;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{
-    self, Held, LayerSource, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits, dtype,
+    self, FourBitOptions, Held, LayerSource, LoadAs, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits,
+    dtype,
 };
 use ft_model::lora::{Adapter, pissa};
 use ft_model::optimizer::Cut;
@@ -46,7 +46,7 @@ pub struct Setup {
 impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
     pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
-        let device = ft_model::device::open(args.device)?;
+        let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
         let precision = args.precision.begin(&device)?;
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
@@ -197,7 +197,13 @@ fn frozen(
     }
     let place = if on_host { &Device::Cpu } else { device };
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let opened = layers::open(&checkpoint, load_in, args.four_bit, place, |_| bar.inc(1));
+    let opened = layers::open(
+        &checkpoint,
+        load_in,
+        FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
+        place,
+        |_| bar.inc(1),
+    );
     bar.finish();
     let Opened { source, packed } = opened?;
     if let Some(packed) = packed {
@@ -213,7 +219,13 @@ fn sharded(
     load_in: LoadAs,
     ranks: &dyn Communicator,
 ) -> Result<Box<dyn LayerSource>> {
-    let held = match bits(load_in, args.memory.four_bit) {
+    let held = match bits(
+        load_in,
+        FourBitOptions {
+            kind: args.memory.four_bit.bnb_4bit_quant_type,
+            double: args.memory.four_bit.bnb_4bit_use_double_quant,
+        },
+    ) {
         Some(bits) => Held::Packed(bits),
         None => Held::Float(dtype(load_in.float().unwrap_or_default())),
     };

@@ -2,7 +2,9 @@
 
 use std::error::Error as StdError;
 
-use crate::error::{Error, Interrupted, Usage};
+use ft_io::{Error, Interrupted};
+
+use crate::error::Usage;
 
 /// Exit code of a failure: 2 usage, 130 interrupted, 1 the rest.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {

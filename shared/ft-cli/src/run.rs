@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::error::ErrorKind;
+use ft_io::{interrupt, output};
 
 use crate::common::{Common, LogFormat};
-use crate::{chain, interrupt, logging, output, progress};
+use crate::{chain, logging, progress};
 
 /// Parses the arguments, sets up logging, signals and threads, runs `body`,
 /// and turns what it returns into the exit code and one line on stderr.

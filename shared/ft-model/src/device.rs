@@ -1,18 +1,32 @@
 //! Where a model is computed.
 
+use std::fmt;
+use std::str::FromStr;
+
 use candle_core::Device;
-use ft_cli::{DeviceArgs, DeviceName};
 use ft_kernels::device;
 
 use crate::error::Result;
+
+/// What computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceName {
+    /// The first GPU that the build can use, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A CUDA GPU, by its number.
+    Cuda(usize),
+}
 
 /// The device that is asked for; tells the operators which of their versions to take.
 ///
 /// # Errors
 /// As [`named`].
-pub fn open(args: DeviceArgs) -> Result<Device> {
-    ft_kernels::tensor::use_references(args.reference_operators);
-    named(args.device)
+pub fn open(name: DeviceName, reference_operators: bool) -> Result<Device> {
+    ft_kernels::tensor::use_references(reference_operators);
+    named(name)
 }
 
 /// The device of this name; `auto` is the first GPU where the build can use one and it is there, else the CPU.
@@ -48,4 +62,45 @@ pub fn activation_memory(device: &Device) -> u64 {
 /// The most memory that tensors have taken there, in bytes; the process's own on the CPU.
 pub fn peak_bytes(device: &Device) -> Option<u64> {
     device::memory(device).map(|memory| memory.peak).or_else(ft_kernels::memory::peak_rss_bytes)
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let number = |text: &str| text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            text => number(text).map(Self::Cuda).ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written() {
+        for (text, name) in [("auto", DeviceName::Auto), ("cpu", DeviceName::Cpu), ("cuda:3", DeviceName::Cuda(3))] {
+            assert_eq!(text.parse(), Ok(name));
+            assert_eq!(name.to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(DeviceName::Cuda(0)));
+        for wrong in ["", "gpu", "cuda:", "cuda:x", "cuda:-1"] {
+            assert!(wrong.parse::<DeviceName>().is_err(), "{wrong}");
+        }
+    }
 }

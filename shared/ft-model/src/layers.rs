@@ -1,6 +1,7 @@
 //! The frozen weights as a stream of layers.
 
 mod load;
+mod load_as;
 mod mapped;
 mod open;
 mod packed;
@@ -12,6 +13,7 @@ mod sharded;
 mod table;
 mod without;
 
+pub use load_as::{FourBitOptions, LoadAs, LoadIn};
 pub use mapped::Mapped;
 pub use open::{Opened, PackedSize, bits, open};
 pub use placed::Placed;
@@ -25,7 +27,6 @@ pub use without::Without;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use ft_cli::LoadIn;
 
 use crate::error::Result;
 use crate::projection::Site;

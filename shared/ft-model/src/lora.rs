@@ -156,7 +156,7 @@ impl Adapter {
     /// # Errors
     /// If a tensor is not contiguous f32 on the CPU.
     pub fn sha256(&self) -> Result<String> {
-        let mut hash = ft_cli::Sha256::new();
+        let mut hash = ft_io::Sha256::new();
         let mut bytes = Vec::new();
         for trained in self.trainable() {
             hash.update(trained.name());

@@ -10,10 +10,10 @@ use parquet::errors::ParquetError;
 pub enum Error {
     /// A file cannot be opened, created or renamed.
     #[error(transparent)]
-    File(#[from] ft_cli::Error),
+    File(#[from] ft_io::Error),
     /// A signal came while an input was awaited: exit code 130.
     #[error("interrupted")]
-    Interrupted(#[from] ft_cli::Interrupted),
+    Interrupted(#[from] ft_io::Interrupted),
     /// Reading stopped half-way.
     #[error("cannot read '{name}'")]
     Read {

@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use ft_cli::Source;
+use ft_io::Source;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use ft_cli::Target;
-use ft_cli::output::Output;
+use ft_io::Target;
+use ft_io::output::Output;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::Compression;
@@ -45,7 +45,7 @@ pub struct ParquetWriter {
 
 impl ParquetWriter {
     /// Opens `target` for rows of `schema`. `metadata` goes to the footer, for
-    /// instance [`ft_cli::Provenance::to_pairs`].
+    /// instance [`ft_io::Provenance::to_pairs`].
     ///
     /// # Errors
     /// If the target cannot be created or Parquet has no such type.

@@ -9,7 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
-use ft_cli::Source;
+use ft_io::Source;
 
 use crate::delimited::Delimited;
 use crate::detect::{ARROW_FILE, Format, detect};

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use ft_cli::{HashingReader, Source};
+use ft_io::{HashingReader, Source};
 
 use crate::error::Error;
 use crate::stream::ByteStream;

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
-use ft_cli::{Sha256, Source};
+use ft_io::{Sha256, Source};
 
 use crate::error::Error;
 
@@ -94,7 +94,7 @@ impl ByteStream {
         let message = loop {
             match self.messages.recv_timeout(PATIENCE) {
                 Ok(message) => break message,
-                Err(RecvTimeoutError::Timeout) => ft_cli::interrupt::check()?,
+                Err(RecvTimeoutError::Timeout) => ft_io::interrupt::check()?,
                 Err(RecvTimeoutError::Disconnected) => break lost(),
             }
         };

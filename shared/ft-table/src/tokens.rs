@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use ft_cli::Source;
+use ft_io::Source;
 
 use crate::error::Error;
 use crate::parquet_in::read_parquet;
@@ -151,7 +151,7 @@ mod tests {
 
     use arrow::array::{Int64Builder, LargeListBuilder, ListBuilder, UInt16Builder};
     use arrow::datatypes::Schema;
-    use ft_cli::Target;
+    use ft_io::Target;
 
     use super::*;
     use crate::ParquetWriter;

@@ -22,11 +22,11 @@ pub struct PlanArgs {
     #[arg(long, value_name = "WHAT,…", value_enum, value_delimiter = ',', default_values = ["all"])]
     pub sharding: Vec<StageName>,
     /// How the frozen matrices are kept
-    #[arg(long, aliases = ["dtype", "torch-dtype"], value_name = "TYPE,…", value_enum, value_delimiter = ',',
+    #[arg(long, aliases = ["dtype", "torch-dtype"], value_name = "TYPE,…", value_delimiter = ',',
         default_values = ["f32"])]
-    pub load_in: Vec<ft_cli::LoadAs>,
+    pub load_in: Vec<ft_model::layers::LoadAs>,
     #[command(flatten)]
-    pub four_bit: ft_cli::FourBitArgs,
+    pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
     /// Rank of the adapter's matrices
     #[arg(long, alias = "r", value_name = "R", default_value_t = 16, value_parser = positive)]
     pub lora_r: usize,
@@ -50,13 +50,13 @@ pub struct PlanArgs {
         action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub fsdp_reshard_after_forward: bool,
     /// Bytes (or 512MB, 2GB) of activations kept for backward [default: a quarter of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = ft_cli::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = ft_io::bytes)]
     pub activation_memory: Option<u64>,
     /// Keep no activations: --activation-memory 0
     #[arg(long, alias = "activation-checkpointing")]
     pub gradient_checkpointing: bool,
     /// Each rank computes on a GPU of so much memory (80GB): say what fits [default: ranks share this machine's CPU]
-    #[arg(long, value_name = "BYTES", value_parser = ft_cli::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = ft_io::bytes)]
     pub gpu_memory: Option<u64>,
     #[command(flatten)]
     pub output: OutputArgs,

@@ -26,7 +26,7 @@ pub struct PrecisionArgs {
     #[arg(long, value_name = "R", default_value_t = 16, value_parser = positive)]
     pub lora_r: usize,
     #[command(flatten)]
-    pub device: ft_cli::DeviceArgs,
+    pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     /// Seed of the random tokens and the adapter
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub seed: u64,

@@ -30,7 +30,7 @@ const ADAPTER: f64 = 1e-2;
 
 /// `ft-bench check`: what to report, and whether it is as it should be.
 pub fn run(args: &CheckArgs, threads: usize) -> Result<(Report, Result<()>)> {
-    let device = ft_model::device::open(args.device)?;
+    let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
     ft_kernels::device::allow_tf32(args.tf32);
     let what = ft_model::device::describe(&device);
     let mut over = Vec::new();
@@ -75,7 +75,7 @@ fn operators(args: &CheckArgs, device: &Device, over: &mut Vec<String>) -> Resul
     let mut table = Table::new(&["operator", "largest error", "as a share", ""]);
     let mut found = Vec::new();
     for case in operators::all().into_iter().chain(experts::all()).chain(whole::all()) {
-        ft_cli::interrupt::check()?;
+        ft_io::interrupt::check()?;
         // What one operator cannot do is told, and the others are tried.
         let (error, share) = match inputs::compare(device, &*case.run) {
             Ok(found) => found,
@@ -104,7 +104,7 @@ fn models(
     let mut table = Table::new(&head);
     let mut found = Vec::new();
     for dir in parity::folders(folder, &args.only)? {
-        ft_cli::interrupt::check()?;
+        ft_io::interrupt::check()?;
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let e = match inputs::on_device(device, || parity::run(&dir, device)) {
             Ok(found) => found,

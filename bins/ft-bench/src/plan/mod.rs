@@ -6,9 +6,9 @@ mod table;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ft_cli::{LoadAs, Usage};
+use ft_cli::Usage;
 use ft_model::Architecture;
-use ft_model::layers::{Held, bits, dtype};
+use ft_model::layers::{FourBitOptions, Held, LoadAs, bits, dtype};
 use ft_model::lora::LoraConfig;
 use ft_model::optimizer::OptimizerConfig;
 use ft_model::plan::{Frozen, Plan, RankPlan, Ranks, StepShape};
@@ -78,7 +78,10 @@ fn length(args: &PlanArgs, arch: &Architecture, path: &Path) -> Result<usize> {
 }
 
 fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Result<Case> {
-    let held = match bits(load_in, args.four_bit) {
+    let held = match bits(
+        load_in,
+        FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
+    ) {
         Some(bits) => Held::Packed(bits),
         None => Held::Float(dtype(load_in.float().unwrap_or_default())),
     };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Builder, ListBuilder, RecordBatch, StringArray, UInt32Builder};
 use candle_core::{Device, Tensor};
-use ft_cli::{Source, Target};
+use ft_io::{Source, Target};
 use ft_table::{ParquetWriter, read_parquet};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -123,7 +123,7 @@ fn an_adapter_comes_through_a_pipe_or_as_a_file() {
     let merged = outs.each_ref().map(|out| tensors(&out.join("model.safetensors")));
     assert!(merged[0] == merged[1] && merged[0] == merged[2]);
     let inputs = metadata(&outs[1].join("model.safetensors"))["ft.inputs"].clone();
-    assert!(inputs.contains(&ft_cli::sha256_hex(&bytes)), "{inputs}");
+    assert!(inputs.contains(&ft_io::sha256_hex(&bytes)), "{inputs}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, DictionaryArray, LargeStringArray, RecordBatch, StringViewArray};
 use arrow::datatypes::Int32Type;
 use arrow::ipc::writer::{FileWriter, StreamWriter};
-use ft_cli::Target;
+use ft_io::Target;
 use ft_table::ParquetWriter;
 
 use crate::support::{Scratch, examples, stderr};

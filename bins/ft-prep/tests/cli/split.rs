@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use ft_cli::Source;
+use ft_io::Source;
 use ft_table::read_parquet;
 
 use crate::support::{Scratch, examples, stderr};
@@ -103,7 +103,7 @@ fn the_footer_tells_where_the_rows_come_from() {
     let pair = |key: &str| table.metadata()[key].clone();
     assert_eq!(pair("ft.tool"), "ft-prep");
     assert_eq!(pair("ft.arguments"), r#"["--seed","9"]"#);
-    let sha256 = ft_cli::sha256_hex("input,output\nq,a\n");
+    let sha256 = ft_io::sha256_hex("input,output\nq,a\n");
     assert_eq!(pair("ft.inputs"), format!(r#"[{{"sha256":"{sha256}"}}]"#));
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use ft_cli::Source;
+use ft_io::Source;
 use ft_table::read_parquet;
 use tempfile::TempDir;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, ListBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder};
 use arrow::datatypes::{DataType, Field, Int32Type, UInt32Type};
-use ft_cli::{Source, Target};
+use ft_io::{Source, Target};
 use ft_table::schema::{examples_schema, message_fields, message_item};
 use ft_table::{ParquetWriter, read_parquet};
 use tempfile::TempDir;

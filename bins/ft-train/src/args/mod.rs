@@ -91,7 +91,7 @@ pub struct Args {
     #[command(flatten)]
     pub ranks: RanksArgs,
     #[command(flatten)]
-    pub device: ft_cli::DeviceArgs,
+    pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     #[command(flatten)]
     pub common: ft_cli::Common,
 }

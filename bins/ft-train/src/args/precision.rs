@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device};
 use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
-use ft_cli::LoadAs;
 use ft_kernels::device;
+use ft_model::layers::LoadAs;
 
 /// Mixed precision. What is learned, its gradients and the optimizer's memory are f32 in all of them.
 #[derive(Debug, Clone, clap::Args)]

@@ -1,6 +1,7 @@
 //! Arguments that do not go together, before anything is read.
 
-use ft_cli::{LoadAs, QuantType};
+use ft_kernels::quant::Kind;
+use ft_model::layers::LoadAs;
 
 use super::resolved::Resolved;
 use crate::args::{Args, Interval, Offload, Optim, SamplingStrategy, SaveStrategy, SchedulerType};
@@ -97,7 +98,7 @@ fn memory(args: &Args, resolved: &Resolved) -> Result<(), String> {
 /// What a configuration that is fed back says of 4 bits that are not used.
 fn harmless(args: &Args, key: &str) -> bool {
     match key {
-        "bnb_4bit_quant_type" => args.memory.four_bit.bnb_4bit_quant_type == QuantType::Nf4,
+        "bnb_4bit_quant_type" => args.memory.four_bit.bnb_4bit_quant_type == Kind::Nf4,
         _ => args.memory.four_bit.bnb_4bit_use_double_quant,
     }
 }

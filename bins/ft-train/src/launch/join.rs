@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use ft_cli::{DeviceName, Usage};
+use ft_cli::Usage;
 use ft_dist::{Communicator, Rendezvous, Tcp};
+use ft_model::device::DeviceName;
 
 use super::environment::{Launcher, Placement};
 use crate::args::{Args, Backend};

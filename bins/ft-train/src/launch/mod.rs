@@ -85,7 +85,7 @@ fn heard(ranks: &dyn Communicator, work: impl FnOnce() -> Result<()>) -> Ended {
 
 /// The error with the rank that it is of, where it is a failure of its own.
 fn named(error: anyhow::Error, rank: usize) -> anyhow::Error {
-    let own = !is_secondary(&error) && !error.is::<ft_cli::Interrupted>() && !error.is::<Usage>();
+    let own = !is_secondary(&error) && !error.is::<ft_io::Interrupted>() && !error.is::<Usage>();
     if own { error.context(format!("rank {rank}")) } else { error }
 }
 

@@ -33,12 +33,12 @@ impl Trainer<'_> {
             self.log_window(witness)?;
         }
         self.evaluate_and_save(self.flow.saves(at), witness)?;
-        if self.interrupted()? { Err(ft_cli::Interrupted.into()) } else { Ok(()) }
+        if self.interrupted()? { Err(ft_io::Interrupted.into()) } else { Ok(()) }
     }
 
     /// Whether a signal came to any rank; all ranks ask together, and so act together.
     fn interrupted(&self) -> Result<bool> {
-        Ok(ft_dist::any(&*self.setup.ranks, ft_cli::interrupt::requested())?)
+        Ok(ft_dist::any(&*self.setup.ranks, ft_io::interrupt::requested())?)
     }
 
     /// Where the run stands; an early end ends the epoch as well.
@@ -58,7 +58,7 @@ impl Trainer<'_> {
                     let verdict = self.best.judge(&mut self.state, &found)?;
                     save |= verdict.kept || (verdict.best && self.flow.saves_the_best());
                 }
-                Err(error) if error.is::<ft_cli::Interrupted>() => {
+                Err(error) if error.is::<ft_io::Interrupted>() => {
                     self.save()?;
                     return Err(error);
                 }
@@ -162,7 +162,7 @@ impl Trainer<'_> {
         }
         let evaluated = self.evaluate(witness);
         if let Err(error) = &evaluated
-            && error.is::<ft_cli::Interrupted>()
+            && error.is::<ft_io::Interrupted>()
             && step == self.state.global_step
         {
             self.save()?;

@@ -179,7 +179,7 @@ impl<'a> Trainer<'a> {
 
     /// The whole run.
     ///
-    /// A signal finishes the step, writes a checkpoint and ends with [`ft_cli::Interrupted`].
+    /// A signal finishes the step, writes a checkpoint and ends with [`ft_io::Interrupted`].
     pub fn run(mut self) -> Result<Outcome> {
         self.take_steps(&mut ())?;
         self.finish(&mut ())

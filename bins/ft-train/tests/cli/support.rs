@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Builder, ListBuilder, RecordBatch, UInt32Builder};
 use arrow::datatypes::{DataType, Field};
-use ft_cli::Target;
+use ft_io::Target;
 use ft_table::ParquetWriter;
 use serde_json::Value;
 use tempfile::TempDir;

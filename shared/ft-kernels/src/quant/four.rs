@@ -24,6 +24,18 @@ pub enum Kind {
     Fp4,
 }
 
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "nf4" => Ok(Self::Nf4),
+            "fp4" => Ok(Self::Fp4),
+            _ => Err("expected nf4 or fp4".into()),
+        }
+    }
+}
+
 /// bitsandbytes' numbers for NF4.
 const NF4: [f32; 16] = [
     -1.0,

@@ -3,10 +3,8 @@
 use std::fmt;
 
 use candle_core::Device;
-use ft_cli::{FourBitArgs, LoadAs, QuantType};
-use ft_kernels::quant::Kind;
 
-use super::{Bits, LayerSource, Placed, Quantised, Resident, dtype};
+use super::{Bits, FourBitOptions, LayerSource, LoadAs, Placed, Quantised, Resident, dtype};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
@@ -39,7 +37,7 @@ pub struct PackedSize {
 pub fn open(
     checkpoint: &Checkpoint,
     load_in: LoadAs,
-    four_bit: FourBitArgs,
+    four_bit: FourBitOptions,
     device: &Device,
     progress: impl Fn(usize),
 ) -> Result<Opened> {
@@ -59,17 +57,11 @@ pub fn open(
 }
 
 /// How the matrices are packed, if they are.
-pub fn bits(load_in: LoadAs, four_bit: FourBitArgs) -> Option<Bits> {
+pub fn bits(load_in: LoadAs, four_bit: FourBitOptions) -> Option<Bits> {
     match load_in {
         LoadAs::F32 | LoadAs::Bf16 | LoadAs::F16 => None,
         LoadAs::EightBit => Some(Bits::EightBit),
-        LoadAs::FourBit => {
-            let kind = match four_bit.bnb_4bit_quant_type {
-                QuantType::Nf4 => Kind::Nf4,
-                QuantType::Fp4 => Kind::Fp4,
-            };
-            Some(Bits::FourBit { kind, double: four_bit.bnb_4bit_use_double_quant })
-        }
+        LoadAs::FourBit => Some(Bits::FourBit { kind: four_bit.kind, double: four_bit.double }),
         LoadAs::AsIs => Some(Bits::AsIs),
     }
 }

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Whether a write to [`Stdout`] found the pipe closed.
-pub(crate) fn stdout_closed() -> bool {
+pub fn stdout_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
 }
 
-/// Standard output without Rust's line buffering. After a broken pipe
-/// [`crate::run`] ends the program quietly with code 0, whatever error the
-/// program makes of it: `head` has seen enough.
+/// Standard output without Rust's line buffering. After a broken pipe a program may end quietly, whatever error it
+/// makes of it: `head` has seen enough.
 #[derive(Debug)]
 pub struct Stdout(Raw);
 

@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use dir::AtomicDir;
 pub use file::AtomicFile;
-pub(crate) use stdout::stdout_closed;
-pub use stdout::{Stdout, stdout};
+pub use stdout::{Stdout, stdout, stdout_closed};
 
 use crate::error::Error;
 

@@ -26,7 +26,7 @@ pub fn check() -> Result<(), Interrupted> {
 
 /// Catches the signals; a system that refuses keeps its default, which ends
 /// the process.
-pub(crate) fn install() {
+pub fn install() {
     let flag = FLAG.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the conditional exit sees the flag as it was
