@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use ft_cli::Usage;
+use ft_kernels::{Compute, Precision};
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::with_slice;
 use ft_model::decoder::Decoder;
@@ -52,6 +53,7 @@ struct Found {
 /// `ft-bench generate`
 pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Report> {
     let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
+    let compute = Compute::choose(&device, args.device.reference_operators, Precision::F32);
     let checkpoint = Checkpoint::open(&args.model)?;
     let arch = checkpoint.architecture().clone();
     let (needed, room) = (args.prompt_len + args.max_new_tokens, arch.max_position_embeddings);
@@ -64,7 +66,7 @@ pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Repo
     let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
     let source = Resident::load_on(&device, &checkpoint, ft_model::layers::dtype(args.load_in), |_| bar.inc(1))?;
     bar.finish();
-    let found = batches(args, &arch, &source, started)?;
+    let found = batches(args, compute, &arch, &source, started)?;
     let bar = ft_cli::progress(None, "the best product");
     let longest = args.batch_sizes.iter().max().copied().unwrap_or(1) * args.prompt_len;
     let (product, best) = matmul::best(&arch, longest, REPEATS)?;
@@ -73,7 +75,13 @@ pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Repo
 }
 
 /// Measures every batch size, and notes the memory before anything else is measured.
-fn batches(args: &GenerateArgs, arch: &Architecture, source: &dyn LayerSource, started: Instant) -> Result<Found> {
+fn batches(
+    args: &GenerateArgs,
+    compute: Compute,
+    arch: &Architecture,
+    source: &dyn LayerSource,
+    started: Instant,
+) -> Result<Found> {
     let to_first_step = started.elapsed().as_secs_f64();
     let mut to_first_token = None;
     let mut batches = Vec::new();
@@ -82,7 +90,7 @@ fn batches(args: &GenerateArgs, arch: &Architecture, source: &dyn LayerSource, s
         let prompts = prompts(args, arch.vocab_size, batch_size);
         let (mut prefill, mut decode) = (Vec::new(), Vec::new());
         for _ in 0..args.repeats {
-            let decoder = Decoder { arch, source, adapter: None };
+            let decoder = Decoder { compute, arch, source, adapter: None };
             let (reading, answering) = generate(decoder, &prompts, args.max_new_tokens)?;
             to_first_token.get_or_insert(to_first_step + reading);
             prefill.push(reading);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
+use ft_kernels::backend::Isa;
 use ft_kernels::gemm::{Mat, MatMut, Rhs, matmul};
 use ft_kernels::philox::Stream;
 use ft_model::{Architecture, Checkpoint};
@@ -115,7 +116,7 @@ impl Product {
         let mut out = vec![0.0; m * n];
         let mut once = || {
             let started = Instant::now();
-            matmul(lhs, rhs, &mut MatMut::new(&mut out, m, n), false);
+            matmul(Isa::best(), lhs, rhs, &mut MatMut::new(&mut out, m, n), false);
             started.elapsed().as_secs_f64()
         };
         // Not measured: it finds the buffers cold, and tells how often to call.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use ft_cli::Usage;
+use ft_kernels::backend::{Compute, Precision, is_host};
 use ft_kernels::philox::Stream;
 use ft_model::batch::Sequence;
 use ft_model::decoder::Decoder;
@@ -49,6 +50,8 @@ struct Measured {
 pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report> {
     let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
     ft_kernels::device::allow_tf32(args.tf32);
+    let precision = Precision { tf32: args.tf32, ..Precision::F32 };
+    let compute = Compute::choose(&device, args.device.reference_operators, precision);
     let model = Model::open(args)?;
     let arch = model.architecture();
     if args.seq_len > arch.max_position_embeddings {
@@ -59,7 +62,7 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
             args.model.display()
         )));
     }
-    let measured = steps(args, &arch, &*model.load(args, &device)?, started)?;
+    let measured = steps(args, compute, &arch, &*model.load(args, &device)?, started)?;
     let best = if args.no_best_product { None } else { Some(best_product(args, &arch, &device)?) };
     let mut report = report(args, threads, &arch, &measured, best);
     report.figures.insert("device".into(), ft_model::device::describe(&device).into());
@@ -70,7 +73,7 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
 /// The product that the steps are held against, and its GFLOP/s.
 fn best_product(args: &TrainArgs, arch: &Architecture, device: &Device) -> Result<(&'static str, f64)> {
     let bar = ft_cli::progress(None, "the best product");
-    let found = if device.is_cpu() {
+    let found = if is_host(device) {
         let (product, best) = matmul::best(arch, args.batch_size * args.seq_len, REPEATS)?;
         (product.name, best)
     } else {
@@ -134,7 +137,13 @@ impl Model {
 }
 
 /// Takes the steps, and notes the memory before anything else is measured.
-fn steps(args: &TrainArgs, arch: &Architecture, source: &dyn LayerSource, started: Instant) -> Result<Measured> {
+fn steps(
+    args: &TrainArgs,
+    compute: Compute,
+    arch: &Architecture,
+    source: &dyn LayerSource,
+    started: Instant,
+) -> Result<Measured> {
     let mut adapter =
         Adapter::init(arch, LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"), args.seed)?;
     let mut optimizer = Optimizer::new(&adapter, OptimizerConfig::default())?;
@@ -142,7 +151,7 @@ fn steps(args: &TrainArgs, arch: &Architecture, source: &dyn LayerSource, starte
         args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(source.device()));
     let tokens = args.batch_size * args.seq_len;
     // A step is cut to the budget; a layer is computed twice only where one row does not fit it.
-    let decoder = Decoder { arch, source, adapter: Some(&adapter) };
+    let decoder = Decoder { compute, arch, source, adapter: Some(&adapter) };
     let recomputed_layers = decoder.recomputed_layers(args.seq_len, activation_memory);
     let mut measured = Measured {
         to_first_step: started.elapsed().as_secs_f64(),
@@ -159,7 +168,7 @@ fn steps(args: &TrainArgs, arch: &Architecture, source: &dyn LayerSource, starte
         ft_io::interrupt::check()?;
         let rows = rows(args, arch.vocab_size, number);
         let begun = Instant::now();
-        let step = Step::alone(arch, source, activation_memory);
+        let step = Step { compute, ..Step::alone(arch, source, activation_memory) };
         let found = step.run(&adapter, &step.cut(&rows.iter().collect::<Vec<_>>()))?;
         optimizer.update(&mut adapter, &found.gradients, LEARNING_RATE, MAX_GRAD_NORM, step.ranks)?;
         let seconds = begun.elapsed().as_secs_f64();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ft_io::Source;
+use ft_kernels::{Compute, Precision};
 use ft_model::decoder::Decoder;
 use ft_model::layers::{self, FourBitOptions, LayerSource, Opened};
 use ft_model::{Adapter, Architecture, Checkpoint};
@@ -15,6 +16,7 @@ use crate::args::ModelArgs;
 
 /// A model, and the adapter on it if there is one.
 pub struct Model {
+    compute: Compute,
     pub arch: Architecture,
     source: Box<dyn LayerSource>,
     adapter: Option<Adapter>,
@@ -26,6 +28,7 @@ impl Model {
     /// Reads weights and adapter, and holds one against the other.
     pub fn open(args: &ModelArgs) -> Result<Self> {
         let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
+        let compute = Compute::choose(&device, args.device.reference_operators, Precision::F32);
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         let adapter =
@@ -45,11 +48,11 @@ impl Model {
         let name = args.model.file_name().unwrap_or(args.model.as_os_str()).to_string_lossy().into_owned();
         let adapter_sha256 = adapter.as_ref().map(Adapter::sha256).transpose()?;
         let adapter = adapter.map(|adapter| adapter.on(&device).map(Cow::into_owned)).transpose()?;
-        Ok(Self { arch, source, adapter, adapter_sha256, name })
+        Ok(Self { compute, arch, source, adapter, adapter_sha256, name })
     }
 
     pub fn decoder(&self) -> Decoder<'_> {
-        Decoder { arch: &self.arch, source: &*self.source, adapter: self.adapter.as_ref() }
+        Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: self.adapter.as_ref() }
     }
 
     /// What a report says of it.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Tensor};
 use ft_cli::Usage;
 use ft_io::{InputDigest, Source, sha256_file, sha256_hex};
+use ft_kernels::Compute;
 use ft_kernels::linear::dora_norm;
 use ft_model::{Adapter, Checkpoint, LoraPair};
 
@@ -110,7 +111,7 @@ impl Addition {
         let factors = pair.magnitude.as_ref().map(|magnitude| -> Result<Factors> {
             let stored = base.tensor(name, DType::F32)?;
             let weight = if transposed { stored.t()?.contiguous()? } else { stored };
-            let norms = dora_norm(&weight, &a, &b, scaling)?.to_vec1::<f32>()?;
+            let norms = dora_norm(Compute::cpu(), &weight, &a, &b, scaling)?.to_vec1::<f32>()?;
             let magnitudes = magnitude.to_vec1::<f32>()?;
             // A row of zeros stays one, whatever it is divided by.
             let factor = |(m, norm): (&f32, &f32)| if *norm == 0.0 { *m } else { m / norm };

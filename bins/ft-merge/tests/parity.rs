@@ -12,6 +12,7 @@ use std::process::Command;
 
 use candle_core::{DType, Device, Tensor};
 use common::{Reference, max_abs, testdata, worse};
+use ft_kernels::Compute;
 use ft_model::batch::Batch;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
@@ -98,7 +99,7 @@ fn compare(
 ) -> Errors {
     let mut errors = Errors::default();
     let all = Batch::new(&reference.sequences());
-    let plain = Decoder { arch, source, adapter: None };
+    let plain = Decoder { compute: Compute::cpu(), arch, source, adapter: None };
     // The reference's last hidden state is the one after the final norm; the logits stand for it.
     plain
         .hidden_each(&all, |i, x| {
@@ -147,7 +148,7 @@ fn compare(
         };
         errors.adapter = worse(errors.adapter, relative(&found, &expected));
     }
-    let trained = Decoder { arch, source, adapter: Some(&expected) };
+    let trained = Decoder { compute: Compute::cpu(), arch, source, adapter: Some(&expected) };
     errors.trained = reference.error("final_logits", &trained.logits(&all).unwrap(), &all);
     errors
 }
@@ -164,7 +165,7 @@ fn merged(reference: &Reference) -> f64 {
     let checkpoint = Checkpoint::open(&out).unwrap();
     let source = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
     let all = Batch::new(&reference.sequences());
-    let decoder = Decoder { arch: checkpoint.architecture(), source: &source, adapter: None };
+    let decoder = Decoder { compute: Compute::cpu(), arch: checkpoint.architecture(), source: &source, adapter: None };
     reference.error("merged_logits", &decoder.logits(&all).unwrap(), &all)
 }
 
@@ -177,12 +178,12 @@ fn an_adapted_end_of_a_tied_vocabulary_is_merged_alone() {
     assert!(arch.tie_word_embeddings);
     let source = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
     let all = Batch::new(&reference.sequences());
-    let plain = Decoder { arch, source: &source, adapter: None }.logits(&all).unwrap();
+    let plain = Decoder { compute: Compute::cpu(), arch, source: &source, adapter: None }.logits(&all).unwrap();
     for targets in ["lm_head", "embed_tokens", "embed_tokens,lm_head,v_proj"] {
         let mut config = LoraConfig::new(4, 8.0, targets);
         config.init_lora_weights = false.into();
         let adapter = Adapter::init(arch, config, 5).unwrap();
-        let expected = Decoder { arch, source: &source, adapter: Some(&adapter) }.logits(&all).unwrap();
+        let expected = Decoder { compute: Compute::cpu(), arch, source: &source, adapter: Some(&adapter) }.logits(&all).unwrap();
         assert!(relative(&plain, &expected) > 1e-2, "{targets}");
         let home = tempfile::tempdir().unwrap();
         let (from, out) = (home.path().join("adapter"), home.path().join("merged"));
@@ -194,7 +195,7 @@ fn an_adapted_end_of_a_tied_vocabulary_is_merged_alone() {
         let merged = Checkpoint::open(&out).unwrap();
         assert!(!merged.architecture().tie_word_embeddings);
         let source = Resident::load(&merged, DType::F32, |_| {}).unwrap();
-        let found = Decoder { arch: merged.architecture(), source: &source, adapter: None }.logits(&all).unwrap();
+        let found = Decoder { compute: Compute::cpu(), arch: merged.architecture(), source: &source, adapter: None }.logits(&all).unwrap();
         assert!(relative(&found, &expected) < 1e-5, "{targets}");
     }
 }

@@ -67,6 +67,7 @@ impl Setup {
         let dropout = draws.filter(|_| p > 0.0).map(|Draws { seed, step, .. }| DropoutKey { p, seed, step });
         let noise = |Draws { seed, step, neftune }| neftune.map(|alpha| NeftuneKey { alpha, seed, step });
         Step {
+            compute: self.compute,
             arch: &self.arch,
             source: &*self.source,
             ranks: &*self.ranks,

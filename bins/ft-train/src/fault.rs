@@ -53,7 +53,7 @@ pub fn place(sequence: usize, micro_batches: &[Vec<usize>], data: &Dataset) -> O
 /// The first sequence of a piece with a fault, and what it is.
 fn first_fault(step: &Step<'_>, adapter: &Adapter, piece: &Batch, options: &StepOptions) -> Option<(usize, String)> {
     let placed = adapter.on(step.source.device()).ok()?;
-    let decoder = Decoder { arch: step.arch, source: step.source, adapter: Some(&placed) };
+    let decoder = Decoder { compute: step.compute, arch: step.arch, source: step.source, adapter: Some(&placed) };
     let names: Vec<String> = adapter.trainable().map(|trained| trained.name()).collect();
     // How many gradients of each tensor were seen: they come in the order of the sequences.
     let mut seen = vec![0; names.len()];

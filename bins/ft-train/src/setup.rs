@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
+use ft_kernels::Compute;
 use ft_dist::Communicator;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
@@ -38,6 +39,8 @@ pub struct Setup {
     pub ranks: Arc<dyn Communicator>,
     /// What products are made in; never `Auto`.
     pub precision: Precision,
+    /// Which operators compute, and in what.
+    pub compute: Compute,
     pub sharding: Sharding,
     /// Who gets which part of the gradients, where they are shared out.
     pub cut: Option<Cut>,
@@ -48,6 +51,8 @@ impl Setup {
     pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
         let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
         let precision = args.precision.begin(&device)?;
+        let compute =
+            Compute::choose(&device, args.device.reference_operators, args.precision.of_operators(precision));
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -93,6 +98,7 @@ impl Setup {
             model_sample,
             ranks,
             precision,
+            compute,
             sharding,
             cut,
         })
@@ -128,7 +134,7 @@ impl Setup {
             self.adapter.sha256().map_or_else(|_| "unknown".into(), |hash| hash[..12].to_owned()),
         );
         let longest = self.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
-        let decoder = Decoder { arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
+        let decoder = Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
         let recomputed = decoder.recomputed_layers(longest, self.activation_memory);
         tracing::info!(
             "{} MB for activations; for the longest row of {longest} tokens, {recomputed} of {} layers are computed twice",

@@ -105,7 +105,7 @@ fn flat() -> Result<()> {
     let stream = Stream::new(1, 2, 3);
     let mut factors = vec![0.0; TOKENS * INTER];
     time("dropout_scale [1024, 1536]", || {
-        dropout_scale(&stream, 0, INTER, 0.05, &mut factors);
+        dropout_scale(ft_kernels::simd::Isa::best(), &stream, 0, INTER, 0.05, &mut factors);
         Ok(())
     })?;
     time("fill_uniform [1024, 1536]", || {

@@ -4,22 +4,23 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use crate::backend::Compute;
 use crate::linear::Dropout;
 use crate::philox::{self, Stream};
 use crate::tensor::from_vec;
 
 /// `x` `[tokens, columns]` times the factors of its sequences' streams; sequence `i` is the rows
 /// `starts[i]..starts[i + 1]`. Candle can differentiate it but where a GPU's kernel computes it.
-pub(crate) fn dropped(x: &Tensor, dropout: &Dropout, starts: &[usize]) -> Result<Tensor> {
+pub(crate) fn dropped(compute: Compute, x: &Tensor, dropout: &Dropout, starts: &[usize]) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if x.device().is_cuda() && x.dtype() == candle_core::DType::F32 {
+    if compute.is_on_gpu() && x.dtype() == candle_core::DType::F32 {
         return x.contiguous()?.apply_op1_no_bwd(&on_gpu::Kernel { dropout, starts });
     }
-    let (tokens, cols) = x.dims2()?;
+    let (isa, (tokens, cols)) = (compute.isa, x.dims2()?);
     let mut factors = vec![0.0; tokens * cols];
     for (stream, span) in dropout.streams.iter().zip(starts.windows(2)) {
         let rows = factors[span[0] * cols..span[1] * cols].par_chunks_mut(cols);
-        rows.enumerate().for_each(|(t, row)| philox::dropout_scale(stream, t, cols, dropout.p, row));
+        rows.enumerate().for_each(|(t, row)| philox::dropout_scale(isa, stream, t, cols, dropout.p, row));
     }
     x * from_vec(factors, (tokens, cols))?.to_device(x.device())?.to_dtype(x.dtype())?
 }
@@ -29,10 +30,11 @@ pub(crate) fn dropped(x: &Tensor, dropout: &Dropout, starts: &[usize]) -> Result
 ///
 /// # Errors
 /// If candle has no room.
-pub fn dropout_factors(stream: &Stream, p: f64, positions: &[usize], columns: usize) -> Result<Tensor> {
+pub fn dropout_factors(compute: Compute, stream: &Stream, p: f64, positions: &[usize], columns: usize) -> Result<Tensor> {
+    let isa = compute.isa;
     let mut factors = vec![0.0; positions.len() * columns];
     let rows = factors.par_chunks_mut(columns.max(1)).zip(positions);
-    rows.for_each(|(row, &position)| philox::dropout_scale(stream, position, columns, p, row));
+    rows.for_each(|(row, &position)| philox::dropout_scale(isa, stream, position, columns, p, row));
     from_vec(factors, (positions.len(), columns))
 }
 

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use crate::error::{Result, expect_shape};
 use crate::norm::sums::{inverse_rms, rms_factors};
 use crate::parallel::for_row_blocks;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 use crate::tensor::{is_fused, with_slice_mut, with_slices};
 
 /// Normalises, in every row of `x` `[tokens, columns]`, each of `groups` adjacent groups of columns
@@ -26,7 +26,7 @@ pub fn head_norm(x: Tensor, w: &Tensor, first_column: usize, groups: usize, eps:
     }
     with_slices([w], |[w]| {
         with_slice_mut(&x, |x| {
-            for_row_blocks(x, place.columns, |_, x| dispatch(Forward { x, w, place, eps: eps as f32 }));
+            for_row_blocks(x, place.columns, |_, x| dispatch_best(Forward { x, w, place, eps: eps as f32 }));
         })
     })??;
     Ok(x)
@@ -57,7 +57,7 @@ pub fn head_norm_backward(
         with_slice_mut(&dy, |dy| {
             for_row_blocks(dy, place.columns, |first, dy| {
                 let x = &x[first * place.columns..][..dy.len()];
-                dispatch(Backward { dy, x, w, place, eps: eps as f32 });
+                dispatch_best(Backward { dy, x, w, place, eps: eps as f32 });
             });
         })
     })??;

@@ -4,7 +4,7 @@
 //! Every number is a function of its place in its stream, and every stream of (seed, purpose,
 //! index), so that a draw depends on nothing that ran before.
 
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// Blocks that are computed side by side, and the words they give.
 const WIDTH: usize = 16;
@@ -79,7 +79,12 @@ impl Stream {
 
     /// [`Self::uniform_f32`] of `start`, `start + 1`, …
     pub fn fill_uniform(&self, start: u64, out: &mut [f32]) {
-        for_words(self, start, out, unit);
+        self.fill_uniform_with(Isa::best(), start, out);
+    }
+
+    /// [`Self::fill_uniform`] with these instructions, which change no bit.
+    pub fn fill_uniform_with(&self, isa: Isa, start: u64, out: &mut [f32]) {
+        for_words(isa, self, start, out, unit);
     }
 
     /// A number of the normal distribution with mean 0 and deviation 1, from the
@@ -116,12 +121,13 @@ impl Stream {
 /// Dropout's factors for whole rows of a sequence's activation: 0 with probability `p`, else
 /// `1 / (1 - p)`. `out` holds rows of `columns` from row `first_row` of the sequence on; the factor
 /// of element (t, j) is word `t * columns + j` of the stream and depends on nothing else.
-pub fn dropout_scale(stream: &Stream, first_row: usize, columns: usize, p: f64, out: &mut [f32]) {
+pub fn dropout_scale(isa: Isa, stream: &Stream, first_row: usize, columns: usize, p: f64, out: &mut [f32]) {
     let (threshold, kept) = dropout_constants(p);
     let start = first_row as u64 * columns as u64;
     // Without a branch, so that it vectorises.
     let kept = kept.to_bits();
     for_words(
+        isa,
         stream,
         start,
         out,
@@ -145,7 +151,7 @@ fn unit(word: u32) -> f32 {
 
 /// Writes `f` of the words `start`, `start + 1`, … to `out`.
 #[inline(always)]
-fn for_words(stream: &Stream, start: u64, out: &mut [f32], f: impl Fn(u32) -> f32 + Copy) {
+fn for_words(isa: Isa, stream: &Stream, start: u64, out: &mut [f32], f: impl Fn(u32) -> f32 + Copy) {
     // Single words up to the next group's start.
     let group = start.div_ceil(GROUP as u64);
     let head = (group * GROUP as u64 - start).min(out.len() as u64) as usize;
@@ -153,7 +159,7 @@ fn for_words(stream: &Stream, start: u64, out: &mut [f32], f: impl Fn(u32) -> f3
     for (i, x) in (start..).zip(single) {
         *x = f(stream.word(i));
     }
-    dispatch(Words { stream: *stream, block: group * WIDTH as u64, out: rest, f });
+    dispatch(isa, Words { stream: *stream, block: group * WIDTH as u64, out: rest, f });
 }
 
 struct Words<'a, F> {
@@ -282,22 +288,22 @@ mod tests {
         let stream = Stream::new(5, 0, 0);
         let (rows, columns, p) = (100, 333, 0.1);
         let mut all = vec![0.0; rows * columns];
-        dropout_scale(&stream, 0, columns, p, &mut all);
+        dropout_scale(Isa::best(), &stream, 0, columns, p, &mut all);
         let kept = (1.0 / (1.0 - p)) as f32;
         assert!(all.iter().all(|&x| x == 0.0 || x == kept));
         let dropped = all.iter().filter(|&&x| x == 0.0).count() as f64 / all.len() as f64;
         assert!((dropped - p).abs() < 0.01, "{dropped}");
         let mut some = vec![0.0; 7 * columns];
-        dropout_scale(&stream, 50, columns, p, &mut some);
+        dropout_scale(Isa::best(), &stream, 50, columns, p, &mut some);
         assert_eq!(some, all[50 * columns..57 * columns]);
     }
 
     #[test]
     fn dropout_of_nothing_and_of_everything() {
         let mut out = [7.0; 100];
-        dropout_scale(&Stream::new(0, 0, 0), 0, 10, 0.0, &mut out);
+        dropout_scale(Isa::best(), &Stream::new(0, 0, 0), 0, 10, 0.0, &mut out);
         assert_eq!(out, [1.0; 100]);
-        dropout_scale(&Stream::new(0, 0, 0), 0, 10, 1.0, &mut out);
+        dropout_scale(Isa::best(), &Stream::new(0, 0, 0), 0, 10, 1.0, &mut out);
         assert!(out.iter().all(|&x| x == 0.0));
     }
 }

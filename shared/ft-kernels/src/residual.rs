@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::error::{Result, expect_shape};
 use crate::parallel::for_row_blocks;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 use crate::tensor::{is_fused, with_slice_mut, with_slices};
 
 /// `base + factor * y`, of any shape. The gradient of `base` is the result's, that of `y` is the
@@ -23,7 +23,7 @@ pub fn add_scaled(base: &Tensor, y: Tensor, factor: f32) -> Result<Tensor> {
         with_slice_mut(&y, |y| {
             for_row_blocks(y, ROW, |first, y| {
                 let base = &base[first * ROW..][..y.len()];
-                dispatch(Add { base, y, factor });
+                dispatch_best(Add { base, y, factor });
             });
         })
     })??;

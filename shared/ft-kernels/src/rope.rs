@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 
 use crate::error::{Result, expect_shape};
 use crate::parallel::for_row_blocks;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 use crate::tensor::{is_fused, with_slice_mut};
 
 /// The cosines and sines of a row's rotations.
@@ -136,7 +136,7 @@ pub fn rope_slice(
     assert_eq!(values.len(), tables.rows * columns, "one row a position");
     assert!(heads * head_dim <= columns && 2 * tables.half <= head_dim);
     for_row_blocks(values, columns, |first, values| {
-        dispatch(Rotate {
+        dispatch_best(Rotate {
             values,
             columns,
             cos: &tables.cos[first * tables.half..],

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::error::{Result, expect_shape};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 use crate::tensor::{from_vec, is_fused, uninit, with_slice};
 
 /// Rows that are added in `f32`; the sums of such runs are added in `f64`, so that a long sequence's
@@ -29,7 +29,7 @@ pub fn sum_rows(dy: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>> {
             let rows = &dy[pair[0] * columns..pair[1] * columns];
             let mut sums = uninit(columns);
             sums.par_chunks_mut(BLOCK).enumerate().for_each(|(block, sums)| {
-                dispatch(Block { rows, columns, first: block * BLOCK, sums });
+                dispatch_best(Block { rows, columns, first: block * BLOCK, sums });
             });
             sums
         };

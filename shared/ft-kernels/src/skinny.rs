@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::gemm::{widen_bf16, widen_f16};
 use crate::linear::RowSource;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 
 /// Below this many multiply-adds waking other threads costs more than they save.
 const WORTH_THREADS: usize = 1 << 18;
@@ -67,10 +67,10 @@ impl Weights<'_> {
 ///
 /// # Panics
 /// Where the lengths do not fit together: that is a fault of the program, not of its input.
-pub fn skinny(x: &[f32], weights: Weights<'_>, k: usize, y: &mut [f32]) {
+pub fn skinny(isa: Isa, x: &[f32], weights: Weights<'_>, k: usize, y: &mut [f32]) {
     let n = weights.len() / k.max(1);
     assert!(weights.len() == n * k, "a matrix of {} elements in rows of {k}", weights.len());
-    let Ok(()) = in_pieces(x, k, n, y, |product, columns| {
+    let Ok(()) = in_pieces(isa, x, k, n, y, |product, columns| {
         product.columns(weights, columns);
         Ok::<_, Infallible>(())
     });
@@ -83,13 +83,13 @@ pub fn skinny(x: &[f32], weights: Weights<'_>, k: usize, y: &mut [f32]) {
 ///
 /// # Panics
 /// As [`skinny`].
-pub fn skinny_by_rows(x: &[f32], weights: &dyn RowSource, y: &mut [f32]) -> candle_core::Result<()> {
+pub fn skinny_by_rows(isa: Isa, x: &[f32], weights: &dyn RowSource, y: &mut [f32]) -> candle_core::Result<()> {
     let k = weights.columns();
-    in_pieces(x, k, weights.rows(), y, |product, columns| {
+    in_pieces(isa, x, k, weights.rows(), y, |product, columns| {
         let mut expanded = vec![0.0; LEAST_ROWS.min(columns.len()) * k];
         for first in columns.clone().step_by(LEAST_ROWS) {
             let part = &mut expanded[..LEAST_ROWS.min(columns.end - first) * k];
-            weights.expand(first, part)?;
+            weights.expand(isa, first, part)?;
             product.with(Weights::F32(part), first);
         }
         Ok(())
@@ -98,6 +98,7 @@ pub fn skinny_by_rows(x: &[f32], weights: &dyn RowSource, y: &mut [f32]) -> cand
 
 /// Calls `piece` for ranges of columns that together are all `n`, with all threads where it is worth it.
 fn in_pieces<E: Send>(
+    isa: Isa,
     x: &[f32],
     k: usize,
     n: usize,
@@ -116,7 +117,7 @@ fn in_pieces<E: Send>(
     }
     let width = k.next_multiple_of(LANES);
     let padded = (width != k).then(|| pad(x, k, width));
-    let product = Product { x: padded.as_deref().unwrap_or(x), rows, k, width, out: Shared::new(y), n };
+    let product = Product { isa, x: padded.as_deref().unwrap_or(x), rows, k, width, out: Shared::new(y), n };
     let pieces = match rayon::current_num_threads() {
         1 => 1,
         _ if rows * n * k < WORTH_THREADS => 1,
@@ -141,6 +142,7 @@ fn pad(x: &[f32], k: usize, width: usize) -> Vec<f32> {
 /// What all pieces of a product share.
 #[derive(Clone, Copy)]
 struct Product<'a> {
+    isa: Isa,
     /// `[rows, width]`
     x: &'a [f32],
     rows: usize,
@@ -167,9 +169,9 @@ impl Product<'_> {
     fn with(&self, weights: Weights<'_>, first: usize) {
         let product = *self;
         match weights {
-            Weights::F32(w) => dispatch(Columns { product, first, w, widen: |x| x, as_f32: Some }),
-            Weights::Bf16(w) => dispatch(Columns { product, first, w, widen: widen_bf16, as_f32: |_| None }),
-            Weights::F16(w) => dispatch(Columns { product, first, w, widen: widen_f16, as_f32: |_| None }),
+            Weights::F32(w) => dispatch(product.isa, Columns { product, first, w, widen: |x| x, as_f32: Some }),
+            Weights::Bf16(w) => dispatch(product.isa, Columns { product, first, w, widen: widen_bf16, as_f32: |_| None }),
+            Weights::F16(w) => dispatch(product.isa, Columns { product, first, w, widen: widen_f16, as_f32: |_| None }),
         }
     }
 }
@@ -382,8 +384,12 @@ mod tests {
     }
 
     fn product(x: &[f32], weights: Weights<'_>, k: usize) -> Vec<f32> {
+        product_on(Isa::best(), x, weights, k)
+    }
+
+    fn product_on(isa: Isa, x: &[f32], weights: Weights<'_>, k: usize) -> Vec<f32> {
         let mut y = vec![f32::NAN; x.len() / k * (weights.len() / k)];
-        skinny(x, weights, k, &mut y);
+        skinny(isa, x, weights, k, &mut y);
         y
     }
 
@@ -420,7 +426,7 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             assert_eq!(pool.install(|| product(&x, Weights::F32(&w), k)), all);
         }
-        assert!(same_on_every_isa(|| product(&x, Weights::F32(&w), k)));
+        assert!(same_on_every_isa(|isa| product_on(isa, &x, Weights::F32(&w), k)));
     }
 
     #[test]
@@ -428,7 +434,7 @@ mod tests {
         assert!(product(&[], Weights::F32(&[1.0, 2.0]), 2).is_empty());
         assert!(product(&[1.0, 2.0], Weights::F32(&[]), 2).is_empty());
         let mut y = [1.0];
-        skinny(&[], Weights::F32(&[]), 0, &mut y);
+        skinny(Isa::best(), &[], Weights::F32(&[]), 0, &mut y);
         assert_eq!(y, [0.0]);
     }
 }

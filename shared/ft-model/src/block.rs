@@ -11,6 +11,7 @@ pub(crate) use mixture::ProductOf;
 use mlp::KeptMlp;
 
 use candle_core::Tensor;
+use ft_kernels::Compute;
 use ft_kernels::attention::{AttentionSpec, attention, attention_backward};
 use ft_kernels::columns::{join_heads, split_heads};
 use ft_kernels::linear::{Dropout, Linear, Lora, LoraGradient};
@@ -44,6 +45,7 @@ pub struct Rows<'a> {
 
 /// One block with its frozen weights and adapters.
 pub struct Block<'a> {
+    pub compute: Compute,
     pub arch: &'a Architecture,
     /// Its number.
     pub layer: usize,
@@ -98,7 +100,7 @@ impl Block<'_> {
     pub fn inner(&self, x: &Tensor) -> Result<Kept> {
         let (w, starts) = (self.weights, self.rows.starts);
         let normed = self.normed(w.input_norm.as_ref(), x)?;
-        let qkv = self.linear(Site::Qkv).forward(&normed, starts, None)?;
+        let qkv = self.linear(Site::Qkv).forward(self.compute, &normed, starts, None)?;
         drop(normed);
         let qkv = self.by_kind(qkv)?;
         let turned = self.turned(&qkv)?;
@@ -107,7 +109,7 @@ impl Block<'_> {
         let qkv = if self.arch.qk_norm == QkNorm::None { turned } else { qkv };
         let linear = self.linear(Site::O);
         let (middle, projected) =
-            self.add(x, w.attention_norm.as_ref(), |residual| Ok(linear.forward(&attended, starts, residual)?))?;
+            self.add(x, w.attention_norm.as_ref(), |residual| Ok(linear.forward(self.compute, &attended, starts, residual)?))?;
         let normed = self.normed(w.mlp_norm.as_ref(), if self.arch.parallel { x } else { &middle })?;
         let mlp = self.mlp_inner(&normed)?;
         drop(normed);
@@ -296,7 +298,7 @@ impl Block<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<Option<Tensor>> {
         let places: Vec<usize> = self.adapters_of(site).map(|a| a.first).collect();
-        let gradients = self.linear(site).backward(dy, x, self.rows.starts, want_x)?;
+        let gradients = self.linear(site).backward(self.compute, dy, x, self.rows.starts, want_x)?;
         hand_over(gradients.lora, &places, sink)?;
         self.product_bias(site, dy, sink)?;
         Ok(gradients.x)

@@ -7,6 +7,7 @@ pub use pass::Touched;
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use ft_kernels::Compute;
 use ft_kernels::linear::Dropout;
 use ft_kernels::neftune::neftune_noise;
 use ft_kernels::philox::Stream;
@@ -25,6 +26,8 @@ use crate::trained::{Biases, Saved, with_biases};
 
 /// A frozen model, and the adapter on it if there is one.
 pub struct Decoder<'a> {
+    /// Which operators compute, and in what; where, the source's device says.
+    pub compute: Compute,
     pub arch: &'a Architecture,
     pub source: &'a dyn LayerSource,
     pub adapter: Option<&'a Adapter>,
@@ -204,7 +207,7 @@ impl<'a> Decoder<'a> {
             let rows = dx.narrow(0, span[0], span[1] - span[0])?;
             let padding = self.arch.padding_row();
             if let Some(OnEnd { place, pair }) = self.embedding_pair() {
-                let PairGradients { a, b } = pair.embed_backward(ids, &rows, padding)?;
+                let PairGradients { a, b } = pair.embed_backward(self.compute, ids, &rows, padding)?;
                 sink(Found { trainable: place, gradient: a })?;
                 sink(Found { trainable: place + 1, gradient: b })?;
             }
@@ -246,7 +249,7 @@ impl<'a> Decoder<'a> {
 
     /// The end of the model.
     pub fn head(&self) -> Head<'a> {
-        Head { arch: self.arch, source: self.source, adapter: self.adapter }
+        Head { compute: self.compute, arch: self.arch, source: self.source, adapter: self.adapter }
     }
 
     /// Embeddings with NEFTune's noise, each sequence with its own.
@@ -256,7 +259,7 @@ impl<'a> Decoder<'a> {
         for (i, span) in batch.starts.windows(2).enumerate() {
             let number = key.step * SEQUENCES_A_STEP + (options.first_sequence + i) as u64;
             let stream = Stream::new(key.seed, NEFTUNE_PURPOSE, number);
-            noise.extend(neftune_noise(&stream, span[1] - span[0], self.arch.hidden_size, key.alpha));
+            noise.extend(neftune_noise(self.compute.isa, &stream, span[1] - span[0], self.arch.hidden_size, key.alpha));
         }
         let noise = from_vec(noise, x.shape())?.to_device(x.device())?;
         // Granite scales its embeddings after the peers have added the noise, Gemma before.
@@ -282,7 +285,7 @@ impl<'a> Decoder<'a> {
         };
         let mut x = table.look_up(ids)?;
         if let Some(OnEnd { pair, .. }) = self.embedding_pair() {
-            x = (x + pair.embed(ids)?)?;
+            x = (x + pair.embed(self.compute, ids)?)?;
         }
         let scale = self.arch.embedding_scale as f32;
         if scale.total_cmp(&1.0).is_ne() {
@@ -317,6 +320,7 @@ impl<'a> Decoder<'a> {
             Adapted { projection, first, pair, dropout }
         };
         Block {
+            compute: self.compute,
             arch: self.arch,
             layer: number,
             weights: &layer.weights,

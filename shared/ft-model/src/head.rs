@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use candle_core::Tensor;
+use ft_kernels::Compute;
 use ft_kernels::linear::{Dropout, dropout_factors, weight_gradient};
 use ft_kernels::loss::{LogitShape, RowLosses, cross_entropy, cross_entropy_forward, shape_logits};
 use ft_kernels::rows::sum_rows;
@@ -35,6 +36,7 @@ pub struct SequenceLoss {
 
 /// The model's end.
 pub struct Head<'a> {
+    pub compute: Compute,
     pub arch: &'a Architecture,
     pub source: &'a dyn LayerSource,
     pub adapter: Option<&'a Adapter>,
@@ -53,9 +55,9 @@ impl Head<'_> {
     /// them: `[rows, vocabulary]`, neither scaled nor squeezed.
     fn products(&self, weights: &Weights<'_>, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         let normed = self.final_norm().weights.forward(self.arch, &pick(x, rows)?)?;
-        let logits = weights.logits(&normed)?;
+        let logits = weights.logits(self.compute, &normed)?;
         Ok(match weights.pair {
-            Some(OnEnd { pair, .. }) => pair.add_logits(logits, normed)?.0,
+            Some(OnEnd { pair, .. }) => pair.add_logits(self.compute, logits, normed)?.0,
             None => logits,
         })
     }
@@ -91,12 +93,12 @@ impl Head<'_> {
     pub(crate) fn logits_of_few(&self, x: &Tensor) -> Result<Tensor> {
         let normed = self.final_norm().weights.forward(self.arch, x)?;
         let Weights { weight, bias, pair, .. } = self.weights()?;
-        let mut logits = weight.logits_of_few(&normed)?;
+        let mut logits = weight.logits_of_few(self.compute, &normed)?;
         if let Some(bias) = bias {
             logits = logits.broadcast_add(&bias)?;
         }
         if let Some(OnEnd { pair, .. }) = pair {
-            logits = pair.add_logits_of_few(&logits, &normed)?;
+            logits = pair.add_logits_of_few(self.compute, &logits, &normed)?;
         }
         Ok(shape_logits(logits, self.shape())?)
     }
@@ -158,21 +160,21 @@ impl Head<'_> {
                 let picked = pick(x, &batch.rows[rows.clone()])?;
                 let normed = norm.weights.forward(self.arch, &picked)?;
                 let targets = &batch.targets[rows.clone()];
-                let (mut logits, mut low) = (weights.logits(&normed)?, None);
+                let (mut logits, mut low) = (weights.logits(self.compute, &normed)?, None);
                 if let Some(OnEnd { pair, .. }) = weights.pair {
-                    let masks = Masks::of(dropout.as_ref(), batch, rows.clone(), &normed)?;
-                    let (sum, kept) = pair.add_logits(logits, masks.applied(&normed)?)?;
+                    let masks = Masks::of(self.compute, dropout.as_ref(), batch, rows.clone(), &normed)?;
+                    let (sum, kept) = pair.add_logits(self.compute, logits, masks.applied(&normed)?)?;
                     (logits, low) = (sum, Some((pair, kept, masks)));
                 }
                 let (nll, dlogits) = cross_entropy(logits, targets, scale, self.shape())?;
                 add(&mut losses, &nll, &batch.owners[rows]);
-                let mut dnormed = weights.weight.input_gradient(&dlogits)?;
+                let mut dnormed = weights.weight.input_gradient(self.compute, &dlogits)?;
                 if let Some((pair, low, masks)) = low {
-                    let (gradients, through) = pair.logits_backward(&dlogits, &low)?;
+                    let (gradients, through) = pair.logits_backward(self.compute, &dlogits, &low)?;
                     dnormed = (dnormed + masks.applied(&through)?)?;
                     own.add_pair(gradients)?;
                 }
-                own.add(&dlogits, &normed, &dnormed)?;
+                own.add(self.compute, &dlogits, &normed, &dnormed)?;
                 gradients.push(norm.weights.backward(self.arch, &dnormed, &picked, None)?);
             }
             if ends_sequence {
@@ -198,12 +200,18 @@ struct Masks(Option<Tensor>);
 
 impl Masks {
     /// A row's factors are those of its token's place in the sequence, however the rows are cut.
-    fn of(dropout: Option<&Dropout>, batch: &Batch, rows: Range<usize>, like: &Tensor) -> Result<Self> {
+    fn of(
+        compute: Compute,
+        dropout: Option<&Dropout>,
+        batch: &Batch,
+        rows: Range<usize>,
+        like: &Tensor,
+    ) -> Result<Self> {
         let Some(dropout) = dropout else { return Ok(Self(None)) };
         let owner = batch.owners[rows.start];
         let start = batch.starts[owner];
         let positions: Vec<usize> = batch.rows[rows].iter().map(|&row| row as usize - start).collect();
-        let factors = dropout_factors(&dropout.streams[owner], dropout.p, &positions, like.dim(1)?)?;
+        let factors = dropout_factors(compute, &dropout.streams[owner], dropout.p, &positions, like.dim(1)?)?;
         Ok(Self(Some(factors.to_device(like.device())?)))
     }
 
@@ -260,13 +268,13 @@ impl<'a> Own<'a> {
     }
 
     /// Adds what some of the sequence's rows say.
-    fn add(&mut self, dlogits: &Tensor, normed: &Tensor, dnormed: &Tensor) -> Result<()> {
+    fn add(&mut self, compute: Compute, dlogits: &Tensor, normed: &Tensor, dnormed: &Tensor) -> Result<()> {
         let columns = |dy: &Tensor| -> Result<Tensor> {
             let sums = sum_rows(dy, &[0, dy.dim(0)?])?;
             Ok(Tensor::cat(&sums, 0)?)
         };
         if let Some((_, _, sum)) = &mut self.weight {
-            more(sum, weight_gradient(dlogits, normed)?)?;
+            more(sum, weight_gradient(compute, dlogits, normed)?)?;
         }
         if let Some((_, _, sum)) = &mut self.bias {
             more(sum, columns(dlogits)?)?;
@@ -301,8 +309,8 @@ fn more(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
 
 impl Weights<'_> {
     /// `[rows, hidden]` to `[rows, vocabulary]`.
-    fn logits(&self, normed: &Tensor) -> Result<Tensor> {
-        let logits = self.weight.logits(normed)?;
+    fn logits(&self, compute: Compute, normed: &Tensor) -> Result<Tensor> {
+        let logits = self.weight.logits(compute, normed)?;
         Ok(match &self.bias {
             Some(bias) => logits.broadcast_add(bias)?,
             None => logits,

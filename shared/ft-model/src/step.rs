@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 use ft_dist::Communicator;
+use ft_kernels::Compute;
 
 use crate::arch::Architecture;
 use crate::batch::{Batch, Sequence};
@@ -18,6 +19,8 @@ use crate::optimizer::Cut;
 
 /// What a step trains on, and how.
 pub struct Step<'a> {
+    /// Which operators compute, and in what; where, the source's device says.
+    pub compute: Compute,
     pub arch: &'a Architecture,
     pub source: &'a dyn LayerSource,
     /// The ranks that work on the same step.
@@ -53,10 +56,10 @@ const LONGEST_PIECE: usize = 512;
 const LONGEST_PIECE_OF_A_DEVICE: usize = 16 * 1024;
 
 impl<'a> Step<'a> {
-    /// On one rank, without random numbers.
+    /// On one rank, with the device's own operators in f32, without random numbers.
     pub fn alone(arch: &'a Architecture, source: &'a dyn LayerSource, activation_memory: u64) -> Self {
-        let ranks = &ft_dist::Solo;
-        Self { arch, source, ranks, cut: None, loss_scale: 1.0, activation_memory, dropout: None, neftune: None }
+        let (compute, ranks) = (Compute::on(source.device()), &ft_dist::Solo);
+        Self { compute, arch, source, ranks, cut: None, loss_scale: 1.0, activation_memory, dropout: None, neftune: None }
     }
 
     /// Cuts the sequences of a micro-batch into pieces whose activations fit the budget, of at least one
@@ -83,7 +86,7 @@ impl<'a> Step<'a> {
         }
         let first = shares.sequences[self.ranks.rank()].start;
         let placed = adapter.on(self.source.device())?;
-        let decoder = Decoder { arch: self.arch, source: self.source, adapter: Some(&placed) };
+        let decoder = Decoder { compute: self.compute, arch: self.arch, source: self.source, adapter: Some(&placed) };
         let mut gradients = Gradients::new(adapter.trainable().count(), first);
         let mut losses: Vec<SequenceLoss> = Vec::new();
         let mut partial_bytes = 0;
@@ -122,7 +125,7 @@ impl<'a> Step<'a> {
     pub fn losses(&self, adapter: Option<&Adapter>, micro_batches: &[Batch]) -> Result<Vec<SequenceLoss>> {
         let shares = self.shares(micro_batches)?;
         let placed = adapter.map(|adapter| adapter.on(self.source.device())).transpose()?;
-        let decoder = Decoder { arch: self.arch, source: self.source, adapter: placed.as_deref() };
+        let decoder = Decoder { compute: self.compute, arch: self.arch, source: self.source, adapter: placed.as_deref() };
         let mut losses = Vec::new();
         for i in 0..self.passes(&shares, micro_batches.len()) {
             match micro_batches.get(i) {

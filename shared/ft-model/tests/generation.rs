@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use candle_core::{DType, Tensor};
+use ft_kernels::Compute;
 use ft_model::batch::{Batch, Sequence};
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
@@ -29,7 +30,7 @@ impl Model {
     }
 
     fn decoder(&self) -> Decoder<'_> {
-        Decoder { arch: &self.arch, source: &self.source, adapter: self.adapter.as_ref() }
+        Decoder { compute: Compute::cpu(), arch: &self.arch, source: &self.source, adapter: self.adapter.as_ref() }
     }
 
     /// Prompts of different lengths, whose tokens have nothing in common.

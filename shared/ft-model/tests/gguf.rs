@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use common::{Reference, testdata};
+use ft_kernels::Compute;
 use ft_model::Architecture;
 use ft_model::arch::{Family, RopeScaling};
 use ft_model::batch::Batch;
@@ -132,7 +133,7 @@ fn logits_are_those_of_transformers() {
         }
         let source = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
         let all = Batch::new(&reference.sequences());
-        let decoder = Decoder { arch: checkpoint.architecture(), source: &source, adapter: None };
+        let decoder = Decoder { compute: Compute::cpu(), arch: checkpoint.architecture(), source: &source, adapter: None };
         let error = reference.error("logits", &decoder.logits(&all).unwrap(), &all);
         println!("{:32} logits {error:.1e}", path.file_name().unwrap().to_string_lossy());
         assert!(error < 1e-4, "{name}: {error}");

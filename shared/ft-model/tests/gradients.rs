@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
+use ft_kernels::Compute;
 use ft_kernels::linear::{self, Linear, Lora};
 use ft_kernels::philox::Stream;
 use ft_kernels::rope::Direction;
@@ -65,6 +66,7 @@ fn written_out(case: &Case) -> (Tensor, Vec<(Tensor, Tensor)>) {
         Adapted { projection, first: 2 * i, pair, dropout: None }
     });
     let block = Block {
+        compute: Compute::cpu(),
         arch: &case.arch,
         layer: case.layer,
         weights: &case.weights,
@@ -100,7 +102,7 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
         }
         let frozen = w.product(site);
         let layer = Linear { weight: &frozen.weight, bias: frozen.bias.as_ref(), lora };
-        Ok(linear::reference::forward(&layer, x, &STARTS, None)?)
+        Ok(linear::reference::forward(Compute::reference(), &layer, x, &STARTS, None)?)
     };
     let norm = |norm: Option<&NormWeights>, x: &Tensor| match (norm, arch.norm) {
         (None, _) => Ok(x.clone()),

@@ -5,6 +5,7 @@ mod common;
 
 use candle_core::{DType, Tensor};
 use common::{Reference, testdata};
+use ft_kernels::Compute;
 use ft_kernels::tensor::use_references;
 use ft_model::batch::Batch;
 use ft_model::checkpoint::Checkpoint;
@@ -49,6 +50,7 @@ struct Found {
 
 fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
     use_references(references);
+    let compute = if references { Compute::reference() } else { Compute::cpu() };
     let checkpoint = Checkpoint::open(&reference.dir.join("model")).unwrap();
     let arch = checkpoint.architecture().clone();
     let source = Resident::load(&checkpoint, dtype, |_| {}).unwrap();
@@ -60,6 +62,7 @@ fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
         // Every second step is computed twice.
         let activation_memory = if number % 2 == 0 { u64::MAX } else { 0 };
         let step = Step {
+            compute,
             dropout: Some(DropoutKey { p: 0.2, seed: 3, step: number }),
             neftune: Some(NeftuneKey { alpha: 5.0, seed: 3, step: number }),
             ..Step::alone(&arch, &source, activation_memory)
@@ -72,7 +75,7 @@ fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
         }
         optimizer.update(&mut adapter, &found.gradients, 1e-3, 1.0, step.ranks).unwrap();
     }
-    let decoder = || Decoder { arch: &arch, source: &source, adapter: Some(&adapter) };
+    let decoder = || Decoder { compute, arch: &arch, source: &source, adapter: Some(&adapter) };
     let evaluated = decoder().losses(&Batch::new(&sequences)).unwrap().iter().map(|loss| loss.sum).collect();
     let prompts: Vec<Vec<u32>> = sequences.iter().map(|s| s.input_ids[..5.min(s.input_ids.len())].to_vec()).collect();
     let options = Options { max_new_tokens: 8, batch_size: 2, end_ids: Vec::new() };

@@ -10,6 +10,7 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use common::testdata;
+use ft_kernels::Compute;
 use ft_kernels::philox::Stream;
 use ft_kernels::quant::Kind;
 use ft_model::Result;
@@ -150,7 +151,7 @@ fn run(checkpoint: &Checkpoint, source: &dyn LayerSource, save: &[&str]) -> Foun
         gradients.extend(found.gradients.iter().map(bits));
         optimizer.update(&mut adapter, &found.gradients, 1e-2, 1.0, step.ranks).unwrap();
     }
-    let decoder = || Decoder { arch, source, adapter: Some(&adapter) };
+    let decoder = || Decoder { compute: Compute::cpu(), arch, source, adapter: Some(&adapter) };
     let evaluated = decoder().losses(&Batch::new(&sequences)).unwrap();
     let prompts: Vec<Vec<u32>> = sequences.iter().map(|s| s.input_ids[..5].to_vec()).collect();
     let options = Options { max_new_tokens: 4, batch_size: 2, end_ids: Vec::new() };

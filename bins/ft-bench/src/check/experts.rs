@@ -43,12 +43,12 @@ pub fn all() -> Vec<Case> {
         let word = if double { ", scales in 8 bits" } else { "" };
         cases.push(case(&format!("NF4{word}"), move |d| {
             let packed = FourBit::quantise(&numbers(1, 64 * 300), Kind::Nf4, double);
-            if !d.is_cpu() {
-                return Ok(vec![expand_four_bit(&packed, d)?]);
+            if !d.compute.is_fused() {
+                return Ok(vec![expand_four_bit(&packed, &d.device)?]);
             }
             let mut all = vec![0.0; packed.len()];
             packed.expand(&mut all)?;
-            Ok(vec![Tensor::new(all, d)?])
+            Ok(vec![Tensor::new(all, &d.device)?])
         }));
     }
     cases

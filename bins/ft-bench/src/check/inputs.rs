@@ -2,24 +2,44 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+use ft_kernels::backend::{Compute, Precision, is_host};
 use ft_kernels::philox::Stream;
-use ft_kernels::tensor::use_references;
 
 /// The random streams of the inputs.
 const PURPOSE: u32 = 0x400;
 
-/// Runs an operator on a device.
-type Run = dyn Fn(&Device) -> Result<Vec<Tensor>>;
+/// Where something is computed, and by which operators.
+#[derive(Clone, Debug)]
+pub struct On {
+    pub device: Device,
+    pub compute: Compute,
+}
+
+impl On {
+    /// The CPU's fused operators: what others are compared with.
+    pub fn cpu() -> Self {
+        Self { device: Device::Cpu, compute: Compute::cpu() }
+    }
+
+    /// What is compared on a device: a GPU's own operators, and the plain ones on the CPU.
+    pub fn compared(device: Device, reference_operators: bool, precision: Precision) -> Self {
+        let plain = reference_operators || is_host(&device);
+        Self { compute: Compute::choose(&device, plain, precision), device }
+    }
+}
+
+/// Runs an operator somewhere.
+type Run = dyn Fn(&On) -> Result<Vec<Tensor>>;
 
 /// An operator at some shape.
 pub struct Case {
     pub name: String,
-    /// Makes its inputs on a device and runs it there.
+    /// Makes its inputs and runs it there.
     pub run: Box<Run>,
 }
 
 /// One case of some name.
-pub fn case(name: &str, run: impl Fn(&Device) -> Result<Vec<Tensor>> + 'static) -> Case {
+pub fn case(name: &str, run: impl Fn(&On) -> Result<Vec<Tensor>> + 'static) -> Case {
     Case { name: name.into(), run: Box::new(run) }
 }
 
@@ -31,29 +51,19 @@ pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
 }
 
 /// A matrix of [`numbers`].
-pub fn matrix(device: &Device, seed: u64, rows: usize, columns: usize) -> Result<Tensor> {
-    Ok(Tensor::from_vec(numbers(seed, rows * columns), (rows, columns), &Device::Cpu)?.to_device(device)?)
+pub fn matrix(on: &On, seed: u64, rows: usize, columns: usize) -> Result<Tensor> {
+    Ok(Tensor::from_vec(numbers(seed, rows * columns), (rows, columns), &Device::Cpu)?.to_device(&on.device)?)
 }
 
 /// A vector of [`numbers`].
-pub fn vector(device: &Device, seed: u64, len: usize) -> Result<Tensor> {
-    Ok(Tensor::from_vec(numbers(seed, len), len, &Device::Cpu)?.to_device(device)?)
+pub fn vector(on: &On, seed: u64, len: usize) -> Result<Tensor> {
+    Ok(Tensor::from_vec(numbers(seed, len), len, &Device::Cpu)?.to_device(&on.device)?)
 }
 
-/// Does the work with the plain operators.
-pub fn on_device<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    use_references(device.is_cpu());
-    let found = work();
-    use_references(false);
-    found
-}
-
-/// The largest difference of what the device finds from what the CPU does, and the largest one as a share of the largest
+/// The largest difference of what is found there from what the CPU finds, and the largest one as a share of the largest
 /// number in the same tensor.
-pub fn compare(device: &Device, run: &dyn Fn(&Device) -> Result<Vec<Tensor>>) -> Result<(f64, f64)> {
-    use_references(false);
-    let expected = run(&Device::Cpu)?;
-    let found = on_device(device, || run(device))?;
+pub fn compare(on: &On, run: &dyn Fn(&On) -> Result<Vec<Tensor>>) -> Result<(f64, f64)> {
+    let (expected, found) = (run(&On::cpu())?, run(on)?);
     let (mut error, mut share) = (0.0f64, 0.0f64);
     for (found, expected) in found.iter().zip(&expected) {
         if found.dims() != expected.dims() {

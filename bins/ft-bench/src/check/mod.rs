@@ -11,9 +11,10 @@ mod parity;
 mod whole;
 
 use anyhow::{Result, bail};
-use candle_core::Device;
+use ft_kernels::Precision;
 use serde_json::{Value, json};
 
+use self::inputs::On;
 use crate::args::CheckArgs;
 use crate::machine;
 use crate::report::Report;
@@ -33,12 +34,14 @@ pub fn run(args: &CheckArgs, threads: usize) -> Result<(Report, Result<()>)> {
     let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
     ft_kernels::device::allow_tf32(args.tf32);
     let what = ft_model::device::describe(&device);
+    let precision = Precision { tf32: args.tf32, ..Precision::F32 };
+    let on = On::compared(device, args.device.reference_operators, precision);
     let mut over = Vec::new();
-    let operators = operators(args, &device, &mut over)?;
+    let operators = operators(args, &on, &mut over)?;
     let mut tables = vec![operators.0];
     let mut figures = json!({"device": what, "tf32": args.tf32, "operators": operators.1});
     if let Some(folder) = &args.reference {
-        let (table, found) = models(args, folder, &device, &mut over)?;
+        let (table, found) = models(args, folder, &on, &mut over)?;
         tables.push(table);
         figures["models"] = found;
     }
@@ -71,13 +74,13 @@ fn word(args: &CheckArgs, wrong: bool) -> String {
     .into()
 }
 
-fn operators(args: &CheckArgs, device: &Device, over: &mut Vec<String>) -> Result<(Table, Value)> {
+fn operators(args: &CheckArgs, on: &On, over: &mut Vec<String>) -> Result<(Table, Value)> {
     let mut table = Table::new(&["operator", "largest error", "as a share", ""]);
     let mut found = Vec::new();
     for case in operators::all().into_iter().chain(experts::all()).chain(whole::all()) {
         ft_io::interrupt::check()?;
         // What one operator cannot do is told, and the others are tried.
-        let (error, share) = match inputs::compare(device, &*case.run) {
+        let (error, share) = match inputs::compare(on, &*case.run) {
             Ok(found) => found,
             Err(reason) => {
                 tracing::warn!("{}: {reason:#}", case.name);
@@ -97,7 +100,7 @@ fn operators(args: &CheckArgs, device: &Device, over: &mut Vec<String>) -> Resul
 fn models(
     args: &CheckArgs,
     folder: &std::path::Path,
-    device: &Device,
+    on: &On,
     over: &mut Vec<String>,
 ) -> Result<(Table, Value)> {
     let head = ["model", "logits", "losses of 10 steps", "gradients", "adapter", "logits after", "seconds", ""];
@@ -106,7 +109,7 @@ fn models(
     for dir in parity::folders(folder, &args.only)? {
         ft_io::interrupt::check()?;
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let e = match inputs::on_device(device, || parity::run(&dir, device)) {
+        let e = match parity::run(&dir, on) {
             Ok(found) => found,
             Err(reason) => {
                 tracing::warn!("{name}: {reason:#}");

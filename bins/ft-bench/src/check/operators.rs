@@ -12,7 +12,7 @@ use ft_kernels::residual::{add_scaled, scaled};
 use ft_kernels::rope::{Direction, RopeTables, rope};
 use ft_kernels::rows::sum_rows;
 
-use super::inputs::{Case, case, matrix, numbers, vector};
+use super::inputs::{Case, On, case, matrix, numbers, vector};
 
 /// Sequences of unlike lengths, an empty one and two of one length among them.
 pub const STARTS: [usize; 7] = [0, 37, 38, 38, 101, 164, 200];
@@ -31,8 +31,8 @@ pub fn all() -> Vec<Case> {
 }
 
 fn norms() -> Vec<Case> {
-    let hidden = |d: &Device, seed| matrix(d, seed, TOKENS, HIDDEN);
-    let qkv = |d: &Device, seed| matrix(d, seed, TOKENS, 8 * 40);
+    let hidden = |d: &On, seed| matrix(d, seed, TOKENS, HIDDEN);
+    let qkv = |d: &On, seed| matrix(d, seed, TOKENS, 8 * 40);
     vec![
         case("rms_norm", move |d| Ok(vec![rms_norm(&hidden(d, 1)?, &vector(d, 2, HIDDEN)?, EPS)?])),
         case("rms_norm backward", move |d| {
@@ -56,15 +56,15 @@ fn norms() -> Vec<Case> {
 }
 
 /// Six query and two key heads of 40 columns, of which some turn.
-fn turned(device: &Device, pairs: usize, direction: Direction) -> Result<Vec<Tensor>> {
+fn turned(d: &On, pairs: usize, direction: Direction) -> Result<Vec<Tensor>> {
     let frequencies: Vec<f64> = (0..pairs).map(|i| 0.5f64.powf(i as f64 / 3.0)).collect();
     let tables = RopeTables::for_sequences(&STARTS, &frequencies, 1.1);
-    Ok(vec![rope(matrix(device, 1, TOKENS, 10 * 40)?, &tables, 8, 40, direction)?])
+    Ok(vec![rope(matrix(d, 1, TOKENS, 10 * 40)?, &tables, 8, 40, direction)?])
 }
 
 fn turns() -> Vec<Case> {
-    let heads = |d: &Device| matrix(d, 1, TOKENS, 3 * 5 * 24);
-    let add = |d: &Device| -> Result<Tensor> {
+    let heads = |d: &On| matrix(d, 1, TOKENS, 3 * 5 * 24);
+    let add = |d: &On| -> Result<Tensor> {
         Ok(add_scaled(&matrix(d, 1, TOKENS, HIDDEN)?, matrix(d, 2, TOKENS, HIDDEN)?, 0.22)?)
     };
     vec![
@@ -87,7 +87,7 @@ fn attentions() -> Vec<Case> {
         (", softcap", AttentionSpec { softcap: Some(5.0), ..plain }),
         (", one key head each", AttentionSpec { num_kv_heads: 6, ..plain }),
     ] {
-        let qkv = move |d: &Device| matrix(d, 1, TOKENS, spec.qkv_columns());
+        let qkv = move |d: &On| matrix(d, 1, TOKENS, spec.qkv_columns());
         cases.push(case(&format!("attention{word}"), move |d| {
             let (out, lse) = attention(&qkv(d)?, &spec, &STARTS)?;
             Ok(vec![out, lse])
@@ -112,7 +112,7 @@ fn attentions() -> Vec<Case> {
 fn activations() -> Vec<Case> {
     let mut cases = Vec::new();
     for activation in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu] {
-        let wide = move |d: &Device, seed| matrix(d, seed, TOKENS, 2 * HIDDEN);
+        let wide = move |d: &On, seed| matrix(d, seed, TOKENS, 2 * HIDDEN);
         cases.push(case(&format!("gated {activation:?}"), move |d| Ok(vec![gated(&wide(d, 1)?, activation)?])));
         cases.push(case(&format!("gated {activation:?} backward"), move |d| {
             Ok(vec![gated_backward_inplace(&matrix(d, 2, TOKENS, HIDDEN)?, wide(d, 1)?, activation)?])
@@ -127,7 +127,7 @@ fn activations() -> Vec<Case> {
 
 fn ends() -> Vec<Case> {
     const VOCABULARY: usize = 1003;
-    let logits = |d: &Device| matrix(d, 1, TOKENS, VOCABULARY);
+    let logits = |d: &On| matrix(d, 1, TOKENS, VOCABULARY);
     let targets = || (0..TOKENS as u32).map(|i| i * 37 % VOCABULARY as u32).collect::<Vec<_>>();
     let mut cases = Vec::new();
     for (word, shape) in

@@ -15,6 +15,8 @@ use ft_model::step::Step;
 use ft_model::{Architecture, Checkpoint};
 use serde_json::Value;
 
+use super::inputs::On;
+
 /// The largest error of each kind.
 #[derive(Debug, Default)]
 pub struct Errors {
@@ -53,20 +55,20 @@ pub fn folders(root: &Path, only: &[String]) -> Result<Vec<PathBuf>> {
     Ok(dirs)
 }
 
-/// Trains the model of `dir` on `device` as its `meta.json` says.
-pub fn run(dir: &Path, device: &Device) -> Result<Errors> {
+/// Trains the model of `dir` there as its `meta.json` says.
+pub fn run(dir: &Path, on: &On) -> Result<Errors> {
     let started = Instant::now();
     let data = candle_core::safetensors::load(dir.join("data.safetensors"), &Device::Cpu)?;
     let meta: Value = serde_json::from_slice(&std::fs::read(dir.join("meta.json"))?)?;
     let checkpoint = Checkpoint::open(&dir.join("model"))?;
     let arch = checkpoint.architecture().clone();
-    let source = Resident::load_on(device, &checkpoint, DType::F32, |_| {})?;
+    let source = Resident::load_on(&on.device, &checkpoint, DType::F32, |_| {})?;
     let rows = sequences(&data)?;
     let batch = Batch::new(&rows);
     let mut errors = Errors::default();
-    let plain = Decoder { arch: &arch, source: &source, adapter: None };
+    let plain = Decoder { compute: on.compute, arch: &arch, source: &source, adapter: None };
     errors.logits = apart(&data, "logits", &plain.logits(&batch)?, &batch)?;
-    let adapter = train(dir, &meta, &arch, &source, &batch, &mut errors)?;
+    let adapter = train(dir, on, &meta, &arch, &source, &batch, &mut errors)?;
     let expected = Adapter::load(&dir.join("adapter_final"))?;
     let first = candle_core::safetensors::load(dir.join("grads_step0.safetensors"), &Device::Cpu)?;
     for (found, expected) in adapter.trainable().zip(expected.trainable()) {
@@ -77,8 +79,8 @@ pub fn run(dir: &Path, device: &Device) -> Result<Errors> {
         };
         errors.adapter = errors.adapter.max(share(&(found.tensor * &felt)?, &(expected.tensor * &felt)?)?);
     }
-    let placed = expected.on(device)?;
-    let trained = Decoder { arch: &arch, source: &source, adapter: Some(&placed) };
+    let placed = expected.on(&on.device)?;
+    let trained = Decoder { compute: on.compute, arch: &arch, source: &source, adapter: Some(&placed) };
     errors.final_logits = apart(&data, "final_logits", &trained.logits(&batch)?, &batch)?;
     errors.seconds = started.elapsed().as_secs_f64();
     Ok(errors)
@@ -87,6 +89,7 @@ pub fn run(dir: &Path, device: &Device) -> Result<Errors> {
 /// The steps that `meta.json` has losses of; the adapter after them.
 fn train(
     dir: &Path,
+    on: &On,
     meta: &Value,
     arch: &Architecture,
     source: &dyn LayerSource,
@@ -100,7 +103,7 @@ fn train(
     let mut optimizer = Optimizer::new(&adapter, config)?;
     let first = candle_core::safetensors::load(dir.join("grads_step0.safetensors"), &Device::Cpu)?;
     for (number_of, expected) in meta["losses"].as_array().context("meta.json has no losses")?.iter().enumerate() {
-        let step = Step::alone(arch, source, u64::MAX);
+        let step = Step { compute: on.compute, ..Step::alone(arch, source, u64::MAX) };
         let found = step.run(&adapter, std::slice::from_ref(batch))?;
         let expected = expected.as_f64().context("a loss of meta.json is no number")?;
         errors.loss = errors.loss.max((found.loss - expected).abs());

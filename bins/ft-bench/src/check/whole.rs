@@ -1,11 +1,11 @@
 //! The linear layer: frozen matrices of every type, with adapters of every kind.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use ft_kernels::linear::{Dropout, Linear, Lora, dora_norm, product, product_few, weight_gradient};
 use ft_kernels::philox::Stream;
 
-use super::inputs::{Case, case, matrix, vector};
+use super::inputs::{Case, On, case, matrix, vector};
 use super::operators::STARTS;
 
 const TOKENS: usize = 200;
@@ -17,18 +17,18 @@ const RANK: usize = 5;
 
 /// All of them.
 pub fn all() -> Vec<Case> {
-    let x = |d: &Device| matrix(d, 1, TOKENS, INNER);
+    let x = |d: &On| matrix(d, 1, TOKENS, INNER);
     let weight =
-        |d: &Device, dtype: DType| -> Result<Tensor> { Ok((matrix(d, 2, OUT, INNER)? * 0.05)?.to_dtype(dtype)?) };
+        |d: &On, dtype: DType| -> Result<Tensor> { Ok((matrix(d, 2, OUT, INNER)? * 0.05)?.to_dtype(dtype)?) };
     let mut cases = Vec::new();
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         let name = format!("{dtype:?}").to_lowercase();
-        cases.push(case(&format!("product, {name}"), move |d| Ok(vec![product(&x(d)?, &weight(d, dtype)?, false)?])));
+        cases.push(case(&format!("product, {name}"), move |d| Ok(vec![product(d.compute, &x(d)?, &weight(d, dtype)?, false)?])));
         cases.push(case(&format!("product transposed, {name}"), move |d| {
-            Ok(vec![product(&matrix(d, 3, TOKENS, OUT)?, &weight(d, dtype)?, true)?])
+            Ok(vec![product(d.compute, &matrix(d, 3, TOKENS, OUT)?, &weight(d, dtype)?, true)?])
         }));
         cases.push(case(&format!("product of few rows, {name}"), move |d| {
-            Ok(vec![product_few(&matrix(d, 3, 3, INNER)?, &weight(d, dtype)?)?])
+            Ok(vec![product_few(d.compute, &matrix(d, 3, 3, INNER)?, &weight(d, dtype)?)?])
         }));
         for adapters in [Kind::Plain, Kind::Dropout, Kind::Dora, Kind::DoraDropout] {
             cases.push(case(&format!("linear layer, {name}, {}", adapters.name()), move |d| {
@@ -37,10 +37,10 @@ pub fn all() -> Vec<Case> {
         }
         cases.push(case(&format!("dora_norm, {name}"), move |d| {
             let (a, b) = (matrix(d, 3, RANK, INNER)?, matrix(d, 4, OUT, RANK)?);
-            Ok(vec![dora_norm(&weight(d, dtype)?, &a, &b, 0.1)?])
+            Ok(vec![dora_norm(d.compute, &weight(d, dtype)?, &a, &b, 0.1)?])
         }));
     }
-    cases.push(case("weight_gradient", move |d| Ok(vec![weight_gradient(&matrix(d, 3, TOKENS, OUT)?, &x(d)?)?])));
+    cases.push(case("weight_gradient", move |d| Ok(vec![weight_gradient(d.compute, &matrix(d, 3, TOKENS, OUT)?, &x(d)?)?])));
     cases
 }
 
@@ -70,7 +70,7 @@ impl Kind {
 }
 
 /// Forward and backward, with a bias and a residual.
-fn layer(d: &Device, weight: &Tensor, kind: Kind) -> Result<Vec<Tensor>> {
+fn layer(d: &On, weight: &Tensor, kind: Kind) -> Result<Vec<Tensor>> {
     let x = matrix(d, 1, TOKENS, INNER)?;
     let small = |seed, rows, columns| -> Result<Tensor> { Ok((matrix(d, seed, rows, columns)? * 0.1)?) };
     let (a, b) = (small(3, RANK, INNER)?, small(4, SECOND, RANK)?);
@@ -94,9 +94,9 @@ fn layer(d: &Device, weight: &Tensor, kind: Kind) -> Result<Vec<Tensor>> {
             lora(1, &second_a, &second_b, SECOND, has_lengths.then_some(&lengths.1)),
         ],
     };
-    let y = layer.forward(&x, &STARTS, Some(&matrix(d, 10, TOKENS, OUT)?))?;
-    let few = layer.forward_few(&x.narrow(0, 0, 3)?.contiguous()?, None)?;
-    let back = layer.backward(&matrix(d, 11, TOKENS, OUT)?, &x, &STARTS, true)?;
+    let y = layer.forward(d.compute, &x, &STARTS, Some(&matrix(d, 10, TOKENS, OUT)?))?;
+    let few = layer.forward_few(d.compute, &x.narrow(0, 0, 3)?.contiguous()?, None)?;
+    let back = layer.backward(d.compute, &matrix(d, 11, TOKENS, OUT)?, &x, &STARTS, true)?;
     let mut all = vec![y, few];
     all.extend(back.x);
     for gradient in back.lora {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
+use ft_kernels::Compute;
 use ft_model::Checkpoint;
 use ft_model::batch::Batch;
 use ft_model::decoder::Decoder;
@@ -40,7 +41,7 @@ fn logits_are_those_of_candle_transformers() {
     .into_config(false);
     let theirs = Llama::load(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu), &config).unwrap();
     let source = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
-    let ours = Decoder { arch: &arch, source: &source, adapter: None };
+    let ours = Decoder { compute: Compute::cpu(), arch: &arch, source: &source, adapter: None };
 
     let text = std::fs::read(testdata("smollm2/reference.json")).unwrap();
     let reference: Value = serde_json::from_slice(&text).unwrap();

@@ -122,6 +122,12 @@ impl PrecisionArgs {
         Ok(found)
     }
 
+    /// The same, as operators know it.
+    pub fn of_operators(&self, found: Precision) -> ft_kernels::Precision {
+        let tf32 = self.tf32 == Some(true) || found == Precision::Tf32;
+        ft_kernels::Precision { products: found.half(), tf32, ..ft_kernels::Precision::F32 }
+    }
+
     /// What follows from it, where it was asked for or is not f32.
     fn tell(&self, found: Precision, on: &Device) {
         let (name, by_itself) = (found.name(), if self.asked() == found { "" } else { " (--precision auto)" });

@@ -13,7 +13,7 @@ use self::functions::{Gelu, GeluTanh, Relu, Silu};
 use self::kernels::{Gated, GatedBackward, Plain, PlainBackward};
 use crate::error::{Result, expect_shape};
 use crate::parallel::for_row_blocks;
-use crate::simd::dispatch;
+use crate::simd::dispatch_best;
 use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slice_mut, with_slices};
 
 /// What stands between two matrix products.
@@ -67,7 +67,7 @@ pub fn gated(gate_up: &Tensor, activation: Activation) -> Result<Tensor> {
     with_slice(gate_up, |gate_up| {
         for_row_blocks(&mut h, inter, |first, h| {
             let gate_up = &gate_up[2 * first * inter..][..2 * h.len()];
-            with_function!(activation, F => dispatch(Gated::<F>::new(gate_up, h, inter)));
+            with_function!(activation, F => dispatch_best(Gated::<F>::new(gate_up, h, inter)));
         });
     })?;
     Ok(from_vec(h, (rows, inter))?)
@@ -89,7 +89,7 @@ pub fn gated_backward_inplace(dh: &Tensor, gate_up: Tensor, activation: Activati
         with_slice_mut(&gate_up, |gate_up| {
             for_row_blocks(gate_up, 2 * inter, |first, gate_up| {
                 let dh = &dh[first * inter..][..gate_up.len() / 2];
-                with_function!(activation, F => dispatch(GatedBackward::<F>::new(dh, gate_up, inter)));
+                with_function!(activation, F => dispatch_best(GatedBackward::<F>::new(dh, gate_up, inter)));
             });
         })
     })??;
@@ -108,7 +108,7 @@ pub fn plain(x: &Tensor, activation: Activation) -> Result<Tensor> {
     with_slice(x, |x| {
         for_row_blocks(&mut h, ROW, |first, h| {
             let x = &x[first * ROW..][..h.len()];
-            with_function!(activation, F => dispatch(Plain::<F>::new(x, h)));
+            with_function!(activation, F => dispatch_best(Plain::<F>::new(x, h)));
         });
     })?;
     Ok(from_vec(h, x.shape())?)
@@ -128,7 +128,7 @@ pub fn plain_backward_inplace(dh: &Tensor, x: Tensor, activation: Activation) ->
         with_slice_mut(&x, |x| {
             for_row_blocks(x, ROW, |first, x| {
                 let dh = &dh[first * ROW..][..x.len()];
-                with_function!(activation, F => dispatch(PlainBackward::<F>::new(dh, x)));
+                with_function!(activation, F => dispatch_best(PlainBackward::<F>::new(dh, x)));
             });
         })
     })??;

@@ -8,7 +8,7 @@ use super::forward::product_on_diagonal;
 use super::pack::{Layout, Packed, TILE};
 use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Kernel, LANES, Product, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Product, Simd, dispatch_best};
 use crate::tensor::{from_vec, uninit, with_slices};
 use crate::vector::{exp, tanh};
 
@@ -44,7 +44,7 @@ pub fn attention_backward(
                     let mut gradients = uninit(2 * tokens * layout.padded);
                     gradients.fill(0.0);
                     let (dk, dv) = gradients.split_at_mut(tokens * layout.padded);
-                    dispatch(QueryHead {
+                    dispatch_best(QueryHead {
                         layout,
                         dout,
                         qkv,

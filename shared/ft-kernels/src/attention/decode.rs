@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{AttentionSpec, reference};
 use crate::error::{Result, expect_shape};
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Kernel, LANES, Product, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Product, Simd, dispatch_best};
 use crate::tensor::{from_vec, is_fused, uninit, with_slice};
 use crate::vector::{exp, tanh};
 
@@ -50,7 +50,7 @@ pub fn attention_decode(q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpe
             let place = sequence * columns + kv_head * group;
             // SAFETY: each unit has its own columns of its own row.
             let out = unsafe { shared.part(place, group) };
-            dispatch(Heads { spec, q: &q[place..][..group], cache: caches[sequence], kv_head, out });
+            dispatch_best(Heads { spec, q: &q[place..][..group], cache: caches[sequence], kv_head, out });
         };
         let units = 0..caches.len() * spec.num_kv_heads;
         if caches.iter().map(|cache| cache.keys.len()).sum::<usize>() < WORTH_SHARING {

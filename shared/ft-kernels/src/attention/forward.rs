@@ -7,7 +7,7 @@ use super::AttentionSpec;
 use super::pack::{Layout, Packed, TILE};
 use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Kernel, LANES, Product, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Product, Simd, dispatch_best};
 use crate::tensor::{from_vec, uninit, with_slice};
 use crate::vector::{exp, tanh};
 
@@ -30,7 +30,7 @@ pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result
             let (out, lse) = (shared_out, shared_lse);
             let group = spec.group();
             for head in kv_head * group..(kv_head + 1) * group {
-                dispatch(Tile { layout, qkv, keys, values, sequence, head, first, out, lse });
+                dispatch_best(Tile { layout, qkv, keys, values, sequence, head, first, out, lse });
             }
         });
     })?;

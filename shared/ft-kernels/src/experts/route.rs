@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use super::{Routing, reference};
 use crate::error::{Error, Result, expect_shape};
 use crate::parallel::{Shared, for_row_blocks};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slices};
 use crate::vector::exp;
 
@@ -32,7 +32,7 @@ pub fn route(logits: &Tensor, k: usize, normalise: bool) -> Result<Routing> {
             let logits = &logits[first * experts..][..chosen.len() / k * experts];
             // SAFETY: these are the weights of the block's own tokens.
             let weights = unsafe { shared.part(first * k, chosen.len()) };
-            dispatch(Route { logits, experts, k, normalise, chosen, weights });
+            dispatch_best(Route { logits, experts, k, normalise, chosen, weights });
         });
     })?;
     Ok(Routing { experts: chosen, weights: from_vec(weights, (tokens, k))?, normalised: normalise })
@@ -61,7 +61,7 @@ pub fn route_backward(dweights: &Tensor, routing: &Routing, logits: &Tensor) -> 
         for_row_blocks(&mut dlogits, experts, |first, dlogits| {
             let count = dlogits.len() / experts;
             let places = first * k..(first + count) * k;
-            dispatch(Backward {
+            dispatch_best(Backward {
                 dweights: &dweights[places.clone()],
                 weights: &weights[places.clone()],
                 chosen: &routing.experts[places],

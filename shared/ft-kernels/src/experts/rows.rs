@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::reference;
 use crate::error::{Error, Result, expect_shape};
 use crate::parallel::for_row_blocks;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slice_mut, with_slices};
 
 /// The rows `rows` of `x` `[tokens, columns]`, in their order and as often as they stand there.
@@ -83,7 +83,7 @@ fn scatter(name: &'static str, y: Tensor, part: &Tensor, rows: &[u32], weights: 
                 for i in low..high {
                     let y = &mut y[(rows[i] as usize - first) * columns..][..columns];
                     let weight = weights.map_or(1.0, |weights| weights[i]);
-                    dispatch(Add { y, x: &part[i * columns..][..columns], weight });
+                    dispatch_best(Add { y, x: &part[i * columns..][..columns], weight });
                 }
             });
         })
@@ -107,7 +107,7 @@ pub fn row_dots(dy: &Tensor, part: &Tensor, rows: &[u32]) -> Result<Vec<f32>> {
     let dots = with_slices([dy, part], |[dy, part]| {
         let dot = |(i, &row): (usize, &u32)| {
             let a = &dy[row as usize * columns..][..columns];
-            dispatch(Dot { a, b: &part[i * columns..][..columns] })
+            dispatch_best(Dot { a, b: &part[i * columns..][..columns] })
         };
         rows.par_iter().enumerate().with_min_len(16).map(dot).collect()
     })?;

@@ -5,6 +5,8 @@
 
 use std::sync::OnceLock;
 
+use crate::simd::Isa;
+
 /// What a kernel works on: a panel of `A` and one of `B`, and where their product goes.
 #[derive(Clone, Copy)]
 pub struct Block<'a> {
@@ -52,26 +54,22 @@ impl Kernels {
     }
 }
 
-/// Every set of kernels that this processor can run, the fastest first.
-pub fn available() -> Vec<Kernels> {
-    let mut sets = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            sets.push(Kernels { name: "avx512", rows: 14, cols: 32, lanes: 16, kernel: x86::avx512 });
-        }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-            sets.push(Kernels { name: "avx2", rows: 6, cols: 16, lanes: 8, kernel: x86::avx2 });
-        }
+/// The kernels of an instruction set that this processor has.
+fn of(isa: Isa) -> Kernels {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => Kernels { name: "avx512", rows: 14, cols: 32, lanes: 16, kernel: x86::avx512 },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Kernels { name: "avx2", rows: 6, cols: 16, lanes: 8, kernel: x86::avx2 },
+        _ => Kernels { name: "plain", rows: 4, cols: 8, lanes: 8, kernel: plain },
     }
-    sets.push(Kernels { name: "plain", rows: 4, cols: 8, lanes: 8, kernel: plain });
-    sets
 }
 
-/// The fastest kernels of this processor.
-pub fn kernels() -> &'static Kernels {
-    static FASTEST: OnceLock<Kernels> = OnceLock::new();
-    FASTEST.get_or_init(|| available().remove(0))
+/// The kernels of an instruction set, or of the best that this processor has where that is less.
+pub fn kernels(isa: Isa) -> &'static Kernels {
+    static SETS: [OnceLock<Kernels>; Isa::ALL.len()] = [const { OnceLock::new() }; Isa::ALL.len()];
+    let isa = isa.here();
+    SETS[isa as usize].get_or_init(|| of(isa))
 }
 
 /// The plain kernel; the compiler uses the vectors that the target is sure to have.

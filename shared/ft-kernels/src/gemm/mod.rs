@@ -22,6 +22,7 @@ use rayon::prelude::*;
 
 use self::micro::{Block, Kernels};
 use self::pack::{pack_lhs, pack_rhs};
+use crate::simd::Isa;
 pub(crate) use self::pack::{widen_bf16, widen_f16};
 
 /// A read-only matrix over a slice, with any strides (in elements).
@@ -155,17 +156,17 @@ pub fn block_length(k: usize) -> usize {
 
 /// The instructions that the products run on here: `avx512`, `avx2` or `plain`.
 pub fn instruction_set() -> &'static str {
-    micro::kernels().name
+    micro::kernels(Isa::best()).name
 }
 
-/// `c = a·b`, or `c += a·b` where `accumulate` is set.
+/// `c = a·b`, or `c += a·b` where `accumulate` is set, on the kernels of an instruction set: the bits are those of any.
 ///
 /// Shapes: `a` `[m, k]`, `b` `[k, n]`, `c` `[m, n]`.
 ///
 /// # Panics
 /// Where the shapes do not fit together: that is a fault of the program, not of its input.
-pub fn matmul(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool) {
-    matmul_part(a, b, c, accumulate, block_length(a.cols));
+pub fn matmul(isa: Isa, a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool) {
+    matmul_part(isa, a, b, c, accumulate, block_length(a.cols));
 }
 
 /// [`matmul`] with blocks of the inner dimension of `step` elements. A product in parts of its inner dimension, each but
@@ -173,7 +174,7 @@ pub fn matmul(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool)
 ///
 /// # Panics
 /// As [`matmul`].
-pub(crate) fn matmul_part(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool, step: usize) {
+pub(crate) fn matmul_part(isa: Isa, a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool, step: usize) {
     let (k, n) = b.shape();
     assert!(
         a.cols == k && c.rows == a.rows && c.cols == n,
@@ -196,7 +197,7 @@ pub(crate) fn matmul_part(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accum
     }
     let worth = if rayon::current_thread_index().is_some() { WORTH_THREADS } else { WORTH_HANDING_OVER };
     let threads = if a.rows * n * k < worth { 1 } else { rayon::current_num_threads() };
-    matmul_with(micro::kernels(), threads, a, b, c, accumulate, step);
+    matmul_with(micro::kernels(isa), threads, a, b, c, accumulate, step);
 }
 
 /// [`matmul`] of shapes that are checked and not empty, on these kernels.

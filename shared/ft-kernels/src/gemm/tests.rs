@@ -1,6 +1,6 @@
 use half::{bf16, f16};
 
-use super::micro::{Kernels, available};
+use super::micro::{Kernels, kernels};
 use super::*;
 use crate::philox::Stream;
 
@@ -44,7 +44,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn every_kernel_gives_the_bits_of_the_reference() {
-    let sets: &'static [Kernels] = Box::leak(available().into_boxed_slice());
+    let sets = Isa::ALL.map(kernels);
     for (m, k, n) in SHAPES {
         for case in 0..8 {
             let (turned_a, turned_b, accumulate) = (case & 1 > 0, case & 2 > 0, case & 4 > 0);
@@ -75,10 +75,10 @@ fn a_row_does_not_know_its_neighbours() {
         let (a, b) = (random(200 * k, 4), random(k * n, 5));
         let b = Rhs::F32(Mat::new(&b, n, k)).t();
         let mut whole = vec![0.0; 200 * n];
-        matmul(Mat::new(&a, 200, k), b, &mut MatMut::new(&mut whole, 200, n), false);
+        matmul(Isa::best(), Mat::new(&a, 200, k), b, &mut MatMut::new(&mut whole, 200, n), false);
         for (first, rows) in [(0, 1), (17, 1), (3, 40), (150, 50)] {
             let mut part = vec![0.0; rows * n];
-            matmul(Mat::new(&a[first * k..][..rows * k], rows, k), b, &mut MatMut::new(&mut part, rows, n), false);
+            matmul(Isa::best(), Mat::new(&a[first * k..][..rows * k], rows, k), b, &mut MatMut::new(&mut part, rows, n), false);
             assert_eq!(
                 bits(&part),
                 bits(&whole[first * n..][..rows * n]),
@@ -96,13 +96,13 @@ fn narrow_types_are_widened_exactly() {
     let brain: Vec<bf16> = b.iter().map(|x| bf16::from_f32(*x)).collect();
     let wide = |values: Vec<f32>| {
         let mut c = vec![0.0; m * n];
-        matmul(Mat::new(&a, m, k), Rhs::F32(Mat::new(&values, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
+        matmul(Isa::best(), Mat::new(&a, m, k), Rhs::F32(Mat::new(&values, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
         bits(&c)
     };
     let mut c = vec![0.0; m * n];
-    matmul(Mat::new(&a, m, k), Rhs::F16(Mat::new(&half, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
+    matmul(Isa::best(), Mat::new(&a, m, k), Rhs::F16(Mat::new(&half, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
     assert_eq!(bits(&c), wide(half.iter().map(|x| x.to_f32()).collect()));
-    matmul(Mat::new(&a, m, k), Rhs::Bf16(Mat::new(&brain, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
+    matmul(Isa::best(), Mat::new(&a, m, k), Rhs::Bf16(Mat::new(&brain, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
     assert_eq!(bits(&c), wide(brain.iter().map(|x| x.to_f32()).collect()));
 }
 
@@ -122,9 +122,9 @@ fn every_f16_is_widened_as_half_does() {
 fn a_product_can_go_to_some_columns_of_a_wider_matrix() {
     let (a, b) = (random(6 * 10, 8), random(10 * 4, 9));
     let mut wide = vec![7.0; 6 * 9];
-    matmul(Mat::new(&a, 6, 10), Rhs::F32(Mat::new(&b, 10, 4)), &mut MatMut::strided(&mut wide[3..], 6, 4, 9), false);
+    matmul(Isa::best(), Mat::new(&a, 6, 10), Rhs::F32(Mat::new(&b, 10, 4)), &mut MatMut::strided(&mut wide[3..], 6, 4, 9), false);
     let mut alone = vec![0.0; 6 * 4];
-    matmul(Mat::new(&a, 6, 10), Rhs::F32(Mat::new(&b, 10, 4)), &mut MatMut::new(&mut alone, 6, 4), false);
+    matmul(Isa::best(), Mat::new(&a, 6, 10), Rhs::F32(Mat::new(&b, 10, 4)), &mut MatMut::new(&mut alone, 6, 4), false);
     for (wide, alone) in wide.chunks(9).zip(alone.chunks(4)) {
         assert_eq!(wide[3..7], *alone);
         assert_eq!([&wide[..3], &wide[7..]].concat(), [7.0; 5]);
@@ -134,9 +134,9 @@ fn a_product_can_go_to_some_columns_of_a_wider_matrix() {
 #[test]
 fn an_empty_inner_dimension_is_a_sum_of_nothing() {
     let mut c = vec![3.0; 4];
-    matmul(Mat::new(&[], 2, 0), Rhs::F32(Mat::new(&[], 0, 2)), &mut MatMut::new(&mut c, 2, 2), true);
+    matmul(Isa::best(), Mat::new(&[], 2, 0), Rhs::F32(Mat::new(&[], 0, 2)), &mut MatMut::new(&mut c, 2, 2), true);
     assert_eq!(c, [3.0; 4]);
-    matmul(Mat::new(&[], 2, 0), Rhs::F32(Mat::new(&[], 0, 2)), &mut MatMut::new(&mut c, 2, 2), false);
+    matmul(Isa::best(), Mat::new(&[], 2, 0), Rhs::F32(Mat::new(&[], 0, 2)), &mut MatMut::new(&mut c, 2, 2), false);
     assert_eq!(c, [0.0; 4]);
 }
 

@@ -5,12 +5,14 @@ use rayon::prelude::*;
 
 use super::dora::Scales;
 use super::{Lora, LoraGradient};
+use crate::backend::Isa;
 use crate::gemm::{Mat, MatMut, Rhs, matmul};
 use crate::philox;
 use crate::tensor::{from_vec, uninit, with_slices};
 
 /// What all adapters of a layer go back through.
 pub(super) struct Rows<'a> {
+    pub isa: Isa,
     /// `[tokens, width]`, the gradient of the layer's output.
     pub dy: &'a [f32],
     /// The same, times the factors of the magnitudes where they apply to the whole of a column.
@@ -27,6 +29,7 @@ impl Lora<'_> {
     /// `weight`, the whole layer's, and for an adapter with a magnitude nothing else.
     pub(super) fn add_forward(
         &self,
+        isa: Isa,
         weight: &Tensor,
         x: &Tensor,
         starts: &[usize],
@@ -35,28 +38,28 @@ impl Lora<'_> {
     ) -> Result<()> {
         let (tokens, inner) = x.dims2()?;
         let (out, r) = self.b.dims2()?;
-        let scales = self.scales(weight)?;
+        let scales = self.scales(isa, weight)?;
         with_slices([x, self.a, self.b], |[x, a, b]| {
-            let kept = self.dropped(x, inner, starts);
+            let kept = self.dropped(isa, x, inner, starts);
             let y = &mut y[self.column..];
             let mut scaled_b = None;
             if let Some(scales) = &scales {
-                scales.scale_product(kept.as_deref(), y, width)?;
+                scales.scale_product(isa, kept.as_deref(), y, width)?;
                 scaled_b = Some(scales.times_rows(b));
             }
-            let low = self.low(kept.as_deref().unwrap_or(x), a, inner);
+            let low = self.low(isa, kept.as_deref().unwrap_or(x), a, inner);
             let b = Rhs::F32(Mat::new(scaled_b.as_deref().unwrap_or(b), out, r));
-            matmul(Mat::new(&low, tokens, r), b.t(), &mut MatMut::strided(y, tokens, out, width), true);
+            matmul(isa, Mat::new(&low, tokens, r), b.t(), &mut MatMut::strided(y, tokens, out, width), true);
             Ok(())
         })?
     }
 
     /// `s·x·Aᵀ`, `[tokens, r]`
-    fn low(&self, x: &[f32], a: &[f32], inner: usize) -> Vec<f32> {
+    fn low(&self, isa: Isa, x: &[f32], a: &[f32], inner: usize) -> Vec<f32> {
         let (tokens, r) = (x.len() / inner, a.len() / inner);
         let mut low = uninit(tokens * r);
         let a = Rhs::F32(Mat::new(a, r, inner)).t();
-        matmul(Mat::new(x, tokens, inner), a, &mut MatMut::new(&mut low, tokens, r), false);
+        matmul(isa, Mat::new(x, tokens, inner), a, &mut MatMut::new(&mut low, tokens, r), false);
         low.iter_mut().for_each(|u| *u *= self.scaling);
         low
     }
@@ -69,7 +72,7 @@ impl Lora<'_> {
         rows: &Rows<'_>,
         dx: Option<&mut [f32]>,
     ) -> Result<Vec<LoraGradient>> {
-        let &Rows { width, inner, starts, .. } = rows;
+        let &Rows { isa, width, inner, starts, .. } = rows;
         let (out, r) = self.b.dims2()?;
         with_slices([self.a, self.b], |[a, b]| {
             let tokens = rows.x.len() / inner;
@@ -81,16 +84,16 @@ impl Lora<'_> {
             };
             let mut dlow = uninit(tokens * r);
             let b = Rhs::F32(Mat::new(b, out, r));
-            matmul(dy, b, &mut MatMut::new(&mut dlow, tokens, r), false);
+            matmul(isa, dy, b, &mut MatMut::new(&mut dlow, tokens, r), false);
             dlow.iter_mut().for_each(|u| *u *= self.scaling);
-            let kept = self.dropped(rows.x, inner, starts);
+            let kept = self.dropped(isa, rows.x, inner, starts);
             if let Some(dx) = dx {
                 self.add_to_input(&dlow, a, scales, rows, dx)?;
             }
             let x = kept.as_deref().unwrap_or(rows.x);
-            let low = self.low(x, a, inner);
+            let low = self.low(isa, x, a, inner);
             let x = Mat::new(x, tokens, inner);
-            let mut gradients = gradients(adapter, starts, [dy, x], [&low, &dlow], r)?;
+            let mut gradients = gradients(isa, adapter, starts, [dy, x], [&low, &dlow], r)?;
             if let Some(scales) = scales {
                 let magnitudes = scales.gradients(x, &low, b, &rows.dy[self.column..], rows)?;
                 for (gradient, magnitude) in gradients.iter_mut().zip(magnitudes) {
@@ -110,20 +113,20 @@ impl Lora<'_> {
         rows: &Rows<'_>,
         dx: &mut [f32],
     ) -> Result<()> {
-        let inner = rows.inner;
+        let &Rows { isa, inner, .. } = rows;
         let (tokens, r) = (dx.len() / inner, a.len() / inner);
         let a = Rhs::F32(Mat::new(a, r, inner));
         let dlow = Mat::new(dlow, tokens, r);
         if self.dropout.is_none() {
-            matmul(dlow, a, &mut MatMut::new(dx, tokens, inner), true);
+            matmul(isa, dlow, a, &mut MatMut::new(dx, tokens, inner), true);
             return Ok(());
         }
         let mut part = uninit(tokens * inner);
-        matmul(dlow, a, &mut MatMut::new(&mut part, tokens, inner), false);
+        matmul(isa, dlow, a, &mut MatMut::new(&mut part, tokens, inner), false);
         if let Some(scales) = scales {
-            scales.add_to_input(&rows.dy[self.column..], rows.width, &mut part)?;
+            scales.add_to_input(isa, &rows.dy[self.column..], rows.width, &mut part)?;
         }
-        if let Some(masked) = self.dropped(&part, inner, rows.starts) {
+        if let Some(masked) = self.dropped(isa, &part, inner, rows.starts) {
             dx.par_chunks_mut(inner).zip(masked.par_chunks(inner)).for_each(|(dx, part)| {
                 dx.iter_mut().zip(part).for_each(|(dx, p)| *dx += p);
             });
@@ -132,7 +135,7 @@ impl Lora<'_> {
     }
 
     /// `x` (`[tokens, cols]`) times the dropout's mask; none where there is no dropout.
-    fn dropped(&self, x: &[f32], cols: usize, starts: &[usize]) -> Option<Vec<f32>> {
+    fn dropped(&self, isa: Isa, x: &[f32], cols: usize, starts: &[usize]) -> Option<Vec<f32>> {
         let dropout = self.dropout.as_ref()?;
         let mut kept = uninit(x.len());
         for (stream, span) in dropout.streams.iter().zip(starts.windows(2)) {
@@ -141,7 +144,7 @@ impl Lora<'_> {
                 .zip(x[span[0] * cols..].par_chunks(cols))
                 .enumerate()
                 .for_each(|(t, (kept, x))| {
-                    philox::dropout_scale(stream, t, cols, dropout.p, kept);
+                    philox::dropout_scale(isa, stream, t, cols, dropout.p, kept);
                     kept.iter_mut().zip(x).for_each(|(k, x)| *k *= x);
                 });
         }
@@ -151,6 +154,7 @@ impl Lora<'_> {
 
 /// For each sequence the gradients of `A`, `dlowᵀ·x`, and of `B`, `dyᵀ·low`.
 fn gradients(
+    isa: Isa,
     adapter: usize,
     starts: &[usize],
     [dy, x]: [Mat<'_, f32>; 2],
@@ -162,9 +166,9 @@ fn gradients(
         let (from, length) = (span[0], span[1] - span[0]);
         let (mut da, mut db) = (uninit(r * inner), uninit(out * r));
         let dlow = Mat::new(&dlow[from * r..][..length * r], length, r).t();
-        matmul(dlow, Rhs::F32(x.rows_of(from, length)), &mut MatMut::new(&mut da, r, inner), false);
+        matmul(isa, dlow, Rhs::F32(x.rows_of(from, length)), &mut MatMut::new(&mut da, r, inner), false);
         let low = Rhs::F32(Mat::new(&low[from * r..][..length * r], length, r));
-        matmul(dy.rows_of(from, length).t(), low, &mut MatMut::new(&mut db, out, r), false);
+        matmul(isa, dy.rows_of(from, length).t(), low, &mut MatMut::new(&mut db, out, r), false);
         let (a, b) = (from_vec(da, (r, inner))?, from_vec(db, (out, r))?);
         Ok(LoraGradient { adapter, sequence, a, b, magnitude: None })
     };

@@ -8,9 +8,10 @@ use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::reference;
+use crate::backend::{Compute, Isa};
 use crate::gemm::{Mat, MatMut, Rhs, block_length, matmul_part};
 use crate::skinny::skinny_by_rows;
-use crate::tensor::{from_vec, is_fused, uninit, with_slice};
+use crate::tensor::{from_vec, uninit, with_slice};
 
 /// A frozen matrix `[rows, columns]` of which some rows at a time can be had as numbers.
 pub trait RowSource: Sync {
@@ -20,11 +21,12 @@ pub trait RowSource: Sync {
     /// The number of elements in a row.
     fn columns(&self) -> usize;
 
-    /// Writes the rows from `first` on, as many whole ones as there is room for, on this thread.
+    /// Writes the rows from `first` on, as many whole ones as there is room for, on this thread and with these
+    /// instructions, which change no bit.
     ///
     /// # Errors
     /// If they cannot be had.
-    fn expand(&self, first: usize, out: &mut [f32]) -> Result<()>;
+    fn expand(&self, isa: Isa, first: usize, out: &mut [f32]) -> Result<()>;
 }
 
 /// Elements that are expanded at a time: large enough for all threads, small beside a layer.
@@ -42,9 +44,15 @@ pub fn rows_at_once(rows: usize, columns: usize) -> usize {
 ///
 /// # Errors
 /// If candle refuses the shapes or types, or rows cannot be had.
-pub fn product_by_rows(x: &Tensor, weight: &dyn RowSource, transposed: bool) -> Result<Tensor> {
-    if !is_fused(x) {
-        return reference::product(x, &expand_all(weight)?.to_device(x.device())?, transposed);
+pub fn product_by_rows(
+    compute: Compute,
+    x: &Tensor,
+    weight: &dyn RowSource,
+    transposed: bool,
+) -> Result<Tensor> {
+    let isa = compute.isa;
+    if !compute.is_fused() {
+        return reference::product(compute, x, &expand_all(isa, weight)?.to_device(x.device())?, transposed);
     }
     let (rows, k) = x.dims2()?;
     let (all, columns) = (weight.rows(), weight.columns());
@@ -63,15 +71,15 @@ pub fn product_by_rows(x: &Tensor, weight: &dyn RowSource, transposed: bool) -> 
         for first in (0..all).step_by(at_once.max(1)) {
             let count = at_once.min(all - first);
             let part = &mut buffer[..count * columns];
-            expand(weight, first, part)?;
+            expand(isa, weight, first, part)?;
             let part = Rhs::F32(Mat::new(part, count, columns));
             if transposed {
                 let x = Mat::strided(x.get(first..).unwrap_or_default(), rows, count, k);
-                matmul_part(x, part, &mut MatMut::new(&mut y, rows, n), first > 0, step);
+                matmul_part(isa, x, part, &mut MatMut::new(&mut y, rows, n), first > 0, step);
             } else {
                 let place = y.get_mut(first..).unwrap_or_default();
                 let mut y = MatMut::strided(place, rows, count, n);
-                matmul_part(Mat::new(x, rows, k), part.t(), &mut y, false, step);
+                matmul_part(isa, Mat::new(x, rows, k), part.t(), &mut y, false, step);
             }
         }
         Ok::<_, candle_core::Error>(())
@@ -83,16 +91,16 @@ pub fn product_by_rows(x: &Tensor, weight: &dyn RowSource, transposed: bool) -> 
 ///
 /// # Errors
 /// As [`product_by_rows`].
-pub fn product_few_by_rows(x: &Tensor, weight: &dyn RowSource) -> Result<Tensor> {
-    if !is_fused(x) {
-        return product_by_rows(x, weight, false);
+pub fn product_few_by_rows(compute: Compute, x: &Tensor, weight: &dyn RowSource) -> Result<Tensor> {
+    if !compute.is_fused() {
+        return product_by_rows(compute, x, weight, false);
     }
     let (rows, k) = x.dims2()?;
     if k != weight.columns() {
         candle_core::bail!("a product of rows of {k} with rows of {} elements", weight.columns());
     }
     let mut y = uninit(rows * weight.rows());
-    with_slice(x, |x| skinny_by_rows(x, weight, &mut y))??;
+    with_slice(x, |x| skinny_by_rows(compute.isa, x, weight, &mut y))??;
     from_vec(y, (rows, weight.rows()))
 }
 
@@ -100,20 +108,20 @@ pub fn product_few_by_rows(x: &Tensor, weight: &dyn RowSource) -> Result<Tensor>
 ///
 /// # Errors
 /// If rows cannot be had.
-pub fn expand_all(weight: &dyn RowSource) -> Result<Tensor> {
+pub fn expand_all(isa: Isa, weight: &dyn RowSource) -> Result<Tensor> {
     let (rows, columns) = (weight.rows(), weight.columns());
     // Every element is written, or the expanding fails and the buffer is dropped.
     let mut all = uninit(rows * columns);
     crate::memory::prefer_large_pages(&all);
-    expand(weight, 0, &mut all)?;
+    expand(isa, weight, 0, &mut all)?;
     Tensor::from_vec(all, (rows, columns), &Device::Cpu)
 }
 
 /// Writes the rows from `first` on with all threads.
-fn expand(weight: &dyn RowSource, first: usize, out: &mut [f32]) -> Result<()> {
+fn expand(isa: Isa, weight: &dyn RowSource, first: usize, out: &mut [f32]) -> Result<()> {
     let columns = weight.columns();
     let rows = (A_TASK / columns.max(1)).max(1);
-    let part = |(i, part): (usize, &mut [f32])| weight.expand(first + i * rows, part);
+    let part = |(i, part): (usize, &mut [f32])| weight.expand(isa, first + i * rows, part);
     out.par_chunks_mut((rows * columns).max(1)).enumerate().try_for_each(part)
 }
 
@@ -138,7 +146,7 @@ mod tests {
             self.columns
         }
 
-        fn expand(&self, first: usize, out: &mut [f32]) -> Result<()> {
+        fn expand(&self, _: Isa, first: usize, out: &mut [f32]) -> Result<()> {
             let rows = out.len() / self.columns;
             assert_eq!(rows * self.columns, out.len());
             self.asked.fetch_add(rows, std::sync::atomic::Ordering::Relaxed);
@@ -172,14 +180,14 @@ mod tests {
             let x = Tensor::from_vec(values(rows * columns, 2), (rows, columns), cpu).unwrap();
             let dy = Tensor::from_vec(values(rows * all, 3), (rows, all), cpu).unwrap();
             let known = source();
-            let y = product_by_rows(&x, &known, false).unwrap();
+            let y = product_by_rows(Compute::cpu(), &x, &known, false).unwrap();
             assert_eq!(known.asked.into_inner(), all, "each row is expanded once");
-            assert!(bits(&y) == bits(&product(&x, &tensor, false).unwrap()), "{rows} {all} {columns}");
-            let dx = product_by_rows(&dy, &source(), true).unwrap();
-            assert!(bits(&dx) == bits(&product(&dy, &tensor, true).unwrap()), "{rows} {all} {columns}");
-            let few = product_few_by_rows(&x, &source()).unwrap();
-            assert!(bits(&few) == bits(&product_few(&x, &tensor).unwrap()), "{rows} {all} {columns}");
-            assert!(bits(&expand_all(&source()).unwrap()) == bits(&tensor));
+            assert!(bits(&y) == bits(&product(Compute::cpu(), &x, &tensor, false).unwrap()), "{rows} {all} {columns}");
+            let dx = product_by_rows(Compute::cpu(), &dy, &source(), true).unwrap();
+            assert!(bits(&dx) == bits(&product(Compute::cpu(), &dy, &tensor, true).unwrap()), "{rows} {all} {columns}");
+            let few = product_few_by_rows(Compute::cpu(), &x, &source()).unwrap();
+            assert!(bits(&few) == bits(&product_few(Compute::cpu(), &x, &tensor).unwrap()), "{rows} {all} {columns}");
+            assert!(bits(&expand_all(Isa::best(), &source()).unwrap()) == bits(&tensor));
         }
         assert!(rows_at_once(3001, 2100) < 3001 && rows_at_once(9000, 600) < 9000, "there are several parts");
     }
@@ -192,9 +200,9 @@ mod tests {
         let x = Tensor::from_vec(values(rows * columns, 5), (rows, columns), &Device::Cpu).unwrap();
         let dy = Tensor::from_vec(values(rows * all, 6), (rows, all), &Device::Cpu).unwrap();
         let both = |x: &Tensor, dy: &Tensor| {
-            let few = product_few_by_rows(x, &source()).unwrap();
+            let few = product_few_by_rows(Compute::cpu(), x, &source()).unwrap();
             let (y, dx) =
-                (product_by_rows(x, &source(), false).unwrap(), product_by_rows(dy, &source(), true).unwrap());
+                (product_by_rows(Compute::cpu(), x, &source(), false).unwrap(), product_by_rows(Compute::cpu(), dy, &source(), true).unwrap());
             [bits(&y), bits(&dx), bits(&few)]
         };
         let whole = both(&x, &dy);
@@ -215,7 +223,7 @@ mod tests {
         let weight = values(40, 7);
         let source = Known { all: &weight, columns: 8, asked: 0.into() };
         let x = Tensor::zeros((2, 7), candle_core::DType::F32, &Device::Cpu).unwrap();
-        for error in [product_by_rows(&x, &source, false), product_few_by_rows(&x, &source)] {
+        for error in [product_by_rows(Compute::cpu(), &x, &source, false), product_few_by_rows(Compute::cpu(), &x, &source)] {
             assert!(error.unwrap_err().to_string().contains("rows of 7"));
         }
     }

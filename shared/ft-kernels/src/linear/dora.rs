@@ -13,10 +13,11 @@ use rayon::prelude::*;
 use super::adapter::Rows;
 use super::product::{with_rhs, with_weights};
 use super::{Lora, reference};
+use crate::backend::{Compute, Isa};
 use crate::gemm::{Mat, MatMut, Rhs, matmul};
 use crate::parallel::with_scratch;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
-use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slices};
+use crate::tensor::{from_vec, uninit, with_slice, with_slices};
 
 /// Rows of the matrix whose norms are formed at a time.
 const NORMS_AT_A_TIME: usize = 64;
@@ -30,14 +31,19 @@ const COLUMNS_AT_A_TIME: usize = 64;
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn dora_norm(weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
+pub fn dora_norm(compute: Compute, weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
     let ((out, inner), (r, _)) = (weight.dims2()?, a.dims2()?);
     if a.dims() != [r, inner] || b.dims() != [out, r] {
         candle_core::bail!("an adapter A {:?}, B {:?} of a matrix [{out}, {inner}]", a.dims(), b.dims());
     }
-    if !is_fused(a) || !is_fused(b) || !weight.device().is_cpu() {
+    if !compute.is_fused() {
         return reference::dora_norm(weight, a, b, scaling);
     }
+    norms(compute.isa, weight, a, b, scaling)
+}
+
+fn norms(isa: Isa, weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
+    let ((out, inner), (r, _)) = (weight.dims2()?, a.dims2()?);
     let mut norms = uninit(out);
     with_slices([a, b], |[a, b]| {
         let b: Vec<f32> = b.iter().map(|b| b * scaling).collect();
@@ -47,8 +53,8 @@ pub fn dora_norm(weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Resul
                 with_scratch([rows * inner], |[sum]| {
                     weights.widen(first * inner, sum);
                     let b = Mat::new(&b[first * r..][..rows * r], rows, r);
-                    matmul(b, Rhs::F32(Mat::new(a, r, inner)), &mut MatMut::new(sum, rows, inner), true);
-                    dispatch(Norms { rows: sum, norms });
+                    matmul(isa, b, Rhs::F32(Mat::new(a, r, inner)), &mut MatMut::new(sum, rows, inner), true);
+                    dispatch(isa, Norms { rows: sum, norms });
                 });
             });
         })
@@ -93,10 +99,10 @@ pub(super) struct Scales {
 
 impl Lora<'_> {
     /// The scales of this adapter's columns of the layer's `weight`; none without a magnitude.
-    pub(super) fn scales(&self, weight: &Tensor) -> Result<Option<Scales>> {
+    pub(super) fn scales(&self, isa: Isa, weight: &Tensor) -> Result<Option<Scales>> {
         let Some(magnitude) = self.magnitude else { return Ok(None) };
         let weight = weight.narrow(0, self.column, self.b.dim(0)?)?;
-        let mut norm = dora_norm(&weight, self.a, self.b, self.scaling)?.to_vec1::<f32>()?;
+        let mut norm = norms(isa, &weight, self.a, self.b, self.scaling)?.to_vec1::<f32>()?;
         if magnitude.dims() != [norm.len()] {
             candle_core::bail!("magnitudes {:?} of an adapter of {} columns", magnitude.dims(), norm.len());
         }
@@ -131,7 +137,13 @@ impl Scales {
 
     /// Makes `k·x·Wᵀ` of `x·Wᵀ`, which `y` holds in rows `width` apart; with a dropped input,
     /// `x·Wᵀ + (k − 1)·d·Wᵀ`.
-    pub(super) fn scale_product(&self, dropped: Option<&[f32]>, y: &mut [f32], width: usize) -> Result<()> {
+    pub(super) fn scale_product(
+        &self,
+        isa: Isa,
+        dropped: Option<&[f32]>,
+        y: &mut [f32],
+        width: usize,
+    ) -> Result<()> {
         let rows = y.par_chunks_mut(width).with_min_len(ROWS_AT_A_TIME);
         let Some(dropped) = dropped else {
             rows.for_each(|y| y.iter_mut().zip(&self.factor).for_each(|(y, k)| *y *= k));
@@ -139,7 +151,7 @@ impl Scales {
         };
         let inner = self.weight.dim(1)?;
         let dropped = Mat::new(dropped, dropped.len() / inner, inner);
-        rows.zip(self.product(dropped)?.par_chunks(self.out())).for_each(|(y, base)| {
+        rows.zip(self.product(isa, dropped)?.par_chunks(self.out())).for_each(|(y, base)| {
             y.iter_mut().zip(base).zip(&self.factor).for_each(|((y, base), k)| *y += (k - 1.0) * base);
         });
         Ok(())
@@ -157,12 +169,12 @@ impl Scales {
     }
 
     /// `part += ((k − 1)·dy)·W`, with `part` `[tokens, in]` and rows of `dy` that are `width` apart
-    pub(super) fn add_to_input(&self, dy: &[f32], width: usize, part: &mut [f32]) -> Result<()> {
+    pub(super) fn add_to_input(&self, isa: Isa, dy: &[f32], width: usize, part: &mut [f32]) -> Result<()> {
         let (out, inner) = self.weight.dims2()?;
         let tokens = part.len() / inner;
         let scaled = self.scaled(dy, width, |k| k - 1.0);
         let dy = Mat::new(&scaled, tokens, out);
-        with_rhs(&self.weight, |w| matmul(dy, w, &mut MatMut::new(part, tokens, inner), true))
+        with_rhs(&self.weight, |w| matmul(isa, dy, w, &mut MatMut::new(part, tokens, inner), true))
     }
 
     fn scaled(&self, dy: &[f32], width: usize, by: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
@@ -175,9 +187,9 @@ impl Scales {
     }
 
     /// `x·Wᵀ`, `[tokens, out]`
-    fn product(&self, x: Mat<'_, f32>) -> Result<Vec<f32>> {
+    fn product(&self, isa: Isa, x: Mat<'_, f32>) -> Result<Vec<f32>> {
         let mut y = uninit(x.rows * self.out());
-        with_rhs(&self.weight, |w| matmul(x, w.t(), &mut MatMut::new(&mut y, x.rows, self.out()), false))?;
+        with_rhs(&self.weight, |w| matmul(isa, x, w.t(), &mut MatMut::new(&mut y, x.rows, self.out()), false))?;
         Ok(y)
     }
 
@@ -192,8 +204,8 @@ impl Scales {
         rows: &Rows<'_>,
     ) -> Result<Vec<Vec<f32>>> {
         let ((out, r), width) = (b.shape(), rows.width);
-        let mut y = self.product(x)?;
-        matmul(Mat::new(low, x.rows, r), b.t(), &mut MatMut::new(&mut y, x.rows, out), true);
+        let mut y = self.product(rows.isa, x)?;
+        matmul(rows.isa, Mat::new(low, x.rows, r), b.t(), &mut MatMut::new(&mut y, x.rows, out), true);
         let sum = |span: &[usize], first: usize, sums: &mut [f32]| {
             let mut wide = [0.0; COLUMNS_AT_A_TIME];
             for t in span[0]..span[1] {

@@ -17,10 +17,11 @@ use rayon::prelude::*;
 
 use self::adapter::Rows;
 use self::product::{product_few_slice, with_rhs};
+use crate::backend::{Compute, Isa};
 use crate::gemm::{Mat, MatMut, matmul};
 use crate::parallel::for_row_blocks;
 use crate::philox::Stream;
-use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slices};
+use crate::tensor::{from_vec, uninit, with_slice, with_slices};
 
 pub use self::by_rows::{RowSource, expand_all, product_by_rows, product_few_by_rows, rows_at_once};
 pub use self::dora::dora_norm;
@@ -90,11 +91,17 @@ impl Linear<'_> {
     ///
     /// # Errors
     /// If candle refuses the shapes or types.
-    pub fn forward(&self, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
-        if is_fused(x) && self.weight.device().is_cpu() {
-            self.forward_fused(x, starts, residual)
+    pub fn forward(
+        &self,
+        compute: Compute,
+        x: &Tensor,
+        starts: &[usize],
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        if compute.is_fused() {
+            self.forward_fused(compute.isa, x, starts, residual)
         } else {
-            reference::forward(self, x, starts, residual)
+            reference::forward(compute, self, x, starts, residual)
         }
     }
 
@@ -103,11 +110,18 @@ impl Linear<'_> {
     ///
     /// # Errors
     /// If candle refuses the shapes or types.
-    pub fn backward(&self, dy: &Tensor, x: &Tensor, starts: &[usize], want_x: bool) -> Result<Gradients> {
-        if is_fused(x) && is_fused(dy) && self.weight.device().is_cpu() {
-            self.backward_fused(dy, x, starts, want_x)
+    pub fn backward(
+        &self,
+        compute: Compute,
+        dy: &Tensor,
+        x: &Tensor,
+        starts: &[usize],
+        want_x: bool,
+    ) -> Result<Gradients> {
+        if compute.is_fused() {
+            self.backward_fused(compute.isa, dy, x, starts, want_x)
         } else {
-            reference::backward(self, dy, x, starts, want_x)
+            reference::backward(compute, self, dy, x, starts, want_x)
         }
     }
 
@@ -116,34 +130,40 @@ impl Linear<'_> {
     ///
     /// # Errors
     /// If candle refuses the shapes or types.
-    pub fn forward_few(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+    pub fn forward_few(&self, compute: Compute, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let mut layer = self.clone();
         layer.lora.iter_mut().for_each(|lora| lora.dropout = None);
-        if !is_fused(x) || !self.weight.device().is_cpu() {
-            return reference::forward(&layer, x, &[], residual);
+        if !compute.is_fused() {
+            return reference::forward(compute, &layer, x, &[], residual);
         }
-        let mut y = product_few_slice(x, self.weight)?;
+        let mut y = product_few_slice(compute.isa, x, self.weight)?;
         let scaled = layer.has_magnitudes();
         if !scaled {
             self.add_rest(&mut y, residual)?;
         }
-        layer.add_adapters(x, &[], &mut y)?;
+        layer.add_adapters(compute.isa, x, &[], &mut y)?;
         if scaled {
             self.add_rest(&mut y, residual)?;
         }
         from_vec(y, (x.dim(0)?, self.weight.dim(0)?))
     }
 
-    fn forward_fused(&self, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
+    fn forward_fused(
+        &self,
+        isa: Isa,
+        x: &Tensor,
+        starts: &[usize],
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let (tokens, inner) = x.dims2()?;
         let out = self.weight.dim(0)?;
         let mut y = uninit(tokens * out);
         let scaled = self.has_magnitudes();
         let preset = !scaled && self.preset(&mut y, residual)?;
         with_rhs(self.weight, |w| {
-            with_slice(x, |x| matmul(Mat::new(x, tokens, inner), w.t(), &mut MatMut::new(&mut y, tokens, out), preset))
+            with_slice(x, |x| matmul(isa, Mat::new(x, tokens, inner), w.t(), &mut MatMut::new(&mut y, tokens, out), preset))
         })??;
-        self.add_adapters(x, starts, &mut y)?;
+        self.add_adapters(isa, x, starts, &mut y)?;
         if scaled {
             self.add_rest(&mut y, residual)?;
         }
@@ -155,9 +175,9 @@ impl Linear<'_> {
         self.lora.iter().any(|lora| lora.magnitude.is_some())
     }
 
-    fn add_adapters(&self, x: &Tensor, starts: &[usize], y: &mut [f32]) -> Result<()> {
+    fn add_adapters(&self, isa: Isa, x: &Tensor, starts: &[usize], y: &mut [f32]) -> Result<()> {
         let width = self.weight.dim(0)?;
-        self.lora.iter().try_for_each(|lora| lora.add_forward(self.weight, x, starts, y, width))
+        self.lora.iter().try_for_each(|lora| lora.add_forward(isa, self.weight, x, starts, y, width))
     }
 
     /// Fills `y` with what the product is added to; false where there is nothing.
@@ -198,17 +218,24 @@ impl Linear<'_> {
         Ok(())
     }
 
-    fn backward_fused(&self, dy: &Tensor, x: &Tensor, starts: &[usize], want_x: bool) -> Result<Gradients> {
+    fn backward_fused(
+        &self,
+        isa: Isa,
+        dy: &Tensor,
+        x: &Tensor,
+        starts: &[usize],
+        want_x: bool,
+    ) -> Result<Gradients> {
         let (tokens, inner) = x.dims2()?;
         let width = self.weight.dim(0)?;
-        let scales = self.lora.iter().map(|lora| lora.scales(self.weight)).collect::<Result<Vec<_>>>()?;
+        let scales = self.lora.iter().map(|lora| lora.scales(isa, self.weight)).collect::<Result<Vec<_>>>()?;
         with_slices([dy, x], |[dy, x]| {
             let through = dora::through(&self.lora, &scales, dy, width);
-            let rows = Rows { dy, through: through.as_deref().unwrap_or(dy), width, x, inner, starts };
+            let rows = Rows { isa, dy, through: through.as_deref().unwrap_or(dy), width, x, inner, starts };
             let mut dx = want_x.then(|| uninit(tokens * inner));
             if let Some(dx) = &mut dx {
                 let dy = Mat::new(rows.through, tokens, width);
-                with_rhs(self.weight, |w| matmul(dy, w, &mut MatMut::new(dx, tokens, inner), false))?;
+                with_rhs(self.weight, |w| matmul(isa, dy, w, &mut MatMut::new(dx, tokens, inner), false))?;
             }
             let mut gradients = Vec::with_capacity(self.lora.len() * starts.len());
             for (i, (lora, scales)) in self.lora.iter().zip(&scales).enumerate() {

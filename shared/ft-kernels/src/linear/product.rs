@@ -4,24 +4,25 @@ use candle_core::{DType, Result, Storage, Tensor};
 use half::{bf16, f16};
 
 use super::reference;
+use crate::backend::{Compute, Isa};
 use crate::gemm::{Mat, MatMut, Rhs, matmul};
 use crate::skinny::{Weights, skinny};
-use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slice_mut, with_slices};
+use crate::tensor::{from_vec, uninit, with_slice, with_slice_mut, with_slices};
 
 /// `x·Wᵀ` (or, with `transposed`, `x·W`) for a frozen `W` `[out, in]` of any float type, no adapters.
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn product(x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
-    if !is_fused(x) || !weight.device().is_cpu() {
-        return reference::product(x, weight, transposed);
+pub fn product(compute: Compute, x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
+    if !compute.is_fused() {
+        return reference::product(compute, x, weight, transposed);
     }
     let (rows, k) = x.dims2()?;
     let n = weight.dim(usize::from(transposed))?;
     let mut y = uninit(rows * n);
     with_rhs(weight, |w| {
         let w = if transposed { w } else { w.t() };
-        with_slice(x, |x| matmul(Mat::new(x, rows, k), w, &mut MatMut::new(&mut y, rows, n), false))
+        with_slice(x, |x| matmul(compute.isa, Mat::new(x, rows, k), w, &mut MatMut::new(&mut y, rows, n), false))
     })??;
     from_vec(y, (rows, n))
 }
@@ -30,9 +31,9 @@ pub fn product(x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> 
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn add_product(y: Tensor, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if !is_fused(&y) || !is_fused(x) || !weight.device().is_cpu() {
-        return y + reference::product(x, weight, false)?;
+pub fn add_product(compute: Compute, y: Tensor, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if !compute.is_fused() {
+        return y + reference::product(compute, x, weight, false)?;
     }
     let ((rows, k), (n, inner)) = (x.dims2()?, weight.dims2()?);
     if k != inner || y.dims() != [rows, n] {
@@ -40,7 +41,7 @@ pub fn add_product(y: Tensor, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     }
     with_rhs(weight, |w| {
         with_slice(x, |x| {
-            with_slice_mut(&y, |y| matmul(Mat::new(x, rows, k), w.t(), &mut MatMut::new(y, rows, n), true))
+            with_slice_mut(&y, |y| matmul(compute.isa, Mat::new(x, rows, k), w.t(), &mut MatMut::new(y, rows, n), true))
         })
     })???;
     Ok(y)
@@ -51,18 +52,18 @@ pub fn add_product(y: Tensor, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// If the numbers of rows differ or candle refuses the types.
-pub fn weight_gradient(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+pub fn weight_gradient(compute: Compute, dy: &Tensor, x: &Tensor) -> Result<Tensor> {
     let ((rows, out), (rows_of_x, inner)) = (dy.dims2()?, x.dims2()?);
     if rows != rows_of_x {
         candle_core::bail!("the gradient of a matrix from {rows} rows of outputs and {rows_of_x} rows of inputs");
     }
-    if !is_fused(dy) || !is_fused(x) {
+    if !compute.is_fused() {
         return reference::weight_gradient(dy, x);
     }
     let mut dw = uninit(out * inner);
     with_slices([dy, x], |[dy, x]| {
         let x = Rhs::F32(Mat::new(x, rows, inner));
-        matmul(Mat::new(dy, rows, out).t(), x, &mut MatMut::new(&mut dw, out, inner), false);
+        matmul(compute.isa, Mat::new(dy, rows, out).t(), x, &mut MatMut::new(&mut dw, out, inner), false);
     })?;
     from_vec(dw, (out, inner))
 }
@@ -71,20 +72,20 @@ pub fn weight_gradient(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn product_few(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if !is_fused(x) || !weight.device().is_cpu() {
-        return reference::product(x, weight, false);
+pub fn product_few(compute: Compute, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if !compute.is_fused() {
+        return reference::product(compute, x, weight, false);
     }
-    from_vec(product_few_slice(x, weight)?, (x.dim(0)?, weight.dim(0)?))
+    from_vec(product_few_slice(compute.isa, x, weight)?, (x.dim(0)?, weight.dim(0)?))
 }
 
-pub(super) fn product_few_slice(x: &Tensor, weight: &Tensor) -> Result<Vec<f32>> {
+pub(super) fn product_few_slice(isa: Isa, x: &Tensor, weight: &Tensor) -> Result<Vec<f32>> {
     let ((rows, k), (n, inner)) = (x.dims2()?, weight.dims2()?);
     if k != inner {
         candle_core::bail!("a product of rows of {k} with rows of {inner} elements");
     }
     let mut y = uninit(rows * n);
-    with_weights(weight, |weights| with_slice(x, |x| skinny(x, weights, k, &mut y)))??;
+    with_weights(weight, |weights| with_slice(x, |x| skinny(isa, x, weights, k, &mut y)))??;
     Ok(y)
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::{Gradients, Linear, Lora, LoraGradient};
-use crate::device::product_type;
+use crate::backend::Compute;
 use crate::dropout::dropped;
 use crate::runs::runs;
 
@@ -11,8 +11,14 @@ use crate::runs::runs;
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn forward(layer: &Linear<'_>, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
-    let mut y = product(x, layer.weight, false)?;
+pub fn forward(
+    compute: Compute,
+    layer: &Linear<'_>,
+    x: &Tensor,
+    starts: &[usize],
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let mut y = product(compute, x, layer.weight, false)?;
     if let Some(bias) = layer.bias {
         y = y.broadcast_add(bias)?;
     }
@@ -21,10 +27,10 @@ pub fn forward(layer: &Linear<'_>, x: &Tensor, starts: &[usize], residual: Optio
     }
     let width = y.dim(1)?;
     for lora in &layer.lora {
-        let x = masked(lora, x, starts)?;
+        let x = masked(compute, lora, x, starts)?;
         let mut part = low(lora, &x)?.matmul(&lora.b.t()?)?;
         if let Some((weight, _, factor)) = scales(lora, layer.weight)? {
-            let base = product(&x, &weight, false)?.broadcast_mul(&(&factor - 1.0)?)?;
+            let base = product(compute, &x, &weight, false)?.broadcast_mul(&(&factor - 1.0)?)?;
             part = (base + part.broadcast_mul(&factor)?)?;
         }
         let right = width - lora.column - part.dim(1)?;
@@ -37,8 +43,15 @@ pub fn forward(layer: &Linear<'_>, x: &Tensor, starts: &[usize], residual: Optio
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn backward(layer: &Linear<'_>, dy: &Tensor, x: &Tensor, starts: &[usize], want_x: bool) -> Result<Gradients> {
-    let mut dx = want_x.then(|| product(dy, layer.weight, true)).transpose()?;
+pub fn backward(
+    compute: Compute,
+    layer: &Linear<'_>,
+    dy: &Tensor,
+    x: &Tensor,
+    starts: &[usize],
+    want_x: bool,
+) -> Result<Gradients> {
+    let mut dx = want_x.then(|| product(compute, dy, layer.weight, true)).transpose()?;
     let mut gradients = Vec::new();
     for (adapter, lora) in layer.lora.iter().enumerate() {
         let dy = dy.narrow(1, lora.column, lora.b.dim(0)?)?.contiguous()?;
@@ -51,15 +64,15 @@ pub fn backward(layer: &Linear<'_>, dy: &Tensor, x: &Tensor, starts: &[usize], w
         if let Some(so_far) = &dx {
             let mut part = dlow.matmul(lora.a)?;
             if let Some((weight, _, factor)) = &scales {
-                part = (part + product(&dy.broadcast_mul(&(factor - 1.0)?)?, weight, true)?)?;
+                part = (part + product(compute, &dy.broadcast_mul(&(factor - 1.0)?)?, weight, true)?)?;
             }
-            dx = Some((so_far + masked(lora, &part, starts)?)?);
+            dx = Some((so_far + masked(compute, lora, &part, starts)?)?);
         }
-        let x = masked(lora, x, starts)?;
+        let x = masked(compute, lora, x, starts)?;
         let low = low(lora, &x)?;
         let along = match &scales {
             Some((weight, norm, _)) => {
-                let row = (product(&x, weight, false)? + low.matmul(&lora.b.t()?)?)?.broadcast_div(norm)?;
+                let row = (product(compute, &x, weight, false)? + low.matmul(&lora.b.t()?)?)?.broadcast_div(norm)?;
                 Some((&dy * row)?)
             }
             None => None,
@@ -79,8 +92,8 @@ pub fn backward(layer: &Linear<'_>, dy: &Tensor, x: &Tensor, starts: &[usize], w
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn product(x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
-    product_in(product_type(x.device()).unwrap_or(x.dtype()), x, weight, transposed)
+pub fn product(compute: Compute, x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
+    product_in(compute.product_type(x.dtype()), x, weight, transposed)
 }
 
 /// [`product`] with both sides brought to a type, and the result back to that of `x`.
@@ -144,8 +157,8 @@ fn row_products(dy: &Tensor, x: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>
 }
 
 /// `x` times the factors of the adapter's dropout, where it has one.
-fn masked(lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Tensor> {
-    lora.dropout.as_ref().map_or_else(|| Ok(x.clone()), |dropout| dropped(x, dropout, starts))
+fn masked(compute: Compute, lora: &Lora<'_>, x: &Tensor, starts: &[usize]) -> Result<Tensor> {
+    lora.dropout.as_ref().map_or_else(|| Ok(x.clone()), |dropout| dropped(compute, x, dropout, starts))
 }
 
 #[cfg(test)]
@@ -170,7 +183,7 @@ mod tests {
         let dy = some(5, 7, 0.9)?;
         for (dtype, digits) in [(DType::BF16, 8), (DType::F16, 11)] {
             for (left, transposed) in [(&x, false), (&dy, true)] {
-                let wide = product(left, &weight, transposed)?;
+                let wide = product(Compute::reference(), left, &weight, transposed)?;
                 let narrow = product_in(dtype, left, &weight, transposed)?;
                 assert_eq!((narrow.dtype(), narrow.dims()), (DType::F32, wide.dims()));
                 let error = largest(&(&narrow - &wide)?)?;

@@ -14,7 +14,7 @@ use self::kernels::{Forward, ShapedGradient, WithGradient};
 use self::shape::AsTheyAre;
 pub use self::shape::{LogitShape, shape_logits};
 use crate::error::{Error, Result, expect_shape};
-use crate::simd::dispatch;
+use crate::simd::dispatch_best;
 use crate::tensor::{is_fused, with_slice, with_slice_mut};
 
 /// What the loss says about each row.
@@ -46,9 +46,9 @@ pub fn cross_entropy(logits: Tensor, targets: &[u32], scale: f32, shape: LogitSh
             .map(|(row, &target)| {
                 let target = target as usize;
                 if shape.is_default() {
-                    dispatch(WithGradient { row, target, scale })
+                    dispatch_best(WithGradient { row, target, scale })
                 } else {
-                    dispatch(ShapedGradient { row, target, scale, shape })
+                    dispatch_best(ShapedGradient { row, target, scale, shape })
                 }
             })
             .collect::<Vec<_>>()
@@ -72,9 +72,9 @@ pub fn cross_entropy_forward(logits: &Tensor, targets: &[u32], shape: LogitShape
             .map(|(row, &target)| {
                 let target = target as usize;
                 if shape.is_default() {
-                    dispatch(Forward { row, target, shape: AsTheyAre })
+                    dispatch_best(Forward { row, target, shape: AsTheyAre })
                 } else {
-                    dispatch(Forward { row, target, shape })
+                    dispatch_best(Forward { row, target, shape })
                 }
             })
             .collect::<Vec<_>>()

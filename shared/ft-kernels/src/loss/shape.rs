@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::reference;
 use crate::error::Result;
 use crate::parallel::for_row_blocks;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 use crate::tensor::{is_fused, with_slice_mut};
 use crate::vector::tanh;
 
@@ -87,7 +87,7 @@ pub fn shape_logits(logits: Tensor, shape: LogitShape) -> Result<Tensor> {
         return reference::shape_logits(&logits, shape);
     }
     with_slice_mut(&logits, |logits| {
-        for_row_blocks(logits, ROW, |_, values| dispatch(InPlace { values, shape }));
+        for_row_blocks(logits, ROW, |_, values| dispatch_best(InPlace { values, shape }));
     })?;
     Ok(logits)
 }

@@ -11,7 +11,7 @@ use super::rms::check;
 use super::sums::{part, sum_of};
 use crate::error::{Result, expect_shape};
 use crate::parallel::for_row_blocks;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 use crate::tensor::{from_vec, is_fused, uninit, with_slices};
 
 /// Normalises the rows of `x` `[tokens, hidden]` to mean 0 and variance 1, multiplies by `w`
@@ -33,7 +33,7 @@ pub fn layer_norm(x: &Tensor, w: &Tensor, b: Option<&Tensor>, eps: f64) -> Resul
     with_slices(all, |[x, w, bias]| {
         for_row_blocks(&mut y, columns, |first, y| {
             let x = &x[first * columns..][..y.len()];
-            dispatch(Forward { x, w, b: b.is_some().then_some(bias), y, eps: eps as f32 });
+            dispatch_best(Forward { x, w, b: b.is_some().then_some(bias), y, eps: eps as f32 });
         });
     })?;
     Ok(from_vec(y, (rows, columns))?)
@@ -69,7 +69,7 @@ pub fn layer_norm_backward_add(
     with_slices(all, |[dy, x, w, r]| {
         for_row_blocks(&mut dx, columns, |first, dx| {
             let rows = first * columns..first * columns + dx.len();
-            dispatch(Backward {
+            dispatch_best(Backward {
                 dy: &dy[rows.clone()],
                 x: &x[rows.clone()],
                 w,

@@ -10,7 +10,7 @@ use super::reference;
 use super::sums::{inverse_rms, part, rms_factors};
 use crate::error::{Result, expect_shape};
 use crate::parallel::for_row_blocks;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 use crate::tensor::{from_vec, is_fused, uninit, with_slices};
 
 /// Normalises the rows of `x` `[tokens, hidden]` and multiplies by the weights `w` `[hidden]`.
@@ -26,7 +26,7 @@ pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
     with_slices([x, w], |[x, w]| {
         for_row_blocks(&mut y, columns, |first, y| {
             let x = &x[first * columns..][..y.len()];
-            dispatch(Forward { x, w, y, eps: eps as f32 });
+            dispatch_best(Forward { x, w, y, eps: eps as f32 });
         });
     })?;
     Ok(from_vec(y, (rows, columns))?)
@@ -68,7 +68,7 @@ fn backward(dy: &Tensor, x: &Tensor, w: &Tensor, eps: f64, residual: Option<&Ten
     with_slices(all, |[dy, x, w, r]| {
         for_row_blocks(&mut dx, columns, |first, dx| {
             let rows = first * columns..first * columns + dx.len();
-            dispatch(Backward {
+            dispatch_best(Backward {
                 dy: &dy[rows.clone()],
                 x: &x[rows.clone()],
                 w,

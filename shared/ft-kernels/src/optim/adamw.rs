@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::PIECE;
 use super::blockwise::{BLOCK, Codes, DynamicMap};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch_best};
 
 /// The numbers of one AdamW step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +33,7 @@ pub fn adamw_step(param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32],
     assert!(grad.len() == param.len() && m.len() == param.len() && v.len() == param.len());
     let moments = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
     let pieces = param.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(moments);
-    pieces.for_each(|((param, grad), (m, v))| dispatch(Step { param, grad, m, v, adamw }));
+    pieces.for_each(|((param, grad), (m, v))| dispatch_best(Step { param, grad, m, v, adamw }));
 }
 
 /// One step with moments of 8 bits: both are expanded block by block, changed, and rounded again to the nearest value
@@ -47,7 +47,7 @@ pub fn adamw_8bit_step(param: &mut [f32], grad: &[f32], m: Codes, v: Codes, adam
     let maps = [DynamicMap::signed(), DynamicMap::unsigned()];
     let moments = m.pieces(PIECE).zip(v.pieces(PIECE));
     let pieces = param.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(moments);
-    pieces.for_each(|((param, grad), (m, v))| dispatch(Step8 { param, grad, m, v, maps, adamw }));
+    pieces.for_each(|((param, grad), (m, v))| dispatch_best(Step8 { param, grad, m, v, maps, adamw }));
 }
 
 struct Step<'a> {

@@ -59,7 +59,7 @@ fn four_bits_are_the_nearest_codes() {
 #[test]
 fn all_instruction_sets_give_the_same_bits() {
     let values = weights(3333);
-    assert!(same_on_every_isa(|| {
+    assert!(same_on_every_isa(|_| {
         let four = every_four_bit(&values);
         let eight = EightBit::quantise(&values);
         let mut out = vec![0.0; values.len()];

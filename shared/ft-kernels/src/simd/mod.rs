@@ -146,11 +146,11 @@ pub trait Kernel {
 pub enum Isa {
     /// No assumption about the machine. Slow on x86, where a fused multiply-add without the
     /// instruction is a function call.
-    Portable = 1,
+    Portable,
     /// AVX2 with FMA.
-    Avx2 = 2,
+    Avx2,
     /// AVX-512 (foundation, and DQ).
-    Avx512 = 3,
+    Avx512,
 }
 
 /// What a test asked for; 0 is the best there is.
@@ -160,7 +160,7 @@ static FORCED: AtomicU8 = AtomicU8::new(0);
 /// results are the same; tests use it to say so.
 pub fn force(isa: Option<Isa>) {
     let wanted = isa.filter(|&isa| isa <= Isa::best());
-    FORCED.store(wanted.map_or(0, |isa| isa as u8), Ordering::Relaxed);
+    FORCED.store(wanted.map_or(0, |isa| 1 + isa as u8), Ordering::Relaxed);
 }
 
 impl Isa {
@@ -188,16 +188,21 @@ impl Isa {
     }
 }
 
-/// Runs a kernel with the machine's best instruction set.
-pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+/// [`dispatch`] with the best instruction set, for operators that are not told any yet.
+pub fn dispatch_best<K: Kernel>(kernel: K) -> K::Output {
     let isa = match FORCED.load(Ordering::Relaxed) {
         1 => Isa::Portable,
         2 => Isa::Avx2,
         3 => Isa::Avx512,
         _ => Isa::best(),
     };
-    match isa {
-        // SAFETY: `Isa::best` saw these features, and `force` allows none beyond them.
+    dispatch(isa, kernel)
+}
+
+/// Runs a kernel with an instruction set, or the best of this machine where that is less. The results are the same.
+pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa.here() {
+        // SAFETY: `here` gives nothing that the machine has not.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
         // SAFETY: as above.
@@ -216,12 +221,12 @@ pub(crate) mod testing {
 
     /// Runs the same work with every instruction set that this machine has and says whether all
     /// the results are equal.
-    pub fn same_on_every_isa<R: PartialEq>(work: impl Fn() -> R) -> bool {
+    pub fn same_on_every_isa<R: PartialEq>(work: impl Fn(Isa) -> R) -> bool {
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let results: Vec<R> = [Isa::Portable, Isa::Avx2, Isa::Avx512]
             .map(|isa| {
                 force(Some(isa));
-                work()
+                work(isa)
             })
             .into();
         force(None);

@@ -1,6 +1,7 @@
 //! The backward against finite differences of the layer's formula in f64.
 
 use candle_core::{Result, Tensor};
+use ft_kernels::backend::{Compute, Isa};
 use ft_kernels::philox::dropout_scale;
 
 use crate::case::{Case, summed, wide};
@@ -27,7 +28,7 @@ impl Formula {
         if case.dropout > 0.0 {
             for (stream, span) in case.streams(0).iter().zip(case.starts.windows(2)) {
                 for (t, row) in mask[span[0] * inner..span[1] * inner].chunks_mut(inner).enumerate() {
-                    dropout_scale(stream, t, inner, case.dropout, row);
+                    dropout_scale(Isa::best(), stream, t, inner, case.dropout, row);
                 }
             }
         }
@@ -72,7 +73,7 @@ fn backward_is_the_finite_difference_in_f64() -> Result<()> {
         let plain = Case::new(10, &[7], 3, &[4, 3], dropout, false);
         let case = if dora { plain.with_magnitudes(1) } else { plain };
         let formula = Formula::of(&case);
-        let found = case.linear(0).backward(&case.dy, &case.x, &case.starts, true)?;
+        let found = case.linear(0).backward(Compute::cpu(), &case.dy, &case.x, &case.starts, true)?;
         let pair = &case.pairs[0];
         let mut inputs = vec![wide(&case.x), wide(&pair.a), wide(&pair.b)];
         inputs.extend(pair.magnitude.as_ref().map(wide));

@@ -1,6 +1,7 @@
 //! Magnitudes: the norms they are divided by, and where they start.
 
 use candle_core::{DType, Result, Tensor};
+use ft_kernels::Compute;
 use ft_kernels::linear::{dora_norm, reference};
 
 use crate::case::{Case, bits, distance, random, wide};
@@ -9,7 +10,7 @@ use crate::case::{Case, bits, distance, random, wide};
 fn the_norm_is_that_of_the_adapted_rows() -> Result<()> {
     for (out, inner, r) in [(1, 1, 1), (5, 130, 3), (200, 48, 16)] {
         let (weight, a, b) = (random(out, inner, 50), random(r, inner, 51), random(out, r, 52));
-        let found = dora_norm(&weight, &a, &b, 0.75)?;
+        let found = dora_norm(Compute::cpu(), &weight, &a, &b, 0.75)?;
         assert_eq!(found.dims(), [out]);
         assert!(distance(&found, &reference::dora_norm(&weight, &a, &b, 0.75)?)? < 1e-6);
         let (w, a, b) = (wide(&weight), wide(&a), wide(&b));
@@ -19,26 +20,26 @@ fn the_norm_is_that_of_the_adapted_rows() -> Result<()> {
             assert!((found - exact).abs() < 1e-6 * exact, "row {o}: {found} for {exact}");
         }
     }
-    assert!(dora_norm(&random(4, 3, 1), &random(2, 3, 2), &random(5, 2, 3), 1.0).is_err());
+    assert!(dora_norm(Compute::cpu(), &random(4, 3, 1), &random(2, 3, 2), &random(5, 2, 3), 1.0).is_err());
     Ok(())
 }
 
 #[test]
 fn a_rows_norm_does_not_know_its_neighbours_the_threads_or_the_type() -> Result<()> {
     let (weight, a, b) = (random(150, 72, 50), random(8, 72, 51), random(150, 8, 52));
-    let all = dora_norm(&weight, &a, &b, 2.0)?;
+    let all = dora_norm(Compute::cpu(), &weight, &a, &b, 2.0)?;
     for (first, rows) in [(0, 1), (149, 1), (60, 70)] {
-        let part = dora_norm(&weight.narrow(0, first, rows)?, &a, &b.narrow(0, first, rows)?, 2.0)?;
+        let part = dora_norm(Compute::cpu(), &weight.narrow(0, first, rows)?, &a, &b.narrow(0, first, rows)?, 2.0)?;
         assert_eq!(bits(&part), bits(&all.narrow(0, first, rows)?));
     }
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert_eq!(bits(&pool.install(|| dora_norm(&weight, &a, &b, 2.0))?), bits(&all));
+        assert_eq!(bits(&pool.install(|| dora_norm(Compute::cpu(), &weight, &a, &b, 2.0))?), bits(&all));
     }
     for dtype in [DType::BF16, DType::F16] {
         let narrow = weight.to_dtype(dtype)?;
         let widened = narrow.to_dtype(DType::F32)?;
-        assert_eq!(bits(&dora_norm(&narrow, &a, &b, 2.0)?), bits(&dora_norm(&widened, &a, &b, 2.0)?));
+        assert_eq!(bits(&dora_norm(Compute::cpu(), &narrow, &a, &b, 2.0)?), bits(&dora_norm(Compute::cpu(), &widened, &a, &b, 2.0)?));
     }
     Ok(())
 }
@@ -49,7 +50,7 @@ fn untrained(dropout: f64) -> Result<Case> {
     for pair in &mut case.pairs {
         pair.b = pair.b.zeros_like()?;
         let weight = case.weight.narrow(0, pair.column, pair.b.dim(0)?)?;
-        pair.magnitude = Some(dora_norm(&weight, &pair.a, &pair.b, pair.scaling)?);
+        pair.magnitude = Some(dora_norm(Compute::cpu(), &weight, &pair.a, &pair.b, pair.scaling)?);
     }
     Ok(case)
 }
@@ -59,8 +60,8 @@ fn before_the_first_step_magnitudes_change_nothing() -> Result<()> {
     for dropout in [0.0, 0.2] {
         let case = untrained(dropout)?;
         let bare = Case { pairs: Vec::new(), ..case.clone() };
-        let expected = reference::forward(&bare.linear(0), &case.x, &case.starts, Some(&case.residual))?;
-        let found = case.linear(0).forward(&case.x, &case.starts, Some(&case.residual))?;
+        let expected = reference::forward(Compute::reference(), &bare.linear(0), &case.x, &case.starts, Some(&case.residual))?;
+        let found = case.linear(0).forward(Compute::cpu(), &case.x, &case.starts, Some(&case.residual))?;
         assert!(distance(&found, &expected)? < 1e-6);
     }
     Ok(())
@@ -73,14 +74,14 @@ fn a_row_of_zeros_stays_a_row_of_zeros() -> Result<()> {
     case.weight = Tensor::cat(&rows, 0)?;
     case.bias = None;
     case.pairs[1].magnitude =
-        Some(dora_norm(&case.weight.narrow(0, 30, 20)?, &case.pairs[1].a, &case.pairs[1].b, 1.5)?);
+        Some(dora_norm(Compute::cpu(), &case.weight.narrow(0, 30, 20)?, &case.pairs[1].a, &case.pairs[1].b, 1.5)?);
     for fused in [true, false] {
         let layer = case.linear(0);
         let (y, gradients) = if fused {
-            (layer.forward(&case.x, &case.starts, None)?, layer.backward(&case.dy, &case.x, &case.starts, true)?)
+            (layer.forward(Compute::cpu(), &case.x, &case.starts, None)?, layer.backward(Compute::cpu(), &case.dy, &case.x, &case.starts, true)?)
         } else {
-            let y = reference::forward(&layer, &case.x, &case.starts, None)?;
-            (y, reference::backward(&layer, &case.dy, &case.x, &case.starts, true)?)
+            let y = reference::forward(Compute::reference(), &layer, &case.x, &case.starts, None)?;
+            (y, reference::backward(Compute::reference(), &layer, &case.dy, &case.x, &case.starts, true)?)
         };
         assert!(wide(&y.narrow(1, 49, 1)?).iter().all(|y| *y == 0.0));
         for g in gradients.lora {

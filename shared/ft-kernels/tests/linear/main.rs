@@ -6,6 +6,7 @@ mod differences;
 mod dora;
 
 use candle_core::{DType, Result, Tensor, Var};
+use ft_kernels::Compute;
 use ft_kernels::linear::{product, reference, weight_gradient};
 
 use case::{Case, bits, cases, distance, random, summed, wide};
@@ -14,11 +15,11 @@ use case::{Case, bits, cases, distance, random, summed, wide};
 fn fused_is_the_reference() -> Result<()> {
     for case in cases() {
         let layer = case.linear(0);
-        let found = layer.forward(&case.x, &case.starts, Some(&case.residual))?;
-        let expected = reference::forward(&layer, &case.x, &case.starts, Some(&case.residual))?;
+        let found = layer.forward(Compute::cpu(), &case.x, &case.starts, Some(&case.residual))?;
+        let expected = reference::forward(Compute::reference(), &layer, &case.x, &case.starts, Some(&case.residual))?;
         assert!(distance(&found, &expected)? < 1e-5);
-        let found = layer.backward(&case.dy, &case.x, &case.starts, true)?;
-        let expected = reference::backward(&layer, &case.dy, &case.x, &case.starts, true)?;
+        let found = layer.backward(Compute::cpu(), &case.dy, &case.x, &case.starts, true)?;
+        let expected = reference::backward(Compute::reference(), &layer, &case.dy, &case.x, &case.starts, true)?;
         assert!(distance(&found.x.unwrap(), &expected.x.unwrap())? < 1e-5);
         assert_eq!(found.lora.len(), layer.lora.len() * (case.starts.len() - 1));
         for (found, expected) in found.lora.iter().zip(&expected.lora) {
@@ -29,7 +30,7 @@ fn fused_is_the_reference() -> Result<()> {
                 assert!(distance(found, expected)? < 1e-5);
             }
         }
-        assert!(layer.backward(&case.dy, &case.x, &case.starts, false)?.x.is_none());
+        assert!(layer.backward(Compute::cpu(), &case.dy, &case.x, &case.starts, false)?.x.is_none());
     }
     Ok(())
 }
@@ -46,9 +47,9 @@ fn backward_is_candles_autograd_of_the_reference() -> Result<()> {
             (lora.a, lora.b) = (vars[0].as_ref().unwrap(), vars[1].as_ref().unwrap());
             lora.magnitude = vars[2].as_ref().map(Var::as_tensor);
         }
-        let y = reference::forward(&layer, &x, &case.starts, None)?;
+        let y = reference::forward(Compute::reference(), &layer, &x, &case.starts, None)?;
         let gradients = (y * &case.dy)?.sum_all()?.backward()?;
-        let found = case.linear(0).backward(&case.dy, &case.x, &case.starts, true)?;
+        let found = case.linear(0).backward(Compute::cpu(), &case.dy, &case.x, &case.starts, true)?;
         assert!(distance(found.x.as_ref().unwrap(), gradients.get(&x).unwrap())? < 1e-5);
         for (i, vars) in vars.iter().enumerate() {
             let vars: Vec<&Var> = vars.iter().flatten().collect();
@@ -65,8 +66,8 @@ fn backward_is_candles_autograd_of_the_reference() -> Result<()> {
 #[test]
 fn a_sequence_does_not_know_its_neighbours_nor_the_threads() -> Result<()> {
     for case in cases() {
-        let whole = case.linear(0).forward(&case.x, &case.starts, Some(&case.residual))?;
-        let gradients = case.linear(0).backward(&case.dy, &case.x, &case.starts, true)?;
+        let whole = case.linear(0).forward(Compute::cpu(), &case.x, &case.starts, Some(&case.residual))?;
+        let gradients = case.linear(0).backward(Compute::cpu(), &case.dy, &case.x, &case.starts, true)?;
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for (s, span) in case.starts.windows(2).enumerate() {
@@ -80,9 +81,9 @@ fn a_sequence_does_not_know_its_neighbours_nor_the_threads() -> Result<()> {
                     ..case.clone()
                 };
                 let layer = alone.linear(s);
-                let y = pool.install(|| layer.forward(&alone.x, &alone.starts, Some(&alone.residual)))?;
+                let y = pool.install(|| layer.forward(Compute::cpu(), &alone.x, &alone.starts, Some(&alone.residual)))?;
                 assert_eq!(bits(&y), bits(&rows(&whole)), "sequence {s}, {threads} threads");
-                let found = pool.install(|| layer.backward(&alone.dy, &alone.x, &alone.starts, true))?;
+                let found = pool.install(|| layer.backward(Compute::cpu(), &alone.dy, &alone.x, &alone.starts, true))?;
                 assert_eq!(bits(found.x.as_ref().unwrap()), bits(&rows(gradients.x.as_ref().unwrap())));
                 for found in &found.lora {
                     let expected =
@@ -99,13 +100,13 @@ fn a_sequence_does_not_know_its_neighbours_nor_the_threads() -> Result<()> {
 #[test]
 fn a_few_rows_are_the_forward_without_dropout_and_do_not_know_each_other() -> Result<()> {
     for case in cases() {
-        let found = case.linear(0).forward_few(&case.x, Some(&case.residual))?;
+        let found = case.linear(0).forward_few(Compute::cpu(), &case.x, Some(&case.residual))?;
         let still = Case { dropout: 0.0, ..case.clone() };
-        let expected = reference::forward(&still.linear(0), &case.x, &case.starts, Some(&case.residual))?;
+        let expected = reference::forward(Compute::reference(), &still.linear(0), &case.x, &case.starts, Some(&case.residual))?;
         assert!(distance(&found, &expected)? < 1e-5);
         for row in 0..case.x.dim(0)? {
             let one = |t: &Tensor| t.narrow(0, row, 1).unwrap();
-            let alone = case.linear(0).forward_few(&one(&case.x), Some(&one(&case.residual)))?;
+            let alone = case.linear(0).forward_few(Compute::cpu(), &one(&case.x), Some(&one(&case.residual)))?;
             assert_eq!(bits(&alone), bits(&one(&found)), "row {row}");
         }
     }
@@ -116,7 +117,7 @@ fn a_few_rows_are_the_forward_without_dropout_and_do_not_know_each_other() -> Re
 fn the_gradient_of_a_matrix_is_its_formula() -> Result<()> {
     for (rows, out, inner) in [(1, 3, 2), (37, 20, 24), (500, 33, 70)] {
         let (dy, x) = (random(rows, out, 40), random(rows, inner, 41));
-        let found = weight_gradient(&dy, &x)?;
+        let found = weight_gradient(Compute::cpu(), &dy, &x)?;
         assert!(distance(&found, &reference::weight_gradient(&dy, &x)?)? < 1e-5);
         let (dy_wide, x_wide) = (wide(&dy), wide(&x));
         let exact = |o: usize, i: usize| (0..rows).map(|t| dy_wide[t * out + o] * x_wide[t * inner + i]).sum::<f64>();
@@ -125,15 +126,15 @@ fn the_gradient_of_a_matrix_is_its_formula() -> Result<()> {
         }
         // It is the gradient of the product, says candle.
         let weight = Var::from_tensor(&random(out, inner, 42))?;
-        let gradients = (reference::product(&x, &weight, false)? * &dy)?.sum_all()?.backward()?;
+        let gradients = (reference::product(Compute::reference(), &x, &weight, false)? * &dy)?.sum_all()?.backward()?;
         assert!(distance(&found, gradients.get(&weight).unwrap())? < 1e-5);
         // A row of it knows neither the other rows nor the threads.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-        assert_eq!(bits(&pool.install(|| weight_gradient(&dy, &x))?), bits(&found));
-        let one = weight_gradient(&dy.narrow(1, out - 1, 1)?.contiguous()?, &x)?;
+        assert_eq!(bits(&pool.install(|| weight_gradient(Compute::cpu(), &dy, &x))?), bits(&found));
+        let one = weight_gradient(Compute::cpu(), &dy.narrow(1, out - 1, 1)?.contiguous()?, &x)?;
         assert_eq!(bits(&one), bits(&found.narrow(0, out - 1, 1)?));
     }
-    assert!(weight_gradient(&random(3, 2, 1), &random(4, 2, 2)).is_err());
+    assert!(weight_gradient(Compute::cpu(), &random(3, 2, 1), &random(4, 2, 2)).is_err());
     Ok(())
 }
 
@@ -143,9 +144,9 @@ fn matrices_of_narrow_types_give_the_bits_of_the_widened_ones() -> Result<()> {
         let case = Case::new(64, &[48, 70], 4, &[20, 3], 0.3, true).with_magnitudes(1);
         let narrow = Case { weight: case.weight.to_dtype(dtype)?, ..case.clone() };
         let widened = Case { weight: narrow.weight.to_dtype(DType::F32)?, ..case.clone() };
-        let forward = |case: &Case| case.linear(0).forward(&case.x, &case.starts, None);
+        let forward = |case: &Case| case.linear(0).forward(Compute::cpu(), &case.x, &case.starts, None);
         assert_eq!(bits(&forward(&narrow)?), bits(&forward(&widened)?));
-        let backward = |case: &Case| case.linear(0).backward(&case.dy, &case.x, &case.starts, true);
+        let backward = |case: &Case| case.linear(0).backward(Compute::cpu(), &case.dy, &case.x, &case.starts, true);
         let (found, expected) = (backward(&narrow)?, backward(&widened)?);
         assert_eq!(bits(&found.x.unwrap()), bits(&expected.x.unwrap()));
         for (found, expected) in found.lora.iter().zip(&expected.lora) {
@@ -153,7 +154,7 @@ fn matrices_of_narrow_types_give_the_bits_of_the_widened_ones() -> Result<()> {
                 |g: &ft_kernels::linear::LoraGradient| [bits(&g.a), bits(&g.b), bits(g.magnitude.as_ref().unwrap())];
             assert_eq!(all(found), all(expected));
         }
-        assert_eq!(bits(&product(&case.x, &narrow.weight, false)?), bits(&product(&case.x, &widened.weight, false)?));
+        assert_eq!(bits(&product(Compute::cpu(), &case.x, &narrow.weight, false)?), bits(&product(Compute::cpu(), &case.x, &widened.weight, false)?));
     }
     Ok(())
 }

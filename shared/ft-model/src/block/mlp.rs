@@ -31,9 +31,9 @@ impl Block<'_> {
         let starts = self.rows.starts;
         Ok(match self.arch.experts_of(self.layer) {
             Some(experts) => KeptMlp::Mixture(
-                self.routed(normed, experts, starts, &|linear, x, starts| Ok(linear.forward(x, starts, None)?))?,
+                self.routed(normed, experts, starts, &|linear, x, starts| Ok(linear.forward(self.compute, x, starts, None)?))?,
             ),
-            None => KeptMlp::Plain(self.linear(Site::GateUp).forward(normed, starts, None)?),
+            None => KeptMlp::Plain(self.linear(Site::GateUp).forward(self.compute, normed, starts, None)?),
         })
     }
 
@@ -42,10 +42,10 @@ impl Block<'_> {
         let starts = self.rows.starts;
         match kept {
             KeptMlp::Plain(gate_up) => {
-                Ok(self.linear(Site::Down).forward(&self.activated(gate_up)?, starts, residual)?)
+                Ok(self.linear(Site::Down).forward(self.compute, &self.activated(gate_up)?, starts, residual)?)
             }
             KeptMlp::Mixture(routed) => {
-                self.mixed(routed, residual, starts, &|linear, x, starts| Ok(linear.forward(x, starts, None)?))
+                self.mixed(routed, residual, starts, &|linear, x, starts| Ok(linear.forward(self.compute, x, starts, None)?))
             }
         }
     }

@@ -154,9 +154,10 @@ fn run_block(
     attend: impl FnOnce(Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let w = block.weights;
+    let compute = block.compute;
     let product = |linear: Linear<'_>, x: &Tensor, residual: Option<&Tensor>| match products {
-        Products::Many => linear.forward(x, block.rows.starts, residual),
-        Products::Few => linear.forward_few(x, residual),
+        Products::Many => linear.forward(compute, x, block.rows.starts, residual),
+        Products::Few => linear.forward_few(compute, x, residual),
     };
     let normed = block.normed(w.input_norm.as_ref(), x)?;
     let qkv = block.by_kind(product(block.linear(Site::Qkv), &normed, None)?)?;
@@ -166,8 +167,8 @@ fn run_block(
     let normed = block.normed(w.mlp_norm.as_ref(), if block.arch.parallel { x } else { &middle })?;
     if let Some(experts) = block.arch.experts_of(block.layer) {
         let of: &ProductOf<'_> = &|linear, x, starts| match products {
-            Products::Many => Ok(linear.forward(x, starts, None)?),
-            Products::Few => Ok(linear.forward_few(x, None)?),
+            Products::Many => Ok(linear.forward(compute, x, starts, None)?),
+            Products::Few => Ok(linear.forward_few(compute, x, None)?),
         };
         let routed = block.routed(&normed, experts, block.rows.starts, of)?;
         let branch = |residual: Option<&Tensor>| block.mixed(&routed, residual, block.rows.starts, of);

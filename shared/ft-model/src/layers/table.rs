@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use ft_kernels::backend::{Compute, Isa};
 use ft_kernels::linear::{
     RowSource, expand_all, product, product_by_rows, product_few, product_few_by_rows, rows_at_once,
 };
@@ -74,10 +75,10 @@ impl Table {
     ///
     /// # Errors
     /// If the operator fails.
-    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn logits(&self, compute: Compute, x: &Tensor) -> Result<Tensor> {
         Ok(match self {
-            Self::Float(table) => product(x, table, false)?,
-            Self::Blocks(stored) => product_by_rows(x, &Expanded(stored), false)?,
+            Self::Float(table) => product(compute, x, table, false)?,
+            Self::Blocks(stored) => product_by_rows(compute, x, &Expanded(stored), false)?,
         })
     }
 
@@ -85,10 +86,10 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::logits`].
-    pub fn logits_of_few(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn logits_of_few(&self, compute: Compute, x: &Tensor) -> Result<Tensor> {
         Ok(match self {
-            Self::Float(table) => product_few(x, table)?,
-            Self::Blocks(stored) => product_few_by_rows(x, &Expanded(stored))?,
+            Self::Float(table) => product_few(compute, x, table)?,
+            Self::Blocks(stored) => product_few_by_rows(compute, x, &Expanded(stored))?,
         })
     }
 
@@ -96,10 +97,10 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::logits`].
-    pub fn input_gradient(&self, dy: &Tensor) -> Result<Tensor> {
+    pub fn input_gradient(&self, compute: Compute, dy: &Tensor) -> Result<Tensor> {
         Ok(match self {
-            Self::Float(table) => product(dy, table, true)?,
-            Self::Blocks(stored) => product_by_rows(dy, &Expanded(stored), true)?,
+            Self::Float(table) => product(compute, dy, table, true)?,
+            Self::Blocks(stored) => product_by_rows(compute, dy, &Expanded(stored), true)?,
         })
     }
 
@@ -118,7 +119,7 @@ impl Table {
     pub fn widened(&self) -> Result<Tensor> {
         match self {
             Self::Float(table) => Ok(table.clone()),
-            Self::Blocks(stored) => Ok(expand_all(&Expanded(stored))?),
+            Self::Blocks(stored) => Ok(expand_all(Isa::best(), &Expanded(stored))?),
         }
     }
 
@@ -171,7 +172,7 @@ impl RowSource for Expanded<'_> {
         self.0.columns()
     }
 
-    fn expand(&self, first: usize, out: &mut [f32]) -> candle_core::Result<()> {
+    fn expand(&self, _: Isa, first: usize, out: &mut [f32]) -> candle_core::Result<()> {
         self.0.read_rows(first, out).map_err(candle_core::Error::wrap)
     }
 }

@@ -84,6 +84,8 @@ impl Adapter {
 mod tests {
     use std::path::Path;
 
+    use ft_kernels::Compute;
+
     use super::*;
     use crate::batch::Batch;
     use crate::checkpoint::Checkpoint;
@@ -102,7 +104,7 @@ mod tests {
         let ids: Vec<u32> = (0..20).map(|i| (i * 7 % 90) as u32).collect();
         let batch = Batch::of_prompts(&[&ids]);
         let logits = |source: &dyn LayerSource, adapter: Option<&Adapter>| {
-            Decoder { arch: &arch, source, adapter }.logits(&batch).unwrap()
+            Decoder { compute: Compute::cpu(), arch: &arch, source, adapter }.logits(&batch).unwrap()
         };
         let expected = logits(&resident, None);
         let whole = pissa::plain(&adapter, &adapter).unwrap();

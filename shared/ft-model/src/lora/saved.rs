@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use candle_core::{DType, Tensor};
+use ft_kernels::Compute;
 use ft_kernels::linear::dora_norm;
 use ft_kernels::tensor::on_host;
 
@@ -87,7 +88,7 @@ impl Adapter {
                 let weights = source.layer(layer)?;
                 let rows = (projection.column(arch, layer), projection.shape(arch, layer).0);
                 let weight = on_host(&weights.product(projection.site).weight.narrow(0, rows.0, rows.1)?)?;
-                pair.magnitude = Some(dora_norm(&weight, &pair.a, &pair.b, pair.scaling as f32)?);
+                pair.magnitude = Some(dora_norm(Compute::cpu(), &weight, &pair.a, &pair.b, pair.scaling as f32)?);
             }
         }
         for Expected { name, shape } in adapter.config.saved(arch)? {

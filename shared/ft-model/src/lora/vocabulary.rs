@@ -5,6 +5,7 @@
 //! `lora_embedding_A` and `lora_embedding_B`. Where both are one matrix they are adapted apart, as in peft.
 
 use candle_core::Tensor;
+use ft_kernels::Compute;
 use ft_kernels::linear::{add_product, product, product_few, weight_gradient};
 
 use super::targets::ends_with;
@@ -216,18 +217,18 @@ impl EndPair {
     ///
     /// # Errors
     /// If an operator fails.
-    pub fn add_logits(&self, logits: Tensor, x: Tensor) -> Result<(Tensor, Low)> {
-        let low = (product(&x, &self.a, false)? * self.scaling)?;
-        Ok((add_product(logits, &low, &self.b)?, Low { x, low }))
+    pub fn add_logits(&self, compute: Compute, logits: Tensor, x: Tensor) -> Result<(Tensor, Low)> {
+        let low = (product(compute, &x, &self.a, false)? * self.scaling)?;
+        Ok((add_product(compute, logits, &low, &self.b)?, Low { x, low }))
     }
 
     /// [`EndPair::add_logits`] of a few rows that are not learned from.
     ///
     /// # Errors
     /// If an operator fails.
-    pub fn add_logits_of_few(&self, logits: &Tensor, x: &Tensor) -> Result<Tensor> {
-        let low = (product_few(x, &self.a)? * self.scaling)?;
-        Ok((logits + product_few(&low, &self.b)?)?)
+    pub fn add_logits_of_few(&self, compute: Compute, logits: &Tensor, x: &Tensor) -> Result<Tensor> {
+        let low = (product_few(compute, x, &self.a)? * self.scaling)?;
+        Ok((logits + product_few(compute, &low, &self.b)?)?)
     }
 
     /// From the gradient of the logits, `[rows, vocabulary]`, the pair's own gradients and what it adds to the gradient
@@ -235,10 +236,15 @@ impl EndPair {
     ///
     /// # Errors
     /// If an operator fails.
-    pub fn logits_backward(&self, dlogits: &Tensor, low: &Low) -> Result<(PairGradients, Tensor)> {
-        let dlow = (product(dlogits, &self.b, true)? * self.scaling)?;
-        let gradients = PairGradients { a: weight_gradient(&dlow, &low.x)?, b: weight_gradient(dlogits, &low.low)? };
-        Ok((gradients, product(&dlow, &self.a, true)?))
+    pub fn logits_backward(
+        &self,
+        compute: Compute,
+        dlogits: &Tensor,
+        low: &Low,
+    ) -> Result<(PairGradients, Tensor)> {
+        let dlow = (product(compute, dlogits, &self.b, true)? * self.scaling)?;
+        let gradients = PairGradients { a: weight_gradient(compute, &dlow, &low.x)?, b: weight_gradient(compute, dlogits, &low.low)? };
+        Ok((gradients, product(compute, &dlow, &self.a, true)?))
     }
 
     /// `scaling · A[:, id]` of each token, `[tokens, r]`.
@@ -250,9 +256,9 @@ impl EndPair {
     ///
     /// # Errors
     /// If an operator fails.
-    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+    pub fn embed(&self, compute: Compute, ids: &[u32]) -> Result<Tensor> {
         let ids = Tensor::new(ids, self.a.device())?;
-        Ok(product(&self.columns(&ids)?, &self.b, false)?)
+        Ok(product(compute, &self.columns(&ids)?, &self.b, false)?)
     }
 
     /// The embedding's pair: its gradients from those of one sequence's embeddings, `[tokens, hidden]`. What `A` has of
@@ -260,12 +266,18 @@ impl EndPair {
     ///
     /// # Errors
     /// If an operator fails.
-    pub fn embed_backward(&self, ids: &[u32], dx: &Tensor, padding: Option<u32>) -> Result<PairGradients> {
+    pub fn embed_backward(
+        &self,
+        compute: Compute,
+        ids: &[u32],
+        dx: &Tensor,
+        padding: Option<u32>,
+    ) -> Result<PairGradients> {
         if ids.is_empty() {
             return Ok(PairGradients { a: self.a.zeros_like()?, b: self.b.zeros_like()? });
         }
-        let b = weight_gradient(dx, &self.columns(&Tensor::new(ids, self.a.device())?)?)?;
-        let rows = (product(dx, &self.b, true)? * self.scaling)?;
+        let b = weight_gradient(compute, dx, &self.columns(&Tensor::new(ids, self.a.device())?)?)?;
+        let rows = (product(compute, dx, &self.b, true)? * self.scaling)?;
         let (rank, vocabulary) = self.a.dims2()?;
         let nothing = Tensor::zeros((vocabulary, rank), rows.dtype(), rows.device())?;
         let by_token = add_by_token(&nothing, ids, &rows, padding)?;
