@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
 use ft_dist::{Communicator, Solo};
 
-use crate::args::Sharding;
+use ft_trainer::args::Sharding;
 use crate::config::Cli;
 use environment::Placement;
 

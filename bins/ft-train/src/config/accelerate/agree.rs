@@ -2,7 +2,7 @@
 
 use super::Accelerate;
 use super::found::{Setting, same};
-use crate::args::{Args, Precision};
+use ft_trainer::args::{Args, Precision};
 use crate::config::resolved::Resolved;
 
 impl Accelerate {
