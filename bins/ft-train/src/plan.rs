@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use ft_trainer::args::Args;
 use ft_trainer::engine::memory_forecast::heaviest;
-use ft_trainer::run::trainer_state::{Entry, entry, rounded};
+use ft_trainer::engine::setup::Setup;
 use ft_trainer::plan::sampler::Sampler;
 use ft_trainer::plan::schedule::Schedule;
-use ft_trainer::engine::setup::Setup;
 use ft_trainer::run::trainer::pieces;
+use ft_trainer::run::trainer_state::{Entry, entry, rounded};
 
 /// Steps of which the learning rate is told.
 const WIDTH: u64 = 60;

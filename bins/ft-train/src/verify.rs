@@ -13,13 +13,13 @@ use ft_kernels::tensor::with_slice;
 use ft_model::lora::Adapter;
 use serde_json::{Map, Value};
 
-use ft_trainer::output::checkpoint;
 use crate::config::Cli;
-use ft_trainer::run::trainer_state::{Entry, State, is_evaluation, step_of, write_json};
+use ft_trainer::engine::setup::Setup;
+use ft_trainer::output::checkpoint;
 use ft_trainer::output::identity::Identity;
 use ft_trainer::output::run_record::{self, Record};
-use ft_trainer::engine::setup::Setup;
 use ft_trainer::run::trainer::{Trainer, Witness};
+use ft_trainer::run::trainer_state::{Entry, State, is_evaluation, step_of, write_json};
 
 /// Arguments that may be given anew.
 const ANEW: [&str; 8] =

@@ -3,8 +3,8 @@
 use ft_kernels::memory::{current_rss_bytes, peak_rss_bytes};
 use ft_model::batch::Batch;
 
-use crate::plan::sampler::Sampler;
 use crate::engine::setup::Setup;
+use crate::plan::sampler::Sampler;
 
 /// What is foreseen, and what came.
 #[derive(Debug, Clone)]

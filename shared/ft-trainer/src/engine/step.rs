@@ -10,9 +10,9 @@ use ft_model::step::Step;
 use serde_json::json;
 
 use crate::args::{Args, Offload, Sharding};
-use crate::run::trainer_state::{Entry, entry, rounded};
-use crate::plan::sampler::Sampler;
 use crate::engine::setup::Setup;
+use crate::plan::sampler::Sampler;
+use crate::run::trainer_state::{Entry, entry, rounded};
 
 /// What a training step's random numbers depend on.
 #[derive(Debug, Clone, Copy)]

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use crate::args::Args;
 use crate::output::checkpoint;
-use crate::run::trainer_state::{Entry, entry, write_json};
 use crate::output::lock::{Lock, lock};
 use crate::output::run_record;
 use crate::run::trainer::Outcome;
+use crate::run::trainer_state::{Entry, entry, write_json};
 
 const CONFIG: &str = "adapter_config.json";
 const ADAPTER: &str = "adapter_model.safetensors";

@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::args::Args;
 use crate::configuration::Configuration;
-use crate::output::digest::{InputFile, ModelDigests};
-use crate::run::trainer_state::{Entry, entry, write_json};
-use crate::output::identity::{Identity, Resume};
 use crate::engine::setup::Setup;
+use crate::output::digest::{InputFile, ModelDigests};
+use crate::output::identity::{Identity, Resume};
+use crate::run::trainer_state::{Entry, entry, write_json};
 
 /// The file's name in the output folder.
 pub const FILE: &str = "run.json";

@@ -10,8 +10,8 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::args::{Args, Report};
-use crate::run::trainer_state::{Entry, State, write_file};
 use crate::output::run_record::Record;
+use crate::run::trainer_state::{Entry, State, write_file};
 use metrics::Metrics;
 use tensorboard::TensorBoard;
 

@@ -7,8 +7,8 @@ use ft_model::lora::Adapter;
 use serde_json::json;
 
 use super::{Trainer, Witness};
-use crate::output::checkpoint;
 use crate::engine::evaluation::{Evaluation, evaluate};
+use crate::output::checkpoint;
 use crate::plan::due::At;
 use crate::run::trainer_state::{Entry, entry, rounded};
 

@@ -14,21 +14,21 @@ use ft_model::step::{Step, StepResult};
 use serde_json::Value;
 
 use crate::args::{Args, Precision};
-use crate::run::best::Best;
-use crate::engine::loss_scale::LossScale;
-use crate::output::checkpoint;
 use crate::data::dataset::Dataset;
-use crate::engine::step::Draws;
 use crate::engine::fault;
-use crate::plan::due::Flow;
 use crate::engine::footprint::{Before, Footprint};
+use crate::engine::loss_scale::LossScale;
 use crate::engine::memory_forecast::Forecast;
-use crate::run::trainer_state::{Entry, State, Window};
+use crate::engine::setup::Setup;
+use crate::engine::step::Draws;
+use crate::output::checkpoint;
 use crate::output::run_record::Record;
+use crate::output::watch::Watch;
+use crate::plan::due::Flow;
 use crate::plan::sampler::Sampler;
 use crate::plan::schedule::Schedule;
-use crate::engine::setup::Setup;
-use crate::output::watch::Watch;
+use crate::run::best::Best;
+use crate::run::trainer_state::{Entry, State, Window};
 
 /// A run under way.
 pub struct Trainer<'a> {
