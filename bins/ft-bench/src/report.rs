@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ft_io::{Distinct, Target};
 use ft_io::output::Output;
+use ft_io::{Distinct, Target};
 use ft_plot::{Panel, Scatter};
 use serde_json::{Map, Value, json};
 
