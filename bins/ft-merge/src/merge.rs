@@ -219,7 +219,13 @@ fn add_product(addition: &Addition, first: usize, columns: usize, total: &mut [f
         // Scaling the few numbers of B costs less than scaling those of the product.
         let scaled: Vec<f32> = b[first * rank..][..rows * rank].iter().map(|x| x * scaling).collect();
         let product = Mat::new(&scaled, rows, rank);
-        matmul(Isa::best(), product, Rhs::F32(Mat::new(a, rank, columns)), &mut MatMut::new(total, rows, columns), more);
+        matmul(
+            Isa::best(),
+            product,
+            Rhs::F32(Mat::new(a, rank, columns)),
+            &mut MatMut::new(total, rows, columns),
+            more,
+        );
     })?;
     Ok(())
 }

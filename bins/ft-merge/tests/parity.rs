@@ -183,7 +183,8 @@ fn an_adapted_end_of_a_tied_vocabulary_is_merged_alone() {
         let mut config = LoraConfig::new(4, 8.0, targets);
         config.init_lora_weights = false.into();
         let adapter = Adapter::init(arch, config, 5).unwrap();
-        let expected = Decoder { compute: Compute::cpu(), arch, source: &source, adapter: Some(&adapter) }.logits(&all).unwrap();
+        let expected =
+            Decoder { compute: Compute::cpu(), arch, source: &source, adapter: Some(&adapter) }.logits(&all).unwrap();
         assert!(relative(&plain, &expected) > 1e-2, "{targets}");
         let home = tempfile::tempdir().unwrap();
         let (from, out) = (home.path().join("adapter"), home.path().join("merged"));
@@ -195,7 +196,9 @@ fn an_adapted_end_of_a_tied_vocabulary_is_merged_alone() {
         let merged = Checkpoint::open(&out).unwrap();
         assert!(!merged.architecture().tie_word_embeddings);
         let source = Resident::load(&merged, DType::F32, |_| {}).unwrap();
-        let found = Decoder { compute: Compute::cpu(), arch: merged.architecture(), source: &source, adapter: None }.logits(&all).unwrap();
+        let found = Decoder { compute: Compute::cpu(), arch: merged.architecture(), source: &source, adapter: None }
+            .logits(&all)
+            .unwrap();
         assert!(relative(&found, &expected) < 1e-5, "{targets}");
     }
 }

@@ -30,7 +30,13 @@ pub(crate) fn dropped(compute: Compute, x: &Tensor, dropout: &Dropout, starts: &
 ///
 /// # Errors
 /// If candle has no room.
-pub fn dropout_factors(compute: Compute, stream: &Stream, p: f64, positions: &[usize], columns: usize) -> Result<Tensor> {
+pub fn dropout_factors(
+    compute: Compute,
+    stream: &Stream,
+    p: f64,
+    positions: &[usize],
+    columns: usize,
+) -> Result<Tensor> {
     let isa = compute.isa;
     let mut factors = vec![0.0; positions.len() * columns];
     let rows = factors.par_chunks_mut(columns.max(1)).zip(positions);

@@ -108,8 +108,9 @@ impl Block<'_> {
         // Without a norm of heads nothing but the turned ones is needed again.
         let qkv = if self.arch.qk_norm == QkNorm::None { turned } else { qkv };
         let linear = self.linear(Site::O);
-        let (middle, projected) =
-            self.add(x, w.attention_norm.as_ref(), |residual| Ok(linear.forward(self.compute, &attended, starts, residual)?))?;
+        let (middle, projected) = self.add(x, w.attention_norm.as_ref(), |residual| {
+            Ok(linear.forward(self.compute, &attended, starts, residual)?)
+        })?;
         let normed = self.normed(w.mlp_norm.as_ref(), if self.arch.parallel { x } else { &middle })?;
         let mlp = self.mlp_inner(&normed)?;
         drop(normed);

@@ -133,7 +133,8 @@ fn logits_are_those_of_transformers() {
         }
         let source = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
         let all = Batch::new(&reference.sequences());
-        let decoder = Decoder { compute: Compute::cpu(), arch: checkpoint.architecture(), source: &source, adapter: None };
+        let decoder =
+            Decoder { compute: Compute::cpu(), arch: checkpoint.architecture(), source: &source, adapter: None };
         let error = reference.error("logits", &decoder.logits(&all).unwrap(), &all);
         println!("{:32} logits {error:.1e}", path.file_name().unwrap().to_string_lossy());
         assert!(error < 1e-4, "{name}: {error}");

@@ -97,12 +97,7 @@ fn operators(args: &CheckArgs, on: &On, over: &mut Vec<String>) -> Result<(Table
     Ok((table, found.into()))
 }
 
-fn models(
-    args: &CheckArgs,
-    folder: &std::path::Path,
-    on: &On,
-    over: &mut Vec<String>,
-) -> Result<(Table, Value)> {
+fn models(args: &CheckArgs, folder: &std::path::Path, on: &On, over: &mut Vec<String>) -> Result<(Table, Value)> {
     let head = ["model", "logits", "losses of 10 steps", "gradients", "adapter", "logits after", "seconds", ""];
     let mut table = Table::new(&head);
     let mut found = Vec::new();

@@ -18,12 +18,13 @@ const RANK: usize = 5;
 /// All of them.
 pub fn all() -> Vec<Case> {
     let x = |d: &On| matrix(d, 1, TOKENS, INNER);
-    let weight =
-        |d: &On, dtype: DType| -> Result<Tensor> { Ok((matrix(d, 2, OUT, INNER)? * 0.05)?.to_dtype(dtype)?) };
+    let weight = |d: &On, dtype: DType| -> Result<Tensor> { Ok((matrix(d, 2, OUT, INNER)? * 0.05)?.to_dtype(dtype)?) };
     let mut cases = Vec::new();
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         let name = format!("{dtype:?}").to_lowercase();
-        cases.push(case(&format!("product, {name}"), move |d| Ok(vec![product(d.compute, &x(d)?, &weight(d, dtype)?, false)?])));
+        cases.push(case(&format!("product, {name}"), move |d| {
+            Ok(vec![product(d.compute, &x(d)?, &weight(d, dtype)?, false)?])
+        }));
         cases.push(case(&format!("product transposed, {name}"), move |d| {
             Ok(vec![product(d.compute, &matrix(d, 3, TOKENS, OUT)?, &weight(d, dtype)?, true)?])
         }));
@@ -40,7 +41,9 @@ pub fn all() -> Vec<Case> {
             Ok(vec![dora_norm(d.compute, &weight(d, dtype)?, &a, &b, 0.1)?])
         }));
     }
-    cases.push(case("weight_gradient", move |d| Ok(vec![weight_gradient(d.compute, &matrix(d, 3, TOKENS, OUT)?, &x(d)?)?])));
+    cases.push(case("weight_gradient", move |d| {
+        Ok(vec![weight_gradient(d.compute, &matrix(d, 3, TOKENS, OUT)?, &x(d)?)?])
+    }));
     cases
 }
 

@@ -22,8 +22,8 @@ use rayon::prelude::*;
 
 use self::micro::{Block, Kernels};
 use self::pack::{pack_lhs, pack_rhs};
-use crate::simd::Isa;
 pub(crate) use self::pack::{widen_bf16, widen_f16};
+use crate::simd::Isa;
 
 /// A read-only matrix over a slice, with any strides (in elements).
 #[derive(Clone, Copy)]

@@ -78,7 +78,13 @@ fn a_row_does_not_know_its_neighbours() {
         matmul(Isa::best(), Mat::new(&a, 200, k), b, &mut MatMut::new(&mut whole, 200, n), false);
         for (first, rows) in [(0, 1), (17, 1), (3, 40), (150, 50)] {
             let mut part = vec![0.0; rows * n];
-            matmul(Isa::best(), Mat::new(&a[first * k..][..rows * k], rows, k), b, &mut MatMut::new(&mut part, rows, n), false);
+            matmul(
+                Isa::best(),
+                Mat::new(&a[first * k..][..rows * k], rows, k),
+                b,
+                &mut MatMut::new(&mut part, rows, n),
+                false,
+            );
             assert_eq!(
                 bits(&part),
                 bits(&whole[first * n..][..rows * n]),
@@ -96,13 +102,25 @@ fn narrow_types_are_widened_exactly() {
     let brain: Vec<bf16> = b.iter().map(|x| bf16::from_f32(*x)).collect();
     let wide = |values: Vec<f32>| {
         let mut c = vec![0.0; m * n];
-        matmul(Isa::best(), Mat::new(&a, m, k), Rhs::F32(Mat::new(&values, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
+        matmul(
+            Isa::best(),
+            Mat::new(&a, m, k),
+            Rhs::F32(Mat::new(&values, n, k)).t(),
+            &mut MatMut::new(&mut c, m, n),
+            false,
+        );
         bits(&c)
     };
     let mut c = vec![0.0; m * n];
     matmul(Isa::best(), Mat::new(&a, m, k), Rhs::F16(Mat::new(&half, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
     assert_eq!(bits(&c), wide(half.iter().map(|x| x.to_f32()).collect()));
-    matmul(Isa::best(), Mat::new(&a, m, k), Rhs::Bf16(Mat::new(&brain, n, k)).t(), &mut MatMut::new(&mut c, m, n), false);
+    matmul(
+        Isa::best(),
+        Mat::new(&a, m, k),
+        Rhs::Bf16(Mat::new(&brain, n, k)).t(),
+        &mut MatMut::new(&mut c, m, n),
+        false,
+    );
     assert_eq!(bits(&c), wide(brain.iter().map(|x| x.to_f32()).collect()));
 }
 
@@ -122,7 +140,13 @@ fn every_f16_is_widened_as_half_does() {
 fn a_product_can_go_to_some_columns_of_a_wider_matrix() {
     let (a, b) = (random(6 * 10, 8), random(10 * 4, 9));
     let mut wide = vec![7.0; 6 * 9];
-    matmul(Isa::best(), Mat::new(&a, 6, 10), Rhs::F32(Mat::new(&b, 10, 4)), &mut MatMut::strided(&mut wide[3..], 6, 4, 9), false);
+    matmul(
+        Isa::best(),
+        Mat::new(&a, 6, 10),
+        Rhs::F32(Mat::new(&b, 10, 4)),
+        &mut MatMut::strided(&mut wide[3..], 6, 4, 9),
+        false,
+    );
     let mut alone = vec![0.0; 6 * 4];
     matmul(Isa::best(), Mat::new(&a, 6, 10), Rhs::F32(Mat::new(&b, 10, 4)), &mut MatMut::new(&mut alone, 6, 4), false);
     for (wide, alone) in wide.chunks(9).zip(alone.chunks(4)) {

@@ -44,12 +44,7 @@ pub fn rows_at_once(rows: usize, columns: usize) -> usize {
 ///
 /// # Errors
 /// If candle refuses the shapes or types, or rows cannot be had.
-pub fn product_by_rows(
-    compute: Compute,
-    x: &Tensor,
-    weight: &dyn RowSource,
-    transposed: bool,
-) -> Result<Tensor> {
+pub fn product_by_rows(compute: Compute, x: &Tensor, weight: &dyn RowSource, transposed: bool) -> Result<Tensor> {
     let isa = compute.isa;
     if !compute.is_fused() {
         return reference::product(compute, x, &expand_all(isa, weight)?.to_device(x.device())?, transposed);
@@ -201,8 +196,10 @@ mod tests {
         let dy = Tensor::from_vec(values(rows * all, 6), (rows, all), &Device::Cpu).unwrap();
         let both = |x: &Tensor, dy: &Tensor| {
             let few = product_few_by_rows(Compute::cpu(), x, &source()).unwrap();
-            let (y, dx) =
-                (product_by_rows(Compute::cpu(), x, &source(), false).unwrap(), product_by_rows(Compute::cpu(), dy, &source(), true).unwrap());
+            let (y, dx) = (
+                product_by_rows(Compute::cpu(), x, &source(), false).unwrap(),
+                product_by_rows(Compute::cpu(), dy, &source(), true).unwrap(),
+            );
             [bits(&y), bits(&dx), bits(&few)]
         };
         let whole = both(&x, &dy);
@@ -223,7 +220,9 @@ mod tests {
         let weight = values(40, 7);
         let source = Known { all: &weight, columns: 8, asked: 0.into() };
         let x = Tensor::zeros((2, 7), candle_core::DType::F32, &Device::Cpu).unwrap();
-        for error in [product_by_rows(Compute::cpu(), &x, &source, false), product_few_by_rows(Compute::cpu(), &x, &source)] {
+        for error in
+            [product_by_rows(Compute::cpu(), &x, &source, false), product_few_by_rows(Compute::cpu(), &x, &source)]
+        {
             assert!(error.unwrap_err().to_string().contains("rows of 7"));
         }
     }

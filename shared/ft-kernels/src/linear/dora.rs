@@ -137,13 +137,7 @@ impl Scales {
 
     /// Makes `k·x·Wᵀ` of `x·Wᵀ`, which `y` holds in rows `width` apart; with a dropped input,
     /// `x·Wᵀ + (k − 1)·d·Wᵀ`.
-    pub(super) fn scale_product(
-        &self,
-        isa: Isa,
-        dropped: Option<&[f32]>,
-        y: &mut [f32],
-        width: usize,
-    ) -> Result<()> {
+    pub(super) fn scale_product(&self, isa: Isa, dropped: Option<&[f32]>, y: &mut [f32], width: usize) -> Result<()> {
         let rows = y.par_chunks_mut(width).with_min_len(ROWS_AT_A_TIME);
         let Some(dropped) = dropped else {
             rows.for_each(|y| y.iter_mut().zip(&self.factor).for_each(|(y, k)| *y *= k));

@@ -91,13 +91,7 @@ impl Linear<'_> {
     ///
     /// # Errors
     /// If candle refuses the shapes or types.
-    pub fn forward(
-        &self,
-        compute: Compute,
-        x: &Tensor,
-        starts: &[usize],
-        residual: Option<&Tensor>,
-    ) -> Result<Tensor> {
+    pub fn forward(&self, compute: Compute, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
         if compute.is_fused() {
             self.forward_fused(compute.isa, x, starts, residual)
         } else {
@@ -148,20 +142,16 @@ impl Linear<'_> {
         from_vec(y, (x.dim(0)?, self.weight.dim(0)?))
     }
 
-    fn forward_fused(
-        &self,
-        isa: Isa,
-        x: &Tensor,
-        starts: &[usize],
-        residual: Option<&Tensor>,
-    ) -> Result<Tensor> {
+    fn forward_fused(&self, isa: Isa, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
         let (tokens, inner) = x.dims2()?;
         let out = self.weight.dim(0)?;
         let mut y = uninit(tokens * out);
         let scaled = self.has_magnitudes();
         let preset = !scaled && self.preset(&mut y, residual)?;
         with_rhs(self.weight, |w| {
-            with_slice(x, |x| matmul(isa, Mat::new(x, tokens, inner), w.t(), &mut MatMut::new(&mut y, tokens, out), preset))
+            with_slice(x, |x| {
+                matmul(isa, Mat::new(x, tokens, inner), w.t(), &mut MatMut::new(&mut y, tokens, out), preset)
+            })
         })??;
         self.add_adapters(isa, x, starts, &mut y)?;
         if scaled {
@@ -218,14 +208,7 @@ impl Linear<'_> {
         Ok(())
     }
 
-    fn backward_fused(
-        &self,
-        isa: Isa,
-        dy: &Tensor,
-        x: &Tensor,
-        starts: &[usize],
-        want_x: bool,
-    ) -> Result<Gradients> {
+    fn backward_fused(&self, isa: Isa, dy: &Tensor, x: &Tensor, starts: &[usize], want_x: bool) -> Result<Gradients> {
         let (tokens, inner) = x.dims2()?;
         let width = self.weight.dim(0)?;
         let scales = self.lora.iter().map(|lora| lora.scales(isa, self.weight)).collect::<Result<Vec<_>>>()?;

@@ -39,7 +39,10 @@ fn a_rows_norm_does_not_know_its_neighbours_the_threads_or_the_type() -> Result<
     for dtype in [DType::BF16, DType::F16] {
         let narrow = weight.to_dtype(dtype)?;
         let widened = narrow.to_dtype(DType::F32)?;
-        assert_eq!(bits(&dora_norm(Compute::cpu(), &narrow, &a, &b, 2.0)?), bits(&dora_norm(Compute::cpu(), &widened, &a, &b, 2.0)?));
+        assert_eq!(
+            bits(&dora_norm(Compute::cpu(), &narrow, &a, &b, 2.0)?),
+            bits(&dora_norm(Compute::cpu(), &widened, &a, &b, 2.0)?)
+        );
     }
     Ok(())
 }
@@ -60,7 +63,8 @@ fn before_the_first_step_magnitudes_change_nothing() -> Result<()> {
     for dropout in [0.0, 0.2] {
         let case = untrained(dropout)?;
         let bare = Case { pairs: Vec::new(), ..case.clone() };
-        let expected = reference::forward(Compute::reference(), &bare.linear(0), &case.x, &case.starts, Some(&case.residual))?;
+        let expected =
+            reference::forward(Compute::reference(), &bare.linear(0), &case.x, &case.starts, Some(&case.residual))?;
         let found = case.linear(0).forward(Compute::cpu(), &case.x, &case.starts, Some(&case.residual))?;
         assert!(distance(&found, &expected)? < 1e-6);
     }
@@ -78,7 +82,10 @@ fn a_row_of_zeros_stays_a_row_of_zeros() -> Result<()> {
     for fused in [true, false] {
         let layer = case.linear(0);
         let (y, gradients) = if fused {
-            (layer.forward(Compute::cpu(), &case.x, &case.starts, None)?, layer.backward(Compute::cpu(), &case.dy, &case.x, &case.starts, true)?)
+            (
+                layer.forward(Compute::cpu(), &case.x, &case.starts, None)?,
+                layer.backward(Compute::cpu(), &case.dy, &case.x, &case.starts, true)?,
+            )
         } else {
             let y = reference::forward(Compute::reference(), &layer, &case.x, &case.starts, None)?;
             (y, reference::backward(Compute::reference(), &layer, &case.dy, &case.x, &case.starts, true)?)

@@ -81,9 +81,11 @@ fn a_sequence_does_not_know_its_neighbours_nor_the_threads() -> Result<()> {
                     ..case.clone()
                 };
                 let layer = alone.linear(s);
-                let y = pool.install(|| layer.forward(Compute::cpu(), &alone.x, &alone.starts, Some(&alone.residual)))?;
+                let y =
+                    pool.install(|| layer.forward(Compute::cpu(), &alone.x, &alone.starts, Some(&alone.residual)))?;
                 assert_eq!(bits(&y), bits(&rows(&whole)), "sequence {s}, {threads} threads");
-                let found = pool.install(|| layer.backward(Compute::cpu(), &alone.dy, &alone.x, &alone.starts, true))?;
+                let found =
+                    pool.install(|| layer.backward(Compute::cpu(), &alone.dy, &alone.x, &alone.starts, true))?;
                 assert_eq!(bits(found.x.as_ref().unwrap()), bits(&rows(gradients.x.as_ref().unwrap())));
                 for found in &found.lora {
                     let expected =
@@ -102,7 +104,8 @@ fn a_few_rows_are_the_forward_without_dropout_and_do_not_know_each_other() -> Re
     for case in cases() {
         let found = case.linear(0).forward_few(Compute::cpu(), &case.x, Some(&case.residual))?;
         let still = Case { dropout: 0.0, ..case.clone() };
-        let expected = reference::forward(Compute::reference(), &still.linear(0), &case.x, &case.starts, Some(&case.residual))?;
+        let expected =
+            reference::forward(Compute::reference(), &still.linear(0), &case.x, &case.starts, Some(&case.residual))?;
         assert!(distance(&found, &expected)? < 1e-5);
         for row in 0..case.x.dim(0)? {
             let one = |t: &Tensor| t.narrow(0, row, 1).unwrap();
@@ -154,7 +157,10 @@ fn matrices_of_narrow_types_give_the_bits_of_the_widened_ones() -> Result<()> {
                 |g: &ft_kernels::linear::LoraGradient| [bits(&g.a), bits(&g.b), bits(g.magnitude.as_ref().unwrap())];
             assert_eq!(all(found), all(expected));
         }
-        assert_eq!(bits(&product(Compute::cpu(), &case.x, &narrow.weight, false)?), bits(&product(Compute::cpu(), &case.x, &widened.weight, false)?));
+        assert_eq!(
+            bits(&product(Compute::cpu(), &case.x, &narrow.weight, false)?),
+            bits(&product(Compute::cpu(), &case.x, &widened.weight, false)?)
+        );
     }
     Ok(())
 }

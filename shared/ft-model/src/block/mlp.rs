@@ -30,9 +30,9 @@ impl Block<'_> {
     pub(super) fn mlp_inner(&self, normed: &Tensor) -> Result<KeptMlp> {
         let starts = self.rows.starts;
         Ok(match self.arch.experts_of(self.layer) {
-            Some(experts) => KeptMlp::Mixture(
-                self.routed(normed, experts, starts, &|linear, x, starts| Ok(linear.forward(self.compute, x, starts, None)?))?,
-            ),
+            Some(experts) => KeptMlp::Mixture(self.routed(normed, experts, starts, &|linear, x, starts| {
+                Ok(linear.forward(self.compute, x, starts, None)?)
+            })?),
             None => KeptMlp::Plain(self.linear(Site::GateUp).forward(self.compute, normed, starts, None)?),
         })
     }
@@ -44,9 +44,9 @@ impl Block<'_> {
             KeptMlp::Plain(gate_up) => {
                 Ok(self.linear(Site::Down).forward(self.compute, &self.activated(gate_up)?, starts, residual)?)
             }
-            KeptMlp::Mixture(routed) => {
-                self.mixed(routed, residual, starts, &|linear, x, starts| Ok(linear.forward(self.compute, x, starts, None)?))
-            }
+            KeptMlp::Mixture(routed) => self.mixed(routed, residual, starts, &|linear, x, starts| {
+                Ok(linear.forward(self.compute, x, starts, None)?)
+            }),
         }
     }
 

@@ -236,14 +236,12 @@ impl EndPair {
     ///
     /// # Errors
     /// If an operator fails.
-    pub fn logits_backward(
-        &self,
-        compute: Compute,
-        dlogits: &Tensor,
-        low: &Low,
-    ) -> Result<(PairGradients, Tensor)> {
+    pub fn logits_backward(&self, compute: Compute, dlogits: &Tensor, low: &Low) -> Result<(PairGradients, Tensor)> {
         let dlow = (product(compute, dlogits, &self.b, true)? * self.scaling)?;
-        let gradients = PairGradients { a: weight_gradient(compute, &dlow, &low.x)?, b: weight_gradient(compute, dlogits, &low.low)? };
+        let gradients = PairGradients {
+            a: weight_gradient(compute, &dlow, &low.x)?,
+            b: weight_gradient(compute, dlogits, &low.low)?,
+        };
         Ok((gradients, product(compute, &dlow, &self.a, true)?))
     }
 

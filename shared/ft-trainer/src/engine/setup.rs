@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use ft_kernels::Compute;
 use ft_dist::Communicator;
+use ft_kernels::Compute;
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
@@ -51,8 +51,7 @@ impl Setup {
     pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
         let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
         let precision = args.precision.begin(&device)?;
-        let compute =
-            Compute::choose(&device, args.device.reference_operators, args.precision.of_operators(precision));
+        let compute = Compute::choose(&device, args.device.reference_operators, args.precision.of_operators(precision));
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -134,7 +133,8 @@ impl Setup {
             self.adapter.sha256().map_or_else(|_| "unknown".into(), |hash| hash[..12].to_owned()),
         );
         let longest = self.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
-        let decoder = Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
+        let decoder =
+            Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
         let recomputed = decoder.recomputed_layers(longest, self.activation_memory);
         tracing::info!(
             "{} MB for activations; for the longest row of {longest} tokens, {recomputed} of {} layers are computed twice",
