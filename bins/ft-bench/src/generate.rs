@@ -52,8 +52,8 @@ struct Found {
 
 /// `ft-bench generate`
 pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Report> {
-    let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
-    let compute = Compute::choose(&device, args.device.reference_operators, Precision::F32);
+    let device = ft_model::device::named(args.device.device)?;
+    let compute = ft_model::device::compute(&device, args.device.reference_operators, Precision::F32);
     let checkpoint = Checkpoint::open(&args.model)?;
     let arch = checkpoint.architecture().clone();
     let (needed, room) = (args.prompt_len + args.max_new_tokens, arch.max_position_embeddings);

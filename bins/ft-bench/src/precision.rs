@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use ft_cli::Usage;
+use ft_kernels::backend::is_host;
 use ft_plot::{Dot, Scatter, figure};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ struct Found {
 
 /// `ft-bench precision`
 pub fn run(args: &PrecisionArgs, threads: usize) -> Result<Report> {
-    let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
+    let device = ft_model::device::named(args.device.device)?;
     let types = types(args, &device)?;
     let bar = ft_cli::progress(Some(types.len() as u64), "training");
     let mut all: Vec<Found> = Vec::new();
@@ -56,7 +57,7 @@ pub fn run(args: &PrecisionArgs, threads: usize) -> Result<Report> {
 
 /// f32, which the others are held against, and what was asked for.
 fn types(args: &PrecisionArgs, device: &Device) -> Result<Vec<Precision>> {
-    let there = |precision: &Precision| !device.is_cpu() || *precision != Precision::Tf32;
+    let there = |precision: &Precision| !is_host(device) || *precision != Precision::Tf32;
     if let Some(missing) = args.types.iter().find(|precision| !there(precision)) {
         bail!(Usage(format!("--types {}: a CPU has no such products; it takes a GPU", missing.name())));
     }
@@ -140,7 +141,7 @@ fn report(args: &PrecisionArgs, threads: usize, device: &Device, all: &[Found]) 
         ),
         "loss off by: the largest of the steps' differences to f32's, in nats".into(),
     ];
-    if device.is_cpu() {
+    if is_host(device) {
         notes.push("on a CPU types are storage: products widen the frozen weights and compute in f32".into());
     }
     let dot = |found: &Found| Dot { label: found.name.into(), x: found.loss_difference, y: found.tokens_per_second };

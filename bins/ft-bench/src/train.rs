@@ -48,10 +48,9 @@ struct Measured {
 
 /// `ft-bench train`
 pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report> {
-    let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
-    ft_kernels::device::allow_tf32(args.tf32);
+    let device = ft_model::device::named(args.device.device)?;
     let precision = Precision { tf32: args.tf32, ..Precision::F32 };
-    let compute = Compute::choose(&device, args.device.reference_operators, precision);
+    let compute = ft_model::device::compute(&device, args.device.reference_operators, precision);
     let model = Model::open(args)?;
     let arch = model.architecture();
     if args.seq_len > arch.max_position_embeddings {
@@ -119,7 +118,7 @@ impl Model {
                         kind: args.four_bit.bnb_4bit_quant_type,
                         double: args.four_bit.bnb_4bit_use_double_quant,
                     },
-                    device,
+                    (device, None),
                     |_| bar.inc(1),
                 )?
                 .source

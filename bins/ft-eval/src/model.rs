@@ -27,8 +27,8 @@ pub struct Model {
 impl Model {
     /// Reads weights and adapter, and holds one against the other.
     pub fn open(args: &ModelArgs) -> Result<Self> {
-        let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
-        let compute = Compute::choose(&device, args.device.reference_operators, Precision::F32);
+        let device = ft_model::device::named(args.device.device)?;
+        let compute = ft_model::device::compute(&device, args.device.reference_operators, Precision::F32);
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         let adapter =
@@ -38,7 +38,7 @@ impl Model {
             &checkpoint,
             args.load_in,
             FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
-            &device,
+            (&device, None),
             |_| bar.inc(1),
         )?;
         bar.finish();

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
+use ft_kernels::backend::{Compute, Isa};
 use ft_kernels::activation::{Activation, gated, gated_backward_inplace};
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention, attention_backward, attention_decode};
 use ft_kernels::optim::{AdamW, adamw_step, squares_of_blocks};
@@ -24,7 +25,7 @@ fn main() -> Result<()> {
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let Ok(pool) = pool else { continue };
-        println!("{threads} thread(s), {:?}", ft_kernels::simd::Isa::best());
+        println!("{threads} thread(s), {:?}", Isa::best());
         pool.install(measure)?;
     }
     Ok(())
@@ -42,33 +43,33 @@ fn measure() -> Result<()> {
 
 fn elementwise() -> Result<()> {
     let (x, dy, w) = (random(TOKENS, HIDDEN)?, random(TOKENS, HIDDEN)?, tensor::from_vec(vec![1.0; HIDDEN], HIDDEN)?);
-    time("rms_norm", || norm::rms_norm(&x, &w, EPS))?;
-    time("rms_norm_backward_add", || norm::rms_norm_backward_add(&dy, &x, &w, EPS, &dy))?;
+    time("rms_norm", || norm::rms_norm(Compute::cpu(), &x, &w, EPS))?;
+    time("rms_norm_backward_add", || norm::rms_norm_backward_add(Compute::cpu(), &dy, &x, &w, EPS, &dy))?;
     let gate_up = random(TOKENS, 2 * INTER)?;
     let dh = random(TOKENS, INTER)?;
     for activation in [Activation::Silu, Activation::GeluTanh, Activation::Gelu] {
-        time(&format!("gated, {activation:?}"), || gated(&gate_up, activation))?;
-        let backward = || gated_backward_inplace(&dh, gate_up.clone(), activation);
+        time(&format!("gated, {activation:?}"), || gated(Compute::cpu(), &gate_up, activation))?;
+        let backward = || gated_backward_inplace(Compute::cpu(), &dh, gate_up.clone(), activation);
         time(&format!("gated_backward_inplace, {activation:?}"), backward)?;
     }
     let qkv = random(TOKENS, 960)?;
     let frequencies: Vec<f64> = (0..32).map(|i| 1e5f64.powf(-f64::from(i) / 32.0)).collect();
     time("rope tables", || Ok(RopeTables::for_sequences(&[0, 256, 512, 768, 1024], &frequencies, 1.0)))?;
     let tables = RopeTables::for_sequences(&[0, 256, 512, 768, 1024], &frequencies, 1.0);
-    time("rope", || rope(qkv.clone(), &tables, 12, 64, Direction::Forward)).map(drop)
+    time("rope", || rope(Compute::cpu(), qkv.clone(), &tables, 12, 64, Direction::Forward)).map(drop)
 }
 
 fn attention_both_ways(starts: &[usize]) -> Result<()> {
     let spec = spec();
     let (qkv, dout) = (random(TOKENS, 960)?, random(TOKENS, HIDDEN)?);
-    let (out, lse) = attention(&qkv, &spec, starts)?;
+    let (out, lse) = attention(Compute::cpu(), &qkv, &spec, starts)?;
     // Multiply-adds of one product of queries and keys, the causal half alone.
     let pairs: usize = starts.windows(2).map(|w| (w[1] - w[0]) * (w[1] - w[0] + 1) / 2).sum();
     let flops = 2.0 * (pairs * HIDDEN) as f64;
     let name = format!("{} x {}", starts.len() - 1, starts[1]);
-    let t = time(&format!("attention {name}"), || attention(&qkv, &spec, starts))?;
+    let t = time(&format!("attention {name}"), || attention(Compute::cpu(), &qkv, &spec, starts))?;
     println!("{:>50.1} GFLOP/s", 2.0 * flops / t.as_secs_f64() / 1e9);
-    let t = time(&format!("attention_backward {name}"), || attention_backward(&dout, &qkv, &out, &lse, &spec, starts))?;
+    let t = time(&format!("attention_backward {name}"), || attention_backward(Compute::cpu(), &dout, &qkv, &out, &lse, &spec, starts))?;
     println!("{:>50.1} GFLOP/s", 5.0 * flops / t.as_secs_f64() / 1e9);
     Ok(())
 }
@@ -78,17 +79,17 @@ fn decode() -> Result<()> {
     let q = random(sequences, HIDDEN)?;
     let (keys, values) = (numbers(tokens * 192), numbers(tokens * 192));
     let caches = vec![KeyValue { keys: &keys, values: &values }; sequences];
-    time("attention_decode, 8 of 300 tokens", || attention_decode(&q, &caches, &spec())).map(drop)
+    time("attention_decode, 8 of 300 tokens", || attention_decode(Compute::cpu(), &q, &caches, &spec())).map(drop)
 }
 
 fn losses() -> Result<()> {
     let targets: Vec<u32> = (0..256).map(|i| i * 191).collect();
     let logits = random(256, VOCABULARY)?;
     let shape = loss::LogitShape::default();
-    time("cross_entropy_forward, 256 rows", || loss::cross_entropy_forward(&logits, &targets, shape))?;
-    time("cross_entropy, 256 rows", || loss::cross_entropy(logits.clone(), &targets, 1.0, shape))?;
+    time("cross_entropy_forward, 256 rows", || loss::cross_entropy_forward(Compute::cpu(), &logits, &targets, shape))?;
+    time("cross_entropy, 256 rows", || loss::cross_entropy(Compute::cpu(), logits.clone(), &targets, 1.0, shape))?;
     let shape = loss::LogitShape { scale: 1.0, softcap: Some(30.0) };
-    time("cross_entropy with a softcap, 256 rows", || loss::cross_entropy(logits.clone(), &targets, 1.0, shape))
+    time("cross_entropy with a softcap, 256 rows", || loss::cross_entropy(Compute::cpu(), logits.clone(), &targets, 1.0, shape))
         .map(drop)
 }
 
@@ -98,14 +99,14 @@ fn flat() -> Result<()> {
     let (mut m, mut v) = (vec![0.0; len], vec![0.0; len]);
     let adamw = AdamW { lr: 1e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step: 3 };
     time("adamw_step, 4.9 million", || {
-        adamw_step(&mut param, &grad, &mut m, &mut v, adamw);
+        adamw_step(Isa::best(), &mut param, &grad, &mut m, &mut v, adamw);
         Ok(())
     })?;
     time("squares_of_blocks, 4.9 million", || Ok(squares_of_blocks(&grad)))?;
     let stream = Stream::new(1, 2, 3);
     let mut factors = vec![0.0; TOKENS * INTER];
     time("dropout_scale [1024, 1536]", || {
-        dropout_scale(ft_kernels::simd::Isa::best(), &stream, 0, INTER, 0.05, &mut factors);
+        dropout_scale(Isa::best(), &stream, 0, INTER, 0.05, &mut factors);
         Ok(())
     })?;
     time("fill_uniform [1024, 1536]", || {

@@ -1,8 +1,6 @@
 //! Devices other than the CPU: one CUDA GPU, in a build with the feature `cuda`.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
-use candle_core::{DType, Device};
+use candle_core::Device;
 
 use crate::error::{Error, Result};
 
@@ -47,30 +45,6 @@ pub fn allow_tf32(on: bool) {
 /// Its compute capability, major and minor; none for the CPU.
 pub fn compute_capability(device: &Device) -> Option<(u32, u32)> {
     imp::compute_capability(device)
-}
-
-/// What [`multiply_in`] said last: 0 nothing, 1 bf16, 2 f16.
-static PRODUCTS: AtomicU8 = AtomicU8::new(0);
-
-/// Lets GPUs make the products of f32 with frozen matrices in bf16 or f16, with sums in f32, as torch's autocast does;
-/// any other type, or none, makes them in f32. The CPU takes no notice.
-pub fn multiply_in(dtype: Option<DType>) {
-    let code = match dtype {
-        Some(DType::BF16) => 1,
-        Some(DType::F16) => 2,
-        _ => 0,
-    };
-    PRODUCTS.store(code, Ordering::Relaxed);
-}
-
-/// What the products of frozen matrices are made in there, where that is not the type of their left side.
-pub fn product_type(device: &Device) -> Option<DType> {
-    match PRODUCTS.load(Ordering::Relaxed) {
-        _ if device.is_cpu() => None,
-        1 => Some(DType::BF16),
-        2 => Some(DType::F16),
-        _ => None,
-    }
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -178,8 +152,5 @@ mod tests {
         assert_eq!(memory(&Device::Cpu), None);
         assert_eq!(name(&Device::Cpu), None);
         assert_eq!(compute_capability(&Device::Cpu), None);
-        multiply_in(Some(DType::BF16));
-        assert_eq!(product_type(&Device::Cpu), None);
-        multiply_in(None);
     }
 }

@@ -1,26 +1,15 @@
 //! The seam between candle's tensors and plain slices.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor};
 
-/// Whether the CPU takes the references too.
-static REFERENCES: AtomicBool = AtomicBool::new(false);
+use crate::backend::is_host;
 
-/// Makes every operator of this process take its reference on the CPU, as it does on any other device: so
-/// the path that a GPU takes can be run, and tested, without one. Slower, and with other roundings.
-pub fn use_references(on: bool) {
-    REFERENCES.store(on, Ordering::Relaxed);
-}
-
-/// Whether the fused operators can take this tensor: contiguous `f32` on the CPU.
-pub fn is_fused(tensor: &Tensor) -> bool {
-    tensor.device().is_cpu()
-        && tensor.dtype() == DType::F32
-        && tensor.is_contiguous()
-        && !REFERENCES.load(Ordering::Relaxed)
+/// Whether [`with_slice`] can read it: contiguous f32 in the host's memory.
+pub fn is_slice(tensor: &Tensor) -> bool {
+    is_host(tensor.device()) && tensor.dtype() == DType::F32 && tensor.is_contiguous()
 }
 
 /// The tensor on the host, contiguous, for what works on slices; itself where it is that already.
@@ -148,7 +137,7 @@ mod tests {
     fn what_cannot_be_a_slice_is_refused() -> Result<()> {
         let t = Tensor::zeros((4, 3), DType::F32, &Device::Cpu)?;
         let columns = t.narrow(1, 0, 2)?;
-        assert!(!is_fused(&columns));
+        assert!(is_slice(&t) && !is_slice(&columns));
         let message = with_slice(&columns, <[f32]>::len).unwrap_err().to_string();
         assert!(message.contains("contiguous"), "{message}");
         let doubles = t.to_dtype(DType::F64)?;

@@ -11,7 +11,7 @@ pub(crate) use mixture::ProductOf;
 use mlp::KeptMlp;
 
 use candle_core::Tensor;
-use ft_kernels::Compute;
+use ft_kernels::{Compute, Precision};
 use ft_kernels::attention::{AttentionSpec, attention, attention_backward};
 use ft_kernels::columns::{join_heads, split_heads};
 use ft_kernels::linear::{Dropout, Linear, Lora, LoraGradient};
@@ -84,12 +84,13 @@ pub struct Found {
 pub type Sink<'s> = dyn FnMut(Found) -> Result<()> + 's;
 
 /// The number of bytes that [`Kept`] takes for one token, in the layer where it takes most.
-pub fn kept_bytes_per_token(arch: &Architecture) -> usize {
+pub fn kept_bytes_per_token(arch: &Architecture, precision: Precision) -> usize {
     let names = arch.names();
     let norms = usize::from(names.attention_norm.is_some()) + usize::from(names.output_norm.is_some());
     let mlp = (0..arch.num_layers).map(|layer| mlp::kept_columns(arch, layer)).max().unwrap_or(0);
-    let floats = arch.qkv_columns() + arch.query_columns() + arch.num_heads + mlp;
-    (floats + (1 + norms) * arch.hidden_size) * size_of::<f32>()
+    let activations = arch.qkv_columns() + arch.query_columns() + mlp + (1 + norms) * arch.hidden_size;
+    // Beside them a logarithm for each head, which is f32 whatever they are.
+    activations * precision.activation_bytes() + arch.num_heads * size_of::<f32>()
 }
 
 impl Block<'_> {
@@ -104,7 +105,7 @@ impl Block<'_> {
         drop(normed);
         let qkv = self.by_kind(qkv)?;
         let turned = self.turned(&qkv)?;
-        let (attended, lse) = attention(&turned, &self.spec(), starts)?;
+        let (attended, lse) = attention(self.compute, &turned, &self.spec(), starts)?;
         // Without a norm of heads nothing but the turned ones is needed again.
         let qkv = if self.arch.qk_norm == QkNorm::None { turned } else { qkv };
         let linear = self.linear(Site::O);
@@ -159,7 +160,7 @@ impl Block<'_> {
         let dattended = self.site_backward(Site::O, &dprojected, &attended, sink)?;
         drop((dprojected, projected));
         let turned = if self.arch.qk_norm == QkNorm::None { qkv.clone() } else { self.turned(&qkv)? };
-        let dturned = attention_backward(&dattended, &turned, &attended, &lse, &self.spec(), self.rows.starts)?;
+        let dturned = attention_backward(self.compute, &dattended, &turned, &attended, &lse, &self.spec(), self.rows.starts)?;
         drop((dattended, attended, turned));
         let dqkv = self.turned_back(dturned, &qkv)?;
         drop(qkv);
@@ -179,7 +180,7 @@ impl Block<'_> {
 
     /// `x` through a norm, if there is one.
     pub(crate) fn normed(&self, norm: Option<&NormWeights>, x: &Tensor) -> Result<Tensor> {
-        norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(self.arch, x))
+        norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(self.compute, self.arch, x))
     }
 
     /// Adds a branch to the residual stream `x`, through a norm if there is one. `branch` computes it, and adds `x`
@@ -193,10 +194,10 @@ impl Block<'_> {
         let scale = self.arch.residual_scale as f32;
         match norm {
             None if scale.total_cmp(&1.0).is_eq() => Ok((branch(Some(x))?, None)),
-            None => Ok((add_scaled(x, branch(None)?, scale)?, None)),
+            None => Ok((add_scaled(self.compute, x, branch(None)?, scale)?, None)),
             Some(norm) => {
                 let branch = branch(None)?;
-                Ok((add_scaled(x, norm.forward(self.arch, &branch)?, scale)?, Some(branch)))
+                Ok((add_scaled(self.compute, x, norm.forward(self.compute, self.arch, &branch)?, scale)?, Some(branch)))
             }
         }
     }
@@ -211,11 +212,11 @@ impl Block<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<Tensor> {
         let scale = self.arch.residual_scale as f32;
-        let dy = if scale.total_cmp(&1.0).is_eq() { dy.clone() } else { scaled(dy.copy()?, scale)? };
+        let dy = if scale.total_cmp(&1.0).is_eq() { dy.clone() } else { scaled(self.compute, dy.copy()?, scale)? };
         match (norm, branch) {
             (Some(norm), Some(branch)) => {
                 self.norm_bias(site, &dy, sink)?;
-                norm.backward(self.arch, &dy, branch, None)
+                norm.backward(self.compute, self.arch, &dy, branch, None)
             }
             _ => Ok(dy),
         }
@@ -233,13 +234,13 @@ impl Block<'_> {
     ) -> Result<Tensor> {
         let Some(norm) = norm else { return Ok((dnormed + around)?) };
         self.norm_bias(site, dnormed, sink)?;
-        norm.backward(self.arch, dnormed, x, Some(around))
+        norm.backward(self.compute, self.arch, dnormed, x, Some(around))
     }
 
     /// Hands the gradient of a norm's bias over, where that is trained.
     fn norm_bias(&self, site: NormSite, dy: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
         for (place, _) in self.biases.norms.iter().filter(|(_, of)| *of == site) {
-            for gradient in sum_rows(dy, self.rows.starts)? {
+            for gradient in sum_rows(self.compute, dy, self.rows.starts)? {
                 sink(Found { trainable: *place, gradient })?;
             }
         }
@@ -249,7 +250,7 @@ impl Block<'_> {
     /// From what the product gives, all queries, then all keys, then all values.
     pub(crate) fn by_kind(&self, qkv: Tensor) -> Result<Tensor> {
         let arch = self.arch;
-        Ok(if arch.family.is_by_head() { split_heads(&qkv, arch.num_heads, arch.head_dim)? } else { qkv })
+        Ok(if arch.family.is_by_head() { split_heads(self.compute, &qkv, arch.num_heads, arch.head_dim)? } else { qkv })
     }
 
     /// Queries and keys normalised and turned by their positions. Where heads have no norm this happens in the memory
@@ -260,7 +261,7 @@ impl Block<'_> {
         if let Some([q, k]) = &self.weights.qk_norm {
             turned = turned.copy()?;
             for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
-                turned = w.forward_heads(arch, turned, column, columns)?;
+                turned = w.forward_heads(self.compute, arch, turned, column, columns)?;
             }
         }
         self.rotate(turned, Direction::Forward)
@@ -272,17 +273,17 @@ impl Block<'_> {
         let mut d = self.rotate(dturned, Direction::Backward)?;
         if let Some([q, k]) = &self.weights.qk_norm {
             for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
-                d = w.backward_heads(arch, d, qkv, column, columns)?;
+                d = w.backward_heads(self.compute, arch, d, qkv, column, columns)?;
             }
         }
-        Ok(if arch.family.is_by_head() { join_heads(&d, arch.num_heads, arch.head_dim)? } else { d })
+        Ok(if arch.family.is_by_head() { join_heads(self.compute, &d, arch.num_heads, arch.head_dim)? } else { d })
     }
 
     /// Turns the heads of queries and keys, the first ones of the fused product, if this layer does.
     fn rotate(&self, qkv: Tensor, direction: Direction) -> Result<Tensor> {
         let Some(which) = self.arch.layers[self.layer].rope else { return Ok(qkv) };
         let heads = self.arch.num_heads + self.arch.num_kv_heads;
-        Ok(rope(qkv, &self.rows.ropes[which], heads, self.arch.head_dim, direction)?)
+        Ok(rope(self.compute, qkv, &self.rows.ropes[which], heads, self.arch.head_dim, direction)?)
     }
 
     /// [`Self::product_backward`] where the input's gradient is needed.
@@ -311,7 +312,7 @@ impl Block<'_> {
         if trained.is_empty() {
             return Ok(());
         }
-        for sums in sum_rows(dy, self.rows.starts)? {
+        for sums in sum_rows(self.compute, dy, self.rows.starts)? {
             for (place, _, column, columns) in &trained {
                 sink(Found { trainable: *place, gradient: sums.narrow(0, *column, *columns)?.copy()? })?;
             }

@@ -7,7 +7,7 @@ pub use pass::Touched;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use ft_kernels::Compute;
+use ft_kernels::{Compute, Precision};
 use ft_kernels::linear::Dropout;
 use ft_kernels::neftune::neftune_noise;
 use ft_kernels::philox::Stream;
@@ -201,7 +201,7 @@ impl<'a> Decoder<'a> {
     /// its pair.
     fn embedding_gradient(&self, dx: &Tensor, batch: &Batch, sink: &mut Sink<'_>) -> Result<()> {
         let scale = self.arch.embedding_scale as f32;
-        let dx = if scale.total_cmp(&1.0).is_eq() { dx.clone() } else { scaled(dx.copy()?, scale)? };
+        let dx = if scale.total_cmp(&1.0).is_eq() { dx.clone() } else { scaled(self.compute, dx.copy()?, scale)? };
         for span in batch.starts.windows(2) {
             let ids = &batch.ids[span[0]..span[1]];
             let rows = dx.narrow(0, span[0], span[1] - span[0])?;
@@ -223,7 +223,7 @@ impl<'a> Decoder<'a> {
     /// what fits `activation_memory` is kept of the last layers, whose backward comes first, so that
     /// their memory is free again when the first layers need theirs.
     pub fn recomputed_layers(&self, tokens: usize, activation_memory: u64) -> usize {
-        recomputed_layers(self.arch, tokens, activation_memory)
+        recomputed_layers(self.arch, self.compute.precision, tokens, activation_memory)
     }
 
     /// Forward through all layers. For each its input, and from layer `recomputed` on what backward needs.
@@ -289,7 +289,7 @@ impl<'a> Decoder<'a> {
         }
         let scale = self.arch.embedding_scale as f32;
         if scale.total_cmp(&1.0).is_ne() {
-            x = scaled(x, scale)?;
+            x = scaled(self.compute, x, scale)?;
         }
         if let Some(table) = &ends.positions {
             x = (x + table.index_select(&Tensor::new(positions, table.device())?, 0)?)?;
@@ -332,8 +332,13 @@ impl<'a> Decoder<'a> {
 }
 
 /// [`Decoder::recomputed_layers`] of a model of which no more is known.
-pub fn recomputed_layers(arch: &Architecture, tokens: usize, activation_memory: u64) -> usize {
-    let layer = (kept_bytes_per_token(arch) * tokens).max(1) as u64;
+pub fn recomputed_layers(
+    arch: &Architecture,
+    precision: Precision,
+    tokens: usize,
+    activation_memory: u64,
+) -> usize {
+    let layer = (kept_bytes_per_token(arch, precision) * tokens).max(1) as u64;
     arch.num_layers - arch.num_layers.min(usize::try_from(activation_memory / layer).unwrap_or(usize::MAX))
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use candle_core::Device;
-use ft_kernels::device;
+use ft_kernels::{Compute, Precision, device};
 
 use crate::error::Result;
 
@@ -20,13 +20,10 @@ pub enum DeviceName {
     Cuda(usize),
 }
 
-/// The device that is asked for; tells the operators which of their versions to take.
-///
-/// # Errors
-/// As [`named`].
-pub fn open(name: DeviceName, reference_operators: bool) -> Result<Device> {
-    ft_kernels::tensor::use_references(reference_operators);
-    named(name)
+/// Who computes on a device, and in what; tells candle about TF32, whose switch for that is the process's.
+pub fn compute(device: &Device, reference_operators: bool, precision: Precision) -> Compute {
+    device::allow_tf32(precision.tf32);
+    Compute::choose(device, reference_operators, precision)
 }
 
 /// The device of this name; `auto` is the first GPU where the build can use one and it is there, else the CPU.

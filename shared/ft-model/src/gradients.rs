@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 use ft_dist::{Communicator, Partial, TreeSum};
 use ft_kernels::optim::scale_in_place;
-use ft_kernels::tensor::{is_fused, with_slice, with_slice_mut};
+use ft_kernels::tensor::{is_slice, with_slice, with_slice_mut};
 
 use crate::block::Found;
 use crate::error::Result;
@@ -121,7 +121,7 @@ pub fn scale(gradients: &[Tensor], factor: f32) -> Result<()> {
 /// `left + right`, in the memory of `left` where that is on the CPU: nobody else holds it.
 #[allow(clippy::needless_pass_by_value, reason = "the tree hands both over")]
 fn add(left: Tensor, right: Tensor) -> Result<Tensor> {
-    if !is_fused(&left) || !is_fused(&right) {
+    if !is_slice(&left) || !is_slice(&right) {
         return Ok((left + right)?);
     }
     with_slice_mut(&left, |left| with_slice(&right, |right| left.iter_mut().zip(right).for_each(|(l, r)| *l += r)))??;

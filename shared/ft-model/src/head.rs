@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use candle_core::Tensor;
-use ft_kernels::Compute;
+use ft_kernels::backend::{Compute, is_host};
 use ft_kernels::linear::{Dropout, dropout_factors, weight_gradient};
 use ft_kernels::loss::{LogitShape, RowLosses, cross_entropy, cross_entropy_forward, shape_logits};
 use ft_kernels::rows::sum_rows;
@@ -54,7 +54,7 @@ impl Head<'_> {
     /// The logits of the rows `rows` of `x` (`[tokens, hidden]`, before the final norm), as the head's product gives
     /// them: `[rows, vocabulary]`, neither scaled nor squeezed.
     fn products(&self, weights: &Weights<'_>, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-        let normed = self.final_norm().weights.forward(self.arch, &pick(x, rows)?)?;
+        let normed = self.final_norm().weights.forward(self.compute, self.arch, &pick(x, rows)?)?;
         let logits = weights.logits(self.compute, &normed)?;
         Ok(match weights.pair {
             Some(OnEnd { pair, .. }) => pair.add_logits(self.compute, logits, normed)?.0,
@@ -67,7 +67,7 @@ impl Head<'_> {
     /// # Errors
     /// If an operator fails.
     pub fn logits(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-        Ok(shape_logits(self.products(&self.weights()?, x, rows)?, self.shape())?)
+        Ok(shape_logits(self.compute, self.products(&self.weights()?, x, rows)?, self.shape())?)
     }
 
     /// How logits are made from the head's product.
@@ -91,7 +91,7 @@ impl Head<'_> {
 
     /// [`Self::logits`] of all of a few rows.
     pub(crate) fn logits_of_few(&self, x: &Tensor) -> Result<Tensor> {
-        let normed = self.final_norm().weights.forward(self.arch, x)?;
+        let normed = self.final_norm().weights.forward(self.compute, self.arch, x)?;
         let Weights { weight, bias, pair, .. } = self.weights()?;
         let mut logits = weight.logits_of_few(self.compute, &normed)?;
         if let Some(bias) = bias {
@@ -100,7 +100,7 @@ impl Head<'_> {
         if let Some(OnEnd { pair, .. }) = pair {
             logits = pair.add_logits_of_few(self.compute, &logits, &normed)?;
         }
-        Ok(shape_logits(logits, self.shape())?)
+        Ok(shape_logits(self.compute, logits, self.shape())?)
     }
 
     /// The losses of the batch's sequences.
@@ -110,11 +110,11 @@ impl Head<'_> {
     pub fn losses(&self, x: &Tensor, batch: &Batch) -> Result<Vec<SequenceLoss>> {
         let weights = self.weights()?;
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
-        let most = chunk_rows(x.device().is_cpu());
+        let most = chunk_rows(is_host(x.device()));
         for from in (0..batch.rows.len()).step_by(most) {
             let chunk = from..(from + most).min(batch.rows.len());
             let logits = self.products(&weights, x, &batch.rows[chunk.clone()])?;
-            let rows = cross_entropy_forward(&logits, &batch.targets[chunk.clone()], self.shape())?;
+            let rows = cross_entropy_forward(self.compute, &logits, &batch.targets[chunk.clone()], self.shape())?;
             add(&mut losses, &rows, &batch.owners[chunk]);
         }
         Ok(losses)
@@ -127,9 +127,9 @@ impl Head<'_> {
     pub fn row_losses(&self, x: &Tensor, batch: &Batch) -> Result<RowLosses> {
         let weights = self.weights()?;
         let mut all = RowLosses { nll: Vec::new(), correct: Vec::new() };
-        let most = chunk_rows(x.device().is_cpu());
+        let most = chunk_rows(is_host(x.device()));
         for (rows, targets) in batch.rows.chunks(most).zip(batch.targets.chunks(most)) {
-            let found = cross_entropy_forward(&self.products(&weights, x, rows)?, targets, self.shape())?;
+            let found = cross_entropy_forward(self.compute, &self.products(&weights, x, rows)?, targets, self.shape())?;
             all.nll.extend(found.nll);
             all.correct.extend(found.correct);
         }
@@ -155,10 +155,10 @@ impl Head<'_> {
         let mut own = Own::new(&weights, &norm);
         let dropout = dropout_of_head(options, batch.sequences(), self.arch);
         let scale = (1.0 / options.normaliser) as f32;
-        for Chunk { rows, ends_sequence } in chunks(batch, own.is_trained(), chunk_rows(x.device().is_cpu())) {
+        for Chunk { rows, ends_sequence } in chunks(batch, own.is_trained(), chunk_rows(is_host(x.device()))) {
             if !rows.is_empty() {
                 let picked = pick(x, &batch.rows[rows.clone()])?;
-                let normed = norm.weights.forward(self.arch, &picked)?;
+                let normed = norm.weights.forward(self.compute, self.arch, &picked)?;
                 let targets = &batch.targets[rows.clone()];
                 let (mut logits, mut low) = (weights.logits(self.compute, &normed)?, None);
                 if let Some(OnEnd { pair, .. }) = weights.pair {
@@ -166,7 +166,7 @@ impl Head<'_> {
                     let (sum, kept) = pair.add_logits(self.compute, logits, masks.applied(&normed)?)?;
                     (logits, low) = (sum, Some((pair, kept, masks)));
                 }
-                let (nll, dlogits) = cross_entropy(logits, targets, scale, self.shape())?;
+                let (nll, dlogits) = cross_entropy(self.compute, logits, targets, scale, self.shape())?;
                 add(&mut losses, &nll, &batch.owners[rows]);
                 let mut dnormed = weights.weight.input_gradient(self.compute, &dlogits)?;
                 if let Some((pair, low, masks)) = low {
@@ -175,7 +175,7 @@ impl Head<'_> {
                     own.add_pair(gradients)?;
                 }
                 own.add(self.compute, &dlogits, &normed, &dnormed)?;
-                gradients.push(norm.weights.backward(self.arch, &dnormed, &picked, None)?);
+                gradients.push(norm.weights.backward(self.compute, self.arch, &dnormed, &picked, None)?);
             }
             if ends_sequence {
                 own.hand_over(sink)?;
@@ -270,7 +270,7 @@ impl<'a> Own<'a> {
     /// Adds what some of the sequence's rows say.
     fn add(&mut self, compute: Compute, dlogits: &Tensor, normed: &Tensor, dnormed: &Tensor) -> Result<()> {
         let columns = |dy: &Tensor| -> Result<Tensor> {
-            let sums = sum_rows(dy, &[0, dy.dim(0)?])?;
+            let sums = sum_rows(compute, dy, &[0, dy.dim(0)?])?;
             Ok(Tensor::cat(&sums, 0)?)
         };
         if let Some((_, _, sum)) = &mut self.weight {
@@ -350,7 +350,7 @@ fn laid_out(gradients: &[Tensor], x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         return Ok(x.zeros_like()?);
     }
     let found = Tensor::cat(gradients, 0)?;
-    if x.device().is_cpu() {
+    if is_host(x.device()) {
         let rows = Tensor::new(rows, x.device())?;
         return Ok(x.zeros_like()?.index_add(&rows, &found, 0)?);
     }

@@ -1,6 +1,7 @@
 //! A norm of the residual stream, forward and backward, of whichever kind the architecture has.
 
 use candle_core::Tensor;
+use ft_kernels::Compute;
 use ft_kernels::head_norm::{head_norm, head_norm_backward};
 use ft_kernels::norm::{layer_norm, layer_norm_backward_add, rms_norm, rms_norm_backward, rms_norm_backward_add};
 
@@ -19,10 +20,10 @@ impl NormWeights {
     ///
     /// # Errors
     /// If the operator fails.
-    pub fn forward(&self, arch: &Architecture, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, compute: Compute, arch: &Architecture, x: &Tensor) -> Result<Tensor> {
         Ok(match arch.norm {
-            NormKind::Rms => rms_norm(x, &self.weight, arch.norm_eps)?,
-            NormKind::Layer => layer_norm(x, &self.weight, self.bias.as_ref(), arch.norm_eps)?,
+            NormKind::Rms => rms_norm(compute, x, &self.weight, arch.norm_eps)?,
+            NormKind::Layer => layer_norm(compute, x, &self.weight, self.bias.as_ref(), arch.norm_eps)?,
         })
     }
 
@@ -30,12 +31,12 @@ impl NormWeights {
     ///
     /// # Errors
     /// If the operator fails.
-    pub fn forward_heads(&self, arch: &Architecture, x: Tensor, column: usize, columns: usize) -> Result<Tensor> {
+    pub fn forward_heads(&self, compute: Compute, arch: &Architecture, x: Tensor, column: usize, columns: usize) -> Result<Tensor> {
         let (w, eps) = (&self.weight, arch.norm_eps);
         if arch.norm == NormKind::Rms {
-            return Ok(head_norm(x, w, column, columns / w.elem_count(), eps)?);
+            return Ok(head_norm(compute, x, w, column, columns / w.elem_count(), eps)?);
         }
-        let normed = layer_norm(&heads(&x, column, columns, w.elem_count())?, w, self.bias.as_ref(), eps)?;
+        let normed = layer_norm(compute, &heads(&x, column, columns, w.elem_count())?, w, self.bias.as_ref(), eps)?;
         with_heads(&x, column, columns, &normed)
     }
 
@@ -45,6 +46,7 @@ impl NormWeights {
     /// If the operator fails.
     pub fn backward_heads(
         &self,
+        compute: Compute,
         arch: &Architecture,
         dy: Tensor,
         x: &Tensor,
@@ -53,10 +55,10 @@ impl NormWeights {
     ) -> Result<Tensor> {
         let (w, eps) = (&self.weight, arch.norm_eps);
         if arch.norm == NormKind::Rms {
-            return Ok(head_norm_backward(dy, x, w, column, columns / w.elem_count(), eps)?);
+            return Ok(head_norm_backward(compute, dy, x, w, column, columns / w.elem_count(), eps)?);
         }
         let of = |t: &Tensor| heads(t, column, columns, w.elem_count());
-        let dx = layer_norm_backward_add(&of(&dy)?, &of(x)?, w, eps, None)?;
+        let dx = layer_norm_backward_add(compute, &of(&dy)?, &of(x)?, w, eps, None)?;
         with_heads(&dy, column, columns, &dx)
     }
 
@@ -64,12 +66,12 @@ impl NormWeights {
     ///
     /// # Errors
     /// If the operator fails.
-    pub fn backward(&self, arch: &Architecture, dy: &Tensor, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+    pub fn backward(&self, compute: Compute, arch: &Architecture, dy: &Tensor, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let (w, eps) = (&self.weight, arch.norm_eps);
         Ok(match (arch.norm, residual) {
-            (NormKind::Layer, residual) => layer_norm_backward_add(dy, x, w, eps, residual)?,
-            (NormKind::Rms, Some(residual)) => rms_norm_backward_add(dy, x, w, eps, residual)?,
-            (NormKind::Rms, None) => rms_norm_backward(dy, x, w, eps)?,
+            (NormKind::Layer, residual) => layer_norm_backward_add(compute, dy, x, w, eps, residual)?,
+            (NormKind::Rms, Some(residual)) => rms_norm_backward_add(compute, dy, x, w, eps, residual)?,
+            (NormKind::Rms, None) => rms_norm_backward(compute, dy, x, w, eps)?,
         })
     }
 }

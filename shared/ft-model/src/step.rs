@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 use ft_dist::Communicator;
-use ft_kernels::Compute;
+use ft_kernels::backend::{Compute, Precision, is_host};
 
 use crate::arch::Architecture;
 use crate::batch::{Batch, Sequence};
@@ -77,7 +77,7 @@ impl<'a> Step<'a> {
     /// where computing a layer twice costs a third of its time: so the budget is kept by cutting first, and
     /// layers are computed twice only where a single sequence is too long for it.
     pub fn cut(&self, sequences: &[&Sequence]) -> Vec<Batch> {
-        let most = longest_piece(self.arch, self.activation_memory, self.source.device().is_cpu());
+        let most = longest_piece(self.arch, self.compute.precision, self.activation_memory, is_host(self.source.device()));
         let lengths = sequences.iter().map(|sequence| sequence.input_ids.len());
         pieces(lengths, most).into_iter().map(|piece| Batch::new(sequences[piece].iter().copied())).collect()
     }
@@ -203,8 +203,8 @@ impl<'a> Step<'a> {
 }
 
 /// The tokens of a piece at most, on a CPU or another device.
-pub fn longest_piece(arch: &Architecture, activation_memory: u64, on_cpu: bool) -> usize {
-    let token = (kept_bytes_per_token(arch) * arch.num_layers).max(1) as u64;
+pub fn longest_piece(arch: &Architecture, precision: Precision, activation_memory: u64, on_cpu: bool) -> usize {
+    let token = (kept_bytes_per_token(arch, precision) * arch.num_layers).max(1) as u64;
     let longest = if on_cpu { LONGEST_PIECE } else { LONGEST_PIECE_OF_A_DEVICE };
     usize::try_from(activation_memory / token).map_or(longest, |n| n.min(longest))
 }

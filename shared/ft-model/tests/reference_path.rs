@@ -1,12 +1,11 @@
 //! The path that a GPU takes, on the CPU: whole training steps with every operator's plain version, against the fused
-//! ones. One test alone, for the switch is the process's.
+//! ones.
 
 mod common;
 
 use candle_core::{DType, Tensor};
 use common::{Reference, testdata};
 use ft_kernels::Compute;
-use ft_kernels::tensor::use_references;
 use ft_model::batch::Batch;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::{Decoder, DropoutKey, NeftuneKey};
@@ -49,7 +48,6 @@ struct Found {
 }
 
 fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
-    use_references(references);
     let compute = if references { Compute::reference() } else { Compute::cpu() };
     let checkpoint = Checkpoint::open(&reference.dir.join("model")).unwrap();
     let arch = checkpoint.architecture().clone();
@@ -87,7 +85,6 @@ fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
             answers[answer.prompt] = answer.tokens;
         }
     }
-    use_references(false);
     Found { losses, gradients, evaluated, answers }
 }
 

@@ -24,7 +24,7 @@ impl On {
     /// What is compared on a device: a GPU's own operators, and the plain ones on the CPU.
     pub fn compared(device: Device, reference_operators: bool, precision: Precision) -> Self {
         let plain = reference_operators || is_host(&device);
-        Self { compute: Compute::choose(&device, plain, precision), device }
+        Self { compute: ft_model::device::compute(&device, plain, precision), device }
     }
 }
 

@@ -31,8 +31,7 @@ const ADAPTER: f64 = 1e-2;
 
 /// `ft-bench check`: what to report, and whether it is as it should be.
 pub fn run(args: &CheckArgs, threads: usize) -> Result<(Report, Result<()>)> {
-    let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
-    ft_kernels::device::allow_tf32(args.tf32);
+    let device = ft_model::device::named(args.device.device)?;
     let what = ft_model::device::describe(&device);
     let precision = Precision { tf32: args.tf32, ..Precision::F32 };
     let on = On::compared(device, args.device.reference_operators, precision);

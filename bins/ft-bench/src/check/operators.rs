@@ -34,24 +34,24 @@ fn norms() -> Vec<Case> {
     let hidden = |d: &On, seed| matrix(d, seed, TOKENS, HIDDEN);
     let qkv = |d: &On, seed| matrix(d, seed, TOKENS, 8 * 40);
     vec![
-        case("rms_norm", move |d| Ok(vec![rms_norm(&hidden(d, 1)?, &vector(d, 2, HIDDEN)?, EPS)?])),
+        case("rms_norm", move |d| Ok(vec![rms_norm(d.compute, &hidden(d, 1)?, &vector(d, 2, HIDDEN)?, EPS)?])),
         case("rms_norm backward", move |d| {
             let (dy, x, w, around) = (hidden(d, 1)?, hidden(d, 2)?, vector(d, 3, HIDDEN)?, hidden(d, 4)?);
-            Ok(vec![rms_norm_backward_add(&dy, &x, &w, EPS, &around)?])
+            Ok(vec![rms_norm_backward_add(d.compute, &dy, &x, &w, EPS, &around)?])
         }),
         case("layer_norm", move |d| {
             let (x, w, b) = (hidden(d, 1)?, vector(d, 2, HIDDEN)?, vector(d, 3, HIDDEN)?);
-            Ok(vec![layer_norm(&x, &w, Some(&b), EPS)?])
+            Ok(vec![layer_norm(d.compute, &x, &w, Some(&b), EPS)?])
         }),
         case("layer_norm backward", move |d| {
             let (dy, x, w, around) = (hidden(d, 1)?, hidden(d, 2)?, vector(d, 3, HIDDEN)?, hidden(d, 4)?);
-            Ok(vec![layer_norm_backward_add(&dy, &x, &w, EPS, Some(&around))?])
+            Ok(vec![layer_norm_backward_add(d.compute, &dy, &x, &w, EPS, Some(&around))?])
         }),
-        case("head_norm", move |d| Ok(vec![head_norm(qkv(d, 1)?, &vector(d, 2, 40)?, 80, 3, EPS)?])),
+        case("head_norm", move |d| Ok(vec![head_norm(d.compute, qkv(d, 1)?, &vector(d, 2, 40)?, 80, 3, EPS)?])),
         case("head_norm backward", move |d| {
-            Ok(vec![head_norm_backward(qkv(d, 1)?, &qkv(d, 2)?, &vector(d, 3, 40)?, 80, 3, EPS)?])
+            Ok(vec![head_norm_backward(d.compute, qkv(d, 1)?, &qkv(d, 2)?, &vector(d, 3, 40)?, 80, 3, EPS)?])
         }),
-        case("sum_rows", move |d| Ok(sum_rows(&hidden(d, 1)?, &STARTS)?)),
+        case("sum_rows", move |d| Ok(sum_rows(d.compute, &hidden(d, 1)?, &STARTS)?)),
     ]
 }
 
@@ -59,21 +59,21 @@ fn norms() -> Vec<Case> {
 fn turned(d: &On, pairs: usize, direction: Direction) -> Result<Vec<Tensor>> {
     let frequencies: Vec<f64> = (0..pairs).map(|i| 0.5f64.powf(i as f64 / 3.0)).collect();
     let tables = RopeTables::for_sequences(&STARTS, &frequencies, 1.1);
-    Ok(vec![rope(matrix(d, 1, TOKENS, 10 * 40)?, &tables, 8, 40, direction)?])
+    Ok(vec![rope(d.compute, matrix(d, 1, TOKENS, 10 * 40)?, &tables, 8, 40, direction)?])
 }
 
 fn turns() -> Vec<Case> {
     let heads = |d: &On| matrix(d, 1, TOKENS, 3 * 5 * 24);
     let add = |d: &On| -> Result<Tensor> {
-        Ok(add_scaled(&matrix(d, 1, TOKENS, HIDDEN)?, matrix(d, 2, TOKENS, HIDDEN)?, 0.22)?)
+        Ok(add_scaled(d.compute, &matrix(d, 1, TOKENS, HIDDEN)?, matrix(d, 2, TOKENS, HIDDEN)?, 0.22)?)
     };
     vec![
         case("rope", |d| turned(d, 20, Direction::Forward)),
         case("rope backward, part of a head", |d| turned(d, 12, Direction::Backward)),
-        case("split_heads", move |d| Ok(vec![split_heads(&heads(d)?, 5, 24)?])),
-        case("join_heads", move |d| Ok(vec![join_heads(&heads(d)?, 5, 24)?])),
+        case("split_heads", move |d| Ok(vec![split_heads(d.compute, &heads(d)?, 5, 24)?])),
+        case("join_heads", move |d| Ok(vec![join_heads(d.compute, &heads(d)?, 5, 24)?])),
         case("add_scaled", move |d| Ok(vec![add(d)?])),
-        case("scaled", |d| Ok(vec![scaled(matrix(d, 1, TOKENS, HIDDEN)?, 0.22)?])),
+        case("scaled", |d| Ok(vec![scaled(d.compute, matrix(d, 1, TOKENS, HIDDEN)?, 0.22)?])),
     ]
 }
 
@@ -89,21 +89,21 @@ fn attentions() -> Vec<Case> {
     ] {
         let qkv = move |d: &On| matrix(d, 1, TOKENS, spec.qkv_columns());
         cases.push(case(&format!("attention{word}"), move |d| {
-            let (out, lse) = attention(&qkv(d)?, &spec, &STARTS)?;
+            let (out, lse) = attention(d.compute, &qkv(d)?, &spec, &STARTS)?;
             Ok(vec![out, lse])
         }));
         cases.push(case(&format!("attention backward{word}"), move |d| {
             let qkv = qkv(d)?;
-            let (out, lse) = attention(&qkv, &spec, &STARTS)?;
+            let (out, lse) = attention(d.compute, &qkv, &spec, &STARTS)?;
             let dout = matrix(d, 2, TOKENS, spec.query_columns())?;
-            Ok(vec![attention_backward(&dout, &qkv, &out, &lse, &spec, &STARTS)?])
+            Ok(vec![attention_backward(d.compute, &dout, &qkv, &out, &lse, &spec, &STARTS)?])
         }));
         cases.push(case(&format!("attention of one token{word}"), move |d| {
             let row = spec.key_columns();
             let sides: Vec<(Vec<f32>, Vec<f32>)> =
                 [1, 30, 77].iter().map(|&n| (numbers(n, n as usize * row), numbers(9 + n, n as usize * row))).collect();
             let caches: Vec<KeyValue<'_>> = sides.iter().map(|(keys, values)| KeyValue { keys, values }).collect();
-            Ok(vec![attention_decode(&matrix(d, 3, caches.len(), spec.query_columns())?, &caches, &spec)?])
+            Ok(vec![attention_decode(d.compute, &matrix(d, 3, caches.len(), spec.query_columns())?, &caches, &spec)?])
         }));
     }
     cases
@@ -113,13 +113,13 @@ fn activations() -> Vec<Case> {
     let mut cases = Vec::new();
     for activation in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu] {
         let wide = move |d: &On, seed| matrix(d, seed, TOKENS, 2 * HIDDEN);
-        cases.push(case(&format!("gated {activation:?}"), move |d| Ok(vec![gated(&wide(d, 1)?, activation)?])));
+        cases.push(case(&format!("gated {activation:?}"), move |d| Ok(vec![gated(d.compute, &wide(d, 1)?, activation)?])));
         cases.push(case(&format!("gated {activation:?} backward"), move |d| {
-            Ok(vec![gated_backward_inplace(&matrix(d, 2, TOKENS, HIDDEN)?, wide(d, 1)?, activation)?])
+            Ok(vec![gated_backward_inplace(d.compute, &matrix(d, 2, TOKENS, HIDDEN)?, wide(d, 1)?, activation)?])
         }));
-        cases.push(case(&format!("plain {activation:?}"), move |d| Ok(vec![plain(&wide(d, 1)?, activation)?])));
+        cases.push(case(&format!("plain {activation:?}"), move |d| Ok(vec![plain(d.compute, &wide(d, 1)?, activation)?])));
         cases.push(case(&format!("plain {activation:?} backward"), move |d| {
-            Ok(vec![plain_backward_inplace(&wide(d, 2)?, wide(d, 1)?, activation)?])
+            Ok(vec![plain_backward_inplace(d.compute, &wide(d, 2)?, wide(d, 1)?, activation)?])
         }));
     }
     cases
@@ -134,15 +134,15 @@ fn ends() -> Vec<Case> {
         [("", LogitShape::default()), (", scaled and capped", LogitShape { scale: 0.7, softcap: Some(3.0) })]
     {
         cases.push(case(&format!("cross_entropy{word}"), move |d| {
-            let (rows, gradient) = cross_entropy(logits(d)?, &targets(), 0.01, shape)?;
+            let (rows, gradient) = cross_entropy(d.compute, logits(d)?, &targets(), 0.01, shape)?;
             Ok(vec![Tensor::new(rows.nll, &Device::Cpu)?, gradient])
         }));
         cases.push(case(&format!("cross_entropy alone{word}"), move |d| {
-            let rows = cross_entropy_forward(&logits(d)?, &targets(), shape)?;
+            let rows = cross_entropy_forward(d.compute, &logits(d)?, &targets(), shape)?;
             let correct: Vec<f32> = rows.correct.iter().map(|&correct| f32::from(u8::from(correct))).collect();
             Ok(vec![Tensor::new(rows.nll, &Device::Cpu)?, Tensor::new(correct, &Device::Cpu)?])
         }));
-        cases.push(case(&format!("shape_logits{word}"), move |d| Ok(vec![shape_logits(logits(d)?, shape)?])));
+        cases.push(case(&format!("shape_logits{word}"), move |d| Ok(vec![shape_logits(d.compute, logits(d)?, shape)?])));
     }
     cases
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
+use ft_kernels::Precision;
 use ft_model::Architecture;
 use ft_model::layers::{FourBitOptions, Held, LoadAs, bits, dtype};
 use ft_model::lora::LoraConfig;
@@ -119,6 +120,7 @@ fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks, len
         length,
         activation_memory,
         longest_piece: 0,
+        precision: Precision::F32,
         on_cpu: args.gpu_memory.is_none(),
     };
     keeping(shape, arch, activation_memory)
@@ -126,7 +128,7 @@ fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks, len
 
 /// The same step where so many bytes may be kept for backward.
 fn keeping(step: StepShape, arch: &Architecture, activation_memory: u64) -> StepShape {
-    StepShape { activation_memory, longest_piece: longest_piece(arch, activation_memory, step.on_cpu), ..step }
+    StepShape { activation_memory, longest_piece: longest_piece(arch, step.precision, activation_memory, step.on_cpu), ..step }
 }
 
 impl Planned {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
 use ft_dist::{Communicator, Rendezvous, Tcp};
+use ft_kernels::backend::is_host;
 use ft_model::device::DeviceName;
 
 use super::environment::{Launcher, Placement};
@@ -50,7 +51,7 @@ fn mpi(_: &Args) -> Result<Arc<dyn Communicator>> {
 pub fn device_of(name: DeviceName, local_rank: usize) -> DeviceName {
     match name {
         DeviceName::Cpu => DeviceName::Cpu,
-        DeviceName::Auto if ft_model::device::named(DeviceName::Auto).is_ok_and(|device| device.is_cpu()) => {
+        DeviceName::Auto if ft_model::device::named(DeviceName::Auto).is_ok_and(|device| is_host(&device)) => {
             DeviceName::Cpu
         }
         DeviceName::Auto => DeviceName::Cuda(local_rank),

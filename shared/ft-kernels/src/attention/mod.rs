@@ -8,19 +8,15 @@
 //! Forward also returns `lse = log(sum(e^s))` of each token and head, from which backward computes
 //! the probabilities again.
 
-mod backward;
-mod decode;
-mod forward;
-mod pack;
+mod cpu;
 pub mod reference;
 
 use candle_core::Tensor;
 
-use crate::error::{Result, expect_shape};
-use crate::tensor::is_fused;
-
-pub use decode::{KeyValue, attention_decode};
 pub use reference::attention_decode_placed;
+
+use crate::backend::{Backend, Compute};
+use crate::error::{Result, expect_shape};
 
 /// The shape of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,9 +71,17 @@ impl AttentionSpec {
 ///
 /// # Errors
 /// If the shapes do not fit, or `starts` does not rise from 0 to the number of tokens.
-pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
+pub fn attention(
+    compute: Compute,
+    qkv: &Tensor,
+    spec: &AttentionSpec,
+    starts: &[usize],
+) -> Result<(Tensor, Tensor)> {
     check(qkv, spec, starts)?;
-    if is_fused(qkv) { forward::attention(qkv, spec, starts) } else { reference::attention(qkv, spec, starts) }
+    match compute.backend {
+        Backend::Cpu => cpu::attention(compute.isa, qkv, spec, starts),
+        Backend::Reference | Backend::Cuda => reference::attention(qkv, spec, starts),
+    }
 }
 
 /// The gradient of [`attention`] for `qkv`, from that of its result. `out` and `lse` are what it
@@ -86,6 +90,7 @@ pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result
 /// # Errors
 /// As [`attention`].
 pub fn attention_backward(
+    compute: Compute,
     dout: &Tensor,
     qkv: &Tensor,
     out: &Tensor,
@@ -101,11 +106,59 @@ pub fn attention_backward(
     expect_shape(out.dims() == wanted, NAME, "out", wanted, out.dims())?;
     let wanted = [tokens, spec.num_heads];
     expect_shape(lse.dims() == wanted, NAME, "lse", wanted, lse.dims())?;
-    if [dout, qkv, out, lse].into_iter().all(is_fused) {
-        backward::attention_backward(dout, qkv, out, lse, spec, starts)
-    } else {
-        reference::attention_backward(dout, qkv, out, lse, spec, starts)
+    match compute.backend {
+        Backend::Cpu => cpu::attention_backward(compute.isa, dout, qkv, out, lse, spec, starts),
+        Backend::Reference | Backend::Cuda => reference::attention_backward(dout, qkv, out, lse, spec, starts),
     }
+}
+
+/// The keys and values of one sequence so far, each `[tokens, kv_heads * head_dim]`, row by row.
+/// The newest token, whose query is asked for, is the last.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyValue<'a> {
+    /// Rotated keys.
+    pub keys: &'a [f32],
+    /// Values.
+    pub values: &'a [f32],
+}
+
+impl KeyValue<'_> {
+    /// The number of tokens.
+    pub fn tokens(&self, spec: &AttentionSpec) -> usize {
+        self.keys.len() / spec.key_columns()
+    }
+}
+
+/// Attention of one rotated query a sequence, `q` `[sequences, heads * head_dim]`, to the tokens in
+/// its cache.
+///
+/// # Errors
+/// If there is not one cache a query, or a cache is empty or not whole rows.
+pub fn attention_decode(
+    compute: Compute,
+    q: &Tensor,
+    caches: &[KeyValue<'_>],
+    spec: &AttentionSpec,
+) -> Result<Tensor> {
+    check_decode(q, caches, spec)?;
+    match compute.backend {
+        Backend::Cpu => cpu::attention_decode(compute.isa, q, caches, spec),
+        Backend::Reference | Backend::Cuda => reference::attention_decode(q, caches, spec),
+    }
+}
+
+fn check_decode(q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<()> {
+    const NAME: &str = "attention_decode";
+    let wanted = [caches.len(), spec.query_columns()];
+    expect_shape(q.dims() == wanted, NAME, "q", wanted, q.dims())?;
+    let row = spec.key_columns();
+    for cache in caches {
+        let (keys, values) = (cache.keys.len(), cache.values.len());
+        let whole = keys > 0 && keys % row == 0 && keys == values;
+        let wanted = format!("the same, positive number of rows of {row}");
+        expect_shape(whole, NAME, "a cache", wanted, (keys, values))?;
+    }
+    Ok(())
 }
 
 fn check(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<()> {

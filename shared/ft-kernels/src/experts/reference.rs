@@ -2,8 +2,7 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::Routing;
-use super::route::likeliest_after;
+use super::{Routing, likeliest_after};
 use crate::error::Result;
 
 /// See [`super::route`]; the weights are those of [`weights`].

@@ -3,19 +3,36 @@
 //! `nll = log(sum_j e^(x_j)) - x_target`; its gradient is `softmax(x) - onehot(target)`. Some
 //! families shape their logits first, see [`LogitShape`]; gradients go through that too.
 
-mod kernels;
+mod cpu;
 pub mod reference;
-mod shape;
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
-use self::kernels::{Forward, ShapedGradient, WithGradient};
-use self::shape::AsTheyAre;
-pub use self::shape::{LogitShape, shape_logits};
+use crate::backend::{Backend, Compute};
 use crate::error::{Error, Result, expect_shape};
-use crate::simd::dispatch_best;
-use crate::tensor::{is_fused, with_slice, with_slice_mut};
+
+/// What some families do to their logits: a factor (Granite, Cohere), a soft bound (Gemma 2):
+/// `l = scale * x`, and then `cap * tanh(l / cap)` (Gemma Team 2024, "Gemma 2", section 2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogitShape {
+    /// Multiplies the logits.
+    pub scale: f32,
+    /// The bound that they are squeezed into afterwards, if any.
+    pub softcap: Option<f32>,
+}
+
+impl Default for LogitShape {
+    fn default() -> Self {
+        Self { scale: 1.0, softcap: None }
+    }
+}
+
+impl LogitShape {
+    /// Whether it leaves the logits as they are.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// What the loss says about each row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,52 +51,51 @@ pub struct RowLosses {
 ///
 /// # Errors
 /// If there is not one target a row, or a target lies outside the vocabulary.
-pub fn cross_entropy(logits: Tensor, targets: &[u32], scale: f32, shape: LogitShape) -> Result<(RowLosses, Tensor)> {
+pub fn cross_entropy(
+    compute: Compute,
+    logits: Tensor,
+    targets: &[u32],
+    scale: f32,
+    shape: LogitShape,
+) -> Result<(RowLosses, Tensor)> {
     let columns = check(&logits, targets)?;
-    if !is_fused(&logits) {
-        return reference::cross_entropy(&logits, targets, scale, shape);
+    match compute.backend {
+        Backend::Cpu => cpu::cross_entropy(compute.isa, logits, columns, targets, scale, shape),
+        Backend::Reference | Backend::Cuda => reference::cross_entropy(&logits, targets, scale, shape),
     }
-    let rows = with_slice_mut(&logits, |logits| {
-        logits
-            .par_chunks_exact_mut(columns)
-            .zip(targets)
-            .map(|(row, &target)| {
-                let target = target as usize;
-                if shape.is_default() {
-                    dispatch_best(WithGradient { row, target, scale })
-                } else {
-                    dispatch_best(ShapedGradient { row, target, scale, shape })
-                }
-            })
-            .collect::<Vec<_>>()
-    })?;
-    Ok((gather(rows), logits))
 }
 
 /// The losses alone.
 ///
 /// # Errors
 /// As [`cross_entropy`].
-pub fn cross_entropy_forward(logits: &Tensor, targets: &[u32], shape: LogitShape) -> Result<RowLosses> {
+pub fn cross_entropy_forward(
+    compute: Compute,
+    logits: &Tensor,
+    targets: &[u32],
+    shape: LogitShape,
+) -> Result<RowLosses> {
     let columns = check(logits, targets)?;
-    if !is_fused(logits) {
-        return reference::cross_entropy_forward(logits, targets, shape);
+    match compute.backend {
+        Backend::Cpu => cpu::cross_entropy_forward(compute.isa, logits, columns, targets, shape),
+        Backend::Reference | Backend::Cuda => reference::cross_entropy_forward(logits, targets, shape),
     }
-    let rows = with_slice(logits, |logits| {
-        logits
-            .par_chunks_exact(columns)
-            .zip(targets)
-            .map(|(row, &target)| {
-                let target = target as usize;
-                if shape.is_default() {
-                    dispatch_best(Forward { row, target, shape: AsTheyAre })
-                } else {
-                    dispatch_best(Forward { row, target, shape })
-                }
-            })
-            .collect::<Vec<_>>()
-    })?;
-    Ok(gather(rows))
+}
+
+/// The logits as the shape makes them, for generation.
+///
+/// On the CPU this happens in the logits' own memory: every other handle on it sees the change.
+///
+/// # Errors
+/// If candle refuses an operation.
+pub fn shape_logits(compute: Compute, logits: Tensor, shape: LogitShape) -> Result<Tensor> {
+    if shape.is_default() {
+        return Ok(logits);
+    }
+    match compute.backend {
+        Backend::Cpu => cpu::shape_logits(compute.isa, logits, shape),
+        Backend::Reference | Backend::Cuda => reference::shape_logits(&logits, shape),
+    }
 }
 
 fn check(logits: &Tensor, targets: &[u32]) -> Result<usize> {
@@ -91,9 +107,4 @@ fn check(logits: &Tensor, targets: &[u32]) -> Result<usize> {
         None => Ok(columns),
         Some(row) => Err(Error::Target { row, target: targets[row], vocabulary: columns }),
     }
-}
-
-fn gather(rows: Vec<(f32, bool)>) -> RowLosses {
-    let (nll, correct) = rows.into_iter().unzip();
-    RowLosses { nll, correct }
 }

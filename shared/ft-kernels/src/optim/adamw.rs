@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::PIECE;
 use super::blockwise::{BLOCK, Codes, DynamicMap};
-use crate::simd::{Kernel, LANES, Simd, dispatch_best};
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 
 /// The numbers of one AdamW step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,11 +29,11 @@ pub struct AdamW {
 ///
 /// # Panics
 /// If the four slices differ in length.
-pub fn adamw_step(param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32], adamw: AdamW) {
+pub fn adamw_step(isa: Isa, param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32], adamw: AdamW) {
     assert!(grad.len() == param.len() && m.len() == param.len() && v.len() == param.len());
     let moments = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
     let pieces = param.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(moments);
-    pieces.for_each(|((param, grad), (m, v))| dispatch_best(Step { param, grad, m, v, adamw }));
+    pieces.for_each(|((param, grad), (m, v))| dispatch(isa, Step { param, grad, m, v, adamw }));
 }
 
 /// One step with moments of 8 bits: both are expanded block by block, changed, and rounded again to the nearest value
@@ -42,12 +42,12 @@ pub fn adamw_step(param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32],
 ///
 /// # Panics
 /// If the moments are not as long as the parameters.
-pub fn adamw_8bit_step(param: &mut [f32], grad: &[f32], m: Codes, v: Codes, adamw: AdamW) {
+pub fn adamw_8bit_step(isa: Isa, param: &mut [f32], grad: &[f32], m: Codes, v: Codes, adamw: AdamW) {
     assert!(grad.len() == param.len() && m.fit(param.len()) && v.fit(param.len()));
     let maps = [DynamicMap::signed(), DynamicMap::unsigned()];
     let moments = m.pieces(PIECE).zip(v.pieces(PIECE));
     let pieces = param.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(moments);
-    pieces.for_each(|((param, grad), (m, v))| dispatch_best(Step8 { param, grad, m, v, maps, adamw }));
+    pieces.for_each(|((param, grad), (m, v))| dispatch(isa, Step8 { param, grad, m, v, maps, adamw }));
 }
 
 struct Step<'a> {

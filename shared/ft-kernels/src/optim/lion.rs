@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::PIECE;
 use super::blockwise::{BLOCK, Codes, DynamicMap};
-use crate::simd::{Kernel, LANES, Simd, dispatch_best};
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 
 /// The numbers of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,10 +25,10 @@ pub struct Lion {
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn lion_step(param: &mut [f32], grad: &[f32], m: &mut [f32], lion: Lion) {
+pub fn lion_step(isa: Isa, param: &mut [f32], grad: &[f32], m: &mut [f32], lion: Lion) {
     assert!(grad.len() == param.len() && m.len() == param.len());
     let pieces = param.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(m.par_chunks_mut(PIECE));
-    pieces.for_each(|((param, grad), m)| dispatch_best(Step { param, grad, m, lion }));
+    pieces.for_each(|((param, grad), m)| dispatch(isa, Step { param, grad, m, lion }));
 }
 
 /// One step with a momentum of 8 bits.
@@ -36,10 +36,10 @@ pub fn lion_step(param: &mut [f32], grad: &[f32], m: &mut [f32], lion: Lion) {
 ///
 /// # Panics
 /// If the momentum is not as long as the parameters.
-pub fn lion_8bit_step(param: &mut [f32], grad: &[f32], m: Codes, lion: Lion) {
+pub fn lion_8bit_step(isa: Isa, param: &mut [f32], grad: &[f32], m: Codes, lion: Lion) {
     assert!(grad.len() == param.len() && m.fit(param.len()));
     let pieces = param.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).zip(m.pieces(PIECE));
-    pieces.for_each(|((param, grad), m)| dispatch_best(Step8 { param, grad, m, lion }));
+    pieces.for_each(|((param, grad), m)| dispatch(isa, Step8 { param, grad, m, lion }));
 }
 
 struct Step<'a> {

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::PIECE;
-use crate::simd::{Kernel, LANES, Simd, dispatch_best};
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 
 /// The numbers of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,15 +28,15 @@ pub struct Sgd {
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn sgd_step(param: &mut [f32], grad: &[f32], momentum: &mut [f32], sgd: Sgd) {
+pub fn sgd_step(isa: Isa, param: &mut [f32], grad: &[f32], momentum: &mut [f32], sgd: Sgd) {
     assert!(grad.len() == param.len() && (sgd.momentum == 0.0 || momentum.len() == param.len()));
     let pieces = param.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE));
     if sgd.momentum == 0.0 {
-        pieces.for_each(|(param, grad)| dispatch_best(Step { param, grad, momentum: None, sgd }));
+        pieces.for_each(|(param, grad)| dispatch(isa, Step { param, grad, momentum: None, sgd }));
         return;
     }
     let pieces = pieces.zip(momentum.par_chunks_mut(PIECE));
-    pieces.for_each(|((param, grad), momentum)| dispatch_best(Step { param, grad, momentum: Some(momentum), sgd }));
+    pieces.for_each(|((param, grad), momentum)| dispatch(isa, Step { param, grad, momentum: Some(momentum), sgd }));
 }
 
 struct Step<'a> {

@@ -7,7 +7,7 @@ use candle_core::quantized::{GgmlDType, GgmlType};
 
 use super::kernels::Expand8;
 use crate::error::{Result, expect_shape};
-use crate::simd::dispatch_best;
+use crate::simd::{Isa, dispatch};
 
 /// Writes what `bytes`, whole blocks of the type `kind`, stand for, on this thread: candle's own expansion without its
 /// copies, and for Q8_0 this crate's. The bytes must be aligned to two.
@@ -24,7 +24,7 @@ pub fn expand_blocks(kind: GgmlDType, bytes: &[u8], out: &mut [f32]) -> Result<(
         format!("{} bytes", bytes.len()),
     )?;
     match kind {
-        GgmlDType::Q8_0 => dispatch_best(Expand8 { blocks: bytes.as_chunks().0, out }),
+        GgmlDType::Q8_0 => dispatch(Isa::best(), Expand8 { blocks: bytes.as_chunks().0, out }),
         GgmlDType::Q4_0 => by_candle::<BlockQ4_0>(bytes, out)?,
         GgmlDType::Q4_1 => by_candle::<BlockQ4_1>(bytes, out)?,
         GgmlDType::Q5_0 => by_candle::<BlockQ5_0>(bytes, out)?,

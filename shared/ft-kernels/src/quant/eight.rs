@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::kernels::{Expand8, Round8};
 use crate::error::{Result, expect_shape};
 use crate::parallel::for_row_blocks;
-use crate::simd::dispatch_best;
+use crate::simd::{Isa, dispatch};
 
 /// Elements of a block.
 pub(super) const BLOCK: usize = 32;
@@ -34,7 +34,7 @@ impl EightBit {
         blocks
             .par_chunks_mut(PIECE)
             .zip(values.par_chunks(PIECE * BLOCK))
-            .for_each(|(blocks, values)| dispatch_best(Round8 { values, blocks }));
+            .for_each(|(blocks, values)| dispatch(Isa::best(), Round8 { values, blocks }));
         Self { blocks, len: values.len() }
     }
 
@@ -79,7 +79,7 @@ impl EightBit {
     /// If `out` has another number of elements.
     pub fn expand(&self, out: &mut [f32]) -> Result<()> {
         expect_shape(out.len() == self.len, "expanding 8 bits", "the output", self.len, out.len())?;
-        for_row_blocks(out, BLOCK, |first, out| dispatch_best(Expand8 { blocks: &self.blocks[first..], out }));
+        for_row_blocks(out, BLOCK, |first, out| dispatch(Isa::best(), Expand8 { blocks: &self.blocks[first..], out }));
         Ok(())
     }
 }

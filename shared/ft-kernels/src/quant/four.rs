@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::absmax::{Absmax, Nested, Second};
 use super::kernels::{Expand4, Round4};
 use crate::error::{Result, expect_shape};
-use crate::simd::dispatch_best;
+use crate::simd::{Isa, dispatch};
 
 /// Elements that share a scale, unless a file says otherwise.
 pub const BLOCK: usize = 64;
@@ -134,7 +134,7 @@ impl FourBit {
             .zip(absmax.par_chunks_mut(PIECE / BLOCK))
             .zip(values.par_chunks(PIECE))
             .for_each(|((packed, absmax), values)| {
-                dispatch_best(Round4 { kind, block: BLOCK, values, packed, absmax })
+                dispatch(Isa::best(), Round4 { kind, block: BLOCK, values, packed, absmax })
             });
         let absmax = if double { Absmax::Nested(Nested::quantise(&absmax)) } else { Absmax::Plain(absmax) };
         Self { kind, block: BLOCK, packed, absmax, len: values.len() }
@@ -212,7 +212,7 @@ impl FourBit {
             let mut scales = vec![0.0; out.len().div_ceil(self.block)];
             self.absmax.fill(first, &mut scales)?;
             let packed = &self.packed[first * self.block / 2..];
-            dispatch_best(Expand4 { kind: self.kind, block: self.block, packed, scales: &scales, out });
+            dispatch(Isa::best(), Expand4 { kind: self.kind, block: self.block, packed, scales: &scales, out });
             Ok(())
         })
     }
@@ -252,7 +252,7 @@ impl Part<'_> {
         if !out.is_empty() {
             let first = (skip + head.len()) / self.block;
             let (packed, scales) = (&self.packed[first * self.block / 2..], &self.scales[first..]);
-            dispatch_best(Expand4 { kind: self.kind, block: self.block, packed, scales, out });
+            dispatch(Isa::best(), Expand4 { kind: self.kind, block: self.block, packed, scales, out });
         }
         Ok(())
     }

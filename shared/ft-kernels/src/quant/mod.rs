@@ -9,7 +9,8 @@
 //! * [`expand_blocks`]: the other blocks of GGUF files.
 //!
 //! The elements of a matrix are counted row by row, and blocks take no notice of where a row ends. Expanding is split
-//! by blocks, so that its bits do not depend on the threads. What an element expands to is in [`reference`] once more,
+//! by blocks, so that its bits do not depend on the threads, and runs on the machine's best instruction set, which
+//! changes no bit. What an element expands to is in [`reference`] once more,
 //! in candle operations.
 
 mod absmax;

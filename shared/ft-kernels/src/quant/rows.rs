@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::kernels::ExpandRow;
 use crate::error::{Result, expect_shape};
-use crate::simd::dispatch_best;
+use crate::simd::{Isa, dispatch};
 
 /// What a code of 1 stands for, in a row with the scale 1.
 pub(super) const STEP: f32 = 1.0 / 127.0;
@@ -60,6 +60,6 @@ impl ByteRows {
 
     /// Writes one row, or a piece of it, on this thread.
     pub fn expand_row(codes: &[i8], scale: f32, out: &mut [f32]) {
-        dispatch_best(ExpandRow { codes, scale, out });
+        dispatch(Isa::best(), ExpandRow { codes, scale, out });
     }
 }

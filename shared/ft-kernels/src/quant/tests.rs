@@ -2,7 +2,9 @@ use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 
+use super::kernels::{Expand4, Expand8, ExpandRow, Round4, Round8};
 use super::*;
+use crate::simd::dispatch;
 use crate::simd::testing::same_on_every_isa;
 
 /// Numbers of about the size of weights, some blocks of them zero.
@@ -59,13 +61,23 @@ fn four_bits_are_the_nearest_codes() {
 #[test]
 fn all_instruction_sets_give_the_same_bits() {
     let values = weights(3333);
-    assert!(same_on_every_isa(|_| {
-        let four = every_four_bit(&values);
-        let eight = EightBit::quantise(&values);
-        let mut out = vec![0.0; values.len()];
-        eight.expand(&mut out).unwrap();
-        let four: Vec<_> = four.iter().map(|m| (m.packed().to_vec(), bits(&expanded(m)))).collect();
-        (four, eight.as_bytes().to_vec(), bits(&out))
+    assert!(same_on_every_isa(|isa| {
+        let four = [Kind::Nf4, Kind::Fp4].map(|kind| {
+            let (mut packed, mut absmax) = (vec![0; values.len().div_ceil(2)], vec![0.0; values.len().div_ceil(BLOCK)]);
+            let (packed, absmax) = (&mut packed[..], &mut absmax[..]);
+            dispatch(isa, Round4 { kind, block: BLOCK, values: &values, packed, absmax });
+            let mut out = vec![f32::NAN; values.len()];
+            dispatch(isa, Expand4 { kind, block: BLOCK, packed, scales: absmax, out: &mut out });
+            (packed.to_vec(), bits(absmax), bits(&out))
+        });
+        let mut blocks = vec![[0; eight::BYTES]; values.len().div_ceil(eight::BLOCK)];
+        dispatch(isa, Round8 { values: &values, blocks: &mut blocks });
+        let mut out = vec![f32::NAN; values.len()];
+        dispatch(isa, Expand8 { blocks: &blocks, out: &mut out });
+        let codes: Vec<i8> = blocks.as_flattened().iter().map(|&byte| byte.cast_signed()).collect();
+        let mut row = vec![f32::NAN; codes.len()];
+        dispatch(isa, ExpandRow { codes: &codes, scale: 0.3, out: &mut row });
+        (four, blocks, bits(&out), bits(&row))
     }));
 }
 

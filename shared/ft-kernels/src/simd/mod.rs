@@ -1,7 +1,7 @@
 //! Sixteen lanes of `f32` on whatever the machine has, with the same bits everywhere.
 //!
 //! A fused operator's inner part is a [`Kernel`]: code generic over [`Simd`], which [`dispatch`]
-//! compiles three times and runs with the best instruction set of this machine. All three have 16
+//! compiles three times and runs with the instruction set that it is told, at most the machine's best. All three have 16
 //! lanes (two registers on AVX2), fused multiply-adds, and one order in which the lanes are summed,
 //! so that results do not depend on the machine.
 
@@ -13,8 +13,6 @@ mod sums;
 mod unpack;
 #[cfg(target_arch = "x86_64")]
 mod x86;
-
-use std::sync::atomic::{AtomicU8, Ordering};
 
 pub use portable::Portable;
 pub use product::Product;
@@ -142,7 +140,6 @@ pub trait Kernel {
 
 /// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Isa {
     /// No assumption about the machine. Slow on x86, where a fused multiply-add without the
     /// instruction is a function call.
@@ -151,16 +148,6 @@ pub enum Isa {
     Avx2,
     /// AVX-512 (foundation, and DQ).
     Avx512,
-}
-
-/// What a test asked for; 0 is the best there is.
-static FORCED: AtomicU8 = AtomicU8::new(0);
-
-/// Makes every later [`dispatch`] use this instruction set, or the best again (`None`). The
-/// results are the same; tests use it to say so.
-pub fn force(isa: Option<Isa>) {
-    let wanted = isa.filter(|&isa| isa <= Isa::best());
-    FORCED.store(wanted.map_or(0, |isa| 1 + isa as u8), Ordering::Relaxed);
 }
 
 impl Isa {
@@ -188,17 +175,6 @@ impl Isa {
     }
 }
 
-/// [`dispatch`] with the best instruction set, for operators that are not told any yet.
-pub fn dispatch_best<K: Kernel>(kernel: K) -> K::Output {
-    let isa = match FORCED.load(Ordering::Relaxed) {
-        1 => Isa::Portable,
-        2 => Isa::Avx2,
-        3 => Isa::Avx512,
-        _ => Isa::best(),
-    };
-    dispatch(isa, kernel)
-}
-
 /// Runs a kernel with an instruction set, or the best of this machine where that is less. The results are the same.
 pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa.here() {
@@ -214,22 +190,12 @@ pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use super::{Isa, force};
-    use std::sync::Mutex;
-
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    use super::Isa;
 
     /// Runs the same work with every instruction set that this machine has and says whether all
     /// the results are equal.
     pub fn same_on_every_isa<R: PartialEq>(work: impl Fn(Isa) -> R) -> bool {
-        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let results: Vec<R> = [Isa::Portable, Isa::Avx2, Isa::Avx512]
-            .map(|isa| {
-                force(Some(isa));
-                work(isa)
-            })
-            .into();
-        force(None);
+        let results = Isa::ALL.map(work);
         results.windows(2).all(|pair| pair[0] == pair[1])
     }
 }

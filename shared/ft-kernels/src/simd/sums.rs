@@ -75,7 +75,7 @@ pub unsafe fn sum_each_avx2(from: *const f32, to: *mut f32) {
 #[cfg(test)]
 mod tests {
     use crate::simd::testing::same_on_every_isa;
-    use crate::simd::{Kernel, LANES, Simd, dispatch_best};
+    use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 
     /// The sums at once and one after the other.
     struct Both<'a>(&'a [f32; LANES * LANES]);
@@ -96,10 +96,10 @@ mod tests {
     #[test]
     fn sums_at_once_have_the_bits_of_one_after_the_other() {
         let values = std::array::from_fn(|i| ((i * 7919 + 13) % 1009) as f32 / 101.0 - 4.7);
-        let [at_once, one] = dispatch_best(Both(&values));
+        let [at_once, one] = dispatch(Isa::best(), Both(&values));
         assert_eq!(at_once, one);
-        assert!(same_on_every_isa(|_| {
-            let [at_once, one] = dispatch_best(Both(&values));
+        assert!(same_on_every_isa(|isa| {
+            let [at_once, one] = dispatch(isa, Both(&values));
             assert_eq!(at_once, one);
             at_once
         }));

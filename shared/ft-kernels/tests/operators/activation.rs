@@ -1,8 +1,9 @@
 use candle_core::{Device, Tensor};
+use ft_kernels::Compute;
 use ft_kernels::activation::{Activation, gated, gated_backward_inplace, plain, plain_backward_inplace, reference};
 
 use crate::common::{
-    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, own, values,
+    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, own, values,
 };
 
 const ALL: [Activation; 4] = [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu];
@@ -44,10 +45,10 @@ fn gated_ones_are_the_reference_and_its_autograd() {
         for (rows, inter) in SHAPES {
             let (x, dh) = (matrix(1, rows, 2 * inter), matrix(2, rows, inter));
             let expected = reference::gated(&x, activation).unwrap();
-            assert_close(&gated(&x, activation).unwrap(), &expected, 1e-6);
+            assert_close(&gated(cpu(), &x, activation).unwrap(), &expected, 1e-6);
             let expected = autograd(&x, &dh, |x| reference::gated(x, activation));
             assert_close(&reference::gated_backward(&dh, &x, activation).unwrap(), &expected, 1e-6);
-            assert_close(&gated_backward_inplace(&dh, own(&x), activation).unwrap(), &expected, 1e-6);
+            assert_close(&gated_backward_inplace(cpu(), &dh, own(&x), activation).unwrap(), &expected, 1e-6);
         }
     }
 }
@@ -58,10 +59,10 @@ fn plain_ones_are_the_reference_and_its_autograd() {
         for (rows, columns) in SHAPES {
             let (x, dh) = (matrix(1, rows, columns), matrix(2, rows, columns));
             let expected = reference::plain(&x, activation).unwrap();
-            assert_close(&plain(&x, activation).unwrap(), &expected, 1e-6);
+            assert_close(&plain(cpu(), &x, activation).unwrap(), &expected, 1e-6);
             let expected = autograd(&x, &dh, |x| reference::plain(x, activation));
             assert_close(&reference::plain_backward(&dh, &x, activation).unwrap(), &expected, 1e-6);
-            assert_close(&plain_backward_inplace(&dh, own(&x), activation).unwrap(), &expected, 1e-6);
+            assert_close(&plain_backward_inplace(cpu(), &dh, own(&x), activation).unwrap(), &expected, 1e-6);
         }
     }
 }
@@ -77,11 +78,11 @@ fn backward_is_the_finite_difference() {
             });
             rows.collect()
         };
-        let found = gated_backward_inplace(&dh, own(&x), activation).unwrap();
+        let found = gated_backward_inplace(cpu(), &dh, own(&x), activation).unwrap();
         assert_close_f64(&found, &differences(&x, &dh, formula), 1e-6);
         let wide = matrix(3, 3, 18);
         let formula = |x: &[f64]| x.iter().map(|&x| exact(activation, x)).collect();
-        let found = plain_backward_inplace(&wide, own(&x), activation).unwrap();
+        let found = plain_backward_inplace(cpu(), &wide, own(&x), activation).unwrap();
         assert_close_f64(&found, &differences(&x, &wide, formula), 1e-6);
     }
 }
@@ -89,7 +90,7 @@ fn backward_is_the_finite_difference() {
 #[test]
 fn gelu_is_exact_to_the_last_digits() {
     let x: Vec<f32> = (-90_000..90_000).map(|i| i as f32 * 1e-4).collect();
-    let y = values(&plain(&Tensor::new(x.as_slice(), &Device::Cpu).unwrap(), Activation::Gelu).unwrap());
+    let y = values(&plain(cpu(), &Tensor::new(x.as_slice(), &Device::Cpu).unwrap(), Activation::Gelu).unwrap());
     for (x, y) in x.into_iter().zip(y) {
         let (x, y) = (f64::from(x), f64::from(y));
         let expected = exact(Activation::Gelu, x);
@@ -103,15 +104,15 @@ fn gelu_is_exact_to_the_last_digits() {
 fn a_row_does_not_know_its_neighbours() {
     let (x, dh) = (matrix(1, 60, 3074), matrix(2, 60, 1537));
     for activation in ALL {
-        let all = |x: &Tensor, dh: &Tensor| {
-            let h = gated(x, activation).unwrap();
-            let dx = gated_backward_inplace(dh, own(x), activation).unwrap();
-            [h, dx, plain(x, activation).unwrap(), plain_backward_inplace(x, own(x), activation).unwrap()]
+        let all = |c: Compute, x: &Tensor, dh: &Tensor| {
+            let h = gated(c, x, activation).unwrap();
+            let dx = gated_backward_inplace(c, dh, own(x), activation).unwrap();
+            [h, dx, plain(c, x, activation).unwrap(), plain_backward_inplace(c, x, own(x), activation).unwrap()]
         };
-        assert_same_bits(|| all(&x, &dh).into());
+        assert_same_bits(|c| all(c, &x, &dh).into());
         let row = |t: &Tensor, i| t.narrow(0, i, 1).unwrap();
-        let pieces: Vec<_> = (0..60).map(|i| all(&row(&x, i), &row(&dh, i))).collect();
-        for (i, whole) in all(&x, &dh).iter().enumerate() {
+        let pieces: Vec<_> = (0..60).map(|i| all(cpu(), &row(&x, i), &row(&dh, i))).collect();
+        for (i, whole) in all(cpu(), &x, &dh).iter().enumerate() {
             assert_is_pieces(whole, &pieces.iter().map(|piece| piece[i].clone()).collect::<Vec<_>>());
         }
     }
@@ -122,16 +123,16 @@ fn the_largest_inputs_give_no_nonsense() {
     let x = Tensor::new(&[[-1e30f32, -100.0, 100.0, 1e30, f32::NAN]], &Device::Cpu).unwrap();
     let ones = x.ones_like().unwrap();
     for activation in ALL {
-        let y = values(&plain(&x, activation).unwrap());
+        let y = values(&plain(cpu(), &x, activation).unwrap());
         assert_eq!(y[..4], [0.0, 0.0, 100.0, 1e30], "{activation:?}");
         assert!(y[4].is_nan(), "{activation:?}");
-        let dx = values(&plain_backward_inplace(&ones, own(&x), activation).unwrap());
+        let dx = values(&plain_backward_inplace(cpu(), &ones, own(&x), activation).unwrap());
         assert_eq!(dx[..4], [0.0, 0.0, 1.0, 1.0], "{activation:?}");
     }
 }
 
 #[test]
 fn gates_of_an_odd_number_of_columns_are_refused() {
-    let message = gated(&matrix(1, 2, 5), Activation::Silu).unwrap_err().to_string();
+    let message = gated(cpu(), &matrix(1, 2, 5), Activation::Silu).unwrap_err().to_string();
     assert_eq!(message, "gated activation: gate_up's columns is 5, expected \"an even number\"");
 }

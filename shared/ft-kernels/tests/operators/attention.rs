@@ -1,8 +1,9 @@
 use candle_core::{Device, Tensor};
+use ft_kernels::Compute;
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention, attention_backward, attention_decode, reference};
 
 use crate::common::{
-    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, values,
+    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, values,
 };
 
 fn spec(num_heads: usize, num_kv_heads: usize, head_dim: usize) -> AttentionSpec {
@@ -39,7 +40,7 @@ fn inputs(spec: &AttentionSpec, tokens: usize) -> (Tensor, Tensor) {
 fn forward_is_the_reference() {
     for spec in specs() {
         let (qkv, _) = inputs(&spec, 237);
-        let (out, lse) = attention(&qkv, &spec, &STARTS).unwrap();
+        let (out, lse) = attention(cpu(), &qkv, &spec, &STARTS).unwrap();
         let (expected_out, expected_lse) = reference::attention(&qkv, &spec, &STARTS).unwrap();
         assert_close(&out, &expected_out, 2e-6);
         assert_close(&lse, &expected_lse, 2e-6);
@@ -50,9 +51,9 @@ fn forward_is_the_reference() {
 fn backward_is_the_autograd_of_the_reference() {
     for spec in specs() {
         let (qkv, dout) = inputs(&spec, 237);
-        let (out, lse) = attention(&qkv, &spec, &STARTS).unwrap();
+        let (out, lse) = attention(cpu(), &qkv, &spec, &STARTS).unwrap();
         let expected = autograd(&qkv, &dout, |x| Ok(reference::attention(x, &spec, &STARTS)?.0));
-        let found = attention_backward(&dout, &qkv, &out, &lse, &spec, &STARTS).unwrap();
+        let found = attention_backward(cpu(), &dout, &qkv, &out, &lse, &spec, &STARTS).unwrap();
         assert_close(&found, &expected, 5e-6);
         let found = reference::attention_backward(&dout, &qkv, &out, &lse, &spec, &STARTS).unwrap();
         assert_close(&found, &expected, 5e-6);
@@ -94,10 +95,10 @@ fn forward_and_backward_follow_the_definition() {
     for (sliding_window, softcap) in [(None, None), (Some(4), None), (None, Some(2.0)), (Some(2), Some(1.0))] {
         let spec = AttentionSpec { sliding_window, softcap, ..spec(4, 2, 6) };
         let (qkv, dout) = inputs(&spec, 10);
-        let (out, lse) = attention(&qkv, &spec, &starts).unwrap();
+        let (out, lse) = attention(cpu(), &qkv, &spec, &starts).unwrap();
         let exact: Vec<f64> = values(&qkv).into_iter().map(f64::from).collect();
         assert_close_f64(&out, &formula(&exact, &spec, &starts), 2e-6);
-        let found = attention_backward(&dout, &qkv, &out, &lse, &spec, &starts).unwrap();
+        let found = attention_backward(cpu(), &dout, &qkv, &out, &lse, &spec, &starts).unwrap();
         let expected = differences(&qkv, &dout, |x| formula(x, &spec, &starts));
         assert_close_f64(&found, &expected, 2e-6);
     }
@@ -108,19 +109,19 @@ fn a_sequence_does_not_know_its_neighbours() {
     let capped = AttentionSpec { sliding_window: Some(40), softcap: Some(2.0), ..spec(6, 2, 20) };
     for spec in [spec(6, 2, 64), capped] {
         let (qkv, dout) = inputs(&spec, 237);
-        let both = |qkv: &Tensor, dout: &Tensor, starts: &[usize]| {
-            let (out, lse) = attention(qkv, &spec, starts).unwrap();
-            let dqkv = attention_backward(dout, qkv, &out, &lse, &spec, starts).unwrap();
+        let both = |c: Compute, qkv: &Tensor, dout: &Tensor, starts: &[usize]| {
+            let (out, lse) = attention(c, qkv, &spec, starts).unwrap();
+            let dqkv = attention_backward(c, dout, qkv, &out, &lse, &spec, starts).unwrap();
             [out, lse, dqkv]
         };
-        assert_same_bits(|| both(&qkv, &dout, &STARTS).into());
+        assert_same_bits(|c| both(c, &qkv, &dout, &STARTS).into());
         let mut pieces = [Vec::new(), Vec::new(), Vec::new()];
         for pair in STARTS.windows(2).filter(|pair| pair[0] < pair[1]) {
             let rows = |t: &Tensor| t.narrow(0, pair[0], pair[1] - pair[0]).unwrap();
-            let results = both(&rows(&qkv), &rows(&dout), &[0, pair[1] - pair[0]]);
+            let results = both(cpu(), &rows(&qkv), &rows(&dout), &[0, pair[1] - pair[0]]);
             pieces.iter_mut().zip(results).for_each(|(pieces, piece)| pieces.push(piece));
         }
-        for (whole, pieces) in both(&qkv, &dout, &STARTS).iter().zip(&pieces) {
+        for (whole, pieces) in both(cpu(), &qkv, &dout, &STARTS).iter().zip(&pieces) {
             assert_is_pieces(whole, pieces);
         }
     }
@@ -130,9 +131,9 @@ fn a_sequence_does_not_know_its_neighbours() {
 fn a_token_does_not_know_the_later_ones() {
     let spec = spec(4, 2, 32);
     let (qkv, _) = inputs(&spec, 70);
-    let (out, _) = attention(&qkv, &spec, &[0, 70]).unwrap();
+    let (out, _) = attention(cpu(), &qkv, &spec, &[0, 70]).unwrap();
     for len in [1, 15, 32, 33, 69] {
-        let (first, _) = attention(&qkv.narrow(0, 0, len).unwrap(), &spec, &[0, len]).unwrap();
+        let (first, _) = attention(cpu(), &qkv.narrow(0, 0, len).unwrap(), &spec, &[0, len]).unwrap();
         assert_is_pieces(&out.narrow(0, 0, len).unwrap(), &[first]);
     }
 }
@@ -153,11 +154,11 @@ fn decoding_gives_the_last_row_of_attention() {
         }
         let q = Tensor::cat(&queries, 0).unwrap();
         let caches: Vec<_> = kept.iter().map(|(keys, values)| KeyValue { keys, values }).collect();
-        let found = attention_decode(&q, &caches, &spec).unwrap();
+        let found = attention_decode(cpu(), &q, &caches, &spec).unwrap();
         assert_close(&found, &Tensor::cat(&expected, 0).unwrap(), 3e-6);
         assert_close(&reference::attention_decode(&q, &caches, &spec).unwrap(), &found, 3e-6);
         let pieces: Vec<_> = (0..lengths.len())
-            .map(|i| attention_decode(&q.narrow(0, i, 1).unwrap(), &caches[i..=i], &spec).unwrap())
+            .map(|i| attention_decode(cpu(), &q.narrow(0, i, 1).unwrap(), &caches[i..=i], &spec).unwrap())
             .collect();
         assert_is_pieces(&found, &pieces);
     }
@@ -172,7 +173,7 @@ fn decoding_sees_the_last_keys_of_a_window_alone() {
             let q = matrix(1, 1, spec.query_columns());
             let side = |seed| crate::common::numbers(seed, 50 * columns);
             let (keys, values) = (side(2), side(3));
-            let found = attention_decode(&q, &[KeyValue { keys: &keys, values: &values }], &spec).unwrap();
+            let found = attention_decode(cpu(), &q, &[KeyValue { keys: &keys, values: &values }], &spec).unwrap();
             // What lies before the window may be anything.
             let spoiled = |mut side: Vec<f32>| {
                 side[..(50 - window) * columns].fill(f32::NAN);
@@ -180,12 +181,12 @@ fn decoding_sees_the_last_keys_of_a_window_alone() {
             };
             let (bad_keys, bad_values) = (spoiled(keys.clone()), spoiled(values.clone()));
             let cache = KeyValue { keys: &bad_keys, values: &bad_values };
-            assert_is_pieces(&attention_decode(&q, &[cache], &spec).unwrap(), std::slice::from_ref(&found));
+            assert_is_pieces(&attention_decode(cpu(), &q, &[cache], &spec).unwrap(), std::slice::from_ref(&found));
             // And without a window nothing but the window's keys gives the same.
             let last = (50 - window) * columns;
             let cache = KeyValue { keys: &keys[last..], values: &values[last..] };
             let open = AttentionSpec { sliding_window: None, ..spec };
-            assert_is_pieces(&attention_decode(&q, &[cache], &open).unwrap(), &[found]);
+            assert_is_pieces(&attention_decode(cpu(), &q, &[cache], &open).unwrap(), &[found]);
         }
     }
 }
@@ -195,16 +196,16 @@ fn a_window_hides_the_keys_before_it_from_both_passes() {
     for head_dim in [20, 64] {
         let spec = AttentionSpec { sliding_window: Some(9), ..spec(2, 1, head_dim) };
         let (qkv, dout) = inputs(&spec, 70);
-        let (out, lse) = attention(&qkv, &spec, &[0, 70]).unwrap();
+        let (out, lse) = attention(cpu(), &qkv, &spec, &[0, 70]).unwrap();
         // Only the last token's result has a gradient: it reaches the last nine tokens' keys alone.
         let last =
             Tensor::cat(&[dout.narrow(0, 0, 69).unwrap().zeros_like().unwrap(), dout.narrow(0, 69, 1).unwrap()], 0);
-        let dqkv = attention_backward(&last.unwrap(), &qkv, &out, &lse, &spec, &[0, 70]).unwrap();
+        let dqkv = attention_backward(cpu(), &last.unwrap(), &qkv, &out, &lse, &spec, &[0, 70]).unwrap();
         for (token, row) in values(&dqkv).chunks(spec.qkv_columns()).enumerate() {
             assert_eq!(row.iter().all(|&x| x == 0.0), token < 61, "token {token}");
         }
         let rest = qkv.narrow(0, 61, 9).unwrap();
-        let (alone, alone_lse) = attention(&rest, &spec, &[0, 9]).unwrap();
+        let (alone, alone_lse) = attention(cpu(), &rest, &spec, &[0, 9]).unwrap();
         assert_close(&out.narrow(0, 69, 1).unwrap(), &alone.narrow(0, 8, 1).unwrap(), 1e-6);
         assert_close(&lse.narrow(0, 69, 1).unwrap(), &alone_lse.narrow(0, 8, 1).unwrap(), 1e-6);
     }
@@ -216,15 +217,15 @@ fn decoding_does_not_know_threads_or_instructions() {
     let q = matrix(1, 8, 576);
     let (keys, values) = (crate::common::numbers(2, 300 * 192), crate::common::numbers(3, 300 * 192));
     let caches = vec![KeyValue { keys: &keys, values: &values }; 8];
-    assert_same_bits(|| vec![attention_decode(&q, &caches, &spec).unwrap()]);
+    assert_same_bits(|c| vec![attention_decode(c, &q, &caches, &spec).unwrap()]);
 }
 
 #[test]
 fn large_scores_do_not_overflow() {
     let spec = AttentionSpec { scale: 1000.0, ..spec(2, 1, 16) };
     let (qkv, dout) = inputs(&spec, 50);
-    let (out, lse) = attention(&qkv, &spec, &[0, 50]).unwrap();
-    let dqkv = attention_backward(&dout, &qkv, &out, &lse, &spec, &[0, 50]).unwrap();
+    let (out, lse) = attention(cpu(), &qkv, &spec, &[0, 50]).unwrap();
+    let dqkv = attention_backward(cpu(), &dout, &qkv, &out, &lse, &spec, &[0, 50]).unwrap();
     assert!(values(&out).iter().chain(&values(&dqkv)).all(|x| x.is_finite()));
 }
 
@@ -232,16 +233,16 @@ fn large_scores_do_not_overflow() {
 fn arguments_that_do_not_fit_are_refused() {
     let spec = spec(4, 2, 8);
     let (qkv, dout) = inputs(&spec, 6);
-    let (out, lse) = attention(&qkv, &spec, &[0, 6]).unwrap();
+    let (out, lse) = attention(cpu(), &qkv, &spec, &[0, 6]).unwrap();
     for starts in [&[0, 5][..], &[1, 6], &[0, 4, 3, 6], &[]] {
-        let message = attention(&qkv, &spec, starts).unwrap_err().to_string();
+        let message = attention(cpu(), &qkv, &spec, starts).unwrap_err().to_string();
         assert!(message.contains("starts is") && message.contains("a rise from 0 to 6"), "{message}");
     }
     let narrow = qkv.narrow(1, 0, 63).unwrap();
-    let message = attention(&narrow, &spec, &[0, 6]).unwrap_err().to_string();
+    let message = attention(cpu(), &narrow, &spec, &[0, 6]).unwrap_err().to_string();
     assert_eq!(message, "attention: qkv's columns is 63, expected 64");
-    assert!(attention_backward(&dout, &qkv, &lse, &out, &spec, &[0, 6]).is_err());
+    assert!(attention_backward(cpu(), &dout, &qkv, &lse, &out, &spec, &[0, 6]).is_err());
     let q = Tensor::zeros((1, 32), candle_core::DType::F32, &Device::Cpu).unwrap();
-    let message = attention_decode(&q, &[KeyValue { keys: &[], values: &[] }], &spec).unwrap_err().to_string();
+    let message = attention_decode(cpu(), &q, &[KeyValue { keys: &[], values: &[] }], &spec).unwrap_err().to_string();
     assert!(message.contains("a cache"), "{message}");
 }

@@ -1,15 +1,20 @@
 //! Inputs and comparisons.
 
 use candle_core::{Device, Tensor, Var};
-use ft_kernels::Result;
+use ft_kernels::{Compute, Result};
 use ft_kernels::philox::Stream;
-use ft_kernels::simd::{self, Isa};
+use ft_kernels::simd::Isa;
 
 /// Normally distributed numbers, others for each seed.
 pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
     let mut values = vec![0.0; len];
     Stream::new(seed, 99, 0).fill_normal(0, &mut values);
     values
+}
+
+/// The fused operators.
+pub fn cpu() -> Compute {
+    Compute::cpu()
 }
 
 /// A matrix of [`numbers`].
@@ -80,21 +85,17 @@ pub fn differences(x: &Tensor, dy: &Tensor, f: impl Fn(&[f64]) -> Vec<f64>) -> V
 /// Asserts that the work gives the same bits with 1, 2 and 5 threads and every instruction set that
 /// this machine has.
 #[track_caller]
-pub fn assert_same_bits(work: impl Fn() -> Vec<Tensor> + Send + Sync) {
-    let run = |threads: usize| {
+pub fn assert_same_bits(work: impl Fn(Compute) -> Vec<Tensor> + Send + Sync) {
+    let run = |threads: usize, compute: Compute| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| work().iter().map(bits).collect::<Vec<_>>())
+        pool.install(|| work(compute).iter().map(bits).collect::<Vec<_>>())
     };
-    let expected = run(1);
+    let expected = run(1, cpu());
     for threads in [2, 5] {
-        assert!(run(threads) == expected, "{threads} threads");
+        assert!(run(threads, cpu()) == expected, "{threads} threads");
     }
-    // Tests beside this one may be running: they see another instruction set, but the same bits.
-    for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
-        simd::force(Some(isa));
-        let found = run(2);
-        simd::force(None);
-        assert!(found == expected, "{isa:?}");
+    for isa in Isa::ALL {
+        assert!(run(2, cpu().with_isa(isa)) == expected, "{isa:?}");
     }
 }
 

@@ -1,8 +1,9 @@
 use candle_core::Tensor;
+use ft_kernels::Compute;
 use ft_kernels::norm::{layer_norm, layer_norm_backward_add, reference};
 
 use crate::common::{
-    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, values,
+    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, values,
 };
 
 const EPS: f64 = 1e-5;
@@ -28,7 +29,7 @@ fn forward_is_the_reference() {
         let Inputs { x, w, b, .. } = inputs(rows, columns);
         for b in [None, Some(&b)] {
             let expected = reference::layer_norm(&x, &w, b, EPS).unwrap();
-            assert_close(&layer_norm(&x, &w, b, EPS).unwrap(), &expected, 2e-6);
+            assert_close(&layer_norm(cpu(), &x, &w, b, EPS).unwrap(), &expected, 2e-6);
         }
     }
 }
@@ -38,11 +39,11 @@ fn backward_is_the_autograd_of_the_reference() {
     for (rows, columns) in SHAPES {
         let Inputs { x, dy, w, b } = inputs(rows, columns);
         let expected = autograd(&x, &dy, |x| reference::layer_norm(x, &w, Some(&b), EPS));
-        let found = layer_norm_backward_add(&dy, &x, &w, EPS, None).unwrap();
+        let found = layer_norm_backward_add(cpu(), &dy, &x, &w, EPS, None).unwrap();
         assert_close(&found, &expected, 5e-6);
         assert_close(&reference::layer_norm_backward(&dy, &x, &w, EPS).unwrap(), &expected, 5e-6);
         let residual = matrix(5, rows, columns);
-        let added = layer_norm_backward_add(&dy, &x, &w, EPS, Some(&residual)).unwrap();
+        let added = layer_norm_backward_add(cpu(), &dy, &x, &w, EPS, Some(&residual)).unwrap();
         assert_close(&added, &(found + residual).unwrap(), 1e-6);
     }
 }
@@ -60,22 +61,22 @@ fn forward_and_backward_follow_the_definition() {
         });
         rows.collect::<Vec<_>>()
     };
-    assert_close_f64(&layer_norm(&x, &w, Some(&b), EPS).unwrap(), &formula(&exact(&x)), 1e-6);
-    let found = layer_norm_backward_add(&dy, &x, &w, EPS, None).unwrap();
+    assert_close_f64(&layer_norm(cpu(), &x, &w, Some(&b), EPS).unwrap(), &formula(&exact(&x)), 1e-6);
+    let found = layer_norm_backward_add(cpu(), &dy, &x, &w, EPS, None).unwrap();
     assert_close_f64(&found, &differences(&x, &dy, formula), 2e-6);
 }
 
 #[test]
 fn a_row_does_not_know_its_neighbours() {
     let Inputs { x, dy, w, b } = inputs(200, 577);
-    let both = |x: &Tensor, dy: &Tensor| {
-        let y = layer_norm(x, &w, Some(&b), EPS).unwrap();
-        [y, layer_norm_backward_add(dy, x, &w, EPS, Some(x)).unwrap()]
+    let both = |c: Compute, x: &Tensor, dy: &Tensor| {
+        let y = layer_norm(c, x, &w, Some(&b), EPS).unwrap();
+        [y, layer_norm_backward_add(c, dy, x, &w, EPS, Some(x)).unwrap()]
     };
-    assert_same_bits(|| both(&x, &dy).into());
+    assert_same_bits(|c| both(c, &x, &dy).into());
     let row = |t: &Tensor, i: usize| t.narrow(0, i, 1).unwrap();
-    let pieces: Vec<_> = (0..200).map(|i| both(&row(&x, i), &row(&dy, i))).collect();
-    for (i, whole) in both(&x, &dy).iter().enumerate() {
+    let pieces: Vec<_> = (0..200).map(|i| both(cpu(), &row(&x, i), &row(&dy, i))).collect();
+    for (i, whole) in both(cpu(), &x, &dy).iter().enumerate() {
         assert_is_pieces(whole, &pieces.iter().map(|pair| pair[i].clone()).collect::<Vec<_>>());
     }
 }
@@ -84,6 +85,6 @@ fn a_row_does_not_know_its_neighbours() {
 fn a_bias_of_another_length_is_refused() {
     let Inputs { x, w, .. } = inputs(2, 8);
     let Inputs { b, .. } = inputs(2, 9);
-    let message = layer_norm(&x, &w, Some(&b), EPS).unwrap_err().to_string();
+    let message = layer_norm(cpu(), &x, &w, Some(&b), EPS).unwrap_err().to_string();
     assert_eq!(message, "layer_norm: the bias is [9], expected [8]");
 }

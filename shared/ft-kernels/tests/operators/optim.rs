@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use ft_kernels::backend::Isa;
 use ft_kernels::optim::{
     AdamW, BLOCK, Codes, DynamicMap, Lion, Sgd, adamw_8bit_step, adamw_step, lion_8bit_step, lion_step, reference,
     scale_in_place, sgd_step, squares_of_blocks,
@@ -19,7 +20,7 @@ fn steps_follow_the_formula() {
     for step in 1..=20 {
         let grad = numbers(100 + step, len);
         let a = AdamW { step, ..SETTINGS };
-        adamw_step(&mut param, &grad, &mut m, &mut v, a);
+        adamw_step(Isa::best(), &mut param, &grad, &mut m, &mut v, a);
         let n = i32::try_from(step).unwrap();
         for ([p, m, v], &g) in exact.iter_mut().zip(&grad) {
             let g = f64::from(g);
@@ -40,18 +41,18 @@ fn steps_follow_the_formula() {
 fn a_gradient_of_zero_only_decays() {
     let mut param = vec![2.0f32; 40];
     let (mut m, mut v) = (vec![0f32; 40], vec![0f32; 40]);
-    adamw_step(&mut param, &[0.0; 40], &mut m, &mut v, SETTINGS);
+    adamw_step(Isa::best(), &mut param, &[0.0; 40], &mut m, &mut v, SETTINGS);
     assert!(param.iter().all(|&p| p == 2.0 * (1.0 - 1e-3)));
 }
 
 #[test]
 fn sums_and_steps_do_not_know_the_threads() {
     let len = 300_001;
-    assert_same_bits(|| {
+    assert_same_bits(|compute| {
         let mut param = numbers(1, len);
         let (mut m, mut v) = (vec![0f32; len], vec![1f32; len]);
         let grad = numbers(2, len);
-        adamw_step(&mut param, &grad, &mut m, &mut v, SETTINGS);
+        adamw_step(compute.isa, &mut param, &grad, &mut m, &mut v, SETTINGS);
         scale_in_place(&mut m, 0.3);
         let sums = squares_of_blocks(&grad).into_iter().map(f64::to_bits);
         let sum: Vec<f32> = sums.flat_map(|s| [f32::from_bits(s as u32), f32::from_bits((s >> 32) as u32)]).collect();
@@ -106,10 +107,10 @@ const NAMES: [&str; 8] = [
     "lion_8bit",
 ];
 
-/// One step of an optimizer by its name, fused or as the plain reference.
+/// One step of an optimizer by its name, fused with some instructions, or as the plain reference.
 fn take(
     name: &str,
-    fused: bool,
+    isa: Option<Isa>,
     param: &mut [f32],
     grad: &[f32],
     moments: &mut Moments,
@@ -129,25 +130,40 @@ fn take(
     match name {
         "adamw_8bit" if !small => {
             let [m, v] = moments.both_codes();
-            let step = if fused { adamw_8bit_step } else { reference::adamw_8bit_step };
-            step(param, grad, m, v, adamw);
+            if let Some(isa) = isa {
+                adamw_8bit_step(isa, param, grad, m, v, adamw);
+            } else {
+                reference::adamw_8bit_step(param, grad, m, v, adamw);
+            }
         }
         "lion_8bit" if !small => {
-            let step = if fused { lion_8bit_step } else { reference::lion_8bit_step };
-            step(param, grad, moments.codes(0), lion);
+            if let Some(isa) = isa {
+                lion_8bit_step(isa, param, grad, moments.codes(0), lion);
+            } else {
+                reference::lion_8bit_step(param, grad, moments.codes(0), lion);
+            }
         }
         _ if name.contains("adamw") => {
             let [m, v] = &mut moments.floats;
-            let step = if fused { adamw_step } else { reference::adamw_step };
-            step(param, grad, m, v, adamw);
+            if let Some(isa) = isa {
+                adamw_step(isa, param, grad, m, v, adamw);
+            } else {
+                reference::adamw_step(param, grad, m, v, adamw);
+            }
         }
         _ if name.contains("lion") => {
-            let step = if fused { lion_step } else { reference::lion_step };
-            step(param, grad, &mut moments.floats[0], lion);
+            if let Some(isa) = isa {
+                lion_step(isa, param, grad, &mut moments.floats[0], lion);
+            } else {
+                reference::lion_step(param, grad, &mut moments.floats[0], lion);
+            }
         }
         _ => {
-            let step = if fused { sgd_step } else { reference::sgd_step };
-            step(param, grad, &mut moments.floats[0], sgd);
+            if let Some(isa) = isa {
+                sgd_step(isa, param, grad, &mut moments.floats[0], sgd);
+            } else {
+                reference::sgd_step(param, grad, &mut moments.floats[0], sgd);
+            }
         }
     }
 }
@@ -194,7 +210,7 @@ fn twelve_steps_are_those_of_torch_and_bitsandbytes() {
                 let lr = 2e-3 * (1.0 - (step - 1) as f64 / 12.0);
                 let decay = if key == "bias" { 0.0 } else { 0.05 };
                 let grad = theirs.floats(&format!("grad{step}.{key}"));
-                take(name, true, &mut param, &grad, &mut moments, [lr, decay], step);
+                take(name, Some(Isa::best()), &mut param, &grad, &mut moments, [lr, decay], step);
                 entered.iter_mut().zip(&grad).for_each(|(e, g)| *e = e.max(0.1 * g.abs()));
                 if step == 1 || step == 12 {
                     let what = format!("{name}.step{step}.{key}");
@@ -262,8 +278,8 @@ fn fused_steps_have_the_bits_of_the_plain_ones() {
             let (mut fused_moments, mut plain_moments) = (Moments::zero(len), Moments::zero(len));
             for step in 1..=3 {
                 let grad = numbers(10 + step, len);
-                take(name, true, &mut fused, &grad, &mut fused_moments, [1e-2, 0.1], step);
-                take(name, false, &mut plain, &grad, &mut plain_moments, [1e-2, 0.1], step);
+                take(name, Some(Isa::best()), &mut fused, &grad, &mut fused_moments, [1e-2, 0.1], step);
+                take(name, None, &mut plain, &grad, &mut plain_moments, [1e-2, 0.1], step);
             }
             assert_eq!(fused, plain, "{name} of {len}");
             assert_eq!(fused_moments.floats, plain_moments.floats, "{name} of {len}");
@@ -277,11 +293,11 @@ fn fused_steps_have_the_bits_of_the_plain_ones() {
 fn steps_know_neither_threads_nor_instructions() {
     let len = 140_003;
     for name in NAMES {
-        assert_same_bits(|| {
+        assert_same_bits(|compute| {
             let mut param = numbers(1, len);
             let mut moments = Moments::zero(len);
             for step in 1..=2 {
-                take(name, true, &mut param, &numbers(5 + step, len), &mut moments, [1e-2, 0.1], step);
+                take(name, Some(compute.isa), &mut param, &numbers(5 + step, len), &mut moments, [1e-2, 0.1], step);
             }
             let codes = moments.codes.iter().map(|codes| codes.iter().map(|&c| f32::from(c)).collect::<Vec<_>>());
             let all = [param].into_iter().chain(moments.floats).chain(moments.scales).chain(codes);
@@ -296,7 +312,7 @@ fn a_step_is_the_same_in_pieces_of_whole_blocks() {
     let (mut whole, grad) = (numbers(1, len), numbers(2, len));
     let mut moments = Moments::zero(len);
     let [m, v] = moments.both_codes();
-    adamw_8bit_step(&mut whole, &grad, m, v, SETTINGS);
+    adamw_8bit_step(Isa::best(), &mut whole, &grad, m, v, SETTINGS);
     let mut param = numbers(1, len);
     let mut pieces = Moments::zero(len);
     for start in (0..len).step_by(3 * BLOCK) {
@@ -304,7 +320,7 @@ fn a_step_is_the_same_in_pieces_of_whole_blocks() {
         let ([a, b], [x, y]) = (&mut pieces.codes, &mut pieces.scales);
         let m = Codes { codes: &mut a[start..end], scales: &mut x[scales.clone()] };
         let v = Codes { codes: &mut b[start..end], scales: &mut y[scales] };
-        adamw_8bit_step(&mut param[start..end], &grad[start..end], m, v, SETTINGS);
+        adamw_8bit_step(Isa::best(), &mut param[start..end], &grad[start..end], m, v, SETTINGS);
     }
     assert_eq!(param, whole);
     assert_eq!((pieces.codes, pieces.scales), (moments.codes, moments.scales));

@@ -1,6 +1,7 @@
+use ft_kernels::Compute;
 use ft_kernels::rope::{Direction, RopeTables, reference, rope};
 
-use crate::common::{assert_close, assert_is_pieces, assert_same_bits, autograd, matrix, own, values};
+use crate::common::{cpu, assert_close, assert_is_pieces, assert_same_bits, autograd, matrix, own, values};
 
 fn frequencies(half: usize) -> Vec<f64> {
     (0..half).map(|i| 1e4f64.powf(-(i as f64) / half as f64)).collect()
@@ -16,12 +17,12 @@ fn forward_and_backward_are_the_reference_and_its_autograd() {
         let x = matrix(1, 40, heads * head_dim + rest);
         let dy = matrix(2, 40, heads * head_dim + rest);
         let turn = |x: &candle_core::Tensor| reference::rope(x, &tables, heads, head_dim, Direction::Forward);
-        let found = rope(own(&x), &tables, heads, head_dim, Direction::Forward).unwrap();
+        let found = rope(cpu(), own(&x), &tables, heads, head_dim, Direction::Forward).unwrap();
         assert_close(&found, &turn(&x).unwrap(), 1e-6);
-        let found = rope(own(&dy), &tables, heads, head_dim, Direction::Backward).unwrap();
+        let found = rope(cpu(), own(&dy), &tables, heads, head_dim, Direction::Backward).unwrap();
         assert_close(&found, &autograd(&x, &dy, turn), 1e-6);
-        let there = rope(own(&x), &tables, heads, head_dim, Direction::Forward).unwrap();
-        let back = rope(there, &tables, heads, head_dim, Direction::Backward).unwrap();
+        let there = rope(cpu(), own(&x), &tables, heads, head_dim, Direction::Forward).unwrap();
+        let back = rope(cpu(), there, &tables, heads, head_dim, Direction::Backward).unwrap();
         assert_close(&back, &x, 1e-6);
     }
 }
@@ -30,7 +31,7 @@ fn forward_and_backward_are_the_reference_and_its_autograd() {
 fn an_element_turns_with_its_partner_in_the_other_half() {
     let tables = RopeTables::new(&[3], &[0.5, 0.25], 2.0);
     let x = candle_core::Tensor::new(&[[1f32, 2., 3., 4.]], &candle_core::Device::Cpu).unwrap();
-    let y = values(&rope(x, &tables, 1, 4, Direction::Forward).unwrap());
+    let y = values(&rope(cpu(), x, &tables, 1, 4, Direction::Forward).unwrap());
     let pair = |a: f64, b: f64, angle: f64| {
         let (sin, cos) = angle.sin_cos();
         ((2.0 * (a * cos - b * sin)) as f32, (2.0 * (b * cos + a * sin)) as f32)
@@ -48,11 +49,11 @@ fn a_narrower_table_turns_the_first_columns_as_a_head_of_their_width() {
     let (heads, head_dim, width, rest) = (3, 20, 8, 5);
     let tables = RopeTables::for_sequences(&[0, 5, 40], &frequencies(width / 2), 1.0);
     let x = matrix(1, 40, heads * head_dim + rest);
-    let found = rope(own(&x), &tables, heads, head_dim, Direction::Forward).unwrap();
+    let found = rope(cpu(), own(&x), &tables, heads, head_dim, Direction::Forward).unwrap();
     let mut expected = Vec::new();
     for head in 0..heads {
         let part = |column, count| x.narrow(1, head * head_dim + column, count).unwrap().contiguous().unwrap();
-        expected.push(rope(own(&part(0, width)), &tables, 1, width, Direction::Forward).unwrap());
+        expected.push(rope(cpu(), own(&part(0, width)), &tables, 1, width, Direction::Forward).unwrap());
         expected.push(part(width, head_dim - width));
     }
     expected.push(x.narrow(1, heads * head_dim, rest).unwrap());
@@ -69,8 +70,8 @@ fn joined_tables_turn_each_sequence_by_its_own_frequencies() {
     ];
     let [first, second] = tables.each_ref().map(Clone::clone);
     let all = RopeTables::join(vec![first, second]).unwrap();
-    let whole = rope(own(&x), &all, 3, 16, Direction::Forward).unwrap();
-    let piece = |from, count, tables| rope(own(&x.narrow(0, from, count).unwrap()), tables, 3, 16, Direction::Forward);
+    let whole = rope(cpu(), own(&x), &all, 3, 16, Direction::Forward).unwrap();
+    let piece = |from, count, tables| rope(cpu(), own(&x.narrow(0, from, count).unwrap()), tables, 3, 16, Direction::Forward);
     assert_is_pieces(&whole, &[piece(0, 12, &tables[0]).unwrap(), piece(12, 18, &tables[1]).unwrap()]);
     assert_eq!(RopeTables::join(Vec::new()).unwrap().rows(), 0);
     let narrow = RopeTables::for_sequences(&[0, 3], &frequencies(4), 1.0);
@@ -82,19 +83,19 @@ fn joined_tables_turn_each_sequence_by_its_own_frequencies() {
 fn positions_restart_and_rows_do_not_know_their_neighbours() {
     let x = matrix(1, 600, 192);
     let starts = [0, 250, 600];
-    let turn = |x: &candle_core::Tensor, starts: &[usize]| {
+    let turn = |c: Compute, x: &candle_core::Tensor, starts: &[usize]| {
         let tables = RopeTables::for_sequences(starts, &frequencies(32), 1.0);
-        rope(own(x), &tables, 3, 64, Direction::Forward).unwrap()
+        rope(c, own(x), &tables, 3, 64, Direction::Forward).unwrap()
     };
-    assert_same_bits(|| vec![turn(&x, &starts)]);
-    let first = turn(&x.narrow(0, 0, 250).unwrap(), &[0, 250]);
-    let second = turn(&x.narrow(0, 250, 350).unwrap(), &[0, 350]);
-    assert_is_pieces(&turn(&x, &starts), &[first, second]);
+    assert_same_bits(|c| vec![turn(c, &x, &starts)]);
+    let first = turn(cpu(), &x.narrow(0, 0, 250).unwrap(), &[0, 250]);
+    let second = turn(cpu(), &x.narrow(0, 250, 350).unwrap(), &[0, 350]);
+    assert_is_pieces(&turn(cpu(), &x, &starts), &[first, second]);
 }
 
 #[test]
 fn tables_of_another_length_are_refused() {
     let tables = RopeTables::for_sequences(&[0, 3], &frequencies(4), 1.0);
-    let message = rope(matrix(1, 4, 8), &tables, 1, 8, Direction::Forward).unwrap_err().to_string();
+    let message = rope(cpu(), matrix(1, 4, 8), &tables, 1, 8, Direction::Forward).unwrap_err().to_string();
     assert_eq!(message, "rope: x's rows is 4, expected 3");
 }

@@ -65,7 +65,7 @@ impl Block<'_> {
     ) -> Result<Routed> {
         let (weight, adapters) = self.router(experts.count)?;
         let logits = product(&router_linear(&weight, &adapters), normed, starts)?;
-        let routing = route(&logits, experts.per_token, experts.normalised)?;
+        let routing = route(self.compute, &logits, experts.per_token, experts.normalised)?;
         let weights = on_host(&routing.weights)?.flatten_all()?.to_vec1()?;
         let shares = routing.shares(experts.count);
         let stack = self.stack(Site::GateUp, experts.count)?;
@@ -73,7 +73,7 @@ impl Block<'_> {
             if share.rows.is_empty() {
                 return Ok(None);
             }
-            let x = gather_rows(normed, &share.rows)?;
+            let x = gather_rows(self.compute, normed, &share.rows)?;
             Ok(Some(product(&stack.expert(e)?.linear(), &x, &share.starts(starts))?))
         };
         let gate_up = shares.iter().enumerate().map(one).collect::<Result<_>>()?;
@@ -95,7 +95,7 @@ impl Block<'_> {
         };
         for (e, (share, gate_up)) in routed.with_tokens() {
             let part = product(&stack.expert(e)?.linear(), &self.activated(gate_up)?, &share.starts(starts))?;
-            y = scatter_add_weighted(y, &part, &share.rows, &share.pick(&routed.weights))?;
+            y = scatter_add_weighted(self.compute, y, &part, &share.rows, &share.pick(&routed.weights))?;
         }
         Ok(y)
     }
@@ -120,35 +120,35 @@ impl Block<'_> {
             let all: Vec<u32> = (0..share.rows.len() as u32).collect();
             let hidden = self.activated(&gate_up)?;
             // The weight may as well stand before the product, which is linear: so its gradient comes out of it.
-            let weighted = gather_rows_weighted(&hidden, &all, &weights)?;
+            let weighted = gather_rows_weighted(self.compute, &hidden, &all, &weights)?;
             let found = second.expert(e)?.linear().backward(
                 self.compute,
-                &gather_rows(dy, &share.rows)?,
+                &gather_rows(self.compute, dy, &share.rows)?,
                 &weighted,
                 &own,
                 true,
             )?;
             of_second.take(e, found.lora, &own);
             let dweighted = wanted(found.x)?;
-            for (place, dot) in share.places.iter().zip(row_dots(&dweighted, &hidden, &all)?) {
+            for (place, dot) in share.places.iter().zip(row_dots(self.compute, &dweighted, &hidden, &all)?) {
                 dweights[*place] = dot;
             }
-            let dhidden = gather_rows_weighted(&dweighted, &all, &weights)?;
+            let dhidden = gather_rows_weighted(self.compute, &dweighted, &all, &weights)?;
             let dgate_up = self.activation_gradient(&dhidden, gate_up)?;
             let found = first.expert(e)?.linear().backward(
                 self.compute,
                 &dgate_up,
-                &gather_rows(normed, &share.rows)?,
+                &gather_rows(self.compute, normed, &share.rows)?,
                 &own,
                 true,
             )?;
             of_first.take(e, found.lora, &own);
-            dx = scatter_add(dx, &wanted(found.x)?, &share.rows)?;
+            dx = scatter_add(self.compute, dx, &wanted(found.x)?, &share.rows)?;
         }
         of_second.hand_over(sink)?;
         of_first.hand_over(sink)?;
         let dweights = from_vec(dweights, routing.weights.shape())?.to_device(dy.device())?;
-        let dlogits = route_backward(&dweights, &routing, &logits)?;
+        let dlogits = route_backward(self.compute, &dweights, &routing, &logits)?;
         let (weight, adapters) = self.router(shares.len())?;
         let found = router_linear(&weight, &adapters).backward(self.compute, &dlogits, normed, starts, true)?;
         hand_over(found.lora, &adapters.iter().map(|adapted| adapted.first).collect::<Vec<_>>(), sink)?;

@@ -73,16 +73,16 @@ impl Block<'_> {
     /// The first product through its activation, `[tokens, intermediate]`.
     pub(crate) fn activated(&self, gate_up: &Tensor) -> Result<Tensor> {
         let activation = self.arch.activation;
-        Ok(if self.arch.gated { gated(gate_up, activation)? } else { plain(gate_up, activation)? })
+        Ok(if self.arch.gated { gated(self.compute, gate_up, activation)? } else { plain(self.compute, gate_up, activation)? })
     }
 
     /// The first product's gradient, in its memory.
     pub(super) fn activation_gradient(&self, dh: &Tensor, gate_up: Tensor) -> Result<Tensor> {
         let activation = self.arch.activation;
         Ok(if self.arch.gated {
-            gated_backward_inplace(dh, gate_up, activation)?
+            gated_backward_inplace(self.compute, dh, gate_up, activation)?
         } else {
-            plain_backward_inplace(dh, gate_up, activation)?
+            plain_backward_inplace(self.compute, dh, gate_up, activation)?
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The keys and values of a sequence.
 
 use candle_core::{Result, Tensor};
+use ft_kernels::backend::{Compute, is_host};
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention_decode, attention_decode_placed};
 use ft_kernels::tensor::with_slice;
 
@@ -41,7 +42,7 @@ impl Cache {
     pub(super) fn extend(&mut self, layer: usize, qkv: &Tensor) -> Result<()> {
         let (q, kv) = self.columns;
         let layer = &mut self.layers[layer];
-        if qkv.device().is_cpu() {
+        if is_host(qkv.device()) {
             let Layer::Host { keys, values } = layer else {
                 candle_core::bail!("a cache on a device was handed rows of the host");
             };
@@ -68,6 +69,7 @@ impl Cache {
 
 /// Attention of one rotated query a sequence, `[sequences, heads·head_dim]`, to the tokens that its cache has of a layer.
 pub(super) fn attend(
+    compute: Compute,
     queries: &Tensor,
     caches: &[&mut Cache],
     layer: usize,
@@ -81,7 +83,7 @@ pub(super) fn attend(
         }
     }
     if placed.is_empty() {
-        attention_decode(queries, &host, spec)
+        attention_decode(compute, queries, &host, spec)
     } else {
         attention_decode_placed(queries, &placed, spec)
     }

@@ -89,7 +89,7 @@ impl<'a> Engine<'a> {
         let x = self.run(&prompts.ids, &prompts.runs, Products::Many, |layer, qkv| {
             let qkv = prompts.whole(qkv)?;
             keep(layer, &qkv, &prompts.starts)?;
-            let (attended, _) = attention(&qkv, &attention_spec(self.decoder.arch, layer), &prompts.starts)?;
+            let (attended, _) = attention(self.decoder.compute, &qkv, &attention_spec(self.decoder.arch, layer), &prompts.starts)?;
             Ok(prompts.once(attended)?)
         })?;
         self.logits(&last(x)?)
@@ -114,7 +114,7 @@ impl<'a> Engine<'a> {
             cache.extend(layer, &qkv.narrow(0, i, 1)?)?;
         }
         let queries = qkv.narrow(1, 0, arch.query_columns())?.contiguous()?;
-        Ok(attend(&queries, caches, layer, &attention_spec(arch, layer))?)
+        Ok(attend(self.decoder.compute, &queries, caches, layer, &attention_spec(arch, layer))?)
     }
 
     /// All layers; `attend` makes the attention of a layer from its turned queries, keys and values. The tokens'

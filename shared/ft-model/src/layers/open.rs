@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 use super::{Bits, FourBitOptions, LayerSource, LoadAs, Placed, Quantised, Resident, dtype};
 use crate::checkpoint::Checkpoint;
@@ -29,8 +29,9 @@ pub struct PackedSize {
     pub layer_bytes: usize,
 }
 
-/// Reads all weights and holds the blocks' matrices as `load_in` says, floats on the device where they are computed with; `progress` is called with the number of layers
-/// read so far.
+/// Reads all weights and holds the blocks' matrices as `load_in` says, floats on the device where
+/// they are computed with; what is expanded there layer by layer goes over in the type that `products` are made in.
+/// `progress` is called with the number of layers read so far.
 ///
 /// # Errors
 /// If a tensor cannot be read.
@@ -38,7 +39,7 @@ pub fn open(
     checkpoint: &Checkpoint,
     load_in: LoadAs,
     four_bit: FourBitOptions,
-    device: &Device,
+    (device, products): (&Device, Option<DType>),
     progress: impl Fn(usize),
 ) -> Result<Opened> {
     let Some(bits) = bits(load_in, four_bit) else {
@@ -53,7 +54,7 @@ pub fn open(
         vocabulary_bytes: quantised.vocabulary_bytes(),
         layer_bytes: quantised.layer_bytes(),
     };
-    Ok(Opened { source: Placed::on(Box::new(quantised), device)?, packed: Some(packed) })
+    Ok(Opened { source: Placed::on(Box::new(quantised), device, products)?, packed: Some(packed) })
 }
 
 /// How the matrices are packed, if they are.

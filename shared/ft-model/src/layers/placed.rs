@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
-use ft_kernels::device::product_type;
+use candle_core::{DType, Device, Tensor};
 
 use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product, Sharded, Table, Unit, Vocabulary};
 use crate::error::Result;
@@ -15,6 +14,8 @@ use crate::error::Result;
 pub struct Placed {
     source: Box<dyn LayerSource>,
     device: Device,
+    /// What products are made in there, where it is not the type of the weights.
+    products: Option<DType>,
     vocabulary: Option<Vocabulary>,
     ends: Ends,
 }
@@ -24,7 +25,11 @@ impl Placed {
     ///
     /// # Errors
     /// If the device has no room.
-    pub fn on(source: Box<dyn LayerSource>, device: &Device) -> Result<Box<dyn LayerSource>> {
+    pub fn on(
+        source: Box<dyn LayerSource>,
+        device: &Device,
+        products: Option<DType>,
+    ) -> Result<Box<dyn LayerSource>> {
         if source.device().same_device(device) {
             return Ok(source);
         }
@@ -34,17 +39,16 @@ impl Placed {
         } else {
             Some(Vocabulary { embedding: source.embedding()?, head: source.head()? }.to_device(device)?)
         };
-        Ok(Box::new(Self { source, device: device.clone(), vocabulary, ends }))
+        Ok(Box::new(Self { source, device: device.clone(), products, vocabulary, ends }))
     }
 }
 
 impl LayerSource for Placed {
     fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
         let layer = self.source.layer(i)?;
-        let narrow = product_type(&self.device);
         // Narrowed before it is copied: half the bytes go over, and no product narrows them again.
         let of = |dtype| layer.map(|weight: &Tensor| Ok(weight.to_dtype(dtype)?));
-        let narrowed = narrow.map(of).transpose()?;
+        let narrowed = self.products.map(of).transpose()?;
         Ok(Arc::new(narrowed.as_ref().unwrap_or(&layer).to_device(&self.device)?))
     }
 

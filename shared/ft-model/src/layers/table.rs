@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use ft_kernels::backend::{Compute, Isa};
+use ft_kernels::backend::{Compute, Isa, is_host};
 use ft_kernels::linear::{
     RowSource, expand_all, product, product_by_rows, product_few, product_few_by_rows, rows_at_once,
 };
@@ -129,7 +129,7 @@ impl Table {
     /// If the device has no room.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         match self {
-            Self::Blocks(_) if device.is_cpu() => Ok(self.clone()),
+            Self::Blocks(_) if is_host(device) => Ok(self.clone()),
             _ => Ok(Self::Float(self.widened()?.to_device(device)?)),
         }
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use candle_core::{Device, Tensor};
+use ft_kernels::backend::is_host;
 use ft_kernels::tensor::on_host;
 
 use super::Adapter;
@@ -15,7 +16,7 @@ impl Adapter {
     /// # Errors
     /// If the device has no room.
     pub fn on(&self, device: &Device) -> Result<Cow<'_, Self>> {
-        if device.is_cpu() {
+        if is_host(device) {
             return Ok(Cow::Borrowed(self));
         }
         let mut placed = self.clone();
@@ -58,7 +59,7 @@ pub(crate) fn moved(tensors: &[Tensor], device: &Device) -> Result<Vec<Tensor>> 
 /// If they cannot be moved.
 pub(crate) fn to_host(tensors: &[Tensor]) -> Result<Vec<Tensor>> {
     match tensors.first() {
-        Some(first) if !first.device().is_cpu() => {
+        Some(first) if !is_host(first.device()) => {
             moved(tensors, &Device::Cpu)?.iter().map(|tensor| Ok(tensor.force_contiguous()?)).collect()
         }
         // A reference may leave a view or a transposed one.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::safetensors::Dtype;
+use ft_kernels::backend::Isa;
 use ft_kernels::optim::{
     AdamW, BLOCK, Codes, Lion, Sgd, adamw_8bit_step, adamw_step, lion_8bit_step, lion_step, sgd_step,
 };
@@ -106,16 +107,16 @@ impl Rule {
     fn take(self, param: &mut [f32], grad: &[f32], values: &mut [Values]) {
         use Values::{Bytes, Floats};
         match (self, values) {
-            (Self::AdamW(rule), [Floats(m), Floats(v)]) => adamw_step(param, grad, m, v, rule),
+            (Self::AdamW(rule), [Floats(m), Floats(v)]) => adamw_step(Isa::best(), param, grad, m, v, rule),
             (Self::AdamW(rule), [Bytes(m), Floats(m_scales), Bytes(v), Floats(v_scales)]) => {
                 let (m, v) = (Codes { codes: m, scales: m_scales }, Codes { codes: v, scales: v_scales });
-                adamw_8bit_step(param, grad, m, v, rule);
+                adamw_8bit_step(Isa::best(), param, grad, m, v, rule);
             }
-            (Self::Sgd(rule), []) => sgd_step(param, grad, &mut [], rule),
-            (Self::Sgd(rule), [Floats(momentum)]) => sgd_step(param, grad, momentum, rule),
-            (Self::Lion(rule), [Floats(m)]) => lion_step(param, grad, m, rule),
+            (Self::Sgd(rule), []) => sgd_step(Isa::best(), param, grad, &mut [], rule),
+            (Self::Sgd(rule), [Floats(momentum)]) => sgd_step(Isa::best(), param, grad, momentum, rule),
+            (Self::Lion(rule), [Floats(m)]) => lion_step(Isa::best(), param, grad, m, rule),
             (Self::Lion(rule), [Bytes(m), Floats(scales)]) => {
-                lion_8bit_step(param, grad, Codes { codes: m, scales }, rule);
+                lion_8bit_step(Isa::best(), param, grad, Codes { codes: m, scales }, rule);
             }
             _ => unreachable!("the slots and the rule come from one configuration"),
         }

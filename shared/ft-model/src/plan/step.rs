@@ -1,6 +1,7 @@
 //! An optimizer step by its sizes.
 
 use ft_dist::forest_shape;
+use ft_kernels::Precision;
 
 use crate::arch::Architecture;
 use crate::block::kept_bytes_per_token;
@@ -21,6 +22,8 @@ pub struct StepShape {
     pub activation_memory: u64,
     /// The tokens of a piece at most: [`crate::step::longest_piece`].
     pub longest_piece: usize,
+    /// What activations are held in.
+    pub precision: Precision,
     /// Whether a CPU computes.
     pub on_cpu: bool,
 }
@@ -57,10 +60,10 @@ impl StepShape {
     /// layer's backward, and logits with their gradient for one chunk.
     pub(super) fn activation_bytes(&self, arch: &Architecture) -> u64 {
         let tokens = self.length * self.pieces().into_iter().max().unwrap_or(0);
-        let inside = kept_bytes_per_token(arch) * tokens;
-        let recomputed = recomputed_layers(arch, tokens, self.activation_memory);
+        let inside = kept_bytes_per_token(arch, self.precision) * tokens;
+        let recomputed = recomputed_layers(arch, self.precision, tokens, self.activation_memory);
         let kept = (arch.num_layers - recomputed + usize::from(recomputed > 0)) * inside;
-        let inputs = (arch.num_layers + 1) * tokens * arch.hidden_size * size_of::<f32>();
+        let inputs = (arch.num_layers + 1) * tokens * arch.hidden_size * self.precision.activation_bytes();
         let logits = 2 * chunk_rows(self.on_cpu).min(tokens) * arch.vocab_size * size_of::<f32>();
         (inputs + kept + inside + logits) as u64
     }

@@ -121,6 +121,7 @@ fn plan_of<'a>(
         length: 10,
         activation_memory: 0,
         longest_piece: 10,
+        precision: ft_kernels::Precision::F32,
         on_cpu: true,
     };
     Plan::new(arch, frozen, lora, optimizer, step).unwrap()

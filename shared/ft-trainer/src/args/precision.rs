@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device};
 use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
+use ft_kernels::backend::is_host;
 use ft_kernels::device;
 use ft_model::layers::LoadAs;
 
@@ -110,14 +111,12 @@ impl PrecisionArgs {
         }
     }
 
-    /// What is computed in on this device, never `Auto`; and tells the operators.
+    /// What is computed in on this device, never `Auto`; and tells the user.
     ///
     /// # Errors
     /// If the device cannot.
     pub fn begin(&self, on: &Device) -> Result<Precision> {
         let found = chosen(self.asked(), device::compute_capability(on))?;
-        device::allow_tf32(self.tf32 == Some(true) || found == Precision::Tf32);
-        device::multiply_in(found.half());
         self.tell(found, on);
         Ok(found)
     }
@@ -131,7 +130,7 @@ impl PrecisionArgs {
     /// What follows from it, where it was asked for or is not f32.
     fn tell(&self, found: Precision, on: &Device) {
         let (name, by_itself) = (found.name(), if self.asked() == found { "" } else { " (--precision auto)" });
-        match (found.half(), on.is_cpu()) {
+        match (found.half(), is_host(on)) {
             (Some(_), true) => tracing::info!("{name}: on a CPU every product and sum is f32"),
             (Some(_), false) => {
                 tracing::info!("{name}{by_itself}: products of frozen matrices; everything else is f32");
@@ -140,7 +139,7 @@ impl PrecisionArgs {
         }
         if self.tf32 == Some(true) || found == Precision::Tf32 {
             let effect =
-                if on.is_cpu() { "without effect on a CPU, where products are f32" } else { "products of f32" };
+                if is_host(on) { "without effect on a CPU, where products are f32" } else { "products of f32" };
             tracing::info!("tf32: {effect}");
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use ft_dist::Communicator;
-use ft_kernels::Compute;
+use ft_kernels::backend::{Compute, is_host};
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
@@ -49,9 +49,9 @@ pub struct Setup {
 impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
     pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
-        let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
+        let device = ft_model::device::named(args.device.device)?;
         let precision = args.precision.begin(&device)?;
-        let compute = Compute::choose(&device, args.device.reference_operators, args.precision.of_operators(precision));
+        let compute = ft_model::device::compute(&device, args.device.reference_operators, args.precision.of_operators(precision));
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -75,7 +75,7 @@ impl Setup {
         let eval = args.eval.as_deref().map(read).transpose()?;
         let sharding = if ranks.world() > 1 { args.ranks.sharding } else { Sharding::None };
         let model_sample = if ranks.world() > 1 { digest::sample(checkpoint.files())? } else { String::new() };
-        let mut source = frozen(checkpoint, args, (precision, sharding), &*ranks, &device)?;
+        let mut source = frozen(checkpoint, args, (precision, sharding), &*ranks, (&device, compute))?;
         let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
         let begins_with_pissa = args.lora.init_adapter.is_none() && args.lora.config(&args.model).pissa().is_some();
         let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
@@ -114,7 +114,7 @@ impl Setup {
     /// Says what will happen.
     pub fn announce(&self, steps: u64, sequences: usize) {
         let device = self.source.device();
-        if !device.is_cpu() {
+        if !is_host(device) {
             tracing::info!("computing on {}", ft_model::device::describe(device));
         }
         let trainable = self.adapter.parameters();
@@ -181,16 +181,17 @@ fn frozen(
     all: &Args,
     (precision, sharding): (Precision, Sharding),
     ranks: &dyn Communicator,
-    device: &Device,
+    (device, compute): (&Device, Compute),
 ) -> Result<Box<dyn LayerSource>> {
+    let products = compute.precision.products;
     let args = &all.memory;
     let load_in = args.load_in(precision);
     let on_host = args.offload_param_device == Offload::Cpu;
-    if on_host && (device.is_cpu() || sharding == Sharding::Zero3) {
+    if on_host && (is_host(device) || sharding == Sharding::Zero3) {
         tracing::info!("--offload-param-device cpu is without effect: the frozen weights are in the host's memory");
     }
     if sharding == Sharding::Zero3 {
-        return Ok(Placed::on(sharded(&checkpoint, all, load_in, ranks)?, device)?);
+        return Ok(Placed::on(sharded(&checkpoint, all, load_in, ranks)?, device, products)?);
     }
     if args.offload_param_device == Offload::Disk {
         let float = load_in.float().with_context(|| {
@@ -199,7 +200,7 @@ fn frozen(
                 load_in.name()
             )
         })?;
-        return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device)?);
+        return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device, products)?);
     }
     let place = if on_host { &Device::Cpu } else { device };
     let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
@@ -207,7 +208,7 @@ fn frozen(
         &checkpoint,
         load_in,
         FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
-        place,
+        (place, products),
         |_| bar.inc(1),
     );
     bar.finish();
@@ -215,7 +216,7 @@ fn frozen(
     if let Some(packed) = packed {
         tracing::info!("{packed}");
     }
-    Ok(Placed::on(source, device)?)
+    Ok(Placed::on(source, device, products)?)
 }
 
 /// Each rank's part of the frozen weights, in memory or on disk.

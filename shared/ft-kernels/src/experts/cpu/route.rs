@@ -6,24 +6,16 @@
 
 use candle_core::Tensor;
 
-use super::{Routing, reference};
-use crate::error::{Error, Result, expect_shape};
+use crate::error::Result;
+use crate::experts::{Routing, likeliest_after};
 use crate::parallel::{Shared, for_row_blocks};
-use crate::simd::{Kernel, LANES, Simd, dispatch_best};
-use crate::tensor::{from_vec, is_fused, uninit, with_slice, with_slices};
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
+use crate::tensor::{from_vec, uninit, with_slice, with_slices};
 use crate::vector::exp;
 
-/// The `k` likeliest experts of each token, by its `logits` `[tokens, experts]`, and their weights:
-/// probabilities, divided by the sum of the `k` where `normalise` says so.
-///
-/// # Errors
-/// If `k` is 0 or more than there are experts.
-pub fn route(logits: &Tensor, k: usize, normalise: bool) -> Result<Routing> {
+/// See [`crate::experts::route`].
+pub fn route(isa: Isa, logits: &Tensor, k: usize, normalise: bool) -> Result<Routing> {
     let (tokens, experts) = logits.dims2()?;
-    expect_shape(k > 0 && k <= experts, "route", "k", format!("1 to {experts}"), k)?;
-    if !is_fused(logits) {
-        return reference::route(logits, k, normalise);
-    }
     let mut chosen = vec![0u32; tokens * k];
     let mut weights = uninit(tokens * k);
     let shared = Shared::new(&mut weights);
@@ -32,36 +24,22 @@ pub fn route(logits: &Tensor, k: usize, normalise: bool) -> Result<Routing> {
             let logits = &logits[first * experts..][..chosen.len() / k * experts];
             // SAFETY: these are the weights of the block's own tokens.
             let weights = unsafe { shared.part(first * k, chosen.len()) };
-            dispatch_best(Route { logits, experts, k, normalise, chosen, weights });
+            dispatch(isa, Route { logits, experts, k, normalise, chosen, weights });
         });
     })?;
     Ok(Routing { experts: chosen, weights: from_vec(weights, (tokens, k))?, normalised: normalise })
 }
 
-/// The gradient of [`route`]'s weights, `dweights` `[tokens, k]`, turned into that of the logits
-/// `[tokens, experts]`.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn route_backward(dweights: &Tensor, routing: &Routing, logits: &Tensor) -> Result<Tensor> {
-    const NAME: &str = "route_backward";
-    let (tokens, experts) = logits.dims2()?;
-    let (rows, k) = routing.weights.dims2()?;
-    expect_shape(rows == tokens, NAME, "the routing's rows", tokens, rows)?;
-    expect_shape(dweights.dims() == [tokens, k], NAME, "dweights", [tokens, k], dweights.dims())?;
-    if let Some(&expert) = routing.experts.iter().find(|&&expert| expert as usize >= experts) {
-        return Err(Error::shape(NAME, "an expert", format!("below {experts}"), expert));
-    }
+/// See [`crate::experts::route_backward`].
+pub fn route_backward(isa: Isa, dweights: &Tensor, routing: &Routing, logits: &Tensor) -> Result<Tensor> {
+    let ((tokens, experts), (_, k)) = (logits.dims2()?, routing.weights.dims2()?);
     let all = [dweights, &routing.weights, logits];
-    if !all.into_iter().all(is_fused) {
-        return reference::route_backward(dweights, routing, logits);
-    }
     let mut dlogits = uninit(tokens * experts);
     with_slices(all, |[dweights, weights, logits]| {
         for_row_blocks(&mut dlogits, experts, |first, dlogits| {
             let count = dlogits.len() / experts;
             let places = first * k..(first + count) * k;
-            dispatch_best(Backward {
+            dispatch(isa, Backward {
                 dweights: &dweights[places.clone()],
                 weights: &weights[places.clone()],
                 chosen: &routing.experts[places],
@@ -140,15 +118,6 @@ impl Kernel for Backward<'_> {
             }
         }
     }
-}
-
-/// The expert that follows `last` in the order of the logits, the largest first and equal ones by
-/// their number; the first of all after none.
-pub(super) fn likeliest_after(logits: &[f32], last: Option<usize>) -> usize {
-    // 0 is added so that both zeros count as equal.
-    let order = |a: usize, b: usize| (logits[b] + 0.0).total_cmp(&(logits[a] + 0.0)).then(a.cmp(&b));
-    let rest = (0..logits.len()).filter(|&e| last.is_none_or(|last| order(last, e).is_lt()));
-    rest.min_by(|&a, &b| order(a, b)).unwrap_or(0)
 }
 
 /// `p = softmax(x)`.

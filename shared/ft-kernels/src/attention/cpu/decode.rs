@@ -3,43 +3,18 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::{AttentionSpec, reference};
-use crate::error::{Result, expect_shape};
+use crate::attention::{AttentionSpec, KeyValue};
+use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Kernel, LANES, Product, Simd, dispatch_best};
-use crate::tensor::{from_vec, is_fused, uninit, with_slice};
+use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
+use crate::tensor::{from_vec, uninit, with_slice};
 use crate::vector::{exp, tanh};
 
 /// Keys and values below which one thread is faster.
 const WORTH_SHARING: usize = 32 * 1024;
 
-/// The keys and values of one sequence so far, each `[tokens, kv_heads * head_dim]`, row by row.
-/// The newest token, whose query is asked for, is the last.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyValue<'a> {
-    /// Rotated keys.
-    pub keys: &'a [f32],
-    /// Values.
-    pub values: &'a [f32],
-}
-
-impl KeyValue<'_> {
-    /// The number of tokens.
-    pub fn tokens(&self, spec: &AttentionSpec) -> usize {
-        self.keys.len() / spec.key_columns()
-    }
-}
-
-/// Attention of one rotated query a sequence, `q` `[sequences, heads * head_dim]`, to the tokens in
-/// its cache.
-///
-/// # Errors
-/// If there is not one cache a query, or a cache is empty or not whole rows.
-pub fn attention_decode(q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<Tensor> {
-    check(q, caches, spec)?;
-    if !is_fused(q) {
-        return reference::attention_decode(q, caches, spec);
-    }
+/// See [`crate::attention::attention_decode`].
+pub fn attention_decode(isa: Isa, q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<Tensor> {
     let columns = spec.query_columns();
     let mut out = uninit(caches.len() * columns);
     let shared = Shared::new(&mut out);
@@ -50,7 +25,7 @@ pub fn attention_decode(q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpe
             let place = sequence * columns + kv_head * group;
             // SAFETY: each unit has its own columns of its own row.
             let out = unsafe { shared.part(place, group) };
-            dispatch_best(Heads { spec, q: &q[place..][..group], cache: caches[sequence], kv_head, out });
+            dispatch(isa, Heads { spec, q: &q[place..][..group], cache: caches[sequence], kv_head, out });
         };
         let units = 0..caches.len() * spec.num_kv_heads;
         if caches.iter().map(|cache| cache.keys.len()).sum::<usize>() < WORTH_SHARING {
@@ -60,20 +35,6 @@ pub fn attention_decode(q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpe
         }
     })?;
     Ok(from_vec(out, (caches.len(), columns))?)
-}
-
-fn check(q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<()> {
-    const NAME: &str = "attention_decode";
-    let wanted = [caches.len(), spec.query_columns()];
-    expect_shape(q.dims() == wanted, NAME, "q", wanted, q.dims())?;
-    let row = spec.key_columns();
-    for cache in caches {
-        let (keys, values) = (cache.keys.len(), cache.values.len());
-        let whole = keys > 0 && keys % row == 0 && keys == values;
-        let wanted = format!("the same, positive number of rows of {row}");
-        expect_shape(whole, NAME, "a cache", wanted, (keys, values))?;
-    }
-    Ok(())
 }
 
 /// The query heads of one sequence that share a key head.

@@ -3,14 +3,15 @@
 //! head's first columns turn (partial rotary: GPT-NeoX, Phi), the halves are those of the columns that
 //! do.
 
+mod cpu;
+pub mod reference;
+
 use std::sync::OnceLock;
 
 use candle_core::{Device, Tensor};
 
+use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
-use crate::parallel::for_row_blocks;
-use crate::simd::{Kernel, LANES, Simd, dispatch_best};
-use crate::tensor::{is_fused, with_slice_mut};
 
 /// The cosines and sines of a row's rotations.
 #[derive(Clone, Debug)]
@@ -110,43 +111,19 @@ impl RopeTables {
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn rope(x: Tensor, tables: &RopeTables, heads: usize, head_dim: usize, direction: Direction) -> Result<Tensor> {
-    let columns = check(&x, tables, heads, head_dim)?;
-    if !is_fused(&x) {
-        return reference::rope(&x, tables, heads, head_dim, direction);
-    }
-    with_slice_mut(&x, |values| {
-        rope_slice(values, columns, tables, heads, head_dim, direction);
-    })?;
-    Ok(x)
-}
-
-/// [`rope`] on a slice of rows of `columns` elements.
-///
-/// # Panics
-/// If the slice has not `tables.rows()` rows, or a row not the heads' columns.
-pub fn rope_slice(
-    values: &mut [f32],
-    columns: usize,
+pub fn rope(
+    compute: Compute,
+    x: Tensor,
     tables: &RopeTables,
     heads: usize,
     head_dim: usize,
     direction: Direction,
-) {
-    assert_eq!(values.len(), tables.rows * columns, "one row a position");
-    assert!(heads * head_dim <= columns && 2 * tables.half <= head_dim);
-    for_row_blocks(values, columns, |first, values| {
-        dispatch_best(Rotate {
-            values,
-            columns,
-            cos: &tables.cos[first * tables.half..],
-            sin: &tables.sin[first * tables.half..],
-            half: tables.half,
-            heads,
-            head_dim,
-            sign: if direction == Direction::Forward { 1.0 } else { -1.0 },
-        });
-    });
+) -> Result<Tensor> {
+    let columns = check(&x, tables, heads, head_dim)?;
+    match compute.backend {
+        Backend::Cpu => cpu::rope(compute.isa, x, columns, tables, heads, head_dim, direction),
+        Backend::Reference | Backend::Cuda => reference::rope(&x, tables, heads, head_dim, direction),
+    }
 }
 
 fn check(x: &Tensor, tables: &RopeTables, heads: usize, head_dim: usize) -> Result<usize> {
@@ -159,82 +136,3 @@ fn check(x: &Tensor, tables: &RopeTables, heads: usize, head_dim: usize) -> Resu
     Ok(columns)
 }
 
-struct Rotate<'a> {
-    values: &'a mut [f32],
-    columns: usize,
-    cos: &'a [f32],
-    sin: &'a [f32],
-    half: usize,
-    heads: usize,
-    head_dim: usize,
-    sign: f32,
-}
-
-impl Kernel for Rotate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let sign = s.splat(self.sign);
-        for (i, row) in self.values.chunks_exact_mut(self.columns).enumerate() {
-            let cos = &self.cos[i * self.half..][..self.half];
-            let sin = &self.sin[i * self.half..][..self.half];
-            for head in row.chunks_exact_mut(self.head_dim).take(self.heads) {
-                let (a, b) = head.split_at_mut(self.half);
-                let pairs = a.chunks_mut(LANES).zip(b[..self.half].chunks_mut(LANES));
-                let angles = cos.chunks(LANES).zip(sin.chunks(LANES));
-                for ((a, b), (cos, sin)) in pairs.zip(angles) {
-                    let (x, y) = (s.load_part(a, 0.0), s.load_part(b, 0.0));
-                    let cos = s.load_part(cos, 0.0);
-                    let sin = s.mul(s.load_part(sin, 0.0), sign);
-                    s.store_part(a, s.fnma(y, sin, s.mul(x, cos)));
-                    s.store_part(b, s.fma(x, sin, s.mul(y, cos)));
-                }
-            }
-        }
-    }
-}
-
-/// The same in candle operations, on any device.
-pub mod reference {
-    use candle_core::{D, Tensor};
-
-    use super::{Direction, RopeTables};
-    use crate::error::Result;
-
-    /// See [`super::rope`]; `x` is left as it is, and candle can differentiate it.
-    ///
-    /// # Errors
-    /// If the shapes do not fit.
-    pub fn rope(
-        x: &Tensor,
-        tables: &RopeTables,
-        heads: usize,
-        head_dim: usize,
-        direction: Direction,
-    ) -> Result<Tensor> {
-        let columns = super::check(x, tables, heads, head_dim)?;
-        let (rows, half, turned) = (tables.rows, tables.half, heads * head_dim);
-        let (cos, sin) = tables.on(x.device())?;
-        let (cos, sin) = (cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?);
-        let sin = match direction {
-            Direction::Forward => sin,
-            Direction::Backward => sin.neg()?,
-        };
-        let h = x.narrow(1, 0, turned)?.reshape((rows, heads, head_dim))?;
-        let a = h.narrow(D::Minus1, 0, half)?;
-        let b = h.narrow(D::Minus1, half, half)?;
-        let new_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-        let new_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-        let mut parts = vec![new_a, new_b];
-        if 2 * half < head_dim {
-            parts.push(h.narrow(D::Minus1, 2 * half, head_dim - 2 * half)?);
-        }
-        let h = Tensor::cat(&parts, D::Minus1)?.reshape((rows, turned))?;
-        if turned == columns {
-            return Ok(h);
-        }
-        let rest = x.narrow(1, turned, columns - turned)?;
-        Ok(Tensor::cat(&[h, rest], 1)?)
-    }
-}

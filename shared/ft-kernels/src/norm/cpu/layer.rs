@@ -1,75 +1,49 @@
-//! The layer norm of rows: `y = w * (x - mean(x)) / sqrt(var(x) + eps) + b` with the variance over
-//! `n` columns divided by `n` (Ba, Kiros and Hinton 2016, "Layer Normalization", section 3).
-//!
-//! Its gradient, with `s = 1 / sqrt(var(x) + eps)`, `c = x - mean(x)` and `g = w * dy`:
-//! `dx = s (g - mean(g) - c s^2 mean(g c))`. Nothing but `x` is needed from the forward pass.
+//! The layer norm of rows.
 
 use candle_core::Tensor;
 
-use super::reference;
-use super::rms::check;
 use super::sums::{part, sum_of};
-use crate::error::{Result, expect_shape};
+use crate::error::Result;
 use crate::parallel::for_row_blocks;
-use crate::simd::{Kernel, LANES, Simd, dispatch_best};
-use crate::tensor::{from_vec, is_fused, uninit, with_slices};
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
+use crate::tensor::{from_vec, uninit, with_slices};
 
-/// Normalises the rows of `x` `[tokens, hidden]` to mean 0 and variance 1, multiplies by `w`
-/// `[hidden]` and adds `b` `[hidden]`, if any.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn layer_norm(x: &Tensor, w: &Tensor, b: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-    const NAME: &str = "layer_norm";
-    let (rows, columns) = check(NAME, x, w)?;
-    if let Some(b) = b {
-        expect_shape(b.dims() == [columns], NAME, "the bias", [columns], b.dims())?;
-    }
+/// See [`crate::norm::layer_norm`].
+pub fn forward(
+    isa: Isa,
+    (rows, columns): (usize, usize),
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    eps: f64,
+) -> Result<Tensor> {
     let all = [x, w, b.unwrap_or(w)];
-    if !all.into_iter().all(is_fused) {
-        return reference::layer_norm(x, w, b, eps);
-    }
     let mut y = uninit(rows * columns);
     with_slices(all, |[x, w, bias]| {
         for_row_blocks(&mut y, columns, |first, y| {
             let x = &x[first * columns..][..y.len()];
-            dispatch_best(Forward { x, w, b: b.is_some().then_some(bias), y, eps: eps as f32 });
+            dispatch(isa, Forward { x, w, b: b.is_some().then_some(bias), y, eps: eps as f32 });
         });
     })?;
     Ok(from_vec(y, (rows, columns))?)
 }
 
-/// The gradient for `x` of [`layer_norm`], from that of its result, plus the gradient that comes
-/// around the normalised branch, if any, as in `h + f(layer_norm(h))`.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn layer_norm_backward_add(
+/// See [`crate::norm::layer_norm_backward_add`].
+pub fn backward(
+    isa: Isa,
+    (rows, columns): (usize, usize),
     dy: &Tensor,
     x: &Tensor,
     w: &Tensor,
     eps: f64,
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    const NAME: &str = "layer_norm_backward";
-    let (rows, columns) = check(NAME, x, w)?;
-    expect_shape(dy.dims() == x.dims(), NAME, "dy", x.dims(), dy.dims())?;
-    if let Some(r) = residual {
-        expect_shape(r.dims() == x.dims(), NAME, "residual", x.dims(), r.dims())?;
-    }
     let all = [dy, x, w, residual.unwrap_or(dy)];
-    if !all.into_iter().all(is_fused) {
-        let dx = reference::layer_norm_backward(dy, x, w, eps)?;
-        return Ok(match residual {
-            Some(residual) => (dx + residual)?,
-            None => dx,
-        });
-    }
     let mut dx = uninit(rows * columns);
     with_slices(all, |[dy, x, w, r]| {
         for_row_blocks(&mut dx, columns, |first, dx| {
             let rows = first * columns..first * columns + dx.len();
-            dispatch_best(Backward {
+            dispatch(isa, Backward {
                 dy: &dy[rows.clone()],
                 x: &x[rows.clone()],
                 w,

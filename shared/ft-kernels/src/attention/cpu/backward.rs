@@ -3,20 +3,21 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::AttentionSpec;
 use super::forward::product_on_diagonal;
 use super::pack::{Layout, Packed, TILE};
+use crate::attention::AttentionSpec;
 use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Kernel, LANES, Product, Simd, dispatch_best};
+use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
 use crate::tensor::{from_vec, uninit, with_slices};
 use crate::vector::{exp, tanh};
 
 /// Rows (or keys) of a diagonal panel that share one range of the others.
 const STRIP: usize = 8;
 
-/// See [`super::attention_backward`].
+/// See [`crate::attention::attention_backward`].
 pub fn attention_backward(
+    isa: Isa,
     dout: &Tensor,
     qkv: &Tensor,
     out: &Tensor,
@@ -44,7 +45,7 @@ pub fn attention_backward(
                     let mut gradients = uninit(2 * tokens * layout.padded);
                     gradients.fill(0.0);
                     let (dk, dv) = gradients.split_at_mut(tokens * layout.padded);
-                    dispatch_best(QueryHead {
+                    dispatch(isa, QueryHead {
                         layout,
                         dout,
                         qkv,

@@ -3,19 +3,19 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::AttentionSpec;
 use super::pack::{Layout, Packed, TILE};
+use crate::attention::AttentionSpec;
 use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Kernel, LANES, Product, Simd, dispatch_best};
+use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
 use crate::tensor::{from_vec, uninit, with_slice};
 use crate::vector::{exp, tanh};
 
 /// Rows whose sums over the keys have one range.
 const STRIP: usize = 8;
 
-/// See [`super::attention`].
-pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
+/// See [`crate::attention::attention`].
+pub fn attention(isa: Isa, qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
     let tokens = qkv.dims()[0];
     let layout = Layout::new(spec, starts);
     let mut out = uninit(tokens * spec.query_columns());
@@ -30,7 +30,7 @@ pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result
             let (out, lse) = (shared_out, shared_lse);
             let group = spec.group();
             for head in kv_head * group..(kv_head + 1) * group {
-                dispatch_best(Tile { layout, qkv, keys, values, sequence, head, first, out, lse });
+                dispatch(isa, Tile { layout, qkv, keys, values, sequence, head, first, out, lse });
             }
         });
     })?;

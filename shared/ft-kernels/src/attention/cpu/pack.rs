@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::AttentionSpec;
+use crate::attention::AttentionSpec;
 use crate::parallel::Shared;
 use crate::simd::LANES;
 use crate::tensor::uninit;

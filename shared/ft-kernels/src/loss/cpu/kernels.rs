@@ -1,6 +1,7 @@
 //! The loops over a row of logits.
 
-use super::shape::{AsTheyAre, LogitShape, Shape};
+use super::shape::{AsTheyAre, Shape};
+use crate::loss::LogitShape;
 use crate::simd::{Kernel, LANES, Simd};
 use crate::vector::exp;
 
