@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use dir::AtomicDir;
 pub use file::AtomicFile;
-pub use stdout::{Stdout, stdout, stdout_closed};
+pub use stdout::{Stdout, reader_is_gone, stdout, stdout_closed};
 
 use crate::error::Error;
 
