@@ -6,6 +6,9 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, ValueEnum};
 
+/// Seconds for ranks to meet.
+const RENDEZVOUS: u64 = 120;
+
 /// Ranks. Started by torchrun, mpirun, srun or Kubeflow each process is one, and finds its number and the others in the
 /// environment; --nproc-per-node starts them as threads of one process.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,18 +30,30 @@ pub struct RanksArgs {
     /// Seconds that a rank waits for the others before it gives up
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub ddp_timeout: u64,
+    /// Seconds that ranks wait at the start for others of which nothing has been heard, as torchrun's join_timeout
+    /// [default: 120, or --ddp-timeout where that is less]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rdzv_timeout: Option<u64>,
     /// Take ranks, sharding, precision, offload, clipping and accumulation from a file of 'accelerate config'
     #[arg(long, value_name = "YAML")]
     pub accelerate_config: Option<PathBuf>,
     /// For tests: this rank fails in this step
     #[arg(long, hide = true, value_name = "RANK:STEP", value_parser = rank_and_step)]
     pub inject_failure: Option<(usize, u64)>,
+    /// Ranks that share this machine's processors and memory: what started them says it, no argument.
+    #[arg(skip = 1u32)]
+    pub sharing: u32,
 }
 
 impl RanksArgs {
     /// `--ddp-timeout`
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.ddp_timeout)
+    }
+
+    /// `--rdzv-timeout`
+    pub fn rendezvous_timeout(&self) -> Duration {
+        Duration::from_secs(self.rdzv_timeout.unwrap_or(self.ddp_timeout.min(RENDEZVOUS)))
     }
 }
 

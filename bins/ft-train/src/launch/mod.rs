@@ -2,8 +2,11 @@
 
 mod environment;
 mod join;
+mod share;
 mod threads;
+mod variables;
 
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
@@ -25,6 +28,8 @@ type Body = fn(&Cli, Arc<dyn Communicator>) -> Result<()>;
 pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
     let args = &cli.args.ranks;
     let placement = placement()?;
+    // What is wrong there is told here, and not while arguments are read.
+    threads()?;
     match placement {
         Some(placement) if args.nproc_per_node > 1 => bail!(Usage(format!(
             "--nproc-per-node {} starts ranks, but {} has started {} already; leave it out",
@@ -38,8 +43,16 @@ pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
 
 /// This process's place among several that something has started.
 fn placement() -> Result<Option<Placement>> {
-    let found = environment::placement(&|name| std::env::var(name).ok())?;
+    let found = environment::placement(&variables::of_process)?;
     Ok(found.filter(|placement| placement.world > 1))
+}
+
+/// How many threads this process has where `--threads` does not say it; none where nothing but its user has started it.
+///
+/// # Errors
+/// If the environment says what cannot be.
+pub fn threads() -> Result<Option<NonZeroUsize>> {
+    placement()?.map(|placement| share::threads(&placement, &variables::of_process)).transpose()
 }
 
 /// How many ranks something has started, of which this process is one.
@@ -59,10 +72,13 @@ fn as_one_of(cli: &Cli, placement: &Placement, body: Body) -> Result<()> {
     if placement.rank > 0 {
         ft_cli::quiet_process();
     }
-    let cli = &on_device(cli, placement.local_rank);
+    let mut cli = on_device(cli, placement.local_rank);
+    cli.args.ranks.sharing = placement.local_world as u32;
+    let cli = &cli;
     let ranks = join::join(&cli.args, placement)
         .with_context(|| format!("rank {} of {} ({})", placement.rank, placement.world, placement.launcher))?;
     tracing::info!("{} ranks, started by {}, over {}", ranks.world(), placement.launcher, ranks.kind());
+    tracing::debug!("{} threads; {} ranks on this machine", cli.args.common.thread_count(), placement.local_world);
     match heard(&*ranks, || body(cli, Arc::clone(&ranks))) {
         Ok(done) => done.map_err(|error| named(error, placement.rank)),
         Err(panic) => resume_unwind(panic),

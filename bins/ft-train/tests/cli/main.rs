@@ -11,6 +11,7 @@ mod mixtures;
 mod precision;
 #[cfg(unix)]
 mod processes;
+mod random;
 mod ranks;
 mod recipe;
 mod resume;
