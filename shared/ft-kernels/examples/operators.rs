@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let Ok(pool) = pool else { continue };
-        println!("{threads} thread(s), {:?}", ft_kernels::simd::best());
+        println!("{threads} thread(s), {:?}", ft_kernels::simd::Isa::best());
         pool.install(measure)?;
     }
     Ok(())

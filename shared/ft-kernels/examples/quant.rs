@@ -9,7 +9,7 @@ use ft_kernels::Result;
 use ft_kernels::quant::{EightBit, FourBit, Kind};
 
 fn main() -> Result<()> {
-    println!("{:?}; 10⁹ elements a second", ft_kernels::simd::best());
+    println!("{:?}; 10⁹ elements a second", ft_kernels::simd::Isa::best());
     println!(
         "{:>22} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
         "elements", "nf4", "double", "fp4", "q8_0", "copy", "to nf4"

@@ -14,6 +14,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod backend;
 pub mod columns;
 pub mod device;
 mod dropout;
@@ -39,4 +40,5 @@ pub mod skinny;
 pub mod tensor;
 pub mod vector;
 
+pub use backend::{Backend, Compute, Precision};
 pub use error::{Error, Result};

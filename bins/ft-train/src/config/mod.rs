@@ -23,12 +23,14 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use ft_model::device::DeviceName;
+use ft_trainer::args::{Args, LogLevel};
+use ft_trainer::configuration::Configuration;
+use serde_json::{Map, Value};
 
-use crate::args::{Args, LogLevel};
-use crate::launch;
+use crate::environment;
 
 use accelerate::Accelerate;
-pub use peers::KNOBS;
+use peers::KNOBS;
 pub use resolved::Resolved;
 
 /// What was asked for.
@@ -96,13 +98,24 @@ impl Cli {
         self.notes.extend(notes.into_iter().chain(check::notes(&self.args, &self.resolved)));
         let common = &mut self.args.common;
         // What is wrong in the environment is told when ranks are started.
-        common.threads = common.threads.or_else(|| launch::threads().ok().flatten());
+        common.threads = common.threads.or_else(|| environment::threads().ok().flatten());
         match self.args.log.log_level {
             LogLevel::Debug => common.verbose = common.verbose.max(1),
             LogLevel::Warning | LogLevel::Error | LogLevel::Critical => common.quiet = true,
             LogLevel::Info | LogLevel::Passive => {}
         }
         Ok(self)
+    }
+
+    /// What the run and its record know of all this.
+    pub fn configuration(&self) -> Configuration {
+        let map = |value: Value| if let Value::Object(map) = value { map } else { Map::new() };
+        Configuration {
+            values: map(self.resolved.to_json()),
+            origins: map(self.resolved.origins()),
+            without_effect: KNOBS.iter().map(|knob| knob.name.to_owned()).collect(),
+            typed: ft_cli::typed_arguments(&["-o", "--output-dir"], &[]),
+        }
     }
 
     /// Whether a run is asked for, and not words about one.
@@ -120,7 +133,7 @@ impl Cli {
         } else {
             return Ok(false);
         };
-        let mut stdout = ft_io::output::stdout();
+        let mut stdout = ft_io::output::listing();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")?;
         Ok(true)
     }

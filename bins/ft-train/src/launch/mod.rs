@@ -1,12 +1,8 @@
 //! From one start to ranks: threads of this process, or this process among others that something else started.
 
-mod environment;
 mod join;
-mod share;
 mod threads;
-mod variables;
 
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
@@ -14,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
 use ft_dist::{Communicator, Solo};
 
-use crate::args::Sharding;
 use crate::config::Cli;
-use environment::Placement;
+use crate::environment::{self, Placement};
+use ft_trainer::args::Sharding;
 
 /// What every rank does.
 type Body = fn(&Cli, Arc<dyn Communicator>) -> Result<()>;
@@ -27,9 +23,9 @@ type Body = fn(&Cli, Arc<dyn Communicator>) -> Result<()>;
 /// The first cause, with its rank where there are several.
 pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
     let args = &cli.args.ranks;
-    let placement = placement()?;
+    let placement = environment::placement()?;
     // What is wrong there is told here, and not while arguments are read.
-    threads()?;
+    environment::threads()?;
     match placement {
         Some(placement) if args.nproc_per_node > 1 => bail!(Usage(format!(
             "--nproc-per-node {} starts ranks, but {} has started {} already; leave it out",
@@ -39,25 +35,6 @@ pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
         None if args.nproc_per_node > 1 => threads::as_threads(cli, body),
         None => alone(cli, body),
     }
-}
-
-/// This process's place among several that something has started.
-fn placement() -> Result<Option<Placement>> {
-    let found = environment::placement(&variables::of_process)?;
-    Ok(found.filter(|placement| placement.world > 1))
-}
-
-/// How many threads this process has where `--threads` does not say it; none where nothing but its user has started it.
-///
-/// # Errors
-/// If the environment says what cannot be.
-pub fn threads() -> Result<Option<NonZeroUsize>> {
-    placement()?.map(|placement| share::threads(&placement, &variables::of_process)).transpose()
-}
-
-/// How many ranks something has started, of which this process is one.
-pub fn launched() -> Result<Option<usize>> {
-    Ok(placement()?.map(|placement| placement.world))
 }
 
 fn alone(cli: &Cli, body: Body) -> Result<()> {

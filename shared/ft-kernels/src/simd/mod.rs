@@ -141,7 +141,7 @@ pub trait Kernel {
 }
 
 /// An instruction set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Isa {
     /// No assumption about the machine. Slow on x86, where a fused multiply-add without the
@@ -159,22 +159,33 @@ static FORCED: AtomicU8 = AtomicU8::new(0);
 /// Makes every later [`dispatch`] use this instruction set, or the best again (`None`). The
 /// results are the same; tests use it to say so.
 pub fn force(isa: Option<Isa>) {
-    let wanted = isa.filter(|&isa| isa as u8 <= best() as u8);
+    let wanted = isa.filter(|&isa| isa <= Isa::best());
     FORCED.store(wanted.map_or(0, |isa| isa as u8), Ordering::Relaxed);
 }
 
-/// The best instruction set of this machine.
-pub fn best() -> Isa {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-            return Isa::Avx512;
+impl Isa {
+    /// All of them, the plainest first.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The best instruction set of this machine.
+    pub fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+                return Self::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Isa::Avx2;
-        }
+        Self::Portable
     }
-    Isa::Portable
+
+    /// Itself where this machine has it, else the best that it has.
+    #[must_use]
+    pub fn here(self) -> Self {
+        self.min(Self::best())
+    }
 }
 
 /// Runs a kernel with the machine's best instruction set.
@@ -183,10 +194,10 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         1 => Isa::Portable,
         2 => Isa::Avx2,
         3 => Isa::Avx512,
-        _ => best(),
+        _ => Isa::best(),
     };
     match isa {
-        // SAFETY: `best` saw these features, and `force` allows none beyond them.
+        // SAFETY: `Isa::best` saw these features, and `force` allows none beyond them.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
         // SAFETY: as above.
