@@ -158,6 +158,10 @@ fn absurd_numbers_of_the_environment_are_named_before_a_connection() {
         assert!(told.contains(words), "{name}={value}: {told}");
         assert!(began.elapsed() < Duration::from_secs(10), "{name}={value}");
     }
+    for number in ["0", "-1", "1025", "4294967296", "99999999999999999999", "many"] {
+        let told = scratch.failure(&with_base(&format!("--output-dir out --nproc-per-node={number}")), 2);
+        assert!(told.contains("--nproc-per-node") && told.contains("a number of ranks from 1 to 1024"), "{told}");
+    }
 }
 
 #[test]

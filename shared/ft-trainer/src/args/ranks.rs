@@ -15,7 +15,7 @@ const RENDEZVOUS: u64 = 120;
 #[command(next_help_heading = "Ranks")]
 pub struct RanksArgs {
     /// Ranks of this process, each on its own device or its share of the threads
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = ranks_here)]
     pub nproc_per_node: u32,
     /// What ranks share out among themselves, instead of each having all of it
     #[arg(long, value_name = "WHAT", value_enum, default_value = "none")]
@@ -55,6 +55,14 @@ impl RanksArgs {
     pub fn rendezvous_timeout(&self) -> Duration {
         Duration::from_secs(self.rdzv_timeout.unwrap_or(self.ddp_timeout.min(RENDEZVOUS)))
     }
+}
+
+/// Threads of one process: more are no help on any machine.
+const MOST_HERE: u32 = 1024;
+
+fn ranks_here(text: &str) -> Result<u32, String> {
+    let number = text.trim().parse().ok().filter(|number| (1..=MOST_HERE).contains(number));
+    number.ok_or_else(|| format!("expected a number of ranks from 1 to {MOST_HERE}"))
 }
 
 fn rank_and_step(text: &str) -> Result<(usize, u64), String> {
