@@ -9,13 +9,13 @@ use ft_kernels::memory::peak_rss_bytes;
 use ft_model::batch::Batch;
 use serde_json::{Value, json};
 
-use crate::args::Args;
-use crate::forecast::heaviest;
-use crate::history::{Entry, entry, rounded};
-use crate::sampler::Sampler;
-use crate::schedule::Schedule;
-use crate::setup::Setup;
-use crate::trainer::pieces;
+use ft_trainer::args::Args;
+use ft_trainer::engine::memory_forecast::heaviest;
+use ft_trainer::engine::setup::Setup;
+use ft_trainer::plan::sampler::Sampler;
+use ft_trainer::plan::schedule::Schedule;
+use ft_trainer::run::trainer::pieces;
+use ft_trainer::run::trainer_state::{Entry, entry, rounded};
 
 /// Steps of which the learning rate is told.
 const WIDTH: u64 = 60;
@@ -31,14 +31,13 @@ pub fn tell(args: &Args, mut setup: Setup) -> Result<()> {
     plan.insert("steps".into(), steps.into());
     plan.extend(rates(&schedule, steps));
     plan.extend(measure(args, &mut setup, &sampler, steps)?);
-    let text = match args.common.log_format {
-        ft_cli::LogFormat::Json => format!("{}\n", Value::Object(plan)),
-        ft_cli::LogFormat::Text => table(&plan, &schedule, steps),
+    let (text, mut stdout) = match args.common.log_format {
+        ft_cli::LogFormat::Json => (format!("{}\n", Value::Object(plan)), ft_io::output::stdout()),
+        ft_cli::LogFormat::Text => (table(&plan, &schedule, steps), ft_io::output::listing()),
     };
     if setup.ranks.rank() > 0 {
         return Ok(());
     }
-    let mut stdout = ft_io::output::stdout();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 

@@ -22,10 +22,12 @@ use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
-use crate::args::{Args, LogLevel};
+use ft_trainer::args::{Args, LogLevel};
+use ft_trainer::configuration::Configuration;
+use serde_json::{Map, Value};
 
 use accelerate::Accelerate;
-pub use peers::KNOBS;
+use peers::KNOBS;
 pub use resolved::Resolved;
 
 /// What was asked for.
@@ -93,6 +95,17 @@ impl Cli {
         Ok(self)
     }
 
+    /// What the run and its record know of all this.
+    pub fn configuration(&self) -> Configuration {
+        let map = |value: Value| if let Value::Object(map) = value { map } else { Map::new() };
+        Configuration {
+            values: map(self.resolved.to_json()),
+            origins: map(self.resolved.origins()),
+            without_effect: KNOBS.iter().map(|knob| knob.name.to_owned()).collect(),
+            typed: ft_cli::typed_arguments(&["-o", "--output-dir"], &[]),
+        }
+    }
+
     /// Whether a run is asked for, and not words about one.
     fn trains(&self) -> bool {
         !self.args.ask.config_schema && !self.args.ask.print_config && self.args.prove.verify.is_none()
@@ -108,7 +121,7 @@ impl Cli {
         } else {
             return Ok(false);
         };
-        let mut stdout = ft_io::output::stdout();
+        let mut stdout = ft_io::output::listing();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")?;
         Ok(true)
     }

@@ -1,0 +1,182 @@
+//! The rows to train and evaluate on, checked against the model before anything is computed.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ft_dist::Communicator;
+use ft_io::Source;
+use ft_model::arch::Architecture;
+use ft_model::batch::Sequence;
+use ft_table::Tokens;
+use ft_text::origin::{self, Origin};
+
+use crate::args::{DataArgs, Overlong};
+use crate::plan::sampler;
+
+/// The longest row that is taken as it is, in tokens, and what happens to longer ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    tokens: usize,
+    overlong: Overlong,
+}
+
+impl Limit {
+    /// `--max-seq-length` and `--overlong`; none where every length is taken.
+    pub fn of(args: &DataArgs) -> Option<Self> {
+        let tokens = args.max_seq_length.map(|tokens| tokens as usize).or_else(|| sampler::bin_length(args))?;
+        Some(Self { tokens, overlong: args.overlong })
+    }
+}
+
+/// The rows of one input.
+pub struct Dataset {
+    pub name: String,
+    pub sequences: Vec<Sequence>,
+    /// The number of each sequence's row in the file, from 1.
+    rows: Vec<usize>,
+    pub sha256: String,
+    /// The tokenizer that made the tokens, where the file says it.
+    pub tokenizer: Option<String>,
+}
+
+impl Dataset {
+    /// Reads `path` (`-` is a pipe), does with rows that are too long what was asked, and holds every row against the
+    /// model. What comes through a pipe comes to the first rank, which hands it on.
+    pub fn read(path: &Path, arch: &Architecture, limit: Option<Limit>, ranks: &dyn Communicator) -> Result<Self> {
+        let source = Source::parse(path);
+        let tokens = match source {
+            Source::Stdin if ranks.world() > 1 => handed_on(&source, ranks)?,
+            _ => ft_table::read_tokens(&source)?,
+        };
+        let tokenizer = tokens.metadata.get(origin::TOKENIZER_KEY).cloned();
+        let sequences: Vec<Sequence> =
+            tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
+        let rows = (1..=sequences.len()).collect();
+        let mut data = Self { name: source.file_name(), sequences, rows, sha256: tokens.sha256, tokenizer };
+        if let Some(limit) = limit {
+            data.fit(limit)?;
+        }
+        data.check(arch)?;
+        Ok(data)
+    }
+
+    /// The number of a sequence's row in the file, from 1.
+    pub fn row(&self, sequence: usize) -> usize {
+        self.rows[sequence]
+    }
+
+    /// Tokens of each sequence.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.sequences.iter().map(|s| s.input_ids.len()).collect()
+    }
+
+    /// Does with rows of more than `limit` what was asked, and says how many they were.
+    fn fit(&mut self, limit: Limit) -> Result<()> {
+        let over = |s: &Sequence| s.input_ids.len() > limit.tokens;
+        let all = self.sequences.len();
+        let (mut count, mut lost) = (0, 0);
+        for s in self.sequences.iter().filter(|s| over(s)) {
+            count += 1;
+            lost += s.input_ids.len() - if limit.overlong == Overlong::Truncate { limit.tokens } else { 0 };
+        }
+        let Some(first) = self.sequences.iter().position(over) else { return Ok(()) };
+        let what = match limit.overlong {
+            Overlong::Error => bail!(
+                "{}, row {}: {} tokens, and --max-seq-length is {} ({count} of {all} rows are longer); give --overlong \
+                 drop or truncate",
+                self.name,
+                self.rows[first],
+                self.sequences[first].input_ids.len(),
+                limit.tokens
+            ),
+            Overlong::Drop => {
+                let kept = self.sequences.iter().zip(&self.rows).filter(|(s, _)| !over(s)).map(|(_, &row)| row);
+                self.rows = kept.collect();
+                self.sequences.retain(|s| !over(s));
+                "left out"
+            }
+            Overlong::Truncate => {
+                for s in &mut self.sequences {
+                    s.input_ids.truncate(limit.tokens);
+                    s.labels.truncate(limit.tokens);
+                }
+                "cut off"
+            }
+        };
+        tracing::warn!(
+            "{}: {count} of {all} rows have more than {} tokens and were {what}; {lost} tokens are lost",
+            self.name,
+            limit.tokens
+        );
+        if self.sequences.is_empty() {
+            bail!("{}: no row has at most {} tokens; raise --max-seq-length", self.name, limit.tokens);
+        }
+        Ok(())
+    }
+
+    fn check(&self, arch: &Architecture) -> Result<()> {
+        let mut without_label = 0;
+        for (i, sequence) in self.sequences.iter().enumerate() {
+            sequence.check(arch).with_context(|| format!("{}, row {}", self.name, self.rows[i]))?;
+            without_label += usize::from(sequence.labelled() == 0);
+        }
+        if without_label == self.sequences.len() {
+            bail!(
+                "{}: no row has a label (all are -100), so there is nothing to learn; see 'ft-template --labels'",
+                self.name
+            );
+        }
+        if without_label > 0 {
+            tracing::warn!(
+                "{}: {without_label} of {} rows have no label and teach nothing",
+                self.name,
+                self.sequences.len()
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses tokens of another tokenizer than the model's; warns where one of the two is not known.
+    pub fn check_tokenizer(&self, model: &Path, fingerprint: Option<&str>) -> Result<()> {
+        match origin::compare(&self.name, self.tokenizer.as_deref(), model, fingerprint)? {
+            Origin::Same => {}
+            Origin::Unsaid => {
+                tracing::warn!(
+                    "{}: nothing says which tokenizer made these tokens; taking them as they are",
+                    self.name
+                );
+            }
+            Origin::NoTokenizer => tracing::debug!("'{}' has no tokenizer to compare with", model.display()),
+        }
+        Ok(())
+    }
+
+    pub fn tokens(&self) -> usize {
+        self.sequences.iter().map(|s| s.input_ids.len()).sum()
+    }
+
+    pub fn labels(&self) -> usize {
+        self.sequences.iter().map(Sequence::labelled).sum()
+    }
+}
+
+/// The tokens of a pipe that only the first rank has.
+fn handed_on(source: &Source, ranks: &dyn Communicator) -> Result<Tokens> {
+    let mut bytes = Vec::new();
+    if ranks.rank() == 0 {
+        source.open()?.read_to_end(&mut bytes).with_context(|| format!("cannot read {source}"))?;
+    }
+    let mut length = [bytes.len() as u64];
+    ft_dist::broadcast(ranks, 0, &mut length)?;
+    bytes.resize(usize::try_from(length[0])?, 0);
+    ft_dist::broadcast(ranks, 0, &mut bytes)?;
+    let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    file.write_all(&bytes).with_context(|| format!("cannot write '{}'", file.path().display()))?;
+    Ok(ft_table::read_tokens(&Source::parse(file.path()))?)
+}
+
+/// The fingerprint of the model's tokenizer, where the model has one.
+pub fn model_tokenizer(model: &Path) -> Result<Option<String>> {
+    ft_text::fingerprint(model).with_context(|| format!("cannot read the tokenizer of '{}'", model.display()))
+}

@@ -1,0 +1,108 @@
+//! What a run computes with, made of what was set up.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use ft_model::decoder::{DropoutKey, NeftuneKey};
+use ft_model::optimizer::{LoraPlus, Optimizer, OptimizerConfig, OptimizerKind, SgdOptions};
+use ft_model::step::Step;
+use serde_json::json;
+
+use crate::args::{Args, Offload, Sharding};
+use crate::engine::setup::Setup;
+use crate::plan::sampler::Sampler;
+use crate::run::trainer_state::{Entry, entry, rounded};
+
+/// What a training step's random numbers depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Draws {
+    pub seed: u64,
+    pub step: u64,
+    /// `neftune_noise_alpha`
+    pub neftune: Option<f64>,
+}
+
+impl Setup {
+    /// Who deals the rows out to steps.
+    pub fn sampler(&self, args: &Args) -> Result<Sampler> {
+        Sampler::new(args, &self.train.lengths(), self.ranks.world())
+    }
+
+    /// The optimizer before its first step; the paged kinds keep their file in `output`, or where temporary files are.
+    pub fn optimizer(&self, args: &Args, output: Option<&Path>) -> Result<Optimizer> {
+        let t = &args.training;
+        let name = t.optim.to_possible_value();
+        let mut kind: OptimizerKind = name.as_ref().context("the optimizer has no name")?.get_name().parse()?;
+        if args.memory.offload_optimizer_device == Offload::Disk {
+            let paged = kind.paged();
+            kind =
+                paged.with_context(|| format!("--offload-optimizer-device disk: {kind} has no moments in a file"))?;
+        }
+        let sgd = match (&t.optim_args, kind) {
+            (Some(text), OptimizerKind::Sgd) => text.parse()?,
+            _ => SgdOptions::default(),
+        };
+        let config = OptimizerConfig {
+            kind,
+            learning_rate: t.learning_rate,
+            beta1: t.adam_beta1,
+            beta2: t.adam_beta2,
+            eps: t.adam_epsilon,
+            weight_decay: t.weight_decay,
+            sgd,
+            loraplus: t.loraplus_lr_ratio.map(|ratio| LoraPlus { ratio, embedding: LoraPlus::EMBEDDING }),
+            page_folder: output.map_or_else(std::env::temp_dir, Path::to_path_buf),
+        };
+        let (world, rank) = match self.sharding {
+            Sharding::None => (1, 0),
+            Sharding::Zero1 | Sharding::Zero2 | Sharding::Zero3 => (self.ranks.world(), self.ranks.rank()),
+        };
+        Ok(Optimizer::among(&self.adapter, config, world, rank)?)
+    }
+
+    /// How a step is computed; without `draws` as in evaluation.
+    pub fn step(&self, draws: Option<Draws>) -> Step<'_> {
+        let p = self.adapter.config.lora_dropout;
+        let dropout = draws.filter(|_| p > 0.0).map(|Draws { seed, step, .. }| DropoutKey { p, seed, step });
+        let noise = |Draws { seed, step, neftune }| neftune.map(|alpha| NeftuneKey { alpha, seed, step });
+        Step {
+            arch: &self.arch,
+            source: &*self.source,
+            ranks: &*self.ranks,
+            cut: self.cut.as_ref(),
+            loss_scale: 1.0,
+            activation_memory: self.activation_memory,
+            dropout,
+            neftune: draws.and_then(noise),
+        }
+    }
+
+    /// Floating-point operations a token, as transformers counts them: six a parameter, without the embedding.
+    pub fn flops_a_token(&self) -> f64 {
+        let embedding = self.arch.vocab_size * self.arch.hidden_size;
+        6.0 * (self.arch.parameters() - embedding + self.adapter.parameters()) as f64
+    }
+
+    /// The figures of the data and of what is made of it.
+    pub fn figures(&self, sampler: &Sampler, args: &Args) -> Entry {
+        let plan = sampler.plan();
+        let lengths = self.train.lengths();
+        entry(json!({
+            "train_rows": lengths.len(),
+            "train_tokens": self.train.tokens(),
+            "train_labels": self.train.labels(),
+            "longest_row": lengths.iter().max(),
+            "eval_rows": self.eval.as_ref().map(|eval| eval.sequences.len()),
+            "eval_tokens": self.eval.as_ref().map(crate::data::dataset::Dataset::tokens),
+            "sequences_an_epoch": plan.items,
+            "packing_efficiency": plan.packing_efficiency.map(|share| rounded(share, 4)),
+            "tokens_an_epoch": plan.tokens,
+            "padding_of_peers": rounded(plan.padding(), 4),
+            "steps_an_epoch": plan.steps_an_epoch,
+            "sequences_a_step": args.training.sequences_a_step(self.ranks.world()),
+            "trainable_parameters": self.adapter.parameters(),
+            "parameters": self.arch.parameters(),
+        }))
+    }
+}

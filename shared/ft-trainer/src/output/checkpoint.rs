@@ -1,0 +1,182 @@
+//! `checkpoint-N/`: everything that a run needs to go on to the same bits.
+//!
+//! A checkpoint is built beside its name, synced and renamed; the marker in it is written last. A folder
+//! without the marker is not a checkpoint.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ft_dist::Communicator;
+use ft_io::AtomicDir;
+use ft_model::lora::Adapter;
+use ft_model::optimizer::Optimizer;
+
+use crate::args::Args;
+use crate::output::identity::Identity;
+use crate::run::trainer_state::{State, Window, write_json};
+
+const OPTIMIZER: &str = "optimizer.safetensors";
+/// What goes into the next log, for which Trainer's state has no key.
+const WINDOW: &str = "log_window.json";
+const MARKER: &str = "complete";
+const PREFIX: &str = "checkpoint-";
+/// What else of a run is built beside its name, in its folder.
+const OTHERS: [&str; 9] = [
+    "adapter",
+    "trainer_state.json",
+    "train_results.json",
+    "eval_results.json",
+    "all_results.json",
+    "run.json",
+    "best_checkpoints.json",
+    "loss.svg",
+    "loss.png",
+];
+
+/// The name of the checkpoint after step `step`.
+pub fn name(step: u64) -> String {
+    format!("{PREFIX}{step}")
+}
+
+/// What of a run is trained and where it stands.
+pub struct Whole<'a> {
+    pub adapter: &'a Adapter,
+    pub optimizer: &'a Optimizer,
+    pub state: &'a State,
+}
+
+/// Writes `output/checkpoint-N`, one for all ranks; the others hand over their parts of the optimizer's state.
+pub fn save(
+    output: &Path,
+    whole: &Whole<'_>,
+    window: &Window,
+    identity: &Identity,
+    ranks: &dyn Communicator,
+) -> Result<PathBuf> {
+    let Whole { adapter, optimizer, state } = *whole;
+    let path = output.join(name(state.global_step));
+    let dir = AtomicDir::create(&path)?;
+    let in_it = || format!("cannot write '{}'", path.display());
+    adapter.save(dir.path(), &BTreeMap::new()).with_context(in_it)?;
+    optimizer.save(Some(&dir.path().join(OPTIMIZER)), ranks).with_context(in_it)?;
+    state.save(dir.path()).with_context(in_it)?;
+    write_json(&dir.path().join(WINDOW), &serde_json::to_value(window)?).with_context(in_it)?;
+    identity.save(dir.path()).with_context(in_it)?;
+    fs::write(dir.path().join(MARKER), format!("{}\n", state.global_step)).with_context(in_it)?;
+    dir.commit(true)?;
+    Ok(path)
+}
+
+/// Where a run was.
+pub struct Saved {
+    pub adapter: Adapter,
+    pub optimizer: Optimizer,
+    pub state: State,
+    pub window: Window,
+}
+
+/// Reads a whole checkpoint; `optimizer` is a fresh one of this run's adapter.
+pub fn load(path: &Path, mut optimizer: Optimizer) -> Result<Saved> {
+    require_whole(path)?;
+    let adapter = Adapter::load(path)?;
+    let state = State::load(path)?;
+    optimizer.load(&path.join(OPTIMIZER))?;
+    let window = path.join(WINDOW);
+    let text = fs::read(&window).with_context(|| format!("cannot read '{}'", window.display()))?;
+    let window = serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
+    Ok(Saved { adapter, optimizer, state, window })
+}
+
+/// The checkpoint that `--resume-from-checkpoint` names, where it is given.
+pub fn to_resume(args: &Args, output: Option<&Path>) -> Result<Option<PathBuf>> {
+    let Some(path) = &args.resume_from_checkpoint else { return Ok(None) };
+    let path = match (output, path.as_os_str().is_empty()) {
+        (Some(output), true) => newest(output)?,
+        (None, true) => bail!("--resume-from-checkpoint needs a folder where the output is a pipe"),
+        (_, false) => path.clone(),
+    };
+    require_whole(&path)?;
+    Ok(Some(path))
+}
+
+/// Removes the checkpoints after `step`, from which the run goes on with another number of steps and so, with another
+/// schedule: a later resume would take them for this run's.
+pub fn supersede(output: &Path, step: u64) -> Result<()> {
+    for (_, path) in all(output)?.into_iter().filter(|(other, _)| *other > step) {
+        tracing::info!("removed '{}': its steps are taken anew", path.display());
+        remove(&path)?;
+    }
+    Ok(())
+}
+
+/// Refuses a folder that is no whole checkpoint.
+pub fn require_whole(path: &Path) -> Result<()> {
+    if !path.join(MARKER).exists() {
+        bail!("'{}' is no whole checkpoint: it has no file '{MARKER}'; take an older one", path.display());
+    }
+    Ok(())
+}
+
+/// The whole checkpoints of an output folder and their steps, the oldest first.
+pub fn all(output: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let entries = fs::read_dir(output).with_context(|| format!("cannot read '{}'", output.display()))?;
+    let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse::<u64>().ok();
+    let whole = entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| p.join(MARKER).exists());
+    let mut found: Vec<(u64, PathBuf)> = whole.filter_map(|p| Some((step(&p)?, p))).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The newest whole checkpoint of an output folder.
+pub fn newest(output: &Path) -> Result<PathBuf> {
+    let newest = all(output)?.pop().map(|(_, path)| path);
+    newest.with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
+}
+
+/// Removes checkpoints, the oldest first, until `limit` are left; never the newest one, and none of `protected`. As
+/// transformers' `rotate_checkpoints`.
+pub fn rotate(output: &Path, limit: usize, protected: &[u64]) -> Result<()> {
+    let all = all(output)?;
+    let Some((newest, _)) = all.last() else { return Ok(()) };
+    let is_protected = |step: u64| step == *newest || protected.contains(&step);
+    let keep = limit.max(all.iter().filter(|(step, _)| is_protected(*step)).count());
+    let superfluous = all.iter().filter(|(step, _)| !is_protected(*step));
+    for (_, path) in superfluous.take(all.len().saturating_sub(keep)) {
+        remove(path)?;
+        tracing::debug!("removed '{}'", path.display());
+    }
+    Ok(())
+}
+
+/// Removes a checkpoint; killed in between, what is left does not bear its name.
+pub fn remove(path: &Path) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let away = path.with_file_name(format!(".{name}.tmp-removed"));
+    let removed = fs::rename(path, &away).and_then(|()| fs::remove_dir_all(&away));
+    removed.with_context(|| format!("cannot remove '{}'", path.display()))
+}
+
+/// Tidies up after a run that was killed: what was being built goes, and a checkpoint that was moved out of the way of
+/// its successor comes back, where that one never came.
+pub fn recover(output: &Path) -> Result<()> {
+    let entries = fs::read_dir(output).with_context(|| format!("cannot read '{}'", output.display()))?;
+    for path in entries.filter_map(Result::ok).map(|e| e.path()) {
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some((target, _)) = file_name.strip_prefix('.').and_then(|name| name.split_once(".tmp-")) else { continue };
+        if !target.starts_with(PREFIX) && !OTHERS.contains(&target) {
+            continue;
+        }
+        let (moved, target) = (path.join("old"), output.join(target));
+        let in_the_way = || format!("cannot tidy up '{}'", path.display());
+        if moved.join(MARKER).exists() && !target.exists() {
+            fs::rename(&moved, &target).with_context(in_the_way)?;
+            tracing::info!("brought back '{}'", target.display());
+        }
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(in_the_way)?;
+        tracing::debug!("removed what was being written: '{}'", path.display());
+    }
+    Ok(())
+}

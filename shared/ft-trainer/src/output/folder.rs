@@ -1,0 +1,171 @@
+//! What a run leaves behind.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ft_dist::Communicator;
+use ft_io::{AtomicDir, Target};
+use ft_kernels::memory::peak_rss_bytes;
+use serde_json::{Value, json};
+
+use crate::args::Args;
+use crate::output::checkpoint;
+use crate::output::lock::{Lock, lock};
+use crate::output::run_record;
+use crate::run::trainer::Outcome;
+use crate::run::trainer_state::{Entry, entry, write_json};
+
+const CONFIG: &str = "adapter_config.json";
+const ADAPTER: &str = "adapter_model.safetensors";
+/// What a run leaves in its folder, beside its checkpoints and its events.
+const FILES: [&str; 11] = [
+    ADAPTER,
+    CONFIG,
+    "metrics.jsonl",
+    run_record::FILE,
+    "trainer_state.json",
+    "train_results.json",
+    "eval_results.json",
+    "all_results.json",
+    "best_checkpoints.json",
+    "loss.svg",
+    "loss.png",
+];
+
+/// An output folder that this run has to itself.
+pub struct Folder {
+    pub path: PathBuf,
+    /// The first rank's, which alone writes.
+    _lock: Option<Lock>,
+}
+
+/// Makes the output folder ready; none where the adapter goes to a pipe. The other ranks wait for the first one.
+pub fn prepare(args: &Args, ranks: &dyn Communicator) -> Result<Option<Folder>> {
+    let folder = if ranks.rank() == 0 {
+        prepare_alone(args)?
+    } else {
+        match Target::parse(&args.output_dir) {
+            Target::Path(path) => Some(Folder { path, _lock: None }),
+            Target::Stdout => None,
+        }
+    };
+    ranks.barrier()?;
+    Ok(folder)
+}
+
+fn prepare_alone(args: &Args) -> Result<Option<Folder>> {
+    let Target::Path(path) = Target::binary(Some(Target::parse(&args.output_dir)))? else { return Ok(None) };
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder '{}'", path.display()))?;
+    let lock = lock(&path)?;
+    if !args.overwrite_output_dir && args.resume_from_checkpoint.is_none() && is_used(&path)? {
+        bail!(
+            "'{}' already holds a run; give another folder, --resume-from-checkpoint to go on, or --overwrite-output-dir",
+            path.display()
+        );
+    }
+    checkpoint::recover(&path)?;
+    Ok(Some(Folder { path, _lock: Some(lock) }))
+}
+
+fn is_used(dir: &Path) -> Result<bool> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read '{}'", dir.display()))?;
+    let ours = |name: &str| FILES[..4].contains(&name) || name.starts_with("checkpoint-");
+    Ok(entries.filter_map(Result::ok).any(|entry| ours(&entry.file_name().to_string_lossy())))
+}
+
+/// Removes what a run that is overwritten left: its checkpoints, which a later resume would take for this run's, and
+/// its results. Called once model and data are known to be good.
+pub fn clear(args: &Args, output: Option<&Path>) -> Result<()> {
+    let Some(dir) = output.filter(|_| args.overwrite_output_dir && args.resume_from_checkpoint.is_none()) else {
+        return Ok(());
+    };
+    for (_, path) in checkpoint::all(dir)? {
+        checkpoint::remove(&path)?;
+        tracing::info!("removed '{}' of the run that is overwritten", path.display());
+    }
+    let files = FILES.iter().map(|name| dir.join(name)).filter(|path| path.exists());
+    for path in files.chain(events(&dir.join("runs"))) {
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The event files of runs into this folder.
+fn events(runs: &Path) -> Vec<PathBuf> {
+    let inside = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|e| e.path());
+    let ours = |path: &PathBuf| {
+        path.to_string_lossy().contains("/events.out.tfevents.") && path.to_string_lossy().contains(".ft-train.")
+    };
+    inside(runs).flat_map(|run| inside(&run).collect::<Vec<_>>()).filter(ours).collect()
+}
+
+/// Writes adapter, state, results and the run's record, or the adapter alone to a pipe.
+pub fn write(output: Option<&Path>, outcome: &Outcome) -> Result<()> {
+    let metadata = metadata(outcome);
+    let Some(dir) = output else {
+        let bytes = outcome.setup.plain_adapter()?.to_bytes(&metadata)?;
+        let mut stdout = ft_io::output::stdout();
+        stdout.write_all(&bytes).and_then(|()| stdout.flush()).context("cannot write the adapter to stdout")?;
+        return Ok(());
+    };
+    save_adapter(dir, outcome, &metadata)?;
+    outcome.state.save(dir)?;
+    let with_epoch = |results: &Entry| {
+        let mut results = results.clone();
+        results.insert("epoch".into(), json!(outcome.state.epoch));
+        results.remove("step");
+        results.sort_keys();
+        Value::Object(results)
+    };
+    let mut all = outcome.results.clone();
+    write_json(&dir.join("train_results.json"), &with_epoch(&outcome.results))?;
+    if let Some(eval) = &outcome.eval_results {
+        write_json(&dir.join("eval_results.json"), &with_epoch(eval))?;
+        all.extend(eval.clone());
+    }
+    write_json(&dir.join("all_results.json"), &with_epoch(&all))?;
+    outcome.record.write(Some(dir), "finished", &found(outcome)?)?;
+    tracing::info!("wrote the adapter to '{}'", dir.display());
+    Ok(())
+}
+
+/// Writes the adapter's folder beside, reads it back there, and gives its files their names; the weights last, for
+/// with them the adapter is there.
+fn save_adapter(dir: &Path, outcome: &Outcome, metadata: &BTreeMap<String, String>) -> Result<()> {
+    let beside = AtomicDir::create(&dir.join("adapter"))?;
+    outcome.setup.plain_adapter()?.save(beside.path(), metadata)?;
+    for name in [CONFIG, ADAPTER] {
+        let (from, to) = (beside.path().join(name), dir.join(name));
+        let moved = File::open(&from).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&from, &to));
+        moved.with_context(|| format!("cannot write '{}'", to.display()))?;
+    }
+    Ok(())
+}
+
+/// What stands in the adapter itself: nothing that depends on how the run was cut or where it ran.
+fn metadata(outcome: &Outcome) -> BTreeMap<String, String> {
+    let mut metadata = BTreeMap::from([
+        ("ft.tool".to_owned(), "ft-train".to_owned()),
+        ("ft.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("ft.train_sha256".to_owned(), outcome.setup.train.sha256.clone()),
+    ]);
+    if let Some(tokenizer) = &outcome.setup.tokenizer {
+        metadata.insert("ft.tokenizer_sha256".to_owned(), tokenizer.clone());
+    }
+    metadata
+}
+
+/// What came of the run.
+fn found(outcome: &Outcome) -> Result<Entry> {
+    Ok(entry(json!({
+        "final_adapter_sha256": outcome.setup.adapter.sha256()?,
+        "steps": outcome.state.global_step,
+        "peak_memory_bytes": peak_rss_bytes(),
+        "predicted_peak_memory_bytes": outcome.forecast.predicted,
+        "seconds_to_first_step": outcome.seconds_to_first_step,
+        "memory_per_rank": outcome.memory_per_rank,
+    })))
+}

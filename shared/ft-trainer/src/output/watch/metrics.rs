@@ -1,0 +1,33 @@
+//! `metrics.jsonl`, a JSON object a line.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::run::trainer_state::Entry;
+
+/// The file, open.
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Starts the file of a run anew with what is already logged (after a resume).
+    pub fn create(dir: &Path, history: &[Entry]) -> Result<Self> {
+        let path = dir.join("metrics.jsonl");
+        let file = File::create(&path).with_context(|| format!("cannot write '{}'", path.display()))?;
+        let mut metrics = Self { path, file };
+        history.iter().try_for_each(|entry| metrics.write(entry))?;
+        Ok(metrics)
+    }
+
+    /// Adds a line.
+    pub fn write(&mut self, entry: &Entry) -> Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        self.file.write_all(&line).with_context(|| format!("cannot write '{}'", self.path.display()))
+    }
+}

@@ -1,0 +1,189 @@
+//! Which evaluation is the best one, which checkpoints it keeps, and when to stop waiting for a better one.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use crate::args::{Args, SaveStrategy};
+use crate::output::checkpoint;
+use crate::run::trainer_state::{Counter, EarlyStopping, Entry, Patience, State, is_evaluation, step_of, write_json};
+
+/// How evaluations are compared.
+#[derive(Debug, Clone)]
+pub struct Best {
+    metric: String,
+    more_is_better: bool,
+    /// Whether the best one is followed at all.
+    followed: bool,
+    /// Whether the best one has a checkpoint.
+    saved: bool,
+    keep: usize,
+    patience: Option<u32>,
+    threshold: f64,
+}
+
+/// What an evaluation means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// It is the best so far.
+    pub best: bool,
+    /// It is one of the best that are kept.
+    pub kept: bool,
+}
+
+impl Best {
+    pub fn new(args: &Args) -> Self {
+        let w = &args.watch;
+        let by_best = w.save_strategy == SaveStrategy::Best;
+        Self {
+            metric: w.best_metric(),
+            more_is_better: w.more_is_better(),
+            followed: w.metric_for_best_model.is_some()
+                || w.load_best_model_at_end
+                || w.early_stopping_patience.is_some()
+                || w.save_best_k.is_some()
+                || by_best,
+            saved: w.save_strategy != SaveStrategy::No || w.save_best_k.is_some(),
+            keep: w.save_best_k.unwrap_or(0) as usize,
+            patience: w.early_stopping_patience,
+            threshold: w.early_stopping_threshold,
+        }
+    }
+
+    /// Whether checkpoints are ranked.
+    pub fn ranks(&self) -> bool {
+        self.keep > 0
+    }
+
+    /// Takes note of the evaluation that `state` logged last: as transformers' `EarlyStoppingCallback`, which sees it
+    /// first, and then its `_determine_best_metric`.
+    pub fn judge(&self, state: &mut State, found: &Entry) -> Result<Verdict> {
+        if !self.followed {
+            return Ok(Verdict { best: false, kept: false });
+        }
+        let Some(value) = found.get(&self.metric).and_then(Value::as_f64) else {
+            let there: Vec<&str> = found.keys().map(String::as_str).filter(|key| key.starts_with("eval_")).collect();
+            bail!("--metric-for-best-model {}: an evaluation has only {}", self.metric, there.join(", "));
+        };
+        let better = state.best_metric.is_none_or(|best| self.better(value, best));
+        let by_enough = state.best_metric.is_none_or(|best| (value - best).abs() > self.threshold);
+        self.count(state, better && by_enough);
+        if better {
+            state.best_metric = Some(value);
+            if self.saved {
+                state.best_global_step = Some(state.global_step);
+            }
+        }
+        let kept = self.ranked(&state.log_history).iter().any(|(step, _)| *step == state.global_step);
+        Ok(Verdict { best: better, kept })
+    }
+
+    fn better(&self, value: f64, than: f64) -> bool {
+        if self.more_is_better { value > than } else { value < than }
+    }
+
+    /// Counts the evaluations in a row that were not better by enough.
+    fn count(&self, state: &mut State, better: bool) {
+        let Some(patience) = self.patience else { return };
+        let before = state.stateful_callbacks.early_stopping.take().map_or(0, |early| early.attributes.counter());
+        state.stateful_callbacks.early_stopping = Some(EarlyStopping {
+            args: Patience { early_stopping_patience: patience, early_stopping_threshold: self.threshold },
+            attributes: Counter { early_stopping_patience_counter: if better { 0 } else { before + 1 } },
+        });
+    }
+
+    /// Whether patience has run out.
+    pub fn stops(&self, state: &State) -> bool {
+        let counted = state.stateful_callbacks.early_stopping.as_ref().map_or(0, |early| early.attributes.counter());
+        self.patience.is_some_and(|patience| counted >= patience)
+    }
+
+    /// The steps of the best evaluations and what they found, the best first; of equal ones the earlier. Each of them
+    /// has a checkpoint: whoever is among the best now was when it was found.
+    pub fn ranked(&self, history: &[Entry]) -> Vec<(u64, f64)> {
+        let found = |entry: &Entry| Some((step_of(entry)?, entry.get(&self.metric)?.as_f64()?));
+        let evaluations = history.iter().filter(|entry| is_evaluation(entry));
+        let mut all: Vec<(u64, f64)> = evaluations.filter_map(found).filter(|(step, _)| *step > 0).collect();
+        all.sort_by(|(_, a), (_, b)| match a.total_cmp(b) {
+            order if self.more_is_better => order.reverse(),
+            order => order,
+        });
+        all.dedup_by_key(|(step, _)| *step);
+        all.truncate(self.keep);
+        all
+    }
+
+    /// Writes `best_checkpoints.json`.
+    pub fn write_index(&self, output: &Path, history: &[Entry]) -> Result<()> {
+        let ranked = self.ranked(history);
+        let entries = ranked.iter().enumerate().map(|(i, (step, value))| {
+            json!({"rank": i + 1, "checkpoint": checkpoint::name(*step), "step": step, &self.metric: value})
+        });
+        let index = json!({
+            "metric": self.metric,
+            "greater_is_better": self.more_is_better,
+            "best": entries.collect::<Vec<_>>(),
+        });
+        write_json(&output.join("best_checkpoints.json"), &index)
+    }
+}
+
+impl Counter {
+    fn counter(&self) -> u32 {
+        self.early_stopping_patience_counter
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::trainer_state::entry;
+    use clap::Parser;
+
+    fn best(line: &str) -> Best {
+        let line = format!("ft-train --model m --train t -o o --eval e --eval-strategy steps {line}");
+        Best::new(&Args::parse_from(line.split_whitespace()))
+    }
+
+    /// The counter, the best metric and whether it stops, after each of these losses.
+    fn course(best: &Best, losses: &[f64]) -> Vec<(u32, f64, bool)> {
+        let mut state = State::default();
+        let mut course = Vec::new();
+        for loss in losses {
+            state.global_step += 1;
+            let found = entry(json!({"eval_loss": loss, "step": state.global_step}));
+            state.log_history.push(found.clone());
+            best.judge(&mut state, &found).unwrap();
+            let counted = state.stateful_callbacks.early_stopping.as_ref().unwrap().attributes.counter();
+            course.push((counted, state.best_metric.unwrap(), best.stops(&state)));
+        }
+        course
+    }
+
+    /// What transformers 5.23 does with these losses: an improvement below the threshold counts as none, and yet moves
+    /// the best metric that later ones are held against.
+    #[test]
+    fn patience_is_transformers() {
+        let found =
+            course(&best("--early-stopping-patience 2 --early-stopping-threshold 0.1"), &[2.0, 1.95, 1.8, 1.9, 1.85]);
+        let expected = [(0, 2.0, false), (1, 1.95, false), (0, 1.8, false), (1, 1.8, false), (2, 1.8, true)];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn more_may_be_better_and_unknown_metrics_are_named() {
+        let more = best("--early-stopping-patience 1 --metric-for-best-model mean_token_accuracy --save-best-k 2");
+        let mut state = State { global_step: 1, ..State::default() };
+        for (step, accuracy) in [(1, 0.2), (2, 0.5), (3, 0.4)] {
+            state.global_step = step;
+            let found = entry(json!({"eval_loss": 1.0, "eval_mean_token_accuracy": accuracy, "step": step}));
+            state.log_history.push(found.clone());
+            more.judge(&mut state, &found).unwrap();
+        }
+        assert_eq!((state.best_metric, state.best_global_step, more.stops(&state)), (Some(0.5), Some(2), true));
+        assert_eq!(more.ranked(&state.log_history), [(2, 0.5), (3, 0.4)]);
+        let told = best("--metric-for-best-model f1").judge(&mut state, &entry(json!({"eval_loss": 1.0}))).unwrap_err();
+        assert!(told.to_string().contains("eval_f1: an evaluation has only eval_loss"), "{told}");
+    }
+}

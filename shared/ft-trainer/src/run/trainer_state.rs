@@ -1,0 +1,214 @@
+//! Where a run stands, in the keys and files of Hugging Face's Trainer.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use ft_io::AtomicFile;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::engine::loss_scale::LossScale;
+
+/// A log entry.
+pub type Entry = Map<String, Value>;
+
+/// `trainer_state.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    pub global_step: u64,
+    pub max_steps: u64,
+    pub epoch: f64,
+    pub num_train_epochs: u64,
+    pub num_input_tokens_seen: u64,
+    pub total_flos: f64,
+    pub train_batch_size: u32,
+    pub logging_steps: u64,
+    pub eval_steps: u64,
+    pub save_steps: u64,
+    /// The best value of `--metric-for-best-model` so far, and the step after which it was found.
+    #[serde(default)]
+    pub best_metric: Option<f64>,
+    #[serde(default)]
+    pub best_global_step: Option<u64>,
+    /// The best checkpoint's name in the output folder, which may be moved with it.
+    #[serde(default)]
+    pub best_model_checkpoint: Option<String>,
+    #[serde(default)]
+    pub stateful_callbacks: Callbacks,
+    /// The loss scale of half precision, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
+    pub log_history: Vec<Entry>,
+}
+
+/// What Trainer's callbacks remember.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Callbacks {
+    #[serde(rename = "EarlyStoppingCallback", default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStopping>,
+    #[serde(rename = "TrainerControl", default)]
+    pub control: Control,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct EarlyStopping {
+    pub args: Patience,
+    pub attributes: Counter,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Patience {
+    pub early_stopping_patience: u32,
+    pub early_stopping_threshold: f64,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Counter {
+    /// Evaluations since the last one that was better.
+    pub early_stopping_patience_counter: u32,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Control {
+    pub args: Flags,
+    pub attributes: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Flags {
+    pub should_training_stop: bool,
+    pub should_epoch_stop: bool,
+    pub should_save: bool,
+    pub should_evaluate: bool,
+    pub should_log: bool,
+}
+
+/// What was seen since the last log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    pub steps: u64,
+    pub loss: f64,
+    pub labels: usize,
+    pub correct: usize,
+    /// Of the last step.
+    pub grad_norm: f64,
+    pub learning_rate: f64,
+}
+
+impl State {
+    /// As Trainer writes it: sorted keys, two blanks of indent.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        let nothing = Value::Null;
+        let mut all = json!({
+            "is_hyper_param_search": false, "is_local_process_zero": true, "is_world_process_zero": true,
+            "trial_name": nothing, "trial_params": nothing,
+        });
+        if let (Value::Object(all), Value::Object(own)) = (&mut all, serde_json::to_value(self)?) {
+            all.extend(own);
+            all.sort_keys();
+        }
+        write_json(&dir.join("trainer_state.json"), &all)
+    }
+
+    /// Reads what [`Self::save`] wrote.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let path = dir.join("trainer_state.json");
+        let text = std::fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("'{}' is no trainer state", path.display()))
+    }
+
+    /// A saved state with what `fresh` says of the rest of the run.
+    #[must_use]
+    pub fn going_on(self, fresh: &Self) -> Self {
+        let Self { max_steps, num_train_epochs, train_batch_size, logging_steps, eval_steps, save_steps, .. } = *fresh;
+        Self { max_steps, num_train_epochs, train_batch_size, logging_steps, eval_steps, save_steps, ..self }
+    }
+
+    /// The evaluation after step `step`, where there was one.
+    pub fn evaluation(&self, step: u64) -> Option<&Entry> {
+        self.log_history.iter().rev().find(|entry| is_evaluation(entry) && step_of(entry) == Some(step))
+    }
+}
+
+/// Whether an entry is an evaluation's.
+pub fn is_evaluation(entry: &Entry) -> bool {
+    entry.contains_key("eval_loss")
+}
+
+/// The step after which an entry was logged.
+pub fn step_of(entry: &Entry) -> Option<u64> {
+    entry.get("step")?.as_u64()
+}
+
+/// The map of a `json!` object.
+pub fn entry(value: Value) -> Entry {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Writes a JSON file of Trainer's style in one go.
+pub fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    write_file(path, &text)
+}
+
+/// Writes a file whole or not at all.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).with_context(|| format!("cannot write '{}'", path.display()))?;
+    Ok(file.commit()?)
+}
+
+/// A number rounded as people read it; the full one is in memory only.
+pub fn rounded(x: f64, digits: i32) -> f64 {
+    let factor = 10f64.powi(digits);
+    (x * factor).round() / factor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_comes_back_to_the_last_bit_and_has_trainers_keys_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        // A number that serde_json's quick way of reading gets wrong in the last bit.
+        let loss = 3.560_223_579_406_738_3_f64;
+        let logged = entry(json!({"loss": loss, "step": 7}));
+        let state = State { global_step: 7, epoch: 0.1 + 0.2, log_history: vec![logged], ..State::default() };
+        state.save(dir.path()).unwrap();
+        let again = State::load(dir.path()).unwrap();
+        assert_eq!((again.global_step, again.epoch.to_bits()), (7, state.epoch.to_bits()));
+        assert_eq!(again.log_history[0]["loss"].as_f64().unwrap().to_bits(), loss.to_bits());
+        let text = std::fs::read_to_string(dir.path().join("trainer_state.json")).unwrap();
+        let keys: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("  \"")?.split('"').next()).collect();
+        // The fields of `TrainerState` in transformers 5.23.
+        let theirs = [
+            "best_global_step",
+            "best_metric",
+            "best_model_checkpoint",
+            "epoch",
+            "eval_steps",
+            "global_step",
+            "is_hyper_param_search",
+            "is_local_process_zero",
+            "is_world_process_zero",
+            "log_history",
+            "logging_steps",
+            "max_steps",
+            "num_input_tokens_seen",
+            "num_train_epochs",
+            "save_steps",
+            "stateful_callbacks",
+            "total_flos",
+            "train_batch_size",
+            "trial_name",
+            "trial_params",
+        ];
+        assert_eq!(keys, theirs);
+    }
+}
