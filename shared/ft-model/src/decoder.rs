@@ -275,12 +275,7 @@ impl<'a> Decoder<'a> {
         Ok(Loaded { number: i, weights, biases })
     }
 
-    fn block<'b>(
-        &'b self,
-        layer: &'b Loaded,
-        rows: &'b Rows<'b>,
-        options: Option<&StepOptions>,
-    ) -> Block<'b> {
+    fn block<'b>(&'b self, layer: &'b Loaded, rows: &'b Rows<'b>, options: Option<&StepOptions>) -> Block<'b> {
         let number = layer.number;
         let on = self.adapter.into_iter().flat_map(|adapter| adapter.on_layer(number));
         let adapted = |(projection, ids, pair)| {

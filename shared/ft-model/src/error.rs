@@ -201,7 +201,9 @@ pub enum Error {
     },
 
     /// A backward gave a trained tensor a second gradient from one sequence.
-    #[error("the trained tensor '{tensor}' got a second gradient from sequence {sequence} of the step; this is a fault of the engine, please report the model and the command")]
+    #[error(
+        "the trained tensor '{tensor}' got a second gradient from sequence {sequence} of the step; this is a fault of the engine, please report the model and the command"
+    )]
     GradientTwice {
         /// peft's name of the tensor.
         tensor: String,
@@ -210,7 +212,9 @@ pub enum Error {
     },
 
     /// A backward left a trained tensor without a gradient from one sequence.
-    #[error("the trained tensor '{tensor}' got no gradient from sequence {sequence} of the step; this is a fault of the engine, please report the model and the command")]
+    #[error(
+        "the trained tensor '{tensor}' got no gradient from sequence {sequence} of the step; this is a fault of the engine, please report the model and the command"
+    )]
     GradientMissing {
         /// peft's name of the tensor.
         tensor: String,

@@ -186,8 +186,11 @@ mod tests {
                 for site in Site::ALL {
                     assert!(of(site, family).iter().all(|(projection, _)| projection.site() == site), "{family:?}");
                 }
-                let all: Vec<Projection> =
-                    Site::ALL.into_iter().flat_map(|site| of(site, family)).map(|(projection, _)| *projection).collect();
+                let all: Vec<Projection> = Site::ALL
+                    .into_iter()
+                    .flat_map(|site| of(site, family))
+                    .map(|(projection, _)| *projection)
+                    .collect();
                 assert!(all.is_sorted_by_key(|projection| projection.stream(0)), "{family:?} {all:?}");
             }
         }

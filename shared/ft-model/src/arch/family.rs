@@ -106,14 +106,22 @@ const LLAMA: Names = Names {
     attention_norm: None,
     mlp_norm: Some("post_attention_layernorm"),
     output_norm: None,
-    qkv: &[(Projection::Q, "self_attn.q_proj"), (Projection::K, "self_attn.k_proj"), (Projection::V, "self_attn.v_proj")],
+    qkv: &[
+        (Projection::Q, "self_attn.q_proj"),
+        (Projection::K, "self_attn.k_proj"),
+        (Projection::V, "self_attn.v_proj"),
+    ],
     o: &[(Projection::O, "self_attn.o_proj")],
     gate_up: &[(Projection::Gate, "mlp.gate_proj"), (Projection::Up, "mlp.up_proj")],
     down: &[(Projection::Down, "mlp.down_proj")],
     experts: None,
 };
 
-const PHI3: Names = Names { qkv: &[(Projection::Qkv, "self_attn.qkv_proj")], gate_up: &[(Projection::GateUp, "mlp.gate_up_proj")], ..LLAMA };
+const PHI3: Names = Names {
+    qkv: &[(Projection::Qkv, "self_attn.qkv_proj")],
+    gate_up: &[(Projection::GateUp, "mlp.gate_up_proj")],
+    ..LLAMA
+};
 
 const GEMMA2: Names = Names {
     attention_norm: Some("post_attention_layernorm"),
@@ -166,7 +174,8 @@ const PHI: Names = Names {
     ..LLAMA
 };
 
-const STARCODER2: Names = Names { gate_up: &[(Projection::UpOnly, "mlp.c_fc")], down: &[(Projection::Down, "mlp.c_proj")], ..LLAMA };
+const STARCODER2: Names =
+    Names { gate_up: &[(Projection::UpOnly, "mlp.c_fc")], down: &[(Projection::Down, "mlp.c_proj")], ..LLAMA };
 
 const MIXTRAL: Names = Names {
     gate_up: &[],

@@ -37,7 +37,8 @@ impl Block<'_> {
         let w = self.weights;
         let biases = &mut BiasSums::new(self.biases, self.rows.first_sequence);
         let Kept { qkv, attended, lse, projected, middle, mlp, down } = kept;
-        let lse = lse.ok_or_else(|| missing("the softmax's denominators of attention, which a cache does not keep,"))?;
+        let lse =
+            lse.ok_or_else(|| missing("the softmax's denominators of attention, which a cache does not keep,"))?;
         let ddown = self.branch_gradient(NormSite::Output, w.output_norm.as_ref(), dy, down.as_ref(), biases, sink)?;
         drop(down);
         // What the MLP read: in a parallel block that is the block's own input.
@@ -48,8 +49,7 @@ impl Block<'_> {
         // Either way `dread` holds what goes around the MLP; in a parallel block it goes around the attention too.
         let dmiddle = if self.arch.parallel { dy } else { &dread };
         let norm = w.attention_norm.as_ref();
-        let dprojected =
-            self.branch_gradient(NormSite::Attention, norm, dmiddle, projected.as_ref(), biases, sink)?;
+        let dprojected = self.branch_gradient(NormSite::Attention, norm, dmiddle, projected.as_ref(), biases, sink)?;
         let dattended = self.site_backward(Site::O, &dprojected, &attended, biases, sink)?;
         drop((dprojected, projected));
         let turned = if self.arch.qk_norm == QkNorm::None { qkv.clone() } else { self.turned(&qkv)? };

@@ -6,8 +6,7 @@
 
 use candle_core::{DType, Tensor};
 use ft_kernels::experts::{
-    Share, gather_rows, gather_rows_weighted, route, route_backward, row_dots, scatter_add,
-    scatter_add_weighted,
+    Share, gather_rows, gather_rows_weighted, route, route_backward, row_dots, scatter_add, scatter_add_weighted,
 };
 use ft_kernels::linear::{Linear, Lora, LoraGradient};
 use ft_kernels::tensor::{from_vec, on_host};
