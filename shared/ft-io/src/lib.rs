@@ -1,10 +1,11 @@
 //! How programs meet their files: sources, targets, files and folders that appear whole or not at all, digests,
-//! provenance, and the signals that ask a program to stop.
+//! provenance, the signals that ask a program to stop, and the header of GGUF files, which several crates read.
 //!
 //! Whatever goes to stdout goes through [`output::Stdout`], which remembers whether its reader went away.
 
 mod digest;
 mod error;
+pub mod gguf;
 pub mod input;
 pub mod interrupt;
 pub mod output;

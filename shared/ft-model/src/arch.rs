@@ -312,13 +312,6 @@ impl Architecture {
     pub fn parameters(&self) -> usize {
         self.tensors().iter().map(|t| t.shape.iter().product::<usize>()).sum()
     }
-
-    /// Whether a stored tensor may be left unread: what it says is computed, or is the embedding once more.
-    pub(crate) fn is_redundant(&self, tensor: &str) -> bool {
-        let computed = [".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias", ".attn.bias"];
-        computed.iter().any(|end| tensor.ends_with(end))
-            || (self.tie_word_embeddings && tensor == format!("{}.weight", self.names().head))
-    }
 }
 
 impl Rope {

@@ -10,6 +10,11 @@ use super::rope_config::{Base, Defaults, build, rope};
 use super::{Activation, Architecture, Family, LayerKind, NormKind, QkNorm};
 use crate::error::Result;
 
+/// More layers than any model has.
+const MOST_LAYERS: usize = 1 << 14;
+/// More experts than any layer has.
+const MOST_EXPERTS: usize = 1 << 14;
+
 /// The architecture of a family's `config.json`.
 pub(super) fn read(family: Family, keys: Keys<'_>) -> Result<Architecture> {
     match family {
@@ -52,7 +57,7 @@ impl Start {
             family,
             num_heads,
             hidden_size,
-            num_layers: keys.size("num_hidden_layers")?,
+            num_layers: keys.count_or("num_hidden_layers", None, MOST_LAYERS)?,
             intermediate_size: keys.size("intermediate_size")?,
             context: keys.size_or("max_position_embeddings", Some(context))?,
             head_dim: keys.size_or("head_dim", Some(head_dim.unwrap_or(hidden_size / num_heads)))?,
@@ -275,7 +280,7 @@ fn gpt2(keys: Keys<'_>) -> Result<Architecture> {
         family: Family::Gpt2,
         num_heads,
         hidden_size,
-        num_layers: keys.size_or("n_layer", Some(12))?,
+        num_layers: keys.count_or("n_layer", Some(12), MOST_LAYERS)?,
         intermediate_size: keys.size_or("n_inner", Some(4 * hidden_size))?,
         context,
         head_dim: hidden_size / num_heads,

@@ -75,6 +75,16 @@ impl<'a> Keys<'a> {
         number.ok_or_else(|| wrong(key, Some(value), expected))
     }
 
+    /// A positive whole number that memory is asked for by, so that it is at most `most`; or `default` where the key is
+    /// missing.
+    pub fn count_or(self, key: &str, default: Option<usize>, most: usize) -> Result<usize> {
+        let count = self.size_or(key, default)?;
+        if count <= most {
+            return Ok(count);
+        }
+        Err(wrong(key, self.get(key), format!("a whole number from 1 to {most}")))
+    }
+
     /// A positive number, or `default` where the key is missing.
     pub fn number_or(self, key: &str, default: Option<f64>) -> Result<f64> {
         let expected = "a number above 0";
