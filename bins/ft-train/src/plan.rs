@@ -9,13 +9,13 @@ use ft_kernels::memory::peak_rss_bytes;
 use ft_model::batch::Batch;
 use serde_json::{Value, json};
 
-use crate::args::Args;
-use crate::forecast::heaviest;
-use crate::history::{Entry, entry, rounded};
-use crate::sampler::Sampler;
-use crate::schedule::Schedule;
-use crate::setup::Setup;
-use crate::trainer::pieces;
+use ft_trainer::args::Args;
+use ft_trainer::engine::memory_forecast::heaviest;
+use ft_trainer::engine::setup::Setup;
+use ft_trainer::plan::sampler::Sampler;
+use ft_trainer::plan::schedule::Schedule;
+use ft_trainer::run::trainer::pieces;
+use ft_trainer::run::trainer_state::{Entry, entry, rounded};
 
 /// Steps of which the learning rate is told.
 const WIDTH: u64 = 60;

@@ -13,13 +13,13 @@ use ft_kernels::tensor::with_slice;
 use ft_model::lora::Adapter;
 use serde_json::{Map, Value};
 
-use crate::checkpoint;
 use crate::config::Cli;
-use crate::history::{Entry, State, is_evaluation, step_of, write_json};
-use crate::identity::Identity;
-use crate::record::{self, Record};
-use crate::setup::Setup;
-use crate::trainer::{Trainer, Witness};
+use ft_trainer::engine::setup::Setup;
+use ft_trainer::output::checkpoint;
+use ft_trainer::output::identity::Identity;
+use ft_trainer::output::run_record::{self, Record};
+use ft_trainer::run::trainer::{Trainer, Witness};
+use ft_trainer::run::trainer_state::{Entry, State, is_evaluation, step_of, write_json};
 
 /// Arguments that may be given anew.
 const ANEW: [&str; 8] =
@@ -38,7 +38,7 @@ pub fn verify(cli: &Cli, dir: &Path) -> Result<()> {
     let output = again.args.output_dir.clone();
     std::fs::create_dir(&output).with_context(|| format!("cannot make the folder '{}'", output.display()))?;
     let setup = Setup::new(&again.args, Arc::new(Solo))?;
-    let record = Record::new(&again, &setup, true)?;
+    let record = Record::new(&again.args, again.configuration(), &setup, true)?;
     record
         .identity(kept.identity.max_steps)?
         .require_same(&kept.identity, &format!("the run in '{}'", dir.display()))?;
@@ -75,7 +75,7 @@ struct Kept {
 
 impl Kept {
     fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join(record::FILE);
+        let path = dir.join(run_record::FILE);
         let text = std::fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
         let damaged = || format!("'{}' is no record of a run that can be repeated", path.display());
         let record: Value = serde_json::from_slice(&text).with_context(damaged)?;

@@ -6,7 +6,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use super::peers;
-use crate::args::Args;
+use ft_trainer::args::Args;
 
 /// Switches of all our programs, which stay what they are there.
 const PLAIN: [&str; 5] = ["quiet", "verbose", "print_config", "config_schema", "dry_run"];

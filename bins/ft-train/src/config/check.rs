@@ -4,8 +4,8 @@ use ft_kernels::quant::Kind;
 use ft_model::layers::LoadAs;
 
 use super::resolved::Resolved;
-use crate::args::{Args, Interval, Offload, Optim, SamplingStrategy, SaveStrategy, SchedulerType};
-use crate::schedule::Schedule;
+use ft_trainer::args::{Args, Interval, Offload, Optim, SamplingStrategy, SaveStrategy, SchedulerType};
+use ft_trainer::plan::schedule::Schedule;
 
 /// Refuses what contradicts itself; the message is one line.
 pub fn check(args: &Args, resolved: &Resolved) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use clap::Arg;
 use serde_json::{Map, Number, Value};
 
-use crate::args::Object;
+use ft_trainer::args::Object;
 
 /// A sort of value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

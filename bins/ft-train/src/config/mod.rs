@@ -22,10 +22,12 @@ use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
-use crate::args::{Args, LogLevel};
+use ft_trainer::args::{Args, LogLevel};
+use ft_trainer::configuration::Configuration;
+use serde_json::{Map, Value};
 
 use accelerate::Accelerate;
-pub use peers::KNOBS;
+use peers::KNOBS;
 pub use resolved::Resolved;
 
 /// What was asked for.
@@ -91,6 +93,17 @@ impl Cli {
             LogLevel::Info | LogLevel::Passive => {}
         }
         Ok(self)
+    }
+
+    /// What the run and its record know of all this.
+    pub fn configuration(&self) -> Configuration {
+        let map = |value: Value| if let Value::Object(map) = value { map } else { Map::new() };
+        Configuration {
+            values: map(self.resolved.to_json()),
+            origins: map(self.resolved.origins()),
+            without_effect: KNOBS.iter().map(|knob| knob.name.to_owned()).collect(),
+            typed: ft_cli::typed_arguments(&["-o", "--output-dir"], &[]),
+        }
     }
 
     /// Whether a run is asked for, and not words about one.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::args::{Interval, Optim, SchedulerType};
+use ft_trainer::args::{Interval, Optim, SchedulerType};
 
 const FIXED: &str = "--model m --train t -o o";
 

@@ -8,7 +8,7 @@ use ft_dist::{Communicator, Rendezvous, Tcp};
 use ft_model::device::DeviceName;
 
 use super::environment::{Launcher, Placement};
-use crate::args::{Args, Backend};
+use ft_trainer::args::{Args, Backend};
 
 /// Meets the other ranks.
 ///

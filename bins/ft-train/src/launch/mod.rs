@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
 use ft_dist::{Communicator, Solo};
 
-use crate::args::Sharding;
 use crate::config::Cli;
 use environment::Placement;
+use ft_trainer::args::Sharding;
 
 /// What every rank does.
 type Body = fn(&Cli, Arc<dyn Communicator>) -> Result<()>;

@@ -2,8 +2,8 @@
 
 use super::Accelerate;
 use super::found::{Setting, same};
-use crate::args::{Args, Precision};
 use crate::config::resolved::Resolved;
+use ft_trainer::args::{Args, Precision};
 
 impl Accelerate {
     /// Holds the file against what flags and `--config` say.

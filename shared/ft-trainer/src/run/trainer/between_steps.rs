@@ -7,10 +7,10 @@ use ft_model::lora::Adapter;
 use serde_json::json;
 
 use super::{Trainer, Witness};
-use crate::checkpoint;
-use crate::evaluate::{Evaluation, evaluate};
-use crate::flow::At;
-use crate::history::{Entry, entry, rounded};
+use crate::engine::evaluation::{Evaluation, evaluate};
+use crate::output::checkpoint;
+use crate::plan::due::At;
+use crate::run::trainer_state::{Entry, entry, rounded};
 
 impl Trainer<'_> {
     /// Before the first step: an evaluation that was asked for, or that the step a resume begins at still lacks.

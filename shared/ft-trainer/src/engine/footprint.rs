@@ -6,7 +6,7 @@ use ft_model::optimizer::Optimizer;
 use ft_model::step::StepResult;
 use serde_json::{Value, json};
 
-use crate::setup::Setup;
+use crate::engine::setup::Setup;
 
 /// Counted over the steps that this process took.
 #[derive(Debug, Default)]

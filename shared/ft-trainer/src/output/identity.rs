@@ -4,14 +4,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use clap::ValueEnum;
+
 use crate::args::Precision;
-use crate::config::KNOBS;
-use crate::digest::InputFile;
-use crate::history::write_json;
+use crate::output::digest::InputFile;
+use crate::run::trainer_state::write_json;
 
 const FILE: &str = "configuration.json";
 
@@ -90,6 +90,9 @@ pub struct Identity {
     #[serde(default)]
     pub resumed: Vec<Resume>,
     pub configuration: Map<String, Value>,
+    /// Arguments that mean nothing here, and so may differ.
+    #[serde(skip)]
+    pub without_effect: Vec<String>,
 }
 
 /// That a run was taken up again.
@@ -122,6 +125,7 @@ impl Identity {
             world_size: record.get("world_size").and_then(Value::as_u64).unwrap_or(1),
             resumed: serde_json::from_value(part("resumed")?)?,
             configuration: serde_json::from_value(part("configuration")?)?,
+            without_effect: Vec::new(),
         })
     }
 
@@ -141,7 +145,7 @@ impl Identity {
         if was != is {
             differ.push(changed("precision", &was.name(), &is.name()));
         }
-        let free = |key: &str| FREE.contains(&key) || KNOBS.iter().any(|knob| knob.name == key);
+        let free = |key: &str| FREE.contains(&key) || self.without_effect.iter().any(|name| name == key);
         for (key, was) in &saved.configuration {
             match self.configuration.get(key) {
                 Some(is) if canonical(is) != canonical(was) && !free(key) => differ.push(changed(key, was, is)),
@@ -211,7 +215,7 @@ fn short(sha256: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::entry;
+    use crate::run::trainer_state::entry;
     use serde_json::json;
 
     fn identity(train: &str, configuration: Value) -> Identity {
@@ -223,6 +227,7 @@ mod tests {
             world_size: 1,
             resumed: Vec::new(),
             configuration: entry(configuration),
+            without_effect: Vec::new(),
         }
     }
 

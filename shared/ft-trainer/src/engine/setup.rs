@@ -17,8 +17,8 @@ use ft_model::lora::{Adapter, pissa};
 use ft_model::optimizer::Cut;
 
 use crate::args::{Args, LoraArgs, MemoryArgs, Offload, Precision, Sharding};
-use crate::data::{Dataset, Limit, model_tokenizer};
-use crate::digest;
+use crate::data::dataset::{Dataset, Limit, model_tokenizer};
+use crate::output::digest;
 
 /// A run that is ready to start.
 pub struct Setup {

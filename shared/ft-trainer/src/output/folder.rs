@@ -12,11 +12,11 @@ use ft_kernels::memory::peak_rss_bytes;
 use serde_json::{Value, json};
 
 use crate::args::Args;
-use crate::checkpoint;
-use crate::history::{Entry, entry, write_json};
-use crate::lock::{Lock, lock};
-use crate::record;
-use crate::trainer::Outcome;
+use crate::output::checkpoint;
+use crate::output::lock::{Lock, lock};
+use crate::output::run_record;
+use crate::run::trainer::Outcome;
+use crate::run::trainer_state::{Entry, entry, write_json};
 
 const CONFIG: &str = "adapter_config.json";
 const ADAPTER: &str = "adapter_model.safetensors";
@@ -25,7 +25,7 @@ const FILES: [&str; 11] = [
     ADAPTER,
     CONFIG,
     "metrics.jsonl",
-    record::FILE,
+    run_record::FILE,
     "trainer_state.json",
     "train_results.json",
     "eval_results.json",

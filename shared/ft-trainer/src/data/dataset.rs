@@ -12,7 +12,7 @@ use ft_table::Tokens;
 use ft_text::origin::{self, Origin};
 
 use crate::args::{DataArgs, Overlong};
-use crate::sampler;
+use crate::plan::sampler;
 
 /// The longest row that is taken as it is, in tokens, and what happens to longer ones.
 #[derive(Debug, Clone, Copy)]

@@ -3,8 +3,8 @@
 use ft_kernels::memory::{current_rss_bytes, peak_rss_bytes};
 use ft_model::batch::Batch;
 
-use crate::sampler::Sampler;
-use crate::setup::Setup;
+use crate::engine::setup::Setup;
+use crate::plan::sampler::Sampler;
 
 /// What is foreseen, and what came.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ pub fn heaviest(setup: &Setup, sampler: &Sampler, steps: u64) -> Vec<Batch> {
         micro_batches().max_by_key(|micro_batch| micro_batch.iter().map(tokens).max()),
     ];
     let step = setup.step(None);
-    let cut = |micro_batch: Vec<usize>| crate::trainer::pieces(&step, rows, &[micro_batch]);
+    let cut = |micro_batch: Vec<usize>| crate::run::trainer::pieces(&step, rows, &[micro_batch]);
     let largest = |pieces: &Vec<Batch>| pieces.iter().map(Batch::tokens).max();
     candidates.into_iter().flatten().map(cut).max_by_key(largest).unwrap_or_default()
 }

@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::args::{Args, SaveStrategy};
-use crate::checkpoint;
-use crate::history::{Counter, EarlyStopping, Entry, Patience, State, is_evaluation, step_of, write_json};
+use crate::output::checkpoint;
+use crate::run::trainer_state::{Counter, EarlyStopping, Entry, Patience, State, is_evaluation, step_of, write_json};
 
 /// How evaluations are compared.
 #[derive(Debug, Clone)]
@@ -138,7 +138,7 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::entry;
+    use crate::run::trainer_state::entry;
     use clap::Parser;
 
     fn best(line: &str) -> Best {

@@ -10,9 +10,9 @@ use ft_model::step::Step;
 use serde_json::json;
 
 use crate::args::{Args, Offload, Sharding};
-use crate::history::{Entry, entry, rounded};
-use crate::sampler::Sampler;
-use crate::setup::Setup;
+use crate::engine::setup::Setup;
+use crate::plan::sampler::Sampler;
+use crate::run::trainer_state::{Entry, entry, rounded};
 
 /// What a training step's random numbers depend on.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +94,7 @@ impl Setup {
             "train_labels": self.train.labels(),
             "longest_row": lengths.iter().max(),
             "eval_rows": self.eval.as_ref().map(|eval| eval.sequences.len()),
-            "eval_tokens": self.eval.as_ref().map(crate::data::Dataset::tokens),
+            "eval_tokens": self.eval.as_ref().map(crate::data::dataset::Dataset::tokens),
             "sequences_an_epoch": plan.items,
             "packing_efficiency": plan.packing_efficiency.map(|share| rounded(share, 4)),
             "tokens_an_epoch": plan.tokens,

@@ -14,8 +14,8 @@ use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 
 use crate::args::Args;
-use crate::history::{State, Window, write_json};
-use crate::identity::Identity;
+use crate::output::identity::Identity;
+use crate::run::trainer_state::{State, Window, write_json};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// What goes into the next log, for which Trainer's state has no key.

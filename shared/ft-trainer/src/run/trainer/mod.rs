@@ -1,7 +1,6 @@
 //! The recipe: for each step its rows, its gradients, its update; now and then a log, an evaluation, a checkpoint.
 
-mod due;
-mod scale;
+mod between_steps;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -15,22 +14,21 @@ use ft_model::step::{Step, StepResult};
 use serde_json::Value;
 
 use crate::args::{Args, Precision};
-use crate::best::Best;
-use crate::checkpoint;
-use crate::data::Dataset;
-use crate::engine::Draws;
-use crate::fault;
-use crate::flow::Flow;
-use crate::footprint::{Before, Footprint};
-use crate::forecast::Forecast;
-use crate::history::{Entry, State, Window};
-use crate::record::Record;
-use crate::sampler::Sampler;
-use crate::schedule::Schedule;
-use crate::setup::Setup;
-use crate::watch::Watch;
-
-pub use scale::LossScale;
+use crate::data::dataset::Dataset;
+use crate::engine::fault;
+use crate::engine::footprint::{Before, Footprint};
+use crate::engine::loss_scale::LossScale;
+use crate::engine::memory_forecast::Forecast;
+use crate::engine::setup::Setup;
+use crate::engine::step::Draws;
+use crate::output::checkpoint;
+use crate::output::run_record::Record;
+use crate::output::watch::Watch;
+use crate::plan::due::Flow;
+use crate::plan::sampler::Sampler;
+use crate::plan::schedule::Schedule;
+use crate::run::best::Best;
+use crate::run::trainer_state::{Entry, State, Window};
 
 /// A run under way.
 pub struct Trainer<'a> {

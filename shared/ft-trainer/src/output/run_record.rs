@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ft_cli::typed_arguments;
 use serde_json::{Map, Value, json};
 
-use crate::config::Cli;
-use crate::digest::{InputFile, ModelDigests};
-use crate::history::{Entry, entry, write_json};
-use crate::identity::{Identity, Resume};
-use crate::setup::Setup;
+use crate::args::Args;
+use crate::configuration::Configuration;
+use crate::engine::setup::Setup;
+use crate::output::digest::{InputFile, ModelDigests};
+use crate::output::identity::{Identity, Resume};
+use crate::run::trainer_state::{Entry, entry, write_json};
 
 /// The file's name in the output folder.
 pub const FILE: &str = "run.json";
@@ -23,9 +23,7 @@ pub struct Record {
     eval: Option<InputFile>,
     tokenizer: Option<String>,
     initial_adapter: String,
-    /// All arguments by name, and where each comes from.
-    pub configuration: Map<String, Value>,
-    origins: Map<String, Value>,
+    pub configuration: Configuration,
     seed: u64,
     threads: usize,
     /// Ranks that train together, and what carries their bytes.
@@ -43,22 +41,21 @@ pub struct Record {
 
 impl Record {
     /// Of a run that is ready to start; `kept` says whether there is a folder for it.
-    pub fn new(cli: &Cli, setup: &Setup, kept: bool) -> Result<Self> {
-        let input = |data: &crate::data::Dataset| InputFile {
+    pub fn new(args: &Args, configuration: Configuration, setup: &Setup, kept: bool) -> Result<Self> {
+        let input = |data: &crate::data::dataset::Dataset| InputFile {
             name: data.name.clone(),
             bytes: None,
             sha256: data.sha256.clone(),
         };
         Ok(Self {
-            digests: kept.then(|| ModelDigests::start(&cli.args.model)),
+            digests: kept.then(|| ModelDigests::start(&args.model)),
             train: input(&setup.train),
             eval: setup.eval.as_ref().map(input),
             tokenizer: setup.tokenizer.clone(),
             initial_adapter: setup.adapter.sha256()?,
-            configuration: entry(cli.resolved.to_json()),
-            origins: entry(cli.resolved.origins()),
-            seed: cli.args.training.seed,
-            threads: cli.args.common.thread_count(),
+            configuration,
+            seed: args.training.seed,
+            threads: args.common.thread_count(),
             rank: setup.ranks.rank(),
             world_size: setup.ranks.world(),
             backend: setup.ranks.kind(),
@@ -79,7 +76,8 @@ impl Record {
             max_steps,
             world_size: self.world_size as u64,
             resumed: self.resumed.clone(),
-            configuration: self.configuration.clone(),
+            configuration: self.configuration.values.clone(),
+            without_effect: self.configuration.without_effect.clone(),
         })
     }
 
@@ -105,8 +103,9 @@ impl Record {
 
     /// The arguments that a file or a flag gave.
     pub fn given(&self) -> Map<String, Value> {
-        let given = |key: &str| self.origins.get(key).is_some_and(|origin| origin != "default");
+        let given = |key: &str| self.configuration.origins.get(key).is_some_and(|origin| origin != "default");
         self.configuration
+            .values
             .iter()
             .filter(|(key, _)| given(key))
             .map(|(key, value)| (key.clone(), value.clone()))
@@ -121,7 +120,7 @@ impl Record {
             "tool": "ft-train",
             "version": env!("CARGO_PKG_VERSION"),
             "status": status,
-            "arguments": typed_arguments(&["-o", "--output-dir"], &[]),
+            "arguments": self.configuration.typed,
             "train": self.train,
             "eval": self.eval,
             "model": model,
@@ -138,8 +137,8 @@ impl Record {
             "instruction_set": ft_kernels::gemm::instruction_set(),
             "platform": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             "cpu_features": cpu_features(),
-            "configuration": self.configuration,
-            "origins": self.origins,
+            "configuration": self.configuration.values,
+            "origins": self.configuration.origins,
         }));
         all.extend(found.clone());
         write_json(&output.join(FILE), &Value::Object(all))

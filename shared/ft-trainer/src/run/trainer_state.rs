@@ -8,7 +8,7 @@ use ft_io::AtomicFile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::trainer::LossScale;
+use crate::engine::loss_scale::LossScale;
 
 /// A log entry.
 pub type Entry = Map<String, Value>;
@@ -119,6 +119,7 @@ impl State {
     }
 
     /// A saved state with what `fresh` says of the rest of the run.
+    #[must_use]
     pub fn going_on(self, fresh: &Self) -> Self {
         let Self { max_steps, num_train_epochs, train_batch_size, logging_steps, eval_steps, save_steps, .. } = *fresh;
         Self { max_steps, num_train_epochs, train_batch_size, logging_steps, eval_steps, save_steps, ..self }

@@ -10,8 +10,8 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::args::{Args, Report};
-use crate::history::{Entry, State, write_file};
-use crate::record::Record;
+use crate::output::run_record::Record;
+use crate::run::trainer_state::{Entry, State, write_file};
 use metrics::Metrics;
 use tensorboard::TensorBoard;
 
@@ -53,8 +53,8 @@ impl Watch {
             tracing::info!("{what}: {}", words.join(", "));
         }
         let Some(board) = &mut self.board else { return Ok(()) };
-        board.hparams(&self.name, &record.configuration)?;
-        for (tag, figures) in [("args", &record.configuration), ("data", data)] {
+        board.hparams(&self.name, &record.configuration.values)?;
+        for (tag, figures) in [("args", &record.configuration.values), ("data", data)] {
             let rows = figures.iter().map(|(key, value)| format!("| {key} | {} |\n", plain(value)));
             board.text(tag, &format!("| | |\n|---|---|\n{}", rows.collect::<String>()))?;
         }

@@ -4,8 +4,8 @@ use anyhow::Result;
 use ft_dist::{Communicator, agree};
 use serde_json::Value;
 
-use crate::config::Cli;
-use crate::setup::Setup;
+use crate::configuration::Configuration;
+use crate::engine::setup::Setup;
 
 /// What may differ from machine to machine: where things lie, what is told, and how many threads there are.
 const LOCAL: [&str; 9] =
@@ -15,13 +15,12 @@ const LOCAL: [&str; 9] =
 ///
 /// # Errors
 /// Names the first argument and the first rank that differ.
-pub fn on_arguments(cli: &Cli, ranks: &dyn Communicator) -> Result<()> {
+pub fn on_arguments(configuration: &Configuration, ranks: &dyn Communicator) -> Result<()> {
     if ranks.world() == 1 {
         return Ok(());
     }
     agree(ranks, "ft-train's version", env!("CARGO_PKG_VERSION"))?;
-    let all = cli.resolved.to_json();
-    let shared = all.as_object().into_iter().flatten().filter(|(key, _)| !LOCAL.contains(&key.as_str()));
+    let shared = configuration.values.iter().filter(|(key, _)| !LOCAL.contains(&key.as_str()));
     let shared: Vec<(&String, &Value)> = shared.collect();
     // One exchange where all is well, and one an argument where not.
     let text = serde_json::to_string(&shared)?;

@@ -7,7 +7,7 @@ use ft_model::decoder::{Decoder, StepOptions};
 use ft_model::lora::Adapter;
 use ft_model::step::Step;
 
-use crate::data::Dataset;
+use crate::data::dataset::Dataset;
 
 /// Says which micro-batch and which row of the file, counted from 1, are the first whose loss or gradient is not finite; nothing
 /// where each by itself is (their sum overflows then).

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::history::Entry;
+use crate::run::trainer_state::Entry;
 
 /// The file, open.
 pub struct Metrics {

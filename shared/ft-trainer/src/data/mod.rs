@@ -1,0 +1,3 @@
+//! The rows to train and evaluate on.
+
+pub mod dataset;
