@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use ft_cli::progress;
 use ft_io::{Source, interrupt};
+use ft_model::Architecture;
 use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::Decoder;
 use ft_model::generate::Engine;
@@ -29,7 +30,7 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
     let asker = Asker::new(text, args.format, args.no_chat_template);
     let asked = asker.ask_all(&questions.list)?;
     let model = Model::open(&args.model)?;
-    check_lengths(&asked, &questions, model.arch.max_position_embeddings)?;
+    check_lengths(&asked, &questions, &model.arch)?;
 
     let started = Instant::now();
     let batch_size = args.model.batch_size as usize;
@@ -49,13 +50,18 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
 }
 
 /// Refuses questions that the model cannot take whole.
-fn check_lengths(asked: &[Asked], questions: &Questions, limit: usize) -> Result<()> {
+fn check_lengths(asked: &[Asked], questions: &Questions, arch: &Architecture) -> Result<()> {
+    let mut most = 0;
     for (asked, question) in asked.iter().zip(&questions.list) {
         let longest = asked.choices.iter().map(Vec::len).max().unwrap_or(0);
         let length = asked.prompt.len() + longest;
-        if length > limit {
+        most = most.max(length);
+        if let Some(limit) = arch.longest().filter(|limit| length > *limit) {
             bail!("{}: {length} tokens with its choices, but the model takes {limit}", question.place);
         }
+    }
+    if let Some(told) = arch.beyond(most) {
+        tracing::warn!("{told}");
     }
     Ok(())
 }

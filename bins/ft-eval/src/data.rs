@@ -33,6 +33,10 @@ impl Dataset {
         for (i, sequence) in self.sequences.iter().enumerate() {
             sequence.check(arch).with_context(|| format!("{}, row {}", self.name, i + 1))?;
         }
+        let longest = self.sequences.iter().map(|sequence| sequence.input_ids.len()).max().unwrap_or(0);
+        if let Some(told) = arch.beyond(longest) {
+            tracing::warn!("{}: {told}", self.name);
+        }
         if self.labels() == 0 {
             bail!("{}: no row has a label (all are -100), so there is no loss; see 'ft-template --labels'", self.name);
         }

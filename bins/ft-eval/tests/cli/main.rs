@@ -6,3 +6,4 @@ mod choice;
 mod errors;
 mod generate;
 mod loss;
+mod read;

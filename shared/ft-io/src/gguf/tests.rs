@@ -2,7 +2,8 @@ use super::*;
 
 /// A header with one key and one tensor, in the format of version `version`.
 fn file(version: u32, key: (&str, u32, &[u8]), tensors: &[&str]) -> Vec<u8> {
-    let length = |n: usize| if version == 1 { (n as u32).to_le_bytes().to_vec() } else { (n as u64).to_le_bytes().to_vec() };
+    let length =
+        |n: usize| if version == 1 { (n as u32).to_le_bytes().to_vec() } else { (n as u64).to_le_bytes().to_vec() };
     let text = |text: &str| [length(text.len()), text.as_bytes().to_vec()].concat();
     let mut bytes = [MAGIC.to_vec(), version.to_le_bytes().to_vec(), length(tensors.len()), length(1)].concat();
     bytes.extend([text(key.0), key.1.to_le_bytes().to_vec(), key.2.to_vec()].concat());

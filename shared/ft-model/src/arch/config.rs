@@ -87,7 +87,11 @@ impl Architecture {
             return Ok(());
         }
         let keys = "hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, head_dim, vocab_size";
-        Err(Error::Key { key: keys.into(), found: format!("{found} parameters together"), expected: format!("at most {MOST}") })
+        Err(Error::Key {
+            key: keys.into(),
+            found: format!("{found} parameters together"),
+            expected: format!("at most {MOST}"),
+        })
     }
 }
 

@@ -214,9 +214,18 @@ fn gemma3(keys: Keys<'_>) -> Result<Architecture> {
     let parameters = keys.object("rope_parameters")?;
     let of = |kind: &str| parameters.map_or(Ok(None), |p| p.object(kind));
     let (local, global) = (of("sliding_attention")?, of("full_attention")?);
-    // Where both styles are written they say the same.
-    let old = keys.object("rope_scaling")?;
-    let global = if parameters.is_some() { global } else { old };
+    // Where both styles are written the old one's words count, as in transformers.
+    let mut words = global.map(Keys::all).cloned().unwrap_or_default();
+    if let Some(old) = keys.object("rope_scaling")? {
+        let differs = |(key, value): (&String, &Value)| words.get(key) != Some(value);
+        if global.is_some() && old.all().iter().any(differs) {
+            tracing::warn!(
+                "config.json has both rope_scaling and rope_parameters, and they differ: rope_scaling counts, as in transformers"
+            );
+        }
+        words.extend(old.all().clone());
+    }
+    let global = Some(keys.over(&words)).filter(|words| !words.is_empty());
     let base = |theta: f64| Base {
         theta,
         share: 1.0,

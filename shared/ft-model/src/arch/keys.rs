@@ -29,6 +29,24 @@ impl<'a> Keys<'a> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// The keys of `map`, which stand for some of these.
+    pub fn over<'b>(self, map: &'b Map<String, Value>) -> Keys<'b>
+    where
+        'a: 'b,
+    {
+        Keys { map, used: self.used }
+    }
+
+    /// All keys with their values.
+    pub fn all(self) -> &'a Map<String, Value> {
+        self.map
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(self) -> bool {
+        self.map.is_empty()
+    }
+
     /// Whether the key is there, if only as `null`.
     pub fn has(self, key: &str) -> bool {
         self.map.contains_key(key)

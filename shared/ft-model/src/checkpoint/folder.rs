@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::bnb::{self, Raw};
 use super::file::DataFile;
+use super::names::{canonical, is_buffer};
 use super::stored::{Format, RowOrder, Stored};
 use super::{CONFIG_FILE, Checkpoint};
-use super::names::{canonical, is_buffer};
 use crate::arch::{Architecture, Family};
 use crate::error::{Error, Result};
 use crate::safetensors::{Header, PREFIX, header_len, too_short};
@@ -29,7 +29,10 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     let (single, shards) = (path.join(SINGLE), path.join(INDEX));
     if single.is_file() {
         if shards.is_file() {
-            tracing::warn!("'{}' has both {SINGLE} and {INDEX}: the first is read, as transformers does", path.display());
+            tracing::warn!(
+                "'{}' has both {SINGLE} and {INDEX}: the first is read, as transformers does",
+                path.display()
+            );
         }
         metadata.extend(add_file(&single, &mut tensors, None)?);
         files.push(single);
@@ -109,7 +112,10 @@ impl Tensors {
         let name = canonical(self.family, stored);
         if self.numbers.contains_key(&name) || self.raw.contains_key(&name) {
             let other = self.seen.iter().find(|(_, known)| **known == name).map_or("", |(other, _)| other.as_str());
-            return Err(Error::malformed(path, format!("the tensor '{name}' is there twice, as '{other}' and '{stored}'")));
+            return Err(Error::malformed(
+                path,
+                format!("the tensor '{name}' is there twice, as '{other}' and '{stored}'"),
+            ));
         }
         self.seen.insert(stored.into(), name.clone());
         Ok(Some(name))

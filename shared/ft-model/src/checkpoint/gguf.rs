@@ -159,7 +159,8 @@ impl Reader {
         let mut before: Option<(u64, &str)> = None;
         for (start, end, name) in places.into_iter().filter(|(start, end, _)| start < end) {
             if let Some((taken, other)) = before.filter(|(taken, _)| start < *taken) {
-                let told = format!("the tensor '{name}' begins at byte {start}, within '{other}', which ends at {taken}");
+                let told =
+                    format!("the tensor '{name}' begins at byte {start}, within '{other}', which ends at {taken}");
                 return Err(Error::malformed(self.file.path(), told));
             }
             before = Some((end, name));

@@ -32,9 +32,8 @@ pub(super) fn is_buffer(family: Family, stored: &str) -> bool {
         Family::GptNeox => &["attention.bias", "attention.masked_bias"],
         _ => &[],
     };
-    let is_mask = ends.iter().any(|end| {
-        stored.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    });
+    let is_mask =
+        ends.iter().any(|end| stored.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
     is_mask || (family != Family::Gpt2 && stored.contains("rotary_emb.inv_freq"))
 }
 
@@ -62,7 +61,9 @@ mod tests {
 
     #[test]
     fn nothing_but_buffers_is_left_unread() {
-        assert!(is_buffer(Family::Gpt2, "h.3.attn.bias") && is_buffer(Family::Gpt2, "transformer.h.3.attn.masked_bias"));
+        assert!(
+            is_buffer(Family::Gpt2, "h.3.attn.bias") && is_buffer(Family::Gpt2, "transformer.h.3.attn.masked_bias")
+        );
         assert!(is_buffer(Family::GptNeox, "gpt_neox.layers.0.attention.masked_bias"));
         assert!(is_buffer(Family::Llama, "model.layers.0.self_attn.rotary_emb.inv_freq"));
         assert!(!is_buffer(Family::Gpt2, "h.3.attn.c_attn.bias") && !is_buffer(Family::Llama, "h.3.attn.bias"));

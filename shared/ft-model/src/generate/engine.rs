@@ -11,6 +11,7 @@ use crate::arch::Architecture;
 use crate::block::{Block, ProductOf, Rows, attention_spec};
 use crate::decoder::Decoder;
 use crate::error::Result;
+use crate::finite::expect_finite;
 use crate::projection::Site;
 
 /// A model that reads prompts and continues them.
@@ -132,17 +133,21 @@ impl<'a> Engine<'a> {
         let rows = Rows { starts: &[0, ids.len()], ropes };
         let positions: Vec<u32> = runs.iter().flat_map(|run| run.0.clone()).collect();
         let mut x = self.decoder.embed_at(ids, &positions)?;
+        expect_finite(&x, || "the model's embedding".into())?;
         for number in 0..arch.num_layers {
             let layer = self.decoder.layer(number)?;
             let block = self.decoder.block(&layer, &rows, None);
             x = run_block(&block, &x, products, |qkv| attend(number, qkv))?;
+            self.decoder.expect_finite(&x, number)?;
         }
         Ok(x)
     }
 
     /// The logits of hidden states `[rows, hidden]` of the last layer, on the host.
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(on_host(&self.decoder.head().logits_of_few(x)?)?)
+        let logits = on_host(&self.decoder.head().logits_of_few(x)?)?;
+        expect_finite(&logits, || "the model's head".into())?;
+        Ok(logits)
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) fn build(path: &Path, content: &Content, tokens: &[&str]) -> Result<T
 }
 
 pub(super) fn merges(path: &Path, content: &Content) -> Result<Vec<(String, String)>> {
-    content.strings(gguf::MERGES)
+    content
+        .strings(gguf::MERGES)
         .ok_or_else(|| Error::NoTokenizer {
             path: path.to_path_buf(),
             reason: format!("the file has no {}", gguf::MERGES),

@@ -48,7 +48,8 @@ pub(super) fn build(path: &Path, content: &Content, tokens: &[&str]) -> Result<T
     let merges = if content.metadata.contains_key(gguf::MERGES) {
         bpe::merges(path, content)?
     } else {
-        let scores = content.floats(gguf::SCORES)
+        let scores = content
+            .floats(gguf::SCORES)
             .filter(|s| s.len() == tokens.len())
             .ok_or_else(|| malformed(gguf::SCORES, &"expected one score for each token"))?;
         merges(tokens, &scores, &content.numbers(gguf::TOKEN_TYPE).unwrap_or_default())

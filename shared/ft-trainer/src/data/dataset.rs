@@ -121,6 +121,10 @@ impl Dataset {
             sequence.check(arch).with_context(|| format!("{}, row {}", self.name, self.rows[i]))?;
             without_label += usize::from(sequence.labelled() == 0);
         }
+        let longest = self.sequences.iter().map(|sequence| sequence.input_ids.len()).max().unwrap_or(0);
+        if let Some(told) = arch.beyond(longest) {
+            tracing::warn!("{}: {told}", self.name);
+        }
         if without_label == self.sequences.len() {
             bail!(
                 "{}: no row has a label (all are -100), so there is nothing to learn; see 'ft-template --labels'",
