@@ -183,7 +183,7 @@ fn of_two_words_on_rotations_the_old_one_counts() {
     assert!(both == old && old != plain && !told.contains("rope_scaling"), "{both} {old} {plain} {told}");
     let case = Case::new("gemma3_text-s20");
     let plain = case.loss(&[]).0;
-    case.config(|config| config["rope_scaling"] = scaling);
+    case.config(|config| config["rope_scaling"] = json!({"rope_type": "linear", "factor": 3.0}));
     let (both, told) = case.loss(&[]);
     assert!(both != plain && told.contains("both rope_scaling and rope_parameters"), "{told}");
 }
@@ -227,16 +227,24 @@ fn rows_go_as_far_as_rotations_reach() {
 
 #[test]
 fn answers_go_beyond_the_context_where_positions_are_not_learned() {
-    let case = Case::new("llama-s0");
-    case.bench.tokens("p.parquet", &[Row::prompt(&[7; 126], "x")], None);
-    let args = ["p.parquet", "-o", "out.parquet", "--max-new-tokens", "8"];
-    let out = case.bench.run_on("generate", &case.model, &args, b"");
+    let bench = Bench::new();
+    bench.tokens("p.parquet", &[Row::prompt(&[7; 1020], "x")], None);
+    let out = bench.run("generate", &["p.parquet", "-o", "out.parquet", "--max-new-tokens", "8"]);
     assert_eq!(out.code, 0, "{}", out.stderr);
-    assert!(out.stderr.contains("but the model was made for 128"), "{}", out.stderr);
+    assert!(out.stderr.contains("but the model was made for 1024"), "{}", out.stderr);
+}
+
+/// The model's tensor `name` with all its numbers `value`.
+fn spoil(model: &Path, name: &str, value: f32) {
+    let file = model.join("model.safetensors");
+    let mut all = load(&file);
+    let spoiled = Tensor::full(value, all[name].shape(), &Device::Cpu).unwrap();
+    all.insert(name.into(), spoiled);
+    candle_core::safetensors::save(&all, file).unwrap();
 }
 
 #[test]
-fn what_is_not_finite_is_an_error_that_names_its_place() {
+fn a_loss_that_is_not_finite_is_an_error_that_names_its_place() {
     for (tensor, place) in [
         ("model.embed_tokens.weight", "the model's embedding"),
         ("model.layers.1.mlp.down_proj.weight", "layer 1 of the model"),
@@ -245,14 +253,27 @@ fn what_is_not_finite_is_an_error_that_names_its_place() {
     ] {
         for value in [f32::NAN, f32::INFINITY] {
             let case = Case::new("llama-s0");
-            case.weights(|mut all| {
-                let spoiled = (all[tensor].ones_like().unwrap() * f64::from(value)).unwrap();
-                all.insert(tensor.into(), spoiled);
-                all
-            });
+            spoil(&case.model, tensor, value);
             assert!(case.refused().contains(place), "{tensor}: {}", case.refused());
-            case.bench.prompts("p.parquet");
-            let out = case.bench.run_on("generate", &case.model, &["p.parquet", "-o", "out.parquet"], b"");
+        }
+    }
+}
+
+#[test]
+fn answers_of_weights_that_are_not_finite_are_an_error_that_names_their_place() {
+    for (tensor, place) in [
+        ("model.embed_tokens.weight", "the model's embedding"),
+        ("model.layers.1.self_attn.o_proj.weight", "layer 1 of the model"),
+        ("model.norm.weight", "the model's head"),
+    ] {
+        let bench = Bench::new();
+        spoil(&bench.path("model"), tensor, f32::NAN);
+        bench.prompts("p.parquet");
+        let out = bench.run("generate", &["p.parquet", "-o", "out.parquet"]);
+        assert!(out.failure().contains(place), "{tensor}: {}", out.stderr);
+        std::fs::write(bench.path("q.jsonl"), r#"{"question": "?", "choices": ["a", "b"], "answer": 0}"#).unwrap();
+        for format in ["letters", "text"] {
+            let out = bench.run("choice", &["q.jsonl", "--format", format]);
             assert!(out.failure().contains(place), "{tensor}: {}", out.stderr);
         }
     }
