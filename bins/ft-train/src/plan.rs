@@ -31,14 +31,13 @@ pub fn tell(args: &Args, mut setup: Setup) -> Result<()> {
     plan.insert("steps".into(), steps.into());
     plan.extend(rates(&schedule, steps));
     plan.extend(measure(args, &mut setup, &sampler, steps)?);
-    let text = match args.common.log_format {
-        ft_cli::LogFormat::Json => format!("{}\n", Value::Object(plan)),
-        ft_cli::LogFormat::Text => table(&plan, &schedule, steps),
+    let (text, mut stdout) = match args.common.log_format {
+        ft_cli::LogFormat::Json => (format!("{}\n", Value::Object(plan)), ft_io::output::stdout()),
+        ft_cli::LogFormat::Text => (table(&plan, &schedule, steps), ft_io::output::listing()),
     };
     if setup.ranks.rank() > 0 {
         return Ok(());
     }
-    let mut stdout = ft_io::output::stdout();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 
