@@ -161,7 +161,10 @@ fn more_blocks_than_tensors_are_refused_before_memory_is_asked_for() {
         "'llama.block_count' is 1000000000, expected at most 20",
     );
     expect(
-        |file| file.set("llama.expert_count", whole(1_000_000_000)),
+        |file| {
+            file.set("llama.expert_used_count", whole(2));
+            file.set("llama.expert_count", whole(1_000_000_000));
+        },
         "'llama.expert_count' is 1000000000, expected at most 0",
     );
     expect(|file| file.set("llama.embedding_length", (10, (1u64 << 39).to_le_bytes().to_vec())), "parameters together");

@@ -84,10 +84,6 @@ impl LoraConfig {
     /// Whether a module that lies in no layer is adapted.
     fn takes(&self, module: &str) -> Result<bool> {
         let Some(targets) = &self.target_modules else { return Ok(false) };
-        // As in peft: of a list, what lies in no layer is not in those layers.
-        if matches!(targets, Targets::Many(_)) && self.layers_to_transform.as_ref().is_some_and(|of| !of.is_all()) {
-            return Ok(false);
-        }
         let leaves = self.exclude_modules.as_ref().map(Targets::matcher).transpose()?;
         Ok(targets.matcher()?.takes(module)? && !leaves.map_or(Ok(false), |leaves| leaves.takes(module))?)
     }

@@ -141,10 +141,11 @@ pub(super) fn own(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<
 
 /// The experts' numbers.
 fn experts(keys: &GgufKeys<'_>, count: &str) -> Result<Value> {
+    let used = keys.size("expert_used_count")?;
     let first = keys.content.tensors.iter().find(|(name, _)| name.ends_with("_exps.weight"));
     let there = first.and_then(|(_, info)| info.shape.first().copied()).unwrap_or(0);
     Ok(json!({
-        count: keys.size_up_to("expert_count", there, "experts in the file's tensors")?, "num_experts_per_tok": keys.size("expert_used_count")?,
+        count: keys.size_up_to("expert_count", there, "experts in the file's tensors")?, "num_experts_per_tok": used,
         "output_router_logits": false,
     }))
 }
