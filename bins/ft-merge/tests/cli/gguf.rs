@@ -183,6 +183,14 @@ fn tensors_that_share_bytes_are_named() {
 }
 
 #[test]
+fn a_tensor_of_rotary_factors_is_no_larger_than_a_head() {
+    expect(
+        |file| file.add("rope_freqs.weight", &[100_000]),
+        "'rope_freqs.weight' has 100000 elements, expected at most 65536",
+    );
+}
+
+#[test]
 fn tensors_and_keys_that_occur_twice_are_named() {
     expect(
         |file| {

@@ -174,6 +174,12 @@ impl Reader {
         for name in ROPE_TENSORS {
             let Some(info) = self.content.tensors.get(name) else { continue };
             let stored = self.stored(name, info)?;
+            // There is one for each pair of a head's elements.
+            if stored.elements() > MOST_FACTORS {
+                let told =
+                    format!("the tensor '{name}' has {} elements, expected at most {MOST_FACTORS}", stored.elements());
+                return Err(Error::malformed(self.file.path(), told));
+            }
             let mut factors = vec![0.0; stored.rows() * stored.columns()];
             stored.read_all(&mut factors)?;
             tensors.insert(name, factors);
@@ -181,6 +187,9 @@ impl Reader {
         Ok(tensors)
     }
 }
+
+/// More elements than half a head has.
+const MOST_FACTORS: usize = 1 << 16;
 
 /// Tensors that are no weights.
 const ROPE_TENSORS: [&str; 3] = [ROPE_FACTORS, LONG_FACTORS, SHORT_FACTORS];

@@ -30,7 +30,7 @@ pub struct DataArgs {
     /// What happens to rows over --max-seq-length
     #[arg(long, value_name = "WHAT", value_enum, default_value = "error")]
     pub overlong: Overlong,
-    /// Leave out an epoch's last sequences where they do not fill a micro-batch
+    /// Leave out an epoch's last sequences where they do not fill a micro-batch of each rank
     #[arg(long)]
     pub dataloader_drop_last: bool,
 }

@@ -26,7 +26,7 @@ pub struct TrainingArgs {
     /// Times to go through the training rows
     #[arg(long, value_name = "N", default_value_t = 3.0, value_parser = not_negative)]
     pub num_train_epochs: f64,
-    /// Steps to take, whatever the epochs; -1 leaves it to the epochs
+    /// Steps to take, whatever the epochs; 0 and -1 leave it to the epochs
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub max_steps: i64,
     /// Weight of the routers' auxiliary loss, which is not implemented: it has to be 0 for mixtures of experts, and means
@@ -60,7 +60,7 @@ pub struct TrainingArgs {
     /// AdamW's epsilon
     #[arg(long, value_name = "EPS", default_value_t = 1e-8, value_parser = not_negative)]
     pub adam_epsilon: f64,
-    /// Longest gradient that is not shortened; 0 is no clipping
+    /// Clip gradients to this L2 norm; 0 disables
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = not_negative)]
     pub max_grad_norm: f64,
     /// Noise on the embeddings while training (NEFTune)

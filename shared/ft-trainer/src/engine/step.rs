@@ -26,7 +26,7 @@ pub struct Draws {
 impl Setup {
     /// Who deals the rows out to steps.
     pub fn sampler(&self, args: &Args) -> Result<Sampler> {
-        Sampler::new(args, &self.train.lengths(), self.ranks.world())
+        Sampler::new(args, &self.train.lengths(), self.train.rows(), self.ranks.world())
     }
 
     /// The optimizer before its first step; the paged kinds keep their file in `output`, or where temporary files are.

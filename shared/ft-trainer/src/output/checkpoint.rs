@@ -15,7 +15,7 @@ use ft_model::optimizer::Optimizer;
 
 use crate::args::Args;
 use crate::output::identity::Identity;
-use crate::run::trainer_state::{State, Window, write_json};
+use crate::run::trainer_state::{State, Window, step_of, write_json};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// What goes into the next log, for which Trainer's state has no key.
@@ -86,16 +86,40 @@ pub fn load(path: &Path, mut optimizer: Optimizer) -> Result<Saved> {
     let window = path.join(WINDOW);
     let text = fs::read(&window).with_context(|| format!("cannot read '{}'", window.display()))?;
     let window = serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
+    require_one_step(path, &state, &optimizer)?;
     Ok(Saved { adapter, optimizer, state, window })
+}
+
+/// Holds the parts of a checkpoint against each other: all of them were written after the same step.
+fn require_one_step(path: &Path, state: &State, optimizer: &Optimizer) -> Result<()> {
+    let marker = path.join(MARKER);
+    let text = fs::read_to_string(&marker).with_context(|| format!("cannot read '{}'", marker.display()))?;
+    let marked: u64 = text.trim().parse().with_context(|| format!("'{}' names no step", marker.display()))?;
+    let left_out = state.loss_scale.as_ref().map_or(0, |scale| scale.skipped);
+    let logged = state.log_history.iter().filter_map(step_of).max().unwrap_or(0);
+    let parts = [
+        (MARKER, marked, state.global_step),
+        (OPTIMIZER, optimizer.step(), state.global_step.saturating_sub(left_out)),
+        ("the last entry of log_history", logged, logged.min(state.global_step)),
+    ];
+    match parts.iter().find(|(_, found, expected)| found != expected) {
+        Some((part, found, expected)) => bail!(
+            "'{}' is no whole checkpoint: its trainer_state.json is of step {}, so {part} should be of step {expected}, \
+             and is of step {found}; take another one",
+            path.display(),
+            state.global_step
+        ),
+        None => Ok(()),
+    }
 }
 
 /// The checkpoint that `--resume-from-checkpoint` names, where it is given.
 pub fn to_resume(args: &Args, output: Option<&Path>) -> Result<Option<PathBuf>> {
-    let Some(path) = &args.resume_from_checkpoint else { return Ok(None) };
+    let Some(path) = args.resumes_from() else { return Ok(None) };
     let path = match (output, path.as_os_str().is_empty()) {
         (Some(output), true) => newest(output)?,
         (None, true) => bail!("--resume-from-checkpoint needs a folder where the output is a pipe"),
-        (_, false) => path.clone(),
+        (_, false) => path.to_path_buf(),
     };
     require_whole(&path)?;
     Ok(Some(path))

@@ -60,7 +60,7 @@ fn prepare_alone(args: &Args) -> Result<Option<Folder>> {
     let Target::Path(path) = Target::binary(Some(Target::parse(&args.output_dir)))? else { return Ok(None) };
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder '{}'", path.display()))?;
     let lock = lock(&path)?;
-    if !args.overwrite_output_dir && args.resume_from_checkpoint.is_none() && is_used(&path)? {
+    if !args.overwrite_output_dir && args.resumes_from().is_none() && is_used(&path)? {
         bail!(
             "'{}' already holds a run; give another folder, --resume-from-checkpoint to go on, or --overwrite-output-dir",
             path.display()
@@ -79,7 +79,7 @@ fn is_used(dir: &Path) -> Result<bool> {
 /// Removes what a run that is overwritten left: its checkpoints, which a later resume would take for this run's, and
 /// its results. Called once model and data are known to be good.
 pub fn clear(args: &Args, output: Option<&Path>) -> Result<()> {
-    let Some(dir) = output.filter(|_| args.overwrite_output_dir && args.resume_from_checkpoint.is_none()) else {
+    let Some(dir) = output.filter(|_| args.overwrite_output_dir && args.resumes_from().is_none()) else {
         return Ok(());
     };
     for (_, path) in checkpoint::all(dir)? {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ft_model::lora::Adapter;
 use serde_json::json;
 
@@ -33,7 +33,24 @@ impl Trainer<'_> {
             self.log_window(witness)?;
         }
         self.evaluate_and_save(self.flow.saves(at), witness)?;
+        self.require_a_reader()?;
         if self.interrupted()? { Err(ft_io::Interrupted.into()) } else { Ok(()) }
+    }
+
+    /// Ends a run whose adapter would go to a pipe that nobody reads any more; all ranks ask together.
+    fn require_a_reader(&self) -> Result<()> {
+        if self.args.output_dir.as_os_str() != "-" || self.args.prove.verify.is_some() {
+            return Ok(());
+        }
+        let ranks = &*self.setup.ranks;
+        if ft_dist::any(ranks, ranks.rank() == 0 && ft_io::output::reader_is_gone())? {
+            bail!(
+                "standard output has no reader any more, so the adapter of step {} would be lost; give --output-dir a \
+                 folder",
+                self.state.global_step
+            );
+        }
+        Ok(())
     }
 
     /// Whether a signal came to any rank; all ranks ask together, and so act together.
