@@ -1,8 +1,10 @@
 //! A trained adapter held against a model, and what a person should know of it.
 
+use super::adapter::Adapter;
+use super::config::{self, LoraConfig};
+use super::ends::End;
 use super::saved::is_module;
 use super::targets::{Matcher, Targets, unknown};
-use super::{Adapter, End, LoraConfig, config};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::projection::Projection;
@@ -12,13 +14,12 @@ impl Adapter {
     ///
     /// # Errors
     /// As [`Adapter::check`].
-    pub fn fitted(mut self, arch: &Architecture) -> Result<Self> {
+    pub fn fitted(self, arch: &Architecture) -> Result<Self> {
         self.check(arch)?;
         for warning in self.config.warnings(arch)? {
             tracing::warn!("the adapter {warning}");
         }
-        self.tie_unnamed(arch)?;
-        Ok(self)
+        self.tie_unnamed(arch)
     }
 }
 

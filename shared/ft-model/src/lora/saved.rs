@@ -6,7 +6,9 @@ use candle_core::{DType, Tensor};
 use ft_kernels::linear::dora_norm;
 use ft_kernels::tensor::on_host;
 
-use super::{Adapter, End, LoraConfig, SavedTensor};
+use super::adapter::{Adapter, SavedTensor};
+use super::config::LoraConfig;
+use super::ends::End;
 use crate::arch::{Architecture, Expected, NormKind, QkNorm};
 use crate::error::{Error, Result};
 use crate::layers::{LayerSource, NormWeights};
@@ -79,27 +81,27 @@ impl Adapter {
     /// # Errors
     /// As [`Adapter::init`], and if a layer cannot be had.
     pub fn init_on(arch: &Architecture, source: &dyn LayerSource, config: LoraConfig, seed: u64) -> Result<Self> {
-        let mut adapter = Self::without_base(arch, config, seed)?;
-        if adapter.config.use_dora() {
-            for pair in &mut adapter.modules {
+        let (config, mut modules, ends, mut saved) = Self::without_base(arch, config, seed)?.into_parts();
+        if config.use_dora() {
+            for pair in &mut modules {
                 let (layer, projection) = Projection::parse_in(arch.family, &pair.module)
                     .ok_or_else(|| Error::Module(pair.module.clone()))?;
                 let weights = source.layer(layer)?;
                 let rows = (projection.column(arch, layer), projection.shape(arch, layer).0);
-                let weight = on_host(&weights.product(projection.site).weight.narrow(0, rows.0, rows.1)?)?;
+                let weight = on_host(&weights.product(projection.site()).weight.narrow(0, rows.0, rows.1)?)?;
                 pair.magnitude = Some(dora_norm(&weight, &pair.a, &pair.b, pair.scaling as f32)?);
             }
         }
-        for Expected { name, shape } in adapter.config.saved(arch)? {
+        for Expected { name, shape } in config.saved(arch)? {
             let tensor = on_host(&base_tensor(arch, source, &name)?.to_dtype(DType::F32)?)?.copy()?;
             if tensor.dims() != shape {
                 return Err(Error::Adapter(format!("saves '{name}' of shape {:?}, expected {shape:?}", tensor.dims())));
             }
-            let key = adapter.config.saved_key(arch, &name);
-            adapter.saved.push(SavedTensor { name, key, tensor });
+            let key = config.saved_key(arch, &name);
+            saved.push(SavedTensor { name, key, tensor });
         }
-        adapter.saved.sort_by(|x, y| x.name.cmp(&y.name));
-        Ok(adapter)
+        saved.sort_by(|x, y| x.name.cmp(&y.name));
+        Ok(Self::new(config, modules, ends, saved))
     }
 
     /// Whether a saved tensor that the configuration does not name is the embedding's or the head's matrix, which peft
@@ -121,21 +123,22 @@ impl Adapter {
     }
 
     /// Where embedding and head of the model are one matrix, a saved one that the configuration does not name is both.
-    pub(super) fn tie_unnamed(&mut self, arch: &Architecture) -> Result<()> {
+    pub(super) fn tie_unnamed(self, arch: &Architecture) -> Result<Self> {
         let [embedding, head] = End::ALL.map(|end| format!("{}.weight", end.module(arch.family)));
         let unnamed = self.unnamed(arch)?;
         let (has_embedding, has_head) = (unnamed.contains(&embedding.as_str()), unnamed.contains(&head.as_str()));
         if !arch.tie_word_embeddings || has_embedding == has_head {
-            return Ok(());
+            return Ok(self);
         }
         let (there, other) = if has_head { (head, embedding) } else { (embedding, head) };
         if self.saved.iter().any(|saved| saved.name == other) {
-            return Ok(());
+            return Ok(self);
         }
-        let found = self.saved.iter().find(|saved| saved.name == there).map(|saved| saved.tensor.clone());
-        self.saved.extend(found.map(|tensor| SavedTensor { key: other.clone(), name: other, tensor }));
-        self.saved.sort_by(|x, y| x.name.cmp(&y.name));
-        Ok(())
+        let Self { config, modules, ends, mut saved, .. } = self;
+        let found = saved.iter().find(|saved| saved.name == there).map(|saved| saved.tensor.clone());
+        saved.extend(found.map(|tensor| SavedTensor { key: other.clone(), name: other, tensor }));
+        saved.sort_by(|x, y| x.name.cmp(&y.name));
+        Ok(Self::new(config, modules, ends, saved))
     }
 
     /// Whether the saved tensors are those that the configuration names, in the base's shapes.
@@ -193,7 +196,7 @@ fn base_tensor(arch: &Architecture, source: &dyn LayerSource, name: &str) -> Res
     let (layer, part) = inside.filter(|_| kind == "bias").ok_or_else(missing)?;
     let weights = source.layer(layer.parse().map_err(|_| missing())?)?;
     if let Some((layer, projection)) = Projection::parse_in(arch.family, module) {
-        let bias = weights.product(projection.site).bias.as_ref().ok_or_else(missing)?;
+        let bias = weights.product(projection.site()).bias.as_ref().ok_or_else(missing)?;
         return Ok(bias.narrow(0, projection.column(arch, layer), projection.shape(arch, layer).0)?);
     }
     let norms = [

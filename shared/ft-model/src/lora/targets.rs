@@ -7,8 +7,8 @@ use std::str::FromStr;
 use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::End;
 use super::config::{Layers, LoraConfig};
+use super::ends::End;
 use super::parameters::{expert_words, parameter};
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
@@ -119,7 +119,7 @@ impl LoraConfig {
         for layer in 0..arch.num_layers {
             for projection in Projection::of_layer(arch, layer) {
                 let module = projection.module(arch, layer);
-                let is_taken = if projection.is_parameter(arch, layer) {
+                let is_taken = if projection.is_of_mixture() {
                     self.adapts_parameter(&parameter(arch, layer, projection))
                 } else {
                     in_layers.contain(layer, &module)? && taken(&module)?
@@ -213,7 +213,7 @@ impl<'a> LayersOf<'a> {
 pub(super) fn unknown<'a>(targets: &'a Targets, arch: &Architecture) -> Vec<&'a str> {
     let Targets::Many(names) = targets else { return Vec::new() };
     let of = |layer: usize| {
-        let modules = Projection::of_layer(arch, layer).into_iter().filter(move |p| !p.is_parameter(arch, layer));
+        let modules = Projection::of_layer(arch, layer).into_iter().filter(|p| !p.is_of_mixture());
         modules.map(move |p| p.module(arch, layer))
     };
     let all: Vec<String> = (0..arch.num_layers).flat_map(of).collect();
@@ -234,7 +234,7 @@ fn leaves(arch: &Architecture) -> Vec<String> {
 
 /// The last parts of the names of a layer's modules, in its order.
 fn of_layer(arch: &Architecture, layer: usize) -> impl Iterator<Item = &'static str> {
-    let modules = Projection::of_layer(arch, layer).into_iter().filter(move |p| !p.is_parameter(arch, layer));
+    let modules = Projection::of_layer(arch, layer).into_iter().filter(|p| !p.is_of_mixture());
     modules.map(move |p| {
         let path = p.path(arch, layer);
         path.rsplit_once('.').map_or(path, |(_, leaf)| leaf)
