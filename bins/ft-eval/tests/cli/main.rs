@@ -5,4 +5,6 @@ mod candle_llama;
 mod choice;
 mod errors;
 mod generate;
+mod interrupts;
 mod loss;
+mod word_marks;
