@@ -97,6 +97,10 @@ pub enum SchedulerType {
     Constant,
     /// As it is, after the warm-up
     ConstantWithWarmup,
+    /// DeepSpeed's WarmupLR: as it is, after a warm-up by the logarithm of the step
+    ConstantWithLogWarmup,
+    /// DeepSpeed's WarmupDecayLR: a straight line to 0, after such a warm-up
+    LinearWithLogWarmup,
     /// 1 / √step (timescale)
     InverseSqrt,
     /// As it is, then down over num_decay_steps to min_lr_ratio of the peak

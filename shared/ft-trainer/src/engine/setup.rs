@@ -16,7 +16,7 @@ use ft_model::layers::{
 use ft_model::lora::{Adapter, pissa};
 use ft_model::optimizer::Cut;
 
-use crate::args::{Args, LoraArgs, MemoryArgs, Offload, Precision, Sharding};
+use crate::args::{Args, LoraArgs, Offload, Precision, Sharding};
 use crate::data::dataset::{Dataset, Limit, model_tokenizer};
 use crate::output::digest;
 
@@ -78,7 +78,7 @@ impl Setup {
         if let Some(taken) = &taken {
             source = Box::new(Without::new(source, arch.clone(), taken.clone()));
         }
-        let activation_memory = activation_memory(&args.memory, &device) / u64::from(args.ranks.nproc_per_node);
+        let activation_memory = activation_memory(args, &device);
         let lengths = adapter.trainable().map(|trained| trained.tensor.elem_count());
         let cut = (sharding >= Sharding::Zero2).then(|| Cut::new(lengths, ranks.world()));
         Ok(Self {
@@ -124,7 +124,7 @@ impl Setup {
             "{trainable} trainable of {all} parameters ({:.2} %), r {}, {} modules; initial adapter {}",
             100.0 * trainable as f64 / (all + trainable) as f64,
             self.adapter.config.r,
-            self.adapter.modules.len() + self.adapter.ends.len(),
+            self.adapter.modules().len() + self.adapter.ends().len(),
             self.adapter.sha256().map_or_else(|_| "unknown".into(), |hash| hash[..12].to_owned()),
         );
         let longest = self.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
@@ -256,10 +256,15 @@ fn pages(args: &Args) -> PathBuf {
     if args.output_dir.is_dir() { args.output_dir.clone() } else { std::env::temp_dir() }
 }
 
-/// What may be kept between forward and backward.
-fn activation_memory(args: &MemoryArgs, device: &Device) -> u64 {
-    if args.gradient_checkpointing {
+/// What this rank may keep between forward and backward. Ranks on one machine share its memory; ranks that have a GPU
+/// each share nothing of that, and what a process is told is shared by its threads alone.
+fn activation_memory(args: &Args, device: &Device) -> u64 {
+    if args.memory.gradient_checkpointing {
         return 0;
     }
-    args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(device))
+    let each = |ranks: u32| if device.is_cpu() { u64::from(ranks.max(1)) } else { 1 };
+    match args.memory.activation_memory {
+        Some(told) => told / each(args.ranks.nproc_per_node),
+        None => ft_model::device::activation_memory(device) / each(args.ranks.sharing),
+    }
 }
