@@ -10,14 +10,14 @@ use ft_model::Architecture;
 use ft_text::TextModel;
 use serde_json::{Map, Value, json};
 
-use crate::args::{ChoiceArgs, source};
+use crate::args::{ChoiceArgs, inputs, source};
 use crate::lm_eval;
 use crate::model::Model;
 use crate::report::{Report, figure, peak, rate, table};
 
 pub fn run(args: &ChoiceArgs) -> Result<()> {
     let source = source(args.input.as_ref(), &args.model)?;
-    let report = Report::open(args.model.report.as_ref(), None)?;
+    let report = Report::open(args.model.report.as_ref(), None, inputs(&source, &args.model))?;
     let questions = Questions::read(&source, args.limit)?;
     let text = TextModel::open(&args.model.model)?;
     let format = args.format.into();
