@@ -164,6 +164,8 @@ fn defaults_are_those_of_the_peers_but_for_these() {
         "gradient_checkpointing",
         // trl's ModelConfig's, as lora_r's 16.
         "lora_alpha",
+        // Null here says theirs, or with --init-adapter what that one has.
+        "lora_dropout",
         // The same update; fused is how it is computed.
         "optim",
         "output_dir",

@@ -13,7 +13,7 @@ use ft_model::layers::{
     self, FourBitOptions, Held, LayerSource, LoadAs, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits,
     dtype,
 };
-use ft_model::lora::{Adapter, pissa};
+use ft_model::lora::{Adapter, LoraConfig, pissa};
 use ft_model::optimizer::Cut;
 
 use crate::args::{Args, LoraArgs, Offload, Precision, Sharding};
@@ -53,6 +53,9 @@ impl Setup {
         // What cannot be is said before the weights are read.
         let lora = args.lora.config(&args.model);
         lora.modules(&arch)?;
+        if args.lora.init_adapter.is_none() {
+            check_new(&lora, &arch)?;
+        }
         if let (true, [first, ..]) = (arch.tie_word_embeddings, &lora.ends(&arch)?[..]) {
             tracing::warn!(
                 "embedding and head are one matrix in '{}': an adapter of '{}' changes that one alone, and ft-merge will write two",
@@ -61,6 +64,7 @@ impl Setup {
             );
         }
         refuse_base_dropout(&arch, &args.model)?;
+        refuse_auxiliary_loss(&arch, args.training.router_aux_loss_coef.unwrap_or(0.0))?;
         let tokenizer = model_tokenizer(&args.model)?;
         let read = |path: &Path| -> Result<Dataset> {
             let data = Dataset::read(path, &arch, Limit::of(&args.data), &*ranks)?;
@@ -149,6 +153,24 @@ fn refuse_base_dropout(arch: &Architecture, model: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The peers add the routers' auxiliary loss where there are routers.
+fn refuse_auxiliary_loss(arch: &Architecture, weight: f64) -> Result<()> {
+    if arch.experts.is_some() && weight.to_bits() != 0 {
+        bail!("--router-aux-loss-coef is {weight}, but the routers' auxiliary loss is not implemented; give 0");
+    }
+    Ok(())
+}
+
+/// Refuses a new adapter that names what the model has not, or is larger than memory; says what else has no effect.
+fn check_new(lora: &LoraConfig, arch: &Architecture) -> Result<()> {
+    lora.refuse_unknown_targets(arch)?;
+    for warning in lora.warnings(arch)? {
+        tracing::warn!("the adapter {warning}");
+    }
+    // However it begins, it has the same size.
+    Ok(LoraConfig { init_lora_weights: true.into(), ..lora.clone() }.check_size(arch)?)
+}
+
 fn initial_adapter(
     args: &LoraArgs,
     arch: &Architecture,
@@ -163,9 +185,16 @@ fn initial_adapter(
             None => Adapter::init_on(arch, source, config, seed)?,
         });
     };
-    let mut adapter = Adapter::load(path)?;
-    adapter.check(arch)?;
-    adapter.config.lora_dropout = args.lora_dropout;
+    let mut adapter = Adapter::load(path)?.fitted(arch)?;
+    if let [name, ..] = adapter.unnamed(arch)?[..] {
+        bail!(
+            "'{}' has '{name}' beside its adapter, which nothing in its configuration names: it is not trained; make it part of the base with ft-merge, or name it in modules_to_save",
+            path.display()
+        );
+    }
+    if let Some(dropout) = args.lora_dropout {
+        adapter.config.lora_dropout = dropout;
+    }
     adapter.config.base_model_name_or_path = Some(model.display().to_string());
     Ok(adapter)
 }
