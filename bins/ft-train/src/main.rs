@@ -1,6 +1,7 @@
 //! `ft-train`: fine-tune a language model with LoRA.
 
 mod config;
+mod environment;
 mod launch;
 mod plan;
 mod verify;

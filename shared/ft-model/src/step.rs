@@ -9,13 +9,14 @@ use ft_kernels::backend::{Compute, Precision, is_host};
 use crate::arch::Architecture;
 use crate::batch::{Batch, Sequence};
 use crate::block::kept_bytes_per_token;
-use crate::decoder::{Decoder, DropoutKey, NeftuneKey, StepOptions};
+use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::gradients::{Gradients, scale};
 use crate::head::SequenceLoss;
 use crate::layers::LayerSource;
 use crate::lora::Adapter;
 use crate::optimizer::Cut;
+use crate::step_options::{DropoutKey, NeftuneKey, StepOptions};
 
 /// What a step trains on, and how.
 pub struct Step<'a> {
@@ -59,17 +60,7 @@ impl<'a> Step<'a> {
     /// On one rank, with the device's own operators in f32, without random numbers.
     pub fn alone(arch: &'a Architecture, source: &'a dyn LayerSource, activation_memory: u64) -> Self {
         let (compute, ranks) = (Compute::on(source.device()), &ft_dist::Solo);
-        Self {
-            compute,
-            arch,
-            source,
-            ranks,
-            cut: None,
-            loss_scale: 1.0,
-            activation_memory,
-            dropout: None,
-            neftune: None,
-        }
+        Self { compute, arch, source, ranks, cut: None, loss_scale: 1.0, activation_memory, dropout: None, neftune: None }
     }
 
     /// Cuts the sequences of a micro-batch into pieces whose activations fit the budget, of at least one
@@ -97,7 +88,7 @@ impl<'a> Step<'a> {
         let first = shares.sequences[self.ranks.rank()].start;
         let placed = adapter.on(self.source.device())?;
         let decoder = Decoder { compute: self.compute, arch: self.arch, source: self.source, adapter: Some(&placed) };
-        let mut gradients = Gradients::new(adapter.trainable().count(), first);
+        let mut gradients = Gradients::new(adapter.trainables(), first);
         let mut losses: Vec<SequenceLoss> = Vec::new();
         let mut partial_bytes = 0;
         for i in 0..self.passes(&shares, micro_batches.len()) {
@@ -112,7 +103,8 @@ impl<'a> Step<'a> {
                 neftune: self.neftune,
                 first_sequence: first + losses.len(),
             };
-            losses.extend(decoder.losses_and_gradients(batch, &options, &mut |g| gradients.push(g))?);
+            losses.extend(decoder.losses_and_gradients(batch, &options, &mut |gradient| gradients.push(gradient))?);
+            gradients.end_micro_batch(first + losses.len())?;
             partial_bytes = partial_bytes.max(gradients.bytes());
         }
         let losses = self.all_losses(losses, &shares)?;
@@ -135,8 +127,7 @@ impl<'a> Step<'a> {
     pub fn losses(&self, adapter: Option<&Adapter>, micro_batches: &[Batch]) -> Result<Vec<SequenceLoss>> {
         let shares = self.shares(micro_batches)?;
         let placed = adapter.map(|adapter| adapter.on(self.source.device())).transpose()?;
-        let decoder =
-            Decoder { compute: self.compute, arch: self.arch, source: self.source, adapter: placed.as_deref() };
+        let decoder = Decoder { compute: self.compute, arch: self.arch, source: self.source, adapter: placed.as_deref() };
         let mut losses = Vec::new();
         for i in 0..self.passes(&shares, micro_batches.len()) {
             match micro_batches.get(i) {
@@ -188,7 +179,7 @@ impl<'a> Step<'a> {
     }
 
     /// The gradients of all ranks.
-    fn sum(&self, gradients: Gradients, adapter: &Adapter, shares: &Shares) -> Result<Vec<Tensor>> {
+    fn sum(&self, gradients: Gradients<'_>, adapter: &Adapter, shares: &Shares) -> Result<Vec<Tensor>> {
         let gradients = if self.ranks.world() == 1 {
             gradients.finish()?
         } else {

@@ -1,6 +1,5 @@
 //! From one start to ranks: threads of this process, or this process among others that something else started.
 
-mod environment;
 mod join;
 mod threads;
 
@@ -12,7 +11,7 @@ use ft_cli::Usage;
 use ft_dist::{Communicator, Solo};
 
 use crate::config::Cli;
-use environment::Placement;
+use crate::environment::{self, Placement};
 use ft_trainer::args::Sharding;
 
 /// What every rank does.
@@ -24,7 +23,9 @@ type Body = fn(&Cli, Arc<dyn Communicator>) -> Result<()>;
 /// The first cause, with its rank where there are several.
 pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
     let args = &cli.args.ranks;
-    let placement = placement()?;
+    let placement = environment::placement()?;
+    // What is wrong there is told here, and not while arguments are read.
+    environment::threads()?;
     match placement {
         Some(placement) if args.nproc_per_node > 1 => bail!(Usage(format!(
             "--nproc-per-node {} starts ranks, but {} has started {} already; leave it out",
@@ -34,17 +35,6 @@ pub fn on_ranks(cli: &Cli, body: Body) -> Result<()> {
         None if args.nproc_per_node > 1 => threads::as_threads(cli, body),
         None => alone(cli, body),
     }
-}
-
-/// This process's place among several that something has started.
-fn placement() -> Result<Option<Placement>> {
-    let found = environment::placement(&|name| std::env::var(name).ok())?;
-    Ok(found.filter(|placement| placement.world > 1))
-}
-
-/// How many ranks something has started, of which this process is one.
-pub fn launched() -> Result<Option<usize>> {
-    Ok(placement()?.map(|placement| placement.world))
 }
 
 fn alone(cli: &Cli, body: Body) -> Result<()> {
@@ -59,10 +49,13 @@ fn as_one_of(cli: &Cli, placement: &Placement, body: Body) -> Result<()> {
     if placement.rank > 0 {
         ft_cli::quiet_process();
     }
-    let cli = &on_device(cli, placement.local_rank);
+    let mut cli = on_device(cli, placement.local_rank);
+    cli.args.ranks.sharing = placement.local_world as u32;
+    let cli = &cli;
     let ranks = join::join(&cli.args, placement)
         .with_context(|| format!("rank {} of {} ({})", placement.rank, placement.world, placement.launcher))?;
     tracing::info!("{} ranks, started by {}, over {}", ranks.world(), placement.launcher, ranks.kind());
+    tracing::debug!("{} threads; {} ranks on this machine", cli.args.common.thread_count(), placement.local_world);
     match heard(&*ranks, || body(cli, Arc::clone(&ranks))) {
         Ok(done) => done.map_err(|error| named(error, placement.rank)),
         Err(panic) => resume_unwind(panic),

@@ -4,7 +4,9 @@ use ft_kernels::philox::Stream;
 use ft_kernels::tensor::from_vec;
 use serde_json::Value;
 
-use super::{Adapter, End, EndPair, LoraConfig, LoraPair};
+use super::adapter::{Adapter, LoraPair};
+use super::config::LoraConfig;
+use super::ends::{End, EndPair};
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
 use crate::projection::Projection;
@@ -36,13 +38,15 @@ impl Adapter {
         config.check()?;
         config.other.insert("fan_in_fan_out".into(), arch.family.is_transposed().into());
         config = config.for_model(arch)?;
+        config.refuse_unknown_targets(arch)?;
+        config.check_size(arch)?;
         let targets = config.modules(arch)?;
         let mut modules = Vec::with_capacity(targets.len());
         for (layer, projection) in targets {
             let module = projection.module(arch, layer);
-            let rank = config.rank(&module);
+            let rank = config.rank(&module)?;
             let [shape_a, shape_b] = projection.pair_shapes(arch, layer, rank);
-            let index = (layer * Projection::MOST + projection.place()) as u64;
+            let index = projection.stream(layer) as u64;
             let (mut a, mut b) = (vec![0.0; shape_a.iter().product()], vec![0.0; shape_b.iter().product()]);
             let stream = Stream::new(seed, PURPOSE, index);
             match &config.init_lora_weights {
@@ -59,13 +63,13 @@ impl Adapter {
                 }
                 other => return Err(unknown_start(other)),
             }
-            let (scaling, key) = (config.scaling(&module), config.key_of(&module));
+            let (scaling, key) = (config.scaling(&module)?, config.key_of(&module));
             let (a, b) = (from_vec(a, &shape_a)?, from_vec(b, &shape_b)?);
             modules.push(LoraPair { module, key, a, b, scaling, magnitude: None });
         }
         let ends =
             config.ends(arch)?.into_iter().map(|end| new_end(arch, &config, end, seed)).collect::<Result<_>>()?;
-        Ok(Self { config, modules, ends, saved: Vec::new() })
+        Ok(Self::new(config, modules, ends, Vec::new()))
     }
 }
 
@@ -73,11 +77,11 @@ impl Adapter {
 /// normal, or both normal.
 fn new_end(arch: &Architecture, config: &LoraConfig, end: End, seed: u64) -> Result<EndPair> {
     let module = end.module(arch.family).to_owned();
-    let rank = config.rank(&module);
+    let rank = config.rank(&module)?;
     let shapes = end.shapes(arch, rank);
     let [mut a, mut b] = shapes.map(|shape| vec![0.0; shape.iter().product()]);
     // Numbers that no module of a layer has.
-    let index = (arch.num_layers * Projection::MOST) as u64 + end as u64;
+    let index = Projection::streams_of_layers(arch.num_layers) as u64 + end as u64;
     let (of_a, of_b) = (Stream::new(seed, PURPOSE, index), Stream::new(seed, PURPOSE + 1, index));
     match (&config.init_lora_weights, end) {
         (Value::Bool(false), End::Embedding) => {
@@ -97,7 +101,7 @@ fn new_end(arch: &Architecture, config: &LoraConfig, end: End, seed: u64) -> Res
         }
         (other, _) => return Err(unknown_start(other)),
     }
-    let scaling = config.scaling(&module);
+    let scaling = config.scaling(&module)?;
     Ok(EndPair { end, module, a: from_vec(a, &shapes[0])?, b: from_vec(b, &shapes[1])?, scaling })
 }
 

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use ft_kernels::backend::is_host;
 use ft_kernels::tensor::on_host;
 
-use super::Adapter;
+use super::adapter::Adapter;
 use crate::error::Result;
 
 impl Adapter {

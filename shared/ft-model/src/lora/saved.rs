@@ -7,8 +7,9 @@ use ft_kernels::Compute;
 use ft_kernels::linear::dora_norm;
 use ft_kernels::tensor::on_host;
 
-use super::targets::ends_with;
-use super::{Adapter, End, LoraConfig, SavedTensor};
+use super::adapter::{Adapter, SavedTensor};
+use super::config::LoraConfig;
+use super::ends::End;
 use crate::arch::{Architecture, Expected, NormKind, QkNorm};
 use crate::error::{Error, Result};
 use crate::layers::{LayerSource, NormWeights};
@@ -53,13 +54,14 @@ impl LoraConfig {
     fn saved_modules(&self, arch: &Architecture) -> Result<Vec<&'static str>> {
         let known = [arch.names().embedding, arch.names().head];
         let names = self.modules_to_save()?;
-        if let Some(name) = names.iter().find(|name| !known.iter().any(|module| ends_with(module, name))) {
+        let other = |name: &&&str| !known.iter().any(|module| module.ends_with(**name)) && is_module(arch, name);
+        if let Some(name) = names.iter().find(other) {
             return Err(Error::Adapter(format!(
                 "has '{name}' in modules_to_save, which is not implemented; there are {} and {}",
                 known[0], known[1]
             )));
         }
-        Ok(known.into_iter().filter(|module| names.iter().any(|name| ends_with(module, name))).collect())
+        Ok(known.into_iter().filter(|module| names.iter().any(|name| module.ends_with(name))).collect())
     }
 
     /// peft's name of a tensor that is trained whole.
@@ -80,27 +82,64 @@ impl Adapter {
     /// # Errors
     /// As [`Adapter::init`], and if a layer cannot be had.
     pub fn init_on(arch: &Architecture, source: &dyn LayerSource, config: LoraConfig, seed: u64) -> Result<Self> {
-        let mut adapter = Self::without_base(arch, config, seed)?;
-        if adapter.config.use_dora() {
-            for pair in &mut adapter.modules {
+        let (config, mut modules, ends, mut saved) = Self::without_base(arch, config, seed)?.into_parts();
+        if config.use_dora() {
+            for pair in &mut modules {
                 let (layer, projection) = Projection::parse_in(arch.family, &pair.module)
                     .ok_or_else(|| Error::Module(pair.module.clone()))?;
                 let weights = source.layer(layer)?;
                 let rows = (projection.column(arch, layer), projection.shape(arch, layer).0);
-                let weight = on_host(&weights.product(projection.site).weight.narrow(0, rows.0, rows.1)?)?;
+                let weight = on_host(&weights.product(projection.site()).weight.narrow(0, rows.0, rows.1)?)?;
                 pair.magnitude = Some(dora_norm(Compute::cpu(), &weight, &pair.a, &pair.b, pair.scaling as f32)?);
             }
         }
-        for Expected { name, shape } in adapter.config.saved(arch)? {
+        for Expected { name, shape } in config.saved(arch)? {
             let tensor = on_host(&base_tensor(arch, source, &name)?.to_dtype(DType::F32)?)?.copy()?;
             if tensor.dims() != shape {
                 return Err(Error::Adapter(format!("saves '{name}' of shape {:?}, expected {shape:?}", tensor.dims())));
             }
-            let key = adapter.config.saved_key(arch, &name);
-            adapter.saved.push(SavedTensor { name, key, tensor });
+            let key = config.saved_key(arch, &name);
+            saved.push(SavedTensor { name, key, tensor });
         }
-        adapter.saved.sort_by(|x, y| x.name.cmp(&y.name));
-        Ok(adapter)
+        saved.sort_by(|x, y| x.name.cmp(&y.name));
+        Ok(Self::new(config, modules, ends, saved))
+    }
+
+    /// Whether a saved tensor that the configuration does not name is the embedding's or the head's matrix, which peft
+    /// writes beside an adapter where it thinks that the vocabulary has changed, and puts in the base's place.
+    fn is_unnamed_end(arch: &Architecture, saved: &SavedTensor) -> bool {
+        let ends = End::ALL.map(|end| format!("{}.weight", end.module(arch.family)));
+        ends.contains(&saved.name) && saved.tensor.dims() == [arch.vocab_size, arch.hidden_size]
+    }
+
+    /// The saved tensors that the configuration does not name, by their names in the base's checkpoint: they take the
+    /// place of the base's, but are not trained.
+    ///
+    /// # Errors
+    /// If the configuration does not fit the model.
+    pub fn unnamed(&self, arch: &Architecture) -> Result<Vec<&str>> {
+        let expected = self.config.saved(arch)?;
+        let names = self.saved.iter().map(|saved| saved.name.as_str());
+        Ok(names.filter(|name| expected.iter().all(|e| e.name != *name)).collect())
+    }
+
+    /// Where embedding and head of the model are one matrix, a saved one that the configuration does not name is both.
+    pub(super) fn tie_unnamed(self, arch: &Architecture) -> Result<Self> {
+        let [embedding, head] = End::ALL.map(|end| format!("{}.weight", end.module(arch.family)));
+        let unnamed = self.unnamed(arch)?;
+        let (has_embedding, has_head) = (unnamed.contains(&embedding.as_str()), unnamed.contains(&head.as_str()));
+        if !arch.tie_word_embeddings || has_embedding == has_head {
+            return Ok(self);
+        }
+        let (there, other) = if has_head { (head, embedding) } else { (embedding, head) };
+        if self.saved.iter().any(|saved| saved.name == other) {
+            return Ok(self);
+        }
+        let Self { config, modules, ends, mut saved, .. } = self;
+        let found = saved.iter().find(|saved| saved.name == there).map(|saved| saved.tensor.clone());
+        saved.extend(found.map(|tensor| SavedTensor { key: other.clone(), name: other, tensor }));
+        saved.sort_by(|x, y| x.name.cmp(&y.name));
+        Ok(Self::new(config, modules, ends, saved))
     }
 
     /// Whether the saved tensors are those that the configuration names, in the base's shapes.
@@ -118,7 +157,9 @@ impl Adapter {
                 )));
             }
         }
-        match self.saved.iter().find(|saved| expected.iter().all(|e| e.name != saved.name)) {
+        let unknown =
+            |saved: &&SavedTensor| expected.iter().all(|e| e.name != saved.name) && !Self::is_unnamed_end(arch, saved);
+        match self.saved.iter().find(unknown) {
             None => Ok(()),
             Some(saved) => Err(Error::Adapter(format!(
                 "has the tensor '{}', which neither its bias nor its modules_to_save name",
@@ -126,6 +167,14 @@ impl Adapter {
             ))),
         }
     }
+}
+
+/// Whether the model has a module whose name ends so, as peft asks of `modules_to_save`.
+pub(super) fn is_module(arch: &Architecture, ending: &str) -> bool {
+    arch.tensors().iter().any(|tensor| {
+        let mut modules = tensor.name.match_indices('.').map(|(end, _)| &tensor.name[..end]);
+        modules.any(|module| module.ends_with(ending))
+    })
 }
 
 /// A tensor of the base that can be trained whole, from wherever its layers come.
@@ -148,7 +197,7 @@ fn base_tensor(arch: &Architecture, source: &dyn LayerSource, name: &str) -> Res
     let (layer, part) = inside.filter(|_| kind == "bias").ok_or_else(missing)?;
     let weights = source.layer(layer.parse().map_err(|_| missing())?)?;
     if let Some((layer, projection)) = Projection::parse_in(arch.family, module) {
-        let bias = weights.product(projection.site).bias.as_ref().ok_or_else(missing)?;
+        let bias = weights.product(projection.site()).bias.as_ref().ok_or_else(missing)?;
         return Ok(bias.narrow(0, projection.column(arch, layer), projection.shape(arch, layer).0)?);
     }
     let norms = [

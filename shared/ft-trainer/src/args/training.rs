@@ -29,6 +29,10 @@ pub struct TrainingArgs {
     /// Steps to take, whatever the epochs; 0 and -1 leave it to the epochs
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub max_steps: i64,
+    /// Weight of the routers' auxiliary loss, which is not implemented: it has to be 0 for mixtures of experts, and means
+    /// nothing for other models
+    #[arg(long, value_name = "COEF", hide = true)]
+    pub router_aux_loss_coef: Option<f64>,
     /// Sequences in a micro-batch
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub per_device_train_batch_size: u32,
@@ -97,6 +101,10 @@ pub enum SchedulerType {
     Constant,
     /// As it is, after the warm-up
     ConstantWithWarmup,
+    /// DeepSpeed's WarmupLR: as it is, after a warm-up by the logarithm of the step
+    ConstantWithLogWarmup,
+    /// DeepSpeed's WarmupDecayLR: a straight line to 0, after such a warm-up
+    LinearWithLogWarmup,
     /// 1 / √step (timescale)
     InverseSqrt,
     /// As it is, then down over num_decay_steps to min_lr_ratio of the peak

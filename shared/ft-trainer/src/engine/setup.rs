@@ -14,10 +14,10 @@ use ft_model::layers::{
     self, FourBitOptions, Held, LayerSource, LoadAs, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits,
     dtype,
 };
-use ft_model::lora::{Adapter, pissa};
+use ft_model::lora::{Adapter, LoraConfig, pissa};
 use ft_model::optimizer::Cut;
 
-use crate::args::{Args, LoraArgs, MemoryArgs, Offload, Precision, Sharding};
+use crate::args::{Args, LoraArgs, Offload, Precision, Sharding};
 use crate::data::dataset::{Dataset, Limit, model_tokenizer};
 use crate::output::digest;
 
@@ -57,6 +57,9 @@ impl Setup {
         // What cannot be is said before the weights are read.
         let lora = args.lora.config(&args.model);
         lora.modules(&arch)?;
+        if args.lora.init_adapter.is_none() {
+            check_new(&lora, &arch)?;
+        }
         if let (true, [first, ..]) = (arch.tie_word_embeddings, &lora.ends(&arch)?[..]) {
             tracing::warn!(
                 "embedding and head are one matrix in '{}': an adapter of '{}' changes that one alone, and ft-merge will write two",
@@ -65,6 +68,7 @@ impl Setup {
             );
         }
         refuse_base_dropout(&arch, &args.model)?;
+        refuse_auxiliary_loss(&arch, args.training.router_aux_loss_coef.unwrap_or(0.0))?;
         let tokenizer = model_tokenizer(&args.model)?;
         let read = |path: &Path| -> Result<Dataset> {
             let data = Dataset::read(path, &arch, Limit::of(&args.data), &*ranks)?;
@@ -82,7 +86,7 @@ impl Setup {
         if let Some(taken) = &taken {
             source = Box::new(Without::new(source, arch.clone(), taken.clone()));
         }
-        let activation_memory = activation_memory(&args.memory, &device) / u64::from(args.ranks.nproc_per_node);
+        let activation_memory = activation_memory(args, &device);
         let lengths = adapter.trainable().map(|trained| trained.tensor.elem_count());
         let cut = (sharding >= Sharding::Zero2).then(|| Cut::new(lengths, ranks.world()));
         Ok(Self {
@@ -129,7 +133,7 @@ impl Setup {
             "{trainable} trainable of {all} parameters ({:.2} %), r {}, {} modules; initial adapter {}",
             100.0 * trainable as f64 / (all + trainable) as f64,
             self.adapter.config.r,
-            self.adapter.modules.len() + self.adapter.ends.len(),
+            self.adapter.modules().len() + self.adapter.ends().len(),
             self.adapter.sha256().map_or_else(|_| "unknown".into(), |hash| hash[..12].to_owned()),
         );
         let longest = self.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
@@ -155,6 +159,24 @@ fn refuse_base_dropout(arch: &Architecture, model: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The peers add the routers' auxiliary loss where there are routers.
+fn refuse_auxiliary_loss(arch: &Architecture, weight: f64) -> Result<()> {
+    if arch.experts.is_some() && weight.to_bits() != 0 {
+        bail!("--router-aux-loss-coef is {weight}, but the routers' auxiliary loss is not implemented; give 0");
+    }
+    Ok(())
+}
+
+/// Refuses a new adapter that names what the model has not, or is larger than memory; says what else has no effect.
+fn check_new(lora: &LoraConfig, arch: &Architecture) -> Result<()> {
+    lora.refuse_unknown_targets(arch)?;
+    for warning in lora.warnings(arch)? {
+        tracing::warn!("the adapter {warning}");
+    }
+    // However it begins, it has the same size.
+    Ok(LoraConfig { init_lora_weights: true.into(), ..lora.clone() }.check_size(arch)?)
+}
+
 fn initial_adapter(
     args: &LoraArgs,
     arch: &Architecture,
@@ -169,9 +191,16 @@ fn initial_adapter(
             None => Adapter::init_on(arch, source, config, seed)?,
         });
     };
-    let mut adapter = Adapter::load(path)?;
-    adapter.check(arch)?;
-    adapter.config.lora_dropout = args.lora_dropout;
+    let mut adapter = Adapter::load(path)?.fitted(arch)?;
+    if let [name, ..] = adapter.unnamed(arch)?[..] {
+        bail!(
+            "'{}' has '{name}' beside its adapter, which nothing in its configuration names: it is not trained; make it part of the base with ft-merge, or name it in modules_to_save",
+            path.display()
+        );
+    }
+    if let Some(dropout) = args.lora_dropout {
+        adapter.config.lora_dropout = dropout;
+    }
     adapter.config.base_model_name_or_path = Some(model.display().to_string());
     Ok(adapter)
 }
@@ -263,10 +292,15 @@ fn pages(args: &Args) -> PathBuf {
     if args.output_dir.is_dir() { args.output_dir.clone() } else { std::env::temp_dir() }
 }
 
-/// What may be kept between forward and backward.
-fn activation_memory(args: &MemoryArgs, device: &Device) -> u64 {
-    if args.gradient_checkpointing {
+/// What this rank may keep between forward and backward. Ranks on one machine share its memory; ranks that have a GPU
+/// each share nothing of that, and what a process is told is shared by its threads alone.
+fn activation_memory(args: &Args, device: &Device) -> u64 {
+    if args.memory.gradient_checkpointing {
         return 0;
     }
-    args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(device))
+    let each = |ranks: u32| if is_host(device) { u64::from(ranks.max(1)) } else { 1 };
+    match args.memory.activation_memory {
+        Some(told) => told / each(args.ranks.nproc_per_node),
+        None => ft_model::device::activation_memory(device) / each(args.ranks.sharing),
+    }
 }

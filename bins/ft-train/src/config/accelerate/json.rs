@@ -12,6 +12,9 @@ pub fn read(text: &str, found: &mut Found) -> Result<(), String> {
     let mut top = Section::new("", node)?;
     zero(top.part("zero_optimization")?, found)?;
     precision(&mut top, found)?;
+    if !top.has("gradient_clipping") && !found.has("max-grad-norm") {
+        found.set("max-grad-norm", "0", &absent("gradient_clipping", "0"))?;
+    }
     accumulation_and_clipping(&mut top, found)?;
     if let Some((given, _)) = top.number("train_micro_batch_size_per_gpu")? {
         found.fix("per-device-train-batch-size", given.word.clone(), &given)?;
@@ -95,11 +98,16 @@ fn optimizer(mut part: Section, found: &mut Found) -> Result<(), String> {
 }
 
 fn scheduler(mut part: Section, found: &mut Found) -> Result<(), String> {
-    if let Some(given) = part.word("type")? {
-        let schedule = match given.word.as_str() {
-            "WarmupLR" => "constant_with_warmup",
-            "WarmupDecayLR" => "linear",
-            other => {
+    let kind = part.word("type")?;
+    let mut params = part.part("params")?;
+    let log = warms_up_by_logarithm(&mut params)?;
+    if let Some(given) = kind {
+        let schedule = match (given.word.as_str(), log) {
+            ("WarmupLR", false) => "constant_with_warmup",
+            ("WarmupDecayLR", false) => "linear",
+            ("WarmupLR", true) => "constant_with_log_warmup",
+            ("WarmupDecayLR", true) => "linear_with_log_warmup",
+            (other, _) => {
                 return Err(format!(
                     "{} {other} is not implemented; expected WarmupLR or WarmupDecayLR, or none, and --lr-scheduler-type",
                     given.key
@@ -107,8 +115,10 @@ fn scheduler(mut part: Section, found: &mut Found) -> Result<(), String> {
             }
         };
         found.set("lr-scheduler-type", schedule, &given)?;
+        if !params.has("warmup_num_steps") {
+            found.set("warmup-steps", "1000", &absent("scheduler.params.warmup_num_steps", "1000"))?;
+        }
     }
-    let mut params = part.part("params")?;
     for (key, argument) in [("warmup_max_lr", "learning-rate"), ("warmup_num_steps", "warmup-steps")] {
         if let Some((given, _)) = params.number(key)? {
             found.fix(argument, given.word.clone(), &given)?;
@@ -117,4 +127,19 @@ fn scheduler(mut part: Section, found: &mut Found) -> Result<(), String> {
     found.total_steps = params.number("total_num_steps")?.map(|(_, number)| number as u64);
     params.finish(tables::SCHEDULER, found)?;
     part.finish(&[], found)
+}
+
+/// `warmup_type`, whose default is log.
+fn warms_up_by_logarithm(params: &mut Section) -> Result<bool, String> {
+    match params.word("warmup_type")? {
+        None => Ok(true),
+        Some(given) if given.word == "log" => Ok(true),
+        Some(given) if given.word == "linear" => Ok(false),
+        Some(given) => Err(format!("{} is {}, expected log or linear", given.key, given.word)),
+    }
+}
+
+/// A key that is not there, and what DeepSpeed takes then; a flag wins over it.
+fn absent(key: &str, default: &str) -> Given {
+    Given { key: key.into(), word: format!("is absent, which is {default} in DeepSpeed") }
 }

@@ -17,7 +17,7 @@ use clap::ArgMatches;
 use self::found::Found;
 use self::section::{Given, Section};
 use super::node::Node;
-use crate::launch;
+use crate::environment;
 
 /// What a file says.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Accelerate {
     /// One line that names the file, the key, what was expected and what was found.
     pub fn named(flags: &ArgMatches) -> Result<Option<Self>, String> {
         let Some(path) = flags.get_one::<PathBuf>("accelerate_config") else { return Ok(None) };
-        let launched = launch::launched().map_err(|error| format!("{error:#}"))?;
+        let launched = environment::launched().map_err(|error| format!("{error:#}"))?;
         Self::read(path, launched).map(Some)
     }
 
