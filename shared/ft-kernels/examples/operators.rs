@@ -6,9 +6,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use ft_kernels::backend::{Compute, Isa};
 use ft_kernels::activation::{Activation, gated, gated_backward_inplace};
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention, attention_backward, attention_decode};
+use ft_kernels::backend::{Compute, Isa};
 use ft_kernels::optim::{AdamW, adamw_step, squares_of_blocks};
 use ft_kernels::philox::{Stream, dropout_scale};
 use ft_kernels::rope::{Direction, RopeTables, rope};
@@ -69,7 +69,9 @@ fn attention_both_ways(starts: &[usize]) -> Result<()> {
     let name = format!("{} x {}", starts.len() - 1, starts[1]);
     let t = time(&format!("attention {name}"), || attention(Compute::cpu(), &qkv, &spec, starts))?;
     println!("{:>50.1} GFLOP/s", 2.0 * flops / t.as_secs_f64() / 1e9);
-    let t = time(&format!("attention_backward {name}"), || attention_backward(Compute::cpu(), &dout, &qkv, &out, &lse, &spec, starts))?;
+    let t = time(&format!("attention_backward {name}"), || {
+        attention_backward(Compute::cpu(), &dout, &qkv, &out, &lse, &spec, starts)
+    })?;
     println!("{:>50.1} GFLOP/s", 5.0 * flops / t.as_secs_f64() / 1e9);
     Ok(())
 }
@@ -89,8 +91,10 @@ fn losses() -> Result<()> {
     time("cross_entropy_forward, 256 rows", || loss::cross_entropy_forward(Compute::cpu(), &logits, &targets, shape))?;
     time("cross_entropy, 256 rows", || loss::cross_entropy(Compute::cpu(), logits.clone(), &targets, 1.0, shape))?;
     let shape = loss::LogitShape { scale: 1.0, softcap: Some(30.0) };
-    time("cross_entropy with a softcap, 256 rows", || loss::cross_entropy(Compute::cpu(), logits.clone(), &targets, 1.0, shape))
-        .map(drop)
+    time("cross_entropy with a softcap, 256 rows", || {
+        loss::cross_entropy(Compute::cpu(), logits.clone(), &targets, 1.0, shape)
+    })
+    .map(drop)
 }
 
 fn flat() -> Result<()> {

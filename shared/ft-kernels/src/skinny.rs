@@ -171,7 +171,7 @@ impl Product<'_> {
         match weights {
             Weights::F32(w) => dispatch(product.isa, Columns { product, first, w, widen: |x| x, as_f32: Some }),
             Weights::Bf16(w) => {
-                dispatch(product.isa, Columns { product, first, w, widen: widen_bf16, as_f32: |_| None })
+                dispatch(product.isa, Columns { product, first, w, widen: widen_bf16, as_f32: |_| None });
             }
             Weights::F16(w) => dispatch(product.isa, Columns { product, first, w, widen: widen_f16, as_f32: |_| None }),
         }

@@ -310,12 +310,7 @@ impl<'a> Decoder<'a> {
 }
 
 /// [`Decoder::recomputed_layers`] of a model of which no more is known.
-pub fn recomputed_layers(
-    arch: &Architecture,
-    precision: Precision,
-    tokens: usize,
-    activation_memory: u64,
-) -> usize {
+pub fn recomputed_layers(arch: &Architecture, precision: Precision, tokens: usize, activation_memory: u64) -> usize {
     let layer = (kept_bytes_per_token(arch, precision) * tokens).max(1) as u64;
     arch.num_layers - arch.num_layers.min(usize::try_from(activation_memory / layer).unwrap_or(usize::MAX))
 }

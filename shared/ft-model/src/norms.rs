@@ -31,7 +31,14 @@ impl NormWeights {
     ///
     /// # Errors
     /// If the operator fails.
-    pub fn forward_heads(&self, compute: Compute, arch: &Architecture, x: Tensor, column: usize, columns: usize) -> Result<Tensor> {
+    pub fn forward_heads(
+        &self,
+        compute: Compute,
+        arch: &Architecture,
+        x: Tensor,
+        column: usize,
+        columns: usize,
+    ) -> Result<Tensor> {
         let (w, eps) = (&self.weight, arch.norm_eps);
         if arch.norm == NormKind::Rms {
             return Ok(head_norm(compute, x, w, column, columns / w.elem_count(), eps)?);
@@ -66,7 +73,14 @@ impl NormWeights {
     ///
     /// # Errors
     /// If the operator fails.
-    pub fn backward(&self, compute: Compute, arch: &Architecture, dy: &Tensor, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+    pub fn backward(
+        &self,
+        compute: Compute,
+        arch: &Architecture,
+        dy: &Tensor,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let (w, eps) = (&self.weight, arch.norm_eps);
         Ok(match (arch.norm, residual) {
             (NormKind::Layer, residual) => layer_norm_backward_add(compute, dy, x, w, eps, residual)?,

@@ -60,7 +60,17 @@ impl<'a> Step<'a> {
     /// On one rank, with the device's own operators in f32, without random numbers.
     pub fn alone(arch: &'a Architecture, source: &'a dyn LayerSource, activation_memory: u64) -> Self {
         let (compute, ranks) = (Compute::on(source.device()), &ft_dist::Solo);
-        Self { compute, arch, source, ranks, cut: None, loss_scale: 1.0, activation_memory, dropout: None, neftune: None }
+        Self {
+            compute,
+            arch,
+            source,
+            ranks,
+            cut: None,
+            loss_scale: 1.0,
+            activation_memory,
+            dropout: None,
+            neftune: None,
+        }
     }
 
     /// Cuts the sequences of a micro-batch into pieces whose activations fit the budget, of at least one
@@ -68,7 +78,8 @@ impl<'a> Step<'a> {
     /// where computing a layer twice costs a third of its time: so the budget is kept by cutting first, and
     /// layers are computed twice only where a single sequence is too long for it.
     pub fn cut(&self, sequences: &[&Sequence]) -> Vec<Batch> {
-        let most = longest_piece(self.arch, self.compute.precision, self.activation_memory, is_host(self.source.device()));
+        let most =
+            longest_piece(self.arch, self.compute.precision, self.activation_memory, is_host(self.source.device()));
         let lengths = sequences.iter().map(|sequence| sequence.input_ids.len());
         pieces(lengths, most).into_iter().map(|piece| Batch::new(sequences[piece].iter().copied())).collect()
     }
@@ -127,7 +138,8 @@ impl<'a> Step<'a> {
     pub fn losses(&self, adapter: Option<&Adapter>, micro_batches: &[Batch]) -> Result<Vec<SequenceLoss>> {
         let shares = self.shares(micro_batches)?;
         let placed = adapter.map(|adapter| adapter.on(self.source.device())).transpose()?;
-        let decoder = Decoder { compute: self.compute, arch: self.arch, source: self.source, adapter: placed.as_deref() };
+        let decoder =
+            Decoder { compute: self.compute, arch: self.arch, source: self.source, adapter: placed.as_deref() };
         let mut losses = Vec::new();
         for i in 0..self.passes(&shares, micro_batches.len()) {
             match micro_batches.get(i) {

@@ -113,11 +113,15 @@ fn activations() -> Vec<Case> {
     let mut cases = Vec::new();
     for activation in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu] {
         let wide = move |d: &On, seed| matrix(d, seed, TOKENS, 2 * HIDDEN);
-        cases.push(case(&format!("gated {activation:?}"), move |d| Ok(vec![gated(d.compute, &wide(d, 1)?, activation)?])));
+        cases.push(case(&format!("gated {activation:?}"), move |d| {
+            Ok(vec![gated(d.compute, &wide(d, 1)?, activation)?])
+        }));
         cases.push(case(&format!("gated {activation:?} backward"), move |d| {
             Ok(vec![gated_backward_inplace(d.compute, &matrix(d, 2, TOKENS, HIDDEN)?, wide(d, 1)?, activation)?])
         }));
-        cases.push(case(&format!("plain {activation:?}"), move |d| Ok(vec![plain(d.compute, &wide(d, 1)?, activation)?])));
+        cases.push(case(&format!("plain {activation:?}"), move |d| {
+            Ok(vec![plain(d.compute, &wide(d, 1)?, activation)?])
+        }));
         cases.push(case(&format!("plain {activation:?} backward"), move |d| {
             Ok(vec![plain_backward_inplace(d.compute, &wide(d, 2)?, wide(d, 1)?, activation)?])
         }));
@@ -142,7 +146,8 @@ fn ends() -> Vec<Case> {
             let correct: Vec<f32> = rows.correct.iter().map(|&correct| f32::from(u8::from(correct))).collect();
             Ok(vec![Tensor::new(rows.nll, &Device::Cpu)?, Tensor::new(correct, &Device::Cpu)?])
         }));
-        cases.push(case(&format!("shape_logits{word}"), move |d| Ok(vec![shape_logits(d.compute, logits(d)?, shape)?])));
+        cases
+            .push(case(&format!("shape_logits{word}"), move |d| Ok(vec![shape_logits(d.compute, logits(d)?, shape)?])));
     }
     cases
 }

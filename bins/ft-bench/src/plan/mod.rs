@@ -128,7 +128,11 @@ fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks, len
 
 /// The same step where so many bytes may be kept for backward.
 fn keeping(step: StepShape, arch: &Architecture, activation_memory: u64) -> StepShape {
-    StepShape { activation_memory, longest_piece: longest_piece(arch, step.precision, activation_memory, step.on_cpu), ..step }
+    StepShape {
+        activation_memory,
+        longest_piece: longest_piece(arch, step.precision, activation_memory, step.on_cpu),
+        ..step
+    }
 }
 
 impl Planned {

@@ -42,7 +42,12 @@ pub fn gated(compute: Compute, gate_up: &Tensor, activation: Activation) -> Resu
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn gated_backward_inplace(compute: Compute, dh: &Tensor, gate_up: Tensor, activation: Activation) -> Result<Tensor> {
+pub fn gated_backward_inplace(
+    compute: Compute,
+    dh: &Tensor,
+    gate_up: Tensor,
+    activation: Activation,
+) -> Result<Tensor> {
     const NAME: &str = "gated activation's backward";
     let (rows, inter) = check(NAME, &gate_up)?;
     expect_shape(dh.dims() == [rows, inter], NAME, "dh", [rows, inter], dh.dims())?;

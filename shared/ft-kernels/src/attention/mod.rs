@@ -71,12 +71,7 @@ impl AttentionSpec {
 ///
 /// # Errors
 /// If the shapes do not fit, or `starts` does not rise from 0 to the number of tokens.
-pub fn attention(
-    compute: Compute,
-    qkv: &Tensor,
-    spec: &AttentionSpec,
-    starts: &[usize],
-) -> Result<(Tensor, Tensor)> {
+pub fn attention(compute: Compute, qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
     check(qkv, spec, starts)?;
     match compute.backend {
         Backend::Cpu => cpu::attention(compute.isa, qkv, spec, starts),
@@ -134,12 +129,7 @@ impl KeyValue<'_> {
 ///
 /// # Errors
 /// If there is not one cache a query, or a cache is empty or not whole rows.
-pub fn attention_decode(
-    compute: Compute,
-    q: &Tensor,
-    caches: &[KeyValue<'_>],
-    spec: &AttentionSpec,
-) -> Result<Tensor> {
+pub fn attention_decode(compute: Compute, q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<Tensor> {
     check_decode(q, caches, spec)?;
     match compute.backend {
         Backend::Cpu => cpu::attention_decode(compute.isa, q, caches, spec),

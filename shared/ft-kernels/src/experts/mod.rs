@@ -113,13 +113,7 @@ pub fn gather_rows_weighted(compute: Compute, x: &Tensor, rows: &[u32], weights:
     gather(compute, "gather_rows_weighted", x, rows, Some(weights))
 }
 
-fn gather(
-    compute: Compute,
-    name: &'static str,
-    x: &Tensor,
-    rows: &[u32],
-    weights: Option<&[f32]>,
-) -> Result<Tensor> {
+fn gather(compute: Compute, name: &'static str, x: &Tensor, rows: &[u32], weights: Option<&[f32]>) -> Result<Tensor> {
     let columns = check(name, x, rows, weights)?;
     match compute.backend {
         Backend::Cpu => cpu::gather_rows(x, columns, rows, weights),

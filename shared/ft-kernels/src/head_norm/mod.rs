@@ -19,7 +19,14 @@ use crate::error::{Result, expect_shape};
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn head_norm(compute: Compute, x: Tensor, w: &Tensor, first_column: usize, groups: usize, eps: f64) -> Result<Tensor> {
+pub fn head_norm(
+    compute: Compute,
+    x: Tensor,
+    w: &Tensor,
+    first_column: usize,
+    groups: usize,
+    eps: f64,
+) -> Result<Tensor> {
     let place = check("head_norm", &x, w, first_column, groups)?;
     match compute.backend {
         Backend::Cpu => cpu::head_norm(compute.isa, x, w, place, eps),

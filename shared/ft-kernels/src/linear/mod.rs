@@ -150,7 +150,7 @@ impl Linear<'_> {
         let preset = !scaled && self.preset(&mut y, residual)?;
         with_rhs(self.weight, |w| {
             with_slice(x, |x| {
-                matmul(isa, Mat::new(x, tokens, inner), w.t(), &mut MatMut::new(&mut y, tokens, out), preset)
+                matmul(isa, Mat::new(x, tokens, inner), w.t(), &mut MatMut::new(&mut y, tokens, out), preset);
             })
         })??;
         self.add_adapters(isa, x, starts, &mut y)?;

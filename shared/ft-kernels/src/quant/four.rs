@@ -134,7 +134,7 @@ impl FourBit {
             .zip(absmax.par_chunks_mut(PIECE / BLOCK))
             .zip(values.par_chunks(PIECE))
             .for_each(|((packed, absmax), values)| {
-                dispatch(Isa::best(), Round4 { kind, block: BLOCK, values, packed, absmax })
+                dispatch(Isa::best(), Round4 { kind, block: BLOCK, values, packed, absmax });
             });
         let absmax = if double { Absmax::Nested(Nested::quantise(&absmax)) } else { Absmax::Plain(absmax) };
         Self { kind, block: BLOCK, packed, absmax, len: values.len() }

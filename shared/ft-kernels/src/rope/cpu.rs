@@ -38,16 +38,19 @@ fn rope_slice(
     assert_eq!(values.len(), tables.rows * columns, "one row a position");
     assert!(heads * head_dim <= columns && 2 * tables.half <= head_dim);
     for_row_blocks(values, columns, |first, values| {
-        dispatch(isa, Rotate {
-            values,
-            columns,
-            cos: &tables.cos[first * tables.half..],
-            sin: &tables.sin[first * tables.half..],
-            half: tables.half,
-            heads,
-            head_dim,
-            sign: if direction == Direction::Forward { 1.0 } else { -1.0 },
-        });
+        dispatch(
+            isa,
+            Rotate {
+                values,
+                columns,
+                cos: &tables.cos[first * tables.half..],
+                sin: &tables.sin[first * tables.half..],
+                half: tables.half,
+                heads,
+                head_dim,
+                sign: if direction == Direction::Forward { 1.0 } else { -1.0 },
+            },
+        );
     });
 }
 

@@ -135,4 +135,3 @@ fn check(x: &Tensor, tables: &RopeTables, heads: usize, head_dim: usize) -> Resu
     expect_shape(2 * half <= head_dim, "rope", "inv_freq's length", head_dim / 2, half)?;
     Ok(columns)
 }
-

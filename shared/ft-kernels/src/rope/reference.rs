@@ -9,13 +9,7 @@ use crate::error::Result;
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn rope(
-    x: &Tensor,
-    tables: &RopeTables,
-    heads: usize,
-    head_dim: usize,
-    direction: Direction,
-) -> Result<Tensor> {
+pub fn rope(x: &Tensor, tables: &RopeTables, heads: usize, head_dim: usize, direction: Direction) -> Result<Tensor> {
     let columns = super::check(x, tables, heads, head_dim)?;
     let (rows, half, turned) = (tables.rows, tables.half, heads * head_dim);
     let (cos, sin) = tables.on(x.device())?;

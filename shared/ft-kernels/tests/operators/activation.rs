@@ -3,7 +3,7 @@ use ft_kernels::Compute;
 use ft_kernels::activation::{Activation, gated, gated_backward_inplace, plain, plain_backward_inplace, reference};
 
 use crate::common::{
-    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, own, values,
+    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, cpu, differences, matrix, own, values,
 };
 
 const ALL: [Activation; 4] = [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu];

@@ -3,7 +3,7 @@ use ft_kernels::Compute;
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention, attention_backward, attention_decode, reference};
 
 use crate::common::{
-    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, values,
+    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, cpu, differences, matrix, values,
 };
 
 fn spec(num_heads: usize, num_kv_heads: usize, head_dim: usize) -> AttentionSpec {

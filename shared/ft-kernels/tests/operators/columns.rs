@@ -1,6 +1,6 @@
 use ft_kernels::columns::{join_heads, reference, split_heads};
 
-use crate::common::{cpu, assert_is_pieces, assert_same_bits, autograd, bits, matrix, values};
+use crate::common::{assert_is_pieces, assert_same_bits, autograd, bits, cpu, matrix, values};
 
 const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 1), (3, 2, 5), (40, 4, 16), (100, 12, 64)];
 

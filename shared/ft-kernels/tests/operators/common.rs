@@ -1,9 +1,9 @@
 //! Inputs and comparisons.
 
 use candle_core::{Device, Tensor, Var};
-use ft_kernels::{Compute, Result};
 use ft_kernels::philox::Stream;
 use ft_kernels::simd::Isa;
+use ft_kernels::{Compute, Result};
 
 /// Normally distributed numbers, others for each seed.
 pub fn numbers(seed: u64, len: usize) -> Vec<f32> {

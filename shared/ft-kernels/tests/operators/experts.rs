@@ -6,8 +6,8 @@ use ft_kernels::experts::{
 };
 
 use crate::common::{
-    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, bits, differences, matrix, numbers,
-    own, values,
+    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, bits, cpu, differences, matrix,
+    numbers, own, values,
 };
 
 /// Tokens, experts, experts a token.

@@ -3,7 +3,7 @@ use ft_kernels::Compute;
 use ft_kernels::head_norm::{head_norm, head_norm_backward, reference};
 
 use crate::common::{
-    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, own, values,
+    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, cpu, differences, matrix, own, values,
 };
 
 const EPS: f64 = 1e-6;

@@ -3,7 +3,7 @@ use ft_kernels::Compute;
 use ft_kernels::norm::{layer_norm, layer_norm_backward_add, reference};
 
 use crate::common::{
-    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, values,
+    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, cpu, differences, matrix, values,
 };
 
 const EPS: f64 = 1e-5;

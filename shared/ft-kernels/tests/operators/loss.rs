@@ -3,7 +3,7 @@ use ft_kernels::Compute;
 use ft_kernels::loss::{LogitShape, RowLosses, cross_entropy, cross_entropy_forward, reference, shape_logits};
 
 use crate::common::{
-    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix, own,
+    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, cpu, differences, matrix, own,
 };
 
 const SHAPES: [(usize, usize); 5] = [(1, 1), (3, 7), (5, 16), (4, 1000), (6, 49152)];

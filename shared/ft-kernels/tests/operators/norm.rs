@@ -2,7 +2,7 @@ use candle_core::Tensor;
 use ft_kernels::norm::{reference, rms_norm, rms_norm_backward, rms_norm_backward_add};
 
 use crate::common::{
-    cpu, assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, differences, matrix,
+    assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, cpu, differences, matrix,
 };
 
 const EPS: f64 = 1e-5;
@@ -53,7 +53,9 @@ fn backward_is_the_finite_difference() {
 #[test]
 fn a_row_does_not_know_its_neighbours() {
     let (x, dy, w) = inputs(200, 576);
-    assert_same_bits(|c| vec![rms_norm(c, &x, &w, EPS).unwrap(), rms_norm_backward_add(c, &dy, &x, &w, EPS, &x).unwrap()]);
+    assert_same_bits(|c| {
+        vec![rms_norm(c, &x, &w, EPS).unwrap(), rms_norm_backward_add(c, &dy, &x, &w, EPS, &x).unwrap()]
+    });
     let rows = |t: &Tensor, i: usize| t.narrow(0, i, 1).unwrap();
     let pieces: Vec<_> = (0..200).map(|i| rms_norm(cpu(), &rows(&x, i), &w, EPS).unwrap()).collect();
     assert_is_pieces(&rms_norm(cpu(), &x, &w, EPS).unwrap(), &pieces);

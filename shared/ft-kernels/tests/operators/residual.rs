@@ -1,7 +1,7 @@
 use ft_kernels::Compute;
 use ft_kernels::residual::{add_scaled, reference, scaled};
 
-use crate::common::{cpu, assert_close, assert_is_pieces, assert_same_bits, autograd, bits, matrix, own};
+use crate::common::{assert_close, assert_is_pieces, assert_same_bits, autograd, bits, cpu, matrix, own};
 
 #[test]
 fn both_are_the_reference_and_its_autograd() {

@@ -1,7 +1,7 @@
 use ft_kernels::Compute;
 use ft_kernels::rope::{Direction, RopeTables, reference, rope};
 
-use crate::common::{cpu, assert_close, assert_is_pieces, assert_same_bits, autograd, matrix, own, values};
+use crate::common::{assert_close, assert_is_pieces, assert_same_bits, autograd, cpu, matrix, own, values};
 
 fn frequencies(half: usize) -> Vec<f64> {
     (0..half).map(|i| 1e4f64.powf(-(i as f64) / half as f64)).collect()
@@ -71,7 +71,8 @@ fn joined_tables_turn_each_sequence_by_its_own_frequencies() {
     let [first, second] = tables.each_ref().map(Clone::clone);
     let all = RopeTables::join(vec![first, second]).unwrap();
     let whole = rope(cpu(), own(&x), &all, 3, 16, Direction::Forward).unwrap();
-    let piece = |from, count, tables| rope(cpu(), own(&x.narrow(0, from, count).unwrap()), tables, 3, 16, Direction::Forward);
+    let piece =
+        |from, count, tables| rope(cpu(), own(&x.narrow(0, from, count).unwrap()), tables, 3, 16, Direction::Forward);
     assert_is_pieces(&whole, &[piece(0, 12, &tables[0]).unwrap(), piece(12, 18, &tables[1]).unwrap()]);
     assert_eq!(RopeTables::join(Vec::new()).unwrap().rows(), 0);
     let narrow = RopeTables::for_sequences(&[0, 3], &frequencies(4), 1.0);

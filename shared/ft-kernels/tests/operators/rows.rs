@@ -1,7 +1,7 @@
 use candle_core::{Device, Tensor};
 use ft_kernels::rows::{reference, sum_rows};
 
-use crate::common::{cpu, assert_close, assert_same_bits, bits, matrix, own};
+use crate::common::{assert_close, assert_same_bits, bits, cpu, matrix, own};
 
 const STARTS: [usize; 6] = [0, 1, 1, 40, 104, 300];
 

@@ -22,13 +22,7 @@ pub trait Attention {
     ///
     /// # Errors
     /// If an operator fails.
-    fn attend(
-        &mut self,
-        compute: Compute,
-        layer: usize,
-        spec: &AttentionSpec,
-        turned: &Tensor,
-    ) -> Result<Attended>;
+    fn attend(&mut self, compute: Compute, layer: usize, spec: &AttentionSpec, turned: &Tensor) -> Result<Attended>;
 }
 
 /// Attention within the sequences of a batch, whose keys and values nobody needs later.
@@ -38,13 +32,7 @@ pub struct WithoutCache<'a> {
 }
 
 impl Attention for WithoutCache<'_> {
-    fn attend(
-        &mut self,
-        compute: Compute,
-        _layer: usize,
-        spec: &AttentionSpec,
-        turned: &Tensor,
-    ) -> Result<Attended> {
+    fn attend(&mut self, compute: Compute, _layer: usize, spec: &AttentionSpec, turned: &Tensor) -> Result<Attended> {
         let (rows, lse) = attention(compute, turned, spec, self.starts)?;
         Ok(Attended { rows, lse: Some(lse) })
     }

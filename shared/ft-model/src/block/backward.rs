@@ -145,7 +145,7 @@ impl Block<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<Option<Tensor>> {
         let ids: Vec<PairIds> = self.adapters_of(site).map(|adapted| adapted.ids).collect();
-        let gradients = self.linear(site).backward(dy, x, self.rows.starts, want_x)?;
+        let gradients = self.linear(site).backward(self.compute, dy, x, self.rows.starts, want_x)?;
         hand_over(gradients.lora, &ids, self.rows.first_sequence, sink)?;
         self.product_bias(site, dy, biases, sink)?;
         Ok(gradients.x)

@@ -99,7 +99,13 @@ impl Block<'_> {
             let hidden = self.activated(&gate_up)?;
             // The weight may as well stand before the product, which is linear: so its gradient comes out of it.
             let weighted = gather_rows_weighted(self.compute, &hidden, &all, &weights)?;
-            let found = second.expert(e)?.linear().backward(self.compute, &gather_rows(self.compute, dy, &share.rows)?, &weighted, &own, true)?;
+            let found = second.expert(e)?.linear().backward(
+                self.compute,
+                &gather_rows(self.compute, dy, &share.rows)?,
+                &weighted,
+                &own,
+                true,
+            )?;
             of_second.take(e, found.lora, &own);
             let dweighted = wanted(found.x)?;
             for (place, dot) in share.places.iter().zip(row_dots(self.compute, &dweighted, &hidden, &all)?) {
@@ -107,8 +113,13 @@ impl Block<'_> {
             }
             let dhidden = gather_rows_weighted(self.compute, &dweighted, &all, &weights)?;
             let dgate_up = self.activation_gradient(&dhidden, gate_up)?;
-            let found =
-                first.expert(e)?.linear().backward(self.compute, &dgate_up, &gather_rows(self.compute, normed, &share.rows)?, &own, true)?;
+            let found = first.expert(e)?.linear().backward(
+                self.compute,
+                &dgate_up,
+                &gather_rows(self.compute, normed, &share.rows)?,
+                &own,
+                true,
+            )?;
             of_first.take(e, found.lora, &own);
             dx = scatter_add(self.compute, dx, &wanted(found.x)?, &share.rows)?;
         }

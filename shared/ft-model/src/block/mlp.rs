@@ -28,6 +28,10 @@ impl Block<'_> {
     /// The first product through its activation, `[tokens, intermediate]`.
     pub(super) fn activated(&self, gate_up: &Tensor) -> Result<Tensor> {
         let activation = self.arch.activation;
-        Ok(if self.arch.gated { gated(self.compute, gate_up, activation)? } else { plain(self.compute, gate_up, activation)? })
+        Ok(if self.arch.gated {
+            gated(self.compute, gate_up, activation)?
+        } else {
+            plain(self.compute, gate_up, activation)?
+        })
     }
 }

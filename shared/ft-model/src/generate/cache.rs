@@ -1,8 +1,8 @@
 //! The keys and values of a sequence.
 
 use candle_core::{Result, Tensor};
-use ft_kernels::backend::{Compute, is_host};
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention_decode, attention_decode_placed};
+use ft_kernels::backend::{Compute, is_host};
 use ft_kernels::tensor::with_slice;
 
 use crate::arch::Architecture;

@@ -29,13 +29,7 @@ struct OfPrompts<'a, K> {
 }
 
 impl<K: FnMut(usize, &Tensor, &[usize]) -> Result<()>> Attention for OfPrompts<'_, K> {
-    fn attend(
-        &mut self,
-        compute: Compute,
-        layer: usize,
-        spec: &AttentionSpec,
-        turned: &Tensor,
-    ) -> Result<Attended> {
+    fn attend(&mut self, compute: Compute, layer: usize, spec: &AttentionSpec, turned: &Tensor) -> Result<Attended> {
         let qkv = self.prompts.whole(turned.clone())?;
         (self.keep)(layer, &qkv, &self.prompts.starts)?;
         let (attended, _) = attention(compute, &qkv, spec, &self.prompts.starts)?;
@@ -50,13 +44,7 @@ struct OfNewTokens<'a, 'c> {
 }
 
 impl Attention for OfNewTokens<'_, '_> {
-    fn attend(
-        &mut self,
-        compute: Compute,
-        layer: usize,
-        spec: &AttentionSpec,
-        turned: &Tensor,
-    ) -> Result<Attended> {
+    fn attend(&mut self, compute: Compute, layer: usize, spec: &AttentionSpec, turned: &Tensor) -> Result<Attended> {
         for (i, cache) in self.caches.iter_mut().enumerate() {
             cache.extend(layer, &turned.narrow(0, i, 1)?)?;
         }

@@ -25,11 +25,7 @@ impl Placed {
     ///
     /// # Errors
     /// If the device has no room.
-    pub fn on(
-        source: Box<dyn LayerSource>,
-        device: &Device,
-        products: Option<DType>,
-    ) -> Result<Box<dyn LayerSource>> {
+    pub fn on(source: Box<dyn LayerSource>, device: &Device, products: Option<DType>) -> Result<Box<dyn LayerSource>> {
         if source.device().same_device(device) {
             return Ok(source);
         }

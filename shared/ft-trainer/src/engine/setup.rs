@@ -51,7 +51,8 @@ impl Setup {
     pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
         let device = ft_model::device::named(args.device.device)?;
         let precision = args.precision.begin(&device)?;
-        let compute = ft_model::device::compute(&device, args.device.reference_operators, args.precision.of_operators(precision));
+        let compute =
+            ft_model::device::compute(&device, args.device.reference_operators, args.precision.of_operators(precision));
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.

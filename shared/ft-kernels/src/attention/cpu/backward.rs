@@ -45,21 +45,10 @@ pub fn attention_backward(
                     let mut gradients = uninit(2 * tokens * layout.padded);
                     gradients.fill(0.0);
                     let (dk, dv) = gradients.split_at_mut(tokens * layout.padded);
-                    dispatch(isa, QueryHead {
-                        layout,
-                        dout,
-                        qkv,
-                        out,
-                        lse,
-                        keys_t,
-                        values_t,
-                        keys,
-                        sequence,
-                        head,
-                        dqkv,
-                        dk,
-                        dv,
-                    });
+                    dispatch(
+                        isa,
+                        QueryHead { layout, dout, qkv, out, lse, keys_t, values_t, keys, sequence, head, dqkv, dk, dv },
+                    );
                     gradients
                 })
                 .collect();

@@ -39,16 +39,19 @@ pub fn route_backward(isa: Isa, dweights: &Tensor, routing: &Routing, logits: &T
         for_row_blocks(&mut dlogits, experts, |first, dlogits| {
             let count = dlogits.len() / experts;
             let places = first * k..(first + count) * k;
-            dispatch(isa, Backward {
-                dweights: &dweights[places.clone()],
-                weights: &weights[places.clone()],
-                chosen: &routing.experts[places],
-                logits: &logits[first * experts..][..dlogits.len()],
-                experts,
-                k,
-                normalised: routing.normalised,
-                dlogits,
-            });
+            dispatch(
+                isa,
+                Backward {
+                    dweights: &dweights[places.clone()],
+                    weights: &weights[places.clone()],
+                    chosen: &routing.experts[places],
+                    logits: &logits[first * experts..][..dlogits.len()],
+                    experts,
+                    k,
+                    normalised: routing.normalised,
+                    dlogits,
+                },
+            );
         });
     })?;
     Ok(from_vec(dlogits, (tokens, experts))?)

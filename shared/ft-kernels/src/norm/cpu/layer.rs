@@ -43,14 +43,17 @@ pub fn backward(
     with_slices(all, |[dy, x, w, r]| {
         for_row_blocks(&mut dx, columns, |first, dx| {
             let rows = first * columns..first * columns + dx.len();
-            dispatch(isa, Backward {
-                dy: &dy[rows.clone()],
-                x: &x[rows.clone()],
-                w,
-                residual: residual.is_some().then(|| &r[rows]),
-                dx,
-                eps: eps as f32,
-            });
+            dispatch(
+                isa,
+                Backward {
+                    dy: &dy[rows.clone()],
+                    x: &x[rows.clone()],
+                    w,
+                    residual: residual.is_some().then(|| &r[rows]),
+                    dx,
+                    eps: eps as f32,
+                },
+            );
         });
     })?;
     Ok(from_vec(dx, (rows, columns))?)
