@@ -1,91 +1,33 @@
 //! `--dry-run`: what a run would do and need.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
-use ft_kernels::memory::peak_rss_bytes;
-use ft_model::batch::Batch;
-use serde_json::{Value, json};
-
-use ft_trainer::args::Args;
-use ft_trainer::engine::memory_forecast::heaviest;
+use ft_cli::LogFormat;
+use ft_trainer::engine::dry_run::{DryRun, dry_run};
 use ft_trainer::engine::setup::Setup;
-use ft_trainer::plan::sampler::Sampler;
+use ft_trainer::json::Entry;
+use ft_trainer::options::Options;
 use ft_trainer::plan::schedule::Schedule;
-use ft_trainer::run::trainer::pieces;
-use ft_trainer::run::trainer_state::{Entry, entry, rounded};
+use serde_json::Value;
 
 /// Steps of which the learning rate is told.
 const WIDTH: u64 = 60;
 const HEIGHT: usize = 6;
 const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Measures one micro-batch and tells the plan on stdout: a table, or with `--log-format json` an object.
-pub fn tell(args: &Args, mut setup: Setup) -> Result<()> {
-    let sampler = setup.sampler(args)?;
-    let steps = sampler.steps(&args.training);
-    let schedule = Schedule::new(&args.training, steps)?;
-    let mut plan = setup.figures(&sampler, args);
-    plan.insert("steps".into(), steps.into());
-    plan.extend(rates(&schedule, steps));
-    plan.extend(measure(args, &mut setup, &sampler, steps)?);
-    let text = match args.common.log_format {
-        ft_cli::LogFormat::Json => format!("{}\n", Value::Object(plan)),
-        ft_cli::LogFormat::Text => table(&plan, &schedule, steps),
+/// Tells the plan on stdout: a table, or with `--log-format json` an object.
+pub fn tell(options: &Options, format: LogFormat, mut setup: Setup) -> Result<()> {
+    let DryRun { figures, schedule, steps } = dry_run(options, &mut setup)?;
+    let text = match format {
+        LogFormat::Json => format!("{}\n", Value::Object(figures)),
+        LogFormat::Text => table(&figures, &schedule, steps),
     };
     if setup.ranks.rank() > 0 {
         return Ok(());
     }
     let mut stdout = ft_io::output::stdout();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
-}
-
-/// Of the first step, the highest, and of the last.
-fn rates(schedule: &Schedule, steps: u64) -> Entry {
-    let last = steps.saturating_sub(1);
-    let peak = (0..steps).map(|step| schedule.learning_rate(step)).fold(0.0, f64::max);
-    entry(json!({
-        "warmup_steps": schedule.warmup_steps(),
-        "learning_rate_first": schedule.learning_rate(0),
-        "learning_rate_peak": peak,
-        "learning_rate_last": schedule.learning_rate(last),
-    }))
-}
-
-/// Takes the run's heaviest micro-batch, whose memory is the run's, and then its first one, whose time is.
-fn measure(args: &Args, setup: &mut Setup, sampler: &Sampler, steps: u64) -> Result<Entry> {
-    let mut optimizer = setup.optimizer(args, None)?;
-    let ranks = Arc::clone(&setup.ranks);
-    let first = sampler.share(0, ranks.rank()).into_iter().next().unwrap_or_default();
-    let heavy = heaviest(setup, sampler, steps);
-    let mut run = |pieces: &[Batch], setup: &mut Setup| -> Result<(f64, f64)> {
-        let begun = Instant::now();
-        let found = setup.step(None).run(&setup.adapter, pieces).context("the micro-batch that is measured")?;
-        let computed = begun.elapsed().as_secs_f64();
-        optimizer.update(&mut setup.adapter, &found.gradients, 0.0, args.training.max_grad_norm, &*ranks)?;
-        Ok((computed, begun.elapsed().as_secs_f64() - computed))
-    };
-    run(&heavy, setup)?;
-    let pieces = pieces(&setup.step(None), &setup.train.sequences, &[first]);
-    let (seconds, update) = run(&pieces, setup)?;
-    let tokens: usize = pieces.iter().map(Batch::tokens).sum();
-    let speed = tokens as f64 / seconds;
-    let plan = sampler.plan();
-    let epochs = steps as f64 / plan.steps_an_epoch as f64;
-    // Beside what was measured, a step of more micro-batches keeps more partial sums of gradients, and a checkpoint has
-    // its buffer.
-    let adapter = 4 * setup.adapter.parameters() as u64;
-    let doublings = u64::from(args.training.gradient_accumulation_steps.ilog2());
-    let peak = peak_rss_bytes().map(|peak| peak + adapter * (doublings + 1));
-    Ok(entry(json!({
-        "measured_tokens": tokens,
-        "tokens_per_second": rounded(speed, 1),
-        "predicted_seconds": rounded(plan.tokens as f64 * epochs / speed + steps as f64 * update, 1),
-        "predicted_peak_memory_bytes": peak,
-        "heaviest_piece_tokens": heavy.iter().map(Batch::tokens).max(),
-    })))
 }
 
 fn table(plan: &Entry, schedule: &Schedule, steps: u64) -> String {

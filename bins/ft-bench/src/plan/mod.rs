@@ -1,5 +1,6 @@
 //! What a run on ranks will hold and send, from a model's shape.
 
+mod case;
 mod model;
 mod table;
 
@@ -17,31 +18,8 @@ use serde_json::{Value, json};
 
 use crate::args::PlanArgs;
 use crate::report::Report;
+use case::{Case, Planned};
 use model::Model;
-
-/// The plan of one way to run a model.
-pub struct Planned {
-    /// How it is asked for.
-    sharding: &'static str,
-    ranks: Ranks,
-    /// Of each rank.
-    each: Vec<RankPlan>,
-    /// What the largest would need if nothing were kept for backward.
-    checkpointed: u64,
-}
-
-/// A model held in one way, and its plans.
-pub struct Case {
-    model: String,
-    load_in: LoadAs,
-    /// Tokens in a sequence.
-    length: usize,
-    parameters: usize,
-    trainable: usize,
-    /// Of the whole model.
-    frozen: u64,
-    plans: Vec<Planned>,
-}
 
 /// `ft-bench plan`
 pub fn run(args: &PlanArgs) -> Result<Report> {
@@ -127,18 +105,6 @@ fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks, len
 /// The same step where so many bytes may be kept for backward.
 fn keeping(step: StepShape, arch: &Architecture, activation_memory: u64) -> StepShape {
     StepShape { activation_memory, longest_piece: longest_piece(arch, activation_memory, step.on_cpu), ..step }
-}
-
-impl Planned {
-    /// The rank that needs most.
-    fn largest(&self) -> Option<&RankPlan> {
-        self.each.iter().max_by_key(|rank| (rank.total_bytes(), std::cmp::Reverse(rank.rank)))
-    }
-
-    /// The most that a rank sends in a step.
-    fn most_sent(&self) -> Option<&RankPlan> {
-        self.each.iter().max_by_key(|rank| (rank.sent_bytes_per_step.total(), std::cmp::Reverse(rank.rank)))
-    }
 }
 
 fn figures(args: &PlanArgs, cases: &[Case]) -> serde_json::Map<String, Value> {

@@ -3,7 +3,7 @@
 use ft_model::plan::RankPlan;
 use ft_plot::{Bar, Panel};
 
-use super::{Case, Planned};
+use super::case::{Case, Planned};
 use crate::args::PlanArgs;
 use crate::table::Table;
 

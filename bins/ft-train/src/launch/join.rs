@@ -7,8 +7,8 @@ use ft_cli::Usage;
 use ft_dist::{Communicator, Rendezvous, Tcp};
 use ft_model::device::DeviceName;
 
-use super::environment::{Launcher, Placement};
-use ft_trainer::args::{Args, Backend};
+use crate::args::{Args, Backend};
+use crate::placement::{Launcher, Placement};
 
 /// Meets the other ranks.
 ///

@@ -11,7 +11,7 @@ use ft_model::batch::Sequence;
 use ft_table::Tokens;
 use ft_text::origin::{self, Origin};
 
-use crate::args::{DataArgs, Overlong};
+use crate::options::{Overlong, RowOptions};
 use crate::plan::sampler;
 
 /// The longest row that is taken as it is, in tokens, and what happens to longer ones.
@@ -23,9 +23,9 @@ pub struct Limit {
 
 impl Limit {
     /// `--max-seq-length` and `--overlong`; none where every length is taken.
-    pub fn of(args: &DataArgs) -> Option<Self> {
-        let tokens = args.max_seq_length.map(|tokens| tokens as usize).or_else(|| sampler::bin_length(args))?;
-        Some(Self { tokens, overlong: args.overlong })
+    pub fn of(options: &RowOptions) -> Option<Self> {
+        let tokens = options.max_seq_length.map(|tokens| tokens as usize).or_else(|| sampler::bin_length(options))?;
+        Some(Self { tokens, overlong: options.overlong })
     }
 }
 
@@ -59,6 +59,12 @@ impl Dataset {
         }
         data.check(arch)?;
         Ok(data)
+    }
+
+    /// Rows that are in memory already.
+    pub fn of(name: &str, sequences: Vec<Sequence>) -> Self {
+        let rows = (1..=sequences.len()).collect();
+        Self { name: name.into(), sequences, rows, sha256: String::new(), tokenizer: None }
     }
 
     /// The number of a sequence's row in the file, from 1.

@@ -5,20 +5,21 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use ft_dist::Communicator;
+use ft_dist::{Communicator, Solo};
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{
-    self, FourBitOptions, Held, LayerSource, LoadAs, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits,
-    dtype,
+    self, Held, LayerSource, LoadAs, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits, dtype,
 };
 use ft_model::lora::{Adapter, pissa};
 use ft_model::optimizer::Cut;
 
-use crate::args::{Args, LoraArgs, MemoryArgs, Offload, Precision, Sharding};
 use crate::data::dataset::{Dataset, Limit, model_tokenizer};
-use crate::output::digest;
+use crate::data::model_sample;
+use crate::engine::precision;
+use crate::options::{MemoryOptions, MixedPrecision, Offload, Options, Sharding};
+use ft_io::progress::{NoProgress, Progress};
 
 /// A run that is ready to start.
 pub struct Setup {
@@ -37,48 +38,50 @@ pub struct Setup {
     /// This rank and the others.
     pub ranks: Arc<dyn Communicator>,
     /// What products are made in; never `Auto`.
-    pub precision: Precision,
+    pub precision: MixedPrecision,
     pub sharding: Sharding,
     /// Who gets which part of the gradients, where they are shared out.
     pub cut: Option<Cut>,
+    /// Who draws progress bars.
+    pub progress: Arc<dyn Progress>,
 }
 
 impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
-    pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
-        let device = ft_model::device::open(args.device.device, args.device.reference_operators)?;
-        let precision = args.precision.begin(&device)?;
-        let checkpoint = Checkpoint::open(&args.model)?;
+    pub fn new(options: &Options, ranks: Arc<dyn Communicator>, progress: Arc<dyn Progress>) -> Result<Self> {
+        let device = ft_model::device::open(options.device, options.reference_operators)?;
+        let precision = precision::begin(options.precision, options.tf32, &device)?;
+        let checkpoint = Checkpoint::open(&options.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
-        let lora = args.lora.config(&args.model);
+        let lora = options.lora_config();
         lora.modules(&arch)?;
         if let (true, [first, ..]) = (arch.tie_word_embeddings, &lora.ends(&arch)?[..]) {
             tracing::warn!(
                 "embedding and head are one matrix in '{}': an adapter of '{}' changes that one alone, and ft-merge will write two",
-                args.model.display(),
+                options.model.display(),
                 first.module(arch.family)
             );
         }
-        refuse_base_dropout(&arch, &args.model)?;
-        let tokenizer = model_tokenizer(&args.model)?;
+        refuse_base_dropout(&arch, &options.model)?;
+        let tokenizer = model_tokenizer(&options.model)?;
         let read = |path: &Path| -> Result<Dataset> {
-            let data = Dataset::read(path, &arch, Limit::of(&args.data), &*ranks)?;
-            data.check_tokenizer(&args.model, tokenizer.as_deref())?;
+            let data = Dataset::read(path, &arch, Limit::of(&options.rows), &*ranks)?;
+            data.check_tokenizer(&options.model, tokenizer.as_deref())?;
             Ok(data)
         };
-        let train = read(&args.train)?;
-        let eval = args.eval.as_deref().map(read).transpose()?;
-        let sharding = if ranks.world() > 1 { args.ranks.sharding } else { Sharding::None };
-        let model_sample = if ranks.world() > 1 { digest::sample(checkpoint.files())? } else { String::new() };
-        let mut source = frozen(checkpoint, args, (precision, sharding), &*ranks, &device)?;
-        let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
-        let begins_with_pissa = args.lora.init_adapter.is_none() && args.lora.config(&args.model).pissa().is_some();
+        let train = read(&options.train)?;
+        let eval = options.eval.as_deref().map(read).transpose()?;
+        let sharding = if ranks.world() > 1 { options.ranks.sharding } else { Sharding::None };
+        let model_sample = if ranks.world() > 1 { model_sample(checkpoint.files())? } else { String::new() };
+        let mut source = frozen(checkpoint, options, (precision, sharding), &*ranks, &device, &*progress)?;
+        let adapter = initial_adapter(options, &arch, &*source)?;
+        let begins_with_pissa = options.init_adapter.is_none() && options.lora.pissa().is_some();
         let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
         if let Some(taken) = &taken {
             source = Box::new(Without::new(source, arch.clone(), taken.clone()));
         }
-        let activation_memory = activation_memory(&args.memory, &device) / u64::from(args.ranks.nproc_per_node);
+        let activation_memory = activation_memory(&options.memory, &device) / u64::from(options.ranks.nproc_per_node);
         let lengths = adapter.trainable().map(|trained| trained.tensor.elem_count());
         let cut = (sharding >= Sharding::Zero2).then(|| Cut::new(lengths, ranks.world()));
         Ok(Self {
@@ -95,7 +98,35 @@ impl Setup {
             precision,
             sharding,
             cut,
+            progress,
         })
+    }
+
+    /// Of a model and rows that are in memory already: one rank, nothing shared out.
+    pub fn of_parts(
+        options: &Options,
+        arch: Architecture,
+        source: Box<dyn LayerSource>,
+        adapter: Adapter,
+        train: Dataset,
+    ) -> Self {
+        let device = source.device();
+        Self {
+            activation_memory: activation_memory(&options.memory, device),
+            arch,
+            adapter,
+            taken: None,
+            train,
+            eval: None,
+            tokenizer: None,
+            model_sample: String::new(),
+            ranks: Arc::new(Solo),
+            precision: MixedPrecision::F32,
+            sharding: Sharding::None,
+            cut: None,
+            progress: Arc::new(NoProgress),
+            source,
+        }
     }
 
     /// The adapter as other programs read it, on the whole base.
@@ -149,15 +180,9 @@ fn refuse_base_dropout(arch: &Architecture, model: &Path) -> Result<()> {
     Ok(())
 }
 
-fn initial_adapter(
-    args: &LoraArgs,
-    arch: &Architecture,
-    source: &dyn LayerSource,
-    model: &Path,
-    seed: u64,
-) -> Result<Adapter> {
-    let Some(path) = &args.init_adapter else {
-        let config = args.config(model);
+fn initial_adapter(options: &Options, arch: &Architecture, source: &dyn LayerSource) -> Result<Adapter> {
+    let Some(path) = &options.init_adapter else {
+        let (config, seed) = (options.lora_config(), options.training.seed);
         return Ok(match config.pissa() {
             Some(_) => Adapter::init_pissa(arch, source, config, seed)?,
             None => Adapter::init_on(arch, source, config, seed)?,
@@ -165,28 +190,29 @@ fn initial_adapter(
     };
     let mut adapter = Adapter::load(path)?;
     adapter.check(arch)?;
-    adapter.config.lora_dropout = args.lora_dropout;
-    adapter.config.base_model_name_or_path = Some(model.display().to_string());
+    adapter.config.lora_dropout = options.lora.lora_dropout;
+    adapter.config.base_model_name_or_path = Some(options.model.display().to_string());
     Ok(adapter)
 }
 
 fn frozen(
     checkpoint: Checkpoint,
-    all: &Args,
-    (precision, sharding): (Precision, Sharding),
+    options: &Options,
+    (precision, sharding): (MixedPrecision, Sharding),
     ranks: &dyn Communicator,
     device: &Device,
+    progress: &dyn Progress,
 ) -> Result<Box<dyn LayerSource>> {
-    let args = &all.memory;
-    let load_in = args.load_in(precision);
-    let on_host = args.offload_param_device == Offload::Cpu;
+    let memory = &options.memory;
+    let load_in = memory.load_in.unwrap_or(precision.load_as());
+    let on_host = memory.offload_param_device == Offload::Cpu;
     if on_host && (device.is_cpu() || sharding == Sharding::Zero3) {
         tracing::info!("--offload-param-device cpu is without effect: the frozen weights are in the host's memory");
     }
     if sharding == Sharding::Zero3 {
-        return Ok(Placed::on(sharded(&checkpoint, all, load_in, ranks)?, device)?);
+        return Ok(Placed::on(sharded(&checkpoint, options, load_in, ranks, progress)?, device)?);
     }
-    if args.offload_param_device == Offload::Disk {
+    if memory.offload_param_device == Offload::Disk {
         let float = load_in.float().with_context(|| {
             format!(
                 "--offload-param-device disk reads floats from the file; --load-in {} holds the weights in memory",
@@ -196,15 +222,9 @@ fn frozen(
         return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device)?);
     }
     let place = if on_host { &Device::Cpu } else { device };
-    let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let opened = layers::open(
-        &checkpoint,
-        load_in,
-        FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
-        place,
-        |_| bar.inc(1),
-    );
-    bar.finish();
+    let bar = progress.begin("loading", checkpoint.architecture().num_layers as u64);
+    let opened = layers::open(&checkpoint, load_in, memory.four_bit, place, |_| bar.advance(1));
+    drop(bar);
     let Opened { source, packed } = opened?;
     if let Some(packed) = packed {
         tracing::info!("{packed}");
@@ -215,29 +235,24 @@ fn frozen(
 /// Each rank's part of the frozen weights, in memory or on disk.
 fn sharded(
     checkpoint: &Checkpoint,
-    args: &Args,
+    options: &Options,
     load_in: LoadAs,
     ranks: &dyn Communicator,
+    progress: &dyn Progress,
 ) -> Result<Box<dyn LayerSource>> {
-    let held = match bits(
-        load_in,
-        FourBitOptions {
-            kind: args.memory.four_bit.bnb_4bit_quant_type,
-            double: args.memory.four_bit.bnb_4bit_use_double_quant,
-        },
-    ) {
+    let held = match bits(load_in, options.memory.four_bit) {
         Some(bits) => Held::Packed(bits),
         None => Held::Float(dtype(load_in.float().unwrap_or_default())),
     };
-    let on_disk = args.memory.offload_param_device == Offload::Disk;
-    let options = ShardedOptions {
+    let on_disk = options.memory.offload_param_device == Offload::Disk;
+    let sharded = ShardedOptions {
         held,
-        reshard_after_forward: args.ranks.fsdp_reshard_after_forward,
-        folder: on_disk.then(|| pages(args)),
+        reshard_after_forward: options.ranks.fsdp_reshard_after_forward,
+        folder: on_disk.then(|| pages(options)),
     };
-    let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let sharded = Sharded::load(checkpoint, &options, ranks, |_| bar.inc(1));
-    bar.finish();
+    let bar = progress.begin("loading", checkpoint.architecture().num_layers as u64);
+    let sharded = Sharded::load(checkpoint, &sharded, ranks, |_| bar.advance(1));
+    drop(bar);
     let sharded = sharded?;
     tracing::info!(
         "frozen weights {}: {:.3} MB in memory and {:.3} MB on disk on each of {} ranks; the largest part that is \
@@ -252,14 +267,11 @@ fn sharded(
 }
 
 /// Where files without a name go: the output folder, or where there is none, where temporary files are.
-fn pages(args: &Args) -> PathBuf {
-    if args.output_dir.is_dir() { args.output_dir.clone() } else { std::env::temp_dir() }
+fn pages(options: &Options) -> PathBuf {
+    if options.output_dir.is_dir() { options.output_dir.clone() } else { std::env::temp_dir() }
 }
 
 /// What may be kept between forward and backward.
-fn activation_memory(args: &MemoryArgs, device: &Device) -> u64 {
-    if args.gradient_checkpointing {
-        return 0;
-    }
-    args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(device))
+fn activation_memory(memory: &MemoryOptions, device: &Device) -> u64 {
+    memory.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(device))
 }

@@ -13,9 +13,10 @@ use ft_io::AtomicDir;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 
-use crate::args::Args;
+use crate::json::write_json;
 use crate::output::identity::Identity;
-use crate::run::trainer_state::{State, Window, write_json};
+use crate::run::trainer_state::{LogWindow, TrainerState, checkpoint_name};
+use crate::run::{Resumed, Snapshot};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// What goes into the next log, for which Trainer's state has no key.
@@ -35,28 +36,13 @@ const OTHERS: [&str; 9] = [
     "loss.png",
 ];
 
-/// The name of the checkpoint after step `step`.
-pub fn name(step: u64) -> String {
-    format!("{PREFIX}{step}")
-}
-
-/// What of a run is trained and where it stands.
-pub struct Whole<'a> {
-    pub adapter: &'a Adapter,
-    pub optimizer: &'a Optimizer,
-    pub state: &'a State,
-}
-
 /// Writes `output/checkpoint-N`, one for all ranks; the others hand over their parts of the optimizer's state.
-pub fn save(
-    output: &Path,
-    whole: &Whole<'_>,
-    window: &Window,
-    identity: &Identity,
-    ranks: &dyn Communicator,
-) -> Result<PathBuf> {
-    let Whole { adapter, optimizer, state } = *whole;
-    let path = output.join(name(state.global_step));
+///
+/// # Errors
+/// If it cannot be written.
+pub fn save(output: &Path, snapshot: &Snapshot<'_>, identity: &Identity, ranks: &dyn Communicator) -> Result<PathBuf> {
+    let Snapshot { adapter, optimizer, state, window } = *snapshot;
+    let path = output.join(checkpoint_name(state.global_step));
     let dir = AtomicDir::create(&path)?;
     let in_it = || format!("cannot write '{}'", path.display());
     adapter.save(dir.path(), &BTreeMap::new()).with_context(in_it)?;
@@ -69,33 +55,32 @@ pub fn save(
     Ok(path)
 }
 
-/// Where a run was.
-pub struct Saved {
-    pub adapter: Adapter,
-    pub optimizer: Optimizer,
-    pub state: State,
-    pub window: Window,
-}
-
-/// Reads a whole checkpoint; `optimizer` is a fresh one of this run's adapter.
-pub fn load(path: &Path, mut optimizer: Optimizer) -> Result<Saved> {
+/// Reads a whole checkpoint; `optimizer`, a fresh one of this run's adapter, is given what it remembered.
+///
+/// # Errors
+/// If a part is missing or damaged.
+pub fn load(path: &Path, optimizer: &mut Optimizer) -> Result<Resumed> {
     require_whole(path)?;
     let adapter = Adapter::load(path)?;
-    let state = State::load(path)?;
+    let state = TrainerState::load(path)?;
     optimizer.load(&path.join(OPTIMIZER))?;
     let window = path.join(WINDOW);
     let text = fs::read(&window).with_context(|| format!("cannot read '{}'", window.display()))?;
-    let window = serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
-    Ok(Saved { adapter, optimizer, state, window })
+    let window: LogWindow =
+        serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
+    Ok(Resumed { adapter, state, window, is_own: false })
 }
 
-/// The checkpoint that `--resume-from-checkpoint` names, where it is given.
-pub fn to_resume(args: &Args, output: Option<&Path>) -> Result<Option<PathBuf>> {
-    let Some(path) = &args.resume_from_checkpoint else { return Ok(None) };
+/// The checkpoint that `resume_from_checkpoint` names, where it is given; the empty path is the newest one.
+///
+/// # Errors
+/// If there is no whole checkpoint.
+pub fn to_resume(asked: Option<&Path>, output: Option<&Path>) -> Result<Option<PathBuf>> {
+    let Some(path) = asked else { return Ok(None) };
     let path = match (output, path.as_os_str().is_empty()) {
         (Some(output), true) => newest(output)?,
         (None, true) => bail!("--resume-from-checkpoint needs a folder where the output is a pipe"),
-        (_, false) => path.clone(),
+        (_, false) => path.to_path_buf(),
     };
     require_whole(&path)?;
     Ok(Some(path))

@@ -1,6 +1,7 @@
 //! What a run leaves: checkpoints, its record, the adapter, and what people and machines watch it by.
 
 pub mod checkpoint;
+pub mod checkpoint_folder;
 pub mod digest;
 pub mod folder;
 pub mod identity;

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::found::Found;
-use super::section::{Given, Section};
+use super::given::Given;
+use super::section::Section;
+use super::zero::{accumulation_and_clipping, offload_to, sharding};
 use super::{json, tables};
 
 /// accelerate's stage where nothing names one.
@@ -30,46 +32,13 @@ pub fn read(mut part: Section, folder: &Path, found: &mut Found) -> Result<(), S
     sharding(&Given { key: "zero_stage".into(), word: STAGE.into() }, found)
 }
 
-/// ZeRO's stage.
-pub fn sharding(stage: &Given, found: &mut Found) -> Result<(), String> {
-    let name = match stage.word.as_str() {
-        "0" => "none",
-        "1" => "zero1",
-        "2" => "zero2",
-        "3" => "zero3",
-        other => return Err(format!("{} is {other}, expected 0, 1, 2 or 3", stage.key)),
-    };
-    found.set("sharding", name, stage)
-}
-
 /// Where parameters and moments are.
 pub fn offload(part: &mut Section, found: &mut Found) -> Result<(), String> {
     for (key, argument) in
         [("offload_optimizer_device", "offload-optimizer-device"), ("offload_param_device", "offload-param-device")]
     {
         if let Some(given) = part.word(key)? {
-            to(&given, argument, found)?;
-        }
-    }
-    Ok(())
-}
-
-/// One of them.
-pub fn to(given: &Given, argument: &'static str, found: &mut Found) -> Result<(), String> {
-    match given.word.as_str() {
-        "none" | "cpu" => found.set(argument, given.word.clone(), given),
-        "nvme" => found.set(argument, "disk", given),
-        other => Err(format!("{} is {other}, expected none, cpu or nvme", given.key)),
-    }
-}
-
-/// What both of DeepSpeed's files say of a step.
-pub fn accumulation_and_clipping(part: &mut Section, found: &mut Found) -> Result<(), String> {
-    for (key, argument) in
-        [("gradient_accumulation_steps", "gradient-accumulation-steps"), ("gradient_clipping", "max-grad-norm")]
-    {
-        if let Some((given, _)) = part.number(key)? {
-            found.fix(argument, given.word.clone(), &given)?;
+            offload_to(&given, argument, found)?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! What a file says, as far as it was read.
 
-use super::section::Given;
+use super::given::Given;
 
 /// One of our arguments, as a file sets it.
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! `fsdp_config`.
 
 use super::found::Found;
-use super::section::{Given, Section};
+use super::given::Given;
+use super::section::Section;
 use super::tables;
 
 /// Reads the part: in the first version a strategy says what is shared out, in the second all is, and only when a layer

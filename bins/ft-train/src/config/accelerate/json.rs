@@ -1,9 +1,10 @@
 //! DeepSpeed's own file.
 
-use super::deepspeed::{accumulation_and_clipping, sharding, to};
 use super::found::Found;
-use super::section::{Given, Section};
+use super::given::Given;
+use super::section::Section;
 use super::tables;
+use super::zero::{accumulation_and_clipping, offload_to, sharding};
 use crate::config::node::Node;
 
 /// Reads the file's text.
@@ -33,7 +34,7 @@ fn zero(mut part: Section, found: &mut Found) -> Result<(), String> {
     for (name, old, argument) in offloads {
         let mut offload = part.part(name)?;
         if let Some(device) = offload.word("device")? {
-            to(&device, argument, found)?;
+            offload_to(&device, argument, found)?;
         }
         offload.finish(tables::OFFLOAD, found)?;
         // What versions before 0.3.16 called it.

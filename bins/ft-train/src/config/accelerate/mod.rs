@@ -6,18 +6,21 @@ mod agree;
 mod deepspeed;
 mod found;
 mod fsdp;
+mod given;
 mod json;
 mod section;
 mod tables;
+mod zero;
 
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 
 use self::found::Found;
-use self::section::{Given, Section};
+use self::given::Given;
+use self::section::Section;
 use super::node::Node;
-use crate::launch;
+use crate::placement;
 
 /// What a file says.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ impl Accelerate {
     /// One line that names the file, the key, what was expected and what was found.
     pub fn named(flags: &ArgMatches) -> Result<Option<Self>, String> {
         let Some(path) = flags.get_one::<PathBuf>("accelerate_config") else { return Ok(None) };
-        let launched = launch::launched().map_err(|error| format!("{error:#}"))?;
+        let launched = placement::launched().map_err(|error| format!("{error:#}"))?;
         Self::read(path, launched).map(Some)
     }
 

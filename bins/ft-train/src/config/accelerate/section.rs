@@ -1,6 +1,7 @@
 //! A part of a file, of which every key is taken, or told of, or refused.
 
 use super::found::Found;
+use super::given::Given;
 use crate::config::node::Node;
 use crate::config::peers::Knob;
 
@@ -10,13 +11,6 @@ pub struct Section {
     /// What stands before a key's name in a message: `fsdp_config.`, or nothing.
     prefix: String,
     left: Vec<(String, Node)>,
-}
-
-/// One value, with the name of its key as messages write it.
-#[derive(Debug, Clone)]
-pub struct Given {
-    pub key: String,
-    pub word: String,
 }
 
 impl Section {

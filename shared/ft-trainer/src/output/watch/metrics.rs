@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::run::trainer_state::Entry;
+use crate::json::Entry;
 
 /// The file, open.
 pub struct Metrics {

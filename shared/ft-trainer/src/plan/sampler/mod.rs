@@ -14,7 +14,7 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use ft_kernels::philox::Stream;
 
-use crate::args::{Args, DataArgs, TrainingArgs};
+use crate::options::{Options, RowOptions, TrainingOptions};
 
 /// The random streams of the rows' order and of the order of grouped steps.
 const SHUFFLE: u32 = 1;
@@ -46,8 +46,8 @@ pub struct Sampler {
 }
 
 /// The tokens that a packed sequence may have; none without `--packing`.
-pub fn bin_length(data: &DataArgs) -> Option<usize> {
-    data.packing.then(|| data.max_seq_length.map_or(PACKED_LENGTH, |length| length as usize))
+pub fn bin_length(rows: &RowOptions) -> Option<usize> {
+    rows.packing.then(|| rows.max_seq_length.map_or(PACKED_LENGTH, |length| length as usize))
 }
 
 impl Sampler {
@@ -55,9 +55,9 @@ impl Sampler {
     ///
     /// # Errors
     /// Where a row is longer than a bin, and where `--dataloader-drop-last` would leave nothing.
-    pub fn new(args: &Args, lengths: &[usize], world: usize) -> Result<Self> {
-        let Args { training, data, .. } = args;
-        let bin_length = bin_length(data);
+    pub fn new(options: &Options, lengths: &[usize], world: usize) -> Result<Self> {
+        let Options { training, rows, .. } = options;
+        let bin_length = bin_length(rows);
         let bins = bin_length.map(|length| packing::best_fit_decreasing(lengths, length)).transpose()?;
         let of_bin = |rows: &Vec<usize>| rows.iter().map(|&row| lengths[row]).sum();
         let sampler = Self {
@@ -67,10 +67,10 @@ impl Sampler {
             micro_batch: training.per_device_train_batch_size as usize,
             world,
             size: training.sequences_a_step(world),
-            seed: data.data_seed.unwrap_or(training.seed),
-            shuffle: data.shuffled(),
-            group: data.grouped(),
-            drop_last: data.dataloader_drop_last,
+            seed: rows.data_seed.unwrap_or(training.seed),
+            shuffle: rows.shuffle,
+            group: rows.group_by_length,
+            drop_last: rows.dataloader_drop_last,
             epoch: RefCell::new(None),
         };
         if sampler.steps_an_epoch() == 0 {
@@ -91,10 +91,10 @@ impl Sampler {
     }
 
     /// Optimizer steps of the whole run.
-    pub fn steps(&self, args: &TrainingArgs) -> u64 {
-        match u64::try_from(args.max_steps) {
-            Ok(steps) => steps,
-            Err(_) => (args.num_train_epochs * self.steps_an_epoch() as f64).ceil() as u64,
+    pub fn steps(&self, options: &TrainingOptions) -> u64 {
+        match options.max_steps {
+            Some(steps) => steps,
+            None => (options.num_train_epochs * self.steps_an_epoch() as f64).ceil() as u64,
         }
     }
 

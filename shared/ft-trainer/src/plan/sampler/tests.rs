@@ -1,18 +1,16 @@
 use std::collections::HashMap;
 
-use clap::Parser;
 use serde_json::Value;
 
 use super::*;
 
-fn args(line: &str) -> Args {
-    let line = format!("ft-train --model m --train t -o o {line}");
-    Args::parse_from(line.split_whitespace())
+fn options(line: &str) -> Options {
+    crate::options::words::options(&line.split_whitespace().collect::<Vec<_>>())
 }
 
 /// A sampler of `rows` rows of the lengths of [`reference`].
 fn sampler(line: &str, rows: usize) -> Sampler {
-    Sampler::new(&args(line), &lengths()[..rows], 1).unwrap()
+    Sampler::new(&options(line), &lengths()[..rows], 1).unwrap()
 }
 
 /// What `scripts/make_sampler_reference.py` wrote.
@@ -57,7 +55,7 @@ fn an_epoch_takes_every_row_once_and_the_next_in_another_order() {
         assert_eq!(epoch(&sampler, 0), one, "{way}: an epoch that is asked for again is the same");
     }
     let sampler = sampler("--per-device-train-batch-size 2 --gradient-accumulation-steps 2", 10);
-    assert_eq!((sampler.steps_an_epoch(), sampler.steps(&args("--num-train-epochs 2.5").training)), (3, 8));
+    assert_eq!((sampler.steps_an_epoch(), sampler.steps(&options("--num-train-epochs 2.5").training)), (3, 8));
     assert_eq!(sampler.step(2).iter().map(Vec::len).collect::<Vec<_>>(), [2], "the last window is short");
 }
 
@@ -85,13 +83,11 @@ fn the_order_follows_data_seed_or_else_seed() {
 
 #[test]
 fn without_a_shuffle_the_files_order_stands() {
-    for way in ["--no-shuffle", "--train-sampling-strategy sequential"] {
-        let line = format!("{way} --max-steps 5 --per-device-train-batch-size 3");
-        let sampler = sampler(&line, 4);
-        assert_eq!(sampler.steps(&args(&line).training), 5);
-        assert_eq!(sampler.step(0), [[0, 1, 2]]);
-        assert_eq!(sampler.step(3), [[3]]);
-    }
+    let line = "--no-shuffle --max-steps 5 --per-device-train-batch-size 3";
+    let sampler = sampler(line, 4);
+    assert_eq!(sampler.steps(&options(line).training), 5);
+    assert_eq!(sampler.step(0), [[0, 1, 2]]);
+    assert_eq!(sampler.step(3), [[3]]);
 }
 
 #[test]
@@ -99,7 +95,7 @@ fn an_incomplete_step_can_be_dropped() {
     let sampler = sampler("--dataloader-drop-last --per-device-train-batch-size 4", 11);
     assert_eq!(sampler.steps_an_epoch(), 2);
     assert!(epoch(&sampler, 0).iter().all(|rows| rows.len() == 4));
-    let told = Sampler::new(&args("--dataloader-drop-last"), &[5; 7], 1).unwrap_err().to_string();
+    let told = Sampler::new(&options("--dataloader-drop-last"), &[5; 7], 1).unwrap_err().to_string();
     assert!(told.contains("a step takes 8 sequences, and there are 7"), "{told}");
 }
 
@@ -124,7 +120,7 @@ fn a_bin_is_never_too_full_and_stays_together() {
     let sampler = sampler("--packing --max-seq-length 1000 --per-device-train-batch-size 1", lengths.len());
     let bins = epoch(&sampler, 0);
     assert!(bins.iter().all(|rows| rows.iter().map(|&row| lengths[row]).sum::<usize>() <= 1000));
-    let told = Sampler::new(&args("--packing --max-seq-length 9"), &[3, 12, 9], 1).unwrap_err().to_string();
+    let told = Sampler::new(&options("--packing --max-seq-length 9"), &[3, 12, 9], 1).unwrap_err().to_string();
     assert!(told.contains("row 2 has 12 tokens") && told.contains("--overlong"), "{told}");
     assert_eq!(packing::best_fit_decreasing(&[0, 2, 0], 2).unwrap(), [[1]]);
 }
@@ -136,7 +132,7 @@ fn grouping_pads_as_little_as_transformers_does() {
     let lengths = lengths();
     for case in reference()["grouping"].as_array().unwrap() {
         let (size, micro) = (case["size"].as_u64().unwrap(), case["micro_batch"].as_u64().unwrap());
-        for (key, way) in [("grouped", "--train-sampling-strategy group_by_length"), ("shuffled", "")] {
+        for (key, way) in [("grouped", "--group-by-length"), ("shuffled", "")] {
             let expected = case[key]["mean"].as_f64().unwrap();
             let deviation = case[key]["deviation"].as_f64().unwrap();
             let padded = |seed: u64| {
@@ -171,7 +167,7 @@ fn grouped_steps_are_shuffled_with_the_longest_first_and_the_short_one_last() {
 #[test]
 fn the_plan_counts_what_is_computed_and_what_padding_would_add() {
     let lengths = [3, 1, 2, 4, 4];
-    let plan = |line: &str| Sampler::new(&args(&format!("--no-shuffle {line}")), &lengths, 1).unwrap().plan();
+    let plan = |line: &str| Sampler::new(&options(&format!("--no-shuffle {line}")), &lengths, 1).unwrap().plan();
     let pairs = plan("--per-device-train-batch-size 2");
     assert_eq!((pairs.items, pairs.steps_an_epoch, pairs.tokens, pairs.padded_tokens), (5, 3, 14, 6 + 8 + 4));
     assert_eq!((pairs.largest_micro_batch, pairs.packing_efficiency), (6, None));

@@ -48,11 +48,22 @@ type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
 /// torch's usual port.
 const PORT: u16 = 29500;
 
+/// This process's place among several that something has started.
+pub fn placement() -> Result<Option<Placement>> {
+    let found = placed(&|name| std::env::var(name).ok())?;
+    Ok(found.filter(|placement| placement.world > 1))
+}
+
+/// How many ranks something has started, of which this process is one.
+pub fn launched() -> Result<Option<usize>> {
+    Ok(placement()?.map(|placement| placement.world))
+}
+
 /// This process's place, where something has started it as one of several.
 ///
 /// # Errors
 /// If a variable that belongs to the others is missing, or is no number.
-pub fn placement(variables: &Variables<'_>) -> Result<Option<Placement>> {
+fn placed(variables: &Variables<'_>) -> Result<Option<Placement>> {
     let found = if variables("RANK").is_some() || variables("WORLD_SIZE").is_some() {
         torch(variables)?
     } else if variables("OMPI_COMM_WORLD_SIZE").is_some() {
@@ -166,7 +177,7 @@ mod tests {
     use super::*;
 
     fn found(variables: &[(&str, &str)]) -> Result<Option<Placement>> {
-        placement(&|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
+        placed(&|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
     }
 
     #[test]
