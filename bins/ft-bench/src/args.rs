@@ -70,6 +70,18 @@ impl Measure {
         }
     }
 
+    /// The models that are read.
+    pub fn models(&self) -> &[PathBuf] {
+        match self {
+            Self::Matmul(args) => args.model.as_slice(),
+            Self::Train(args) => std::slice::from_ref(&args.model),
+            Self::Generate(args) => std::slice::from_ref(&args.model),
+            Self::Plan(args) => &args.model,
+            Self::Precision(args) => std::slice::from_ref(&args.model),
+            Self::Check(_) => &[],
+        }
+    }
+
     /// Where the results go.
     pub fn output(&self) -> &OutputArgs {
         match self {

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use ft_io::{Distinct, Source};
 
 use args::{Args, Measure, What};
 use report::Outputs;
@@ -37,7 +38,9 @@ fn bench(args: Args) -> Result<()> {
 
 fn measure(what: &Measure, threads: usize, started: Instant) -> Result<()> {
     // An output that cannot be written is told before anything is measured.
-    let outputs = Outputs::create(what.output(), what.png())?;
+    let mut files = Distinct::new();
+    what.models().iter().for_each(|model| files.input("--model", &Source::parse(model)));
+    let outputs = Outputs::create(what.output(), what.png(), &mut files)?;
     let report = match what {
         Measure::Matmul(args) => matmul::run(args, threads)?,
         Measure::Train(args) => train::run(args, threads, started)?,

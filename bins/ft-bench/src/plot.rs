@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
-use ft_io::{Source, Target};
+use ft_io::{Distinct, Source, Target};
 use serde_json::{Map, Value};
 
 use crate::args::{Format, PlotArgs};
@@ -16,6 +16,9 @@ pub fn run(args: &PlotArgs) -> Result<()> {
     let source = Source::parse(&args.metrics);
     let target = Target::parse(&args.output);
     let format = args.format.map_or_else(|| format_of(&target), Ok)?;
+    let mut files = Distinct::new();
+    files.input("METRICS.jsonl", &source);
+    files.output("--output", &target)?;
     let lines = read(&source)?;
     let title = args.title.clone().unwrap_or_else(|| title(&source));
     let chart = ft_plot::training(&title, &lines).with_context(|| source.name())?;

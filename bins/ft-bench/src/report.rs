@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use ft_cli::Usage;
-use ft_io::Target;
+use anyhow::{Context, Result};
 use ft_io::output::Output;
+use ft_io::{Distinct, Target};
 use ft_plot::{Panel, Scatter};
 use serde_json::{Map, Value, json};
 
@@ -92,14 +91,12 @@ pub struct Outputs {
 
 impl Outputs {
     /// Opens them all; nothing is there under their names before [`Self::write`].
-    pub fn create(args: &OutputArgs, png: Option<&PathBuf>) -> Result<Self> {
+    /// `files` knows the inputs.
+    pub fn create(args: &OutputArgs, png: Option<&PathBuf>, files: &mut Distinct) -> Result<Self> {
         let parse = |path: Option<&PathBuf>| path.map(Target::parse);
         let (json, svg, png) = (parse(args.json.as_ref()), parse(args.svg.as_ref()), parse(png));
-        let named = [("--json", &json), ("--svg", &svg), ("--png", &png)];
-        for (i, (one, target)) in named.iter().enumerate().filter(|(_, (_, target))| target.is_some()) {
-            if let Some((other, _)) = named[i + 1..].iter().find(|(_, other)| other == target) {
-                bail!(Usage(format!("{one} and {other} name the same output; give each its own")));
-            }
+        for (option, target) in [("--json", &json), ("--svg", &svg), ("--png", &png)] {
+            target.iter().try_for_each(|target| files.output(option, target))?;
         }
         let table = ![&json, &svg, &png].contains(&&Some(Target::Stdout));
         let png = png.map(|png| Target::binary(Some(png))).transpose()?;
@@ -120,7 +117,8 @@ impl Outputs {
             put(output, &scatter.png()?)?;
         }
         if self.table {
-            put(("standard output".into(), Target::Stdout.create()?), report.text().as_bytes())?;
+            let mut listing = ft_io::output::listing();
+            listing.write_all(report.text().as_bytes()).context("cannot write to standard output")?;
         }
         Ok(())
     }

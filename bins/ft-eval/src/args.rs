@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use candle_transformers::generation::Sampling;
 use clap::{Parser, Subcommand, ValueEnum};
 use ft_cli::Usage;
 use ft_io::{Source, Target};
@@ -149,13 +150,30 @@ pub enum Format {
     Text,
 }
 
-impl Format {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Letters => "letters",
-            Self::Text => "text",
+impl From<Format> for ft_measure::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Letters => Self::Letters,
+            Format::Text => Self::Text,
         }
     }
+}
+
+/// How tokens are chosen.
+pub fn sampling(args: &GenerateArgs) -> Result<Sampling, Usage> {
+    let temperature = args.temperature;
+    if temperature == 0.0 {
+        if args.top_k.is_some() || args.top_p.is_some() {
+            return Err(Usage("--top-k and --top-p draw tokens: give --temperature above 0 with them".into()));
+        }
+        return Ok(Sampling::ArgMax);
+    }
+    Ok(match (args.top_k.map(|k| k as usize), args.top_p) {
+        (None, None) => Sampling::All { temperature },
+        (Some(k), None) => Sampling::TopK { k, temperature },
+        (None, Some(p)) => Sampling::TopP { p, temperature },
+        (Some(k), Some(p)) => Sampling::TopKThenTopP { k, p, temperature },
+    })
 }
 
 /// Where the rows come from; standard input cannot be adapter and rows at once.

@@ -1,50 +1,41 @@
 //! `ft-eval choice`: which choice of a question the model holds likeliest.
 
-mod ask;
-mod tally;
-
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use ft_cli::progress;
 use ft_io::{Source, interrupt};
-use ft_model::batch::{Batch, Sequence};
-use ft_model::decoder::Decoder;
-use ft_model::generate::Engine;
+use ft_measure::{Asked, Asker, Likelihoods, Questions, Share, Tally};
 use ft_text::TextModel;
 use serde_json::{Map, Value, json};
 
-use crate::args::{ChoiceArgs, Format, source};
+use crate::args::{ChoiceArgs, source};
+use crate::lm_eval;
 use crate::model::Model;
-use crate::questions::Questions;
 use crate::report::{Report, figure, peak, rate, table};
-use ask::{Asked, Asker};
-use tally::{Share, Tally};
 
 pub fn run(args: &ChoiceArgs) -> Result<()> {
     let source = source(args.input.as_ref(), &args.model)?;
     let report = Report::open(args.model.report.as_ref(), None)?;
     let questions = Questions::read(&source, args.limit)?;
     let text = TextModel::open(&args.model.model)?;
-    let asker = Asker::new(text, args.format, args.no_chat_template);
+    let format = args.format.into();
+    let asker = Asker::new(text, format, args.no_chat_template);
     let asked = asker.ask_all(&questions.list)?;
     let model = Model::open(&args.model)?;
     check_lengths(&asked, &questions, model.arch.max_position_embeddings)?;
 
     let started = Instant::now();
     let batch_size = args.model.batch_size as usize;
-    let likelihoods = match args.format {
-        Format::Letters => by_letters(model.decoder(), &asked, batch_size)?,
-        Format::Text => by_text(&model.decoder(), &asked, batch_size)?,
-    };
+    let likelihoods = likelihoods(Likelihoods::new(model.decoder(), &asked, format, batch_size), asked.len())?;
     let seconds = started.elapsed().as_secs_f64();
-    let tally = Tally::new(&questions.list, &likelihoods, args.format);
-    let tokens = asked.iter().map(|asked| asked.tokens(args.format)).sum();
+    let tally = Tally::new(&questions.list, &likelihoods, format);
+    let tokens = asked.iter().map(|asked| asked.tokens(format)).sum();
     let mut figures = model.describe(&args.model);
-    figures.insert("format".into(), json!(args.format.name()));
+    figures.insert("format".into(), json!(format.name()));
     figures.insert("chat_template".into(), json!(asker.uses_template()));
     figures.extend(summary(&source.name(), &tally, tokens, seconds));
-    figures.extend(tally.as_lm_eval(args.task.as_deref(), &stem(&source)));
+    figures.extend(lm_eval::results(&tally, args.task.as_deref(), &stem(&source)));
     report.write("choice", figures, &source, &questions.sha256)
 }
 
@@ -60,36 +51,17 @@ fn check_lengths(asked: &[Asked], questions: &Questions, limit: usize) -> Result
     Ok(())
 }
 
-/// The logits of the choices' letters after the prompt: one forward a question.
-fn by_letters(decoder: Decoder<'_>, asked: &[Asked], batch_size: usize) -> Result<Vec<Vec<f64>>> {
-    let bar = progress(Some(asked.len() as u64), "questions");
-    let engine = Engine::new(decoder);
-    let mut all = Vec::with_capacity(asked.len());
-    for some in asked.chunks(batch_size) {
+/// The likelihoods of all questions' choices, in the questions' order.
+fn likelihoods(batches: Likelihoods<'_>, questions: usize) -> Result<Vec<Vec<f64>>> {
+    let bar = progress(Some(questions as u64), "questions");
+    let mut all = Vec::with_capacity(questions);
+    for some in batches {
         interrupt::check()?;
-        let prompts: Vec<&[u32]> = some.iter().map(|asked| asked.prompt.as_slice()).collect();
-        let logits = engine.last_logits(&prompts)?.to_vec2::<f32>()?;
-        for (asked, row) in some.iter().zip(&logits) {
-            // What turns logits into logarithms of probabilities is the same for all letters.
-            all.push(asked.choices.iter().map(|letter| f64::from(row[letter[0] as usize])).collect());
-        }
+        let some = some?;
         bar.inc(some.len() as u64);
+        all.extend(some);
     }
     Ok(all)
-}
-
-/// The logarithm of the likelihood of each choice's text after the prompt.
-fn by_text(decoder: &Decoder<'_>, asked: &[Asked], batch_size: usize) -> Result<Vec<Vec<f64>>> {
-    let sequences: Vec<Sequence> = asked.iter().flat_map(Asked::sequences).collect();
-    let bar = progress(Some(sequences.len() as u64), "choices");
-    let mut likelihoods = Vec::with_capacity(sequences.len());
-    for some in sequences.chunks(batch_size) {
-        interrupt::check()?;
-        likelihoods.extend(decoder.losses(&Batch::new(some))?.iter().map(|loss| -loss.sum));
-        bar.inc(some.len() as u64);
-    }
-    let mut rest = likelihoods.into_iter();
-    Ok(asked.iter().map(|asked| rest.by_ref().take(asked.choices.len()).collect()).collect())
 }
 
 /// The name of the questions' file, without what comes after the point.

@@ -4,42 +4,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, ListBuilder, RecordBatch, StringArray, UInt32Array, UInt32Builder,
 };
 use arrow::datatypes::{DataType, Field};
 use ft_cli::{progress, typed_arguments};
 use ft_io::{InputDigest, Provenance, Source, Target, interrupt};
-use ft_model::generate::{Answer, Generator, Options};
+use ft_measure::{AnswerSummary, Answers, Prediction, Prompts, Sampler, check_tokenizer};
+use ft_model::generate::Options;
 use ft_table::ParquetWriter;
 use ft_text::{TextModel, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use crate::args::{GenerateArgs, source, target};
-use crate::data::check_origin;
+use crate::args::{GenerateArgs, sampling, source, target};
 use crate::model::Model;
-use crate::prompts::Prompts;
 use crate::report::{LEFT_OUT, Report, figure, peak, rate, table};
-use crate::sampling::Sampler;
-use crate::score::score;
-
-/// An answer as text, held against its reference.
-struct Prediction {
-    text: String,
-    tokens: Vec<u32>,
-    ended: bool,
-    /// Exact match and F1, where there is a reference.
-    score: Option<(bool, f64)>,
-}
 
 pub fn run(args: &GenerateArgs) -> Result<()> {
+    let sampling = sampling(args)?;
     let source = source(args.input.as_ref(), &args.model)?;
     let rows = args.output.as_ref().map(|output| target(Some(output))).transpose()?;
     let report = Report::open(args.model.report.as_ref(), rows.as_ref())?;
     let prompts = Prompts::read(&source, args.limit)?;
-    check_origin(&prompts.name, prompts.tokenizer.as_deref(), &args.model.model)?;
-    let mut sampler = Sampler::new(args, prompts.ids.len())?;
+    check_tokenizer(&prompts.name, prompts.tokenizer.as_deref(), &args.model.model)?;
     let text = TextModel::open(&args.model.model)?;
     let model = Model::open(&args.model)?;
     let options = Options {
@@ -49,72 +37,56 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     };
 
     let started = Instant::now();
-    let generator = Generator::new(model.decoder(), &prompts.ids, options).with_context(|| prompts.name.clone())?;
-    let answers = answers(generator, &mut sampler, prompts.ids.len())?;
+    let sampler = Sampler::new(&sampling, args.seed, prompts.ids.len());
+    let predictions = answer(Answers::new(model.decoder(), &prompts, &text.tokenizer, sampler, options)?, &prompts)?;
     let seconds = started.elapsed().as_secs_f64();
-    let predictions = predictions(answers, &prompts, &text)?;
     if let Some(target) = rows {
         write_rows(&target, &predictions, &prompts, &text.tokenizer, &source)?;
     }
     let mut figures = model.describe(&args.model);
-    figures.extend(summary(&prompts.name, &predictions, seconds));
+    figures.extend(summary(&prompts.name, &AnswerSummary::new(&predictions), seconds));
     report.write("generate", figures, &source, &prompts.sha256)
 }
 
 /// The answers of all prompts, in their order.
-fn answers(mut generator: Generator<'_>, sampler: &mut Sampler, prompts: usize) -> Result<Vec<Answer>> {
-    let bar = progress(Some(prompts as u64), "answering");
-    let mut answers = Vec::with_capacity(prompts);
-    while !generator.is_done() {
+fn answer(answers: Answers<'_>, prompts: &Prompts) -> Result<Vec<Prediction>> {
+    let bar = progress(Some(prompts.ids.len() as u64), "answering");
+    let mut predictions = Vec::with_capacity(prompts.ids.len());
+    for finished in answers {
         interrupt::check()?;
-        let finished = generator.step(&mut |row, logits| sampler.choose(row, logits))?;
+        let finished = finished?;
         bar.inc(finished.len() as u64);
-        answers.extend(finished);
+        predictions.extend(finished);
     }
-    answers.sort_by_key(|answer| answer.prompt);
-    Ok(answers)
+    predictions.sort_by_key(|prediction| prediction.prompt);
+    Ok(predictions)
 }
 
-fn predictions(answers: Vec<Answer>, prompts: &Prompts, text: &TextModel) -> Result<Vec<Prediction>> {
-    let prediction = |(answer, reference): (Answer, &Option<String>)| {
-        let said = decode(&text.tokenizer, &answer.tokens, true)?;
-        let score = reference.as_ref().map(|reference| score(&said, reference));
-        Ok(Prediction { text: said, tokens: answer.tokens, ended: answer.ended, score })
-    };
-    answers.into_iter().zip(&prompts.references).map(prediction).collect()
+fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
+    tokenizer.decode(ids, false).map_err(|error| anyhow!("tokens cannot be turned into text: {error}"))
 }
 
-fn decode(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool) -> Result<String> {
-    tokenizer.decode(ids, skip_special).map_err(|error| anyhow!("tokens cannot be turned into text: {error}"))
-}
-
-fn summary(what: &str, predictions: &[Prediction], seconds: f64) -> Map<String, Value> {
-    let scores: Vec<(bool, f64)> = predictions.iter().filter_map(|p| p.score).collect();
-    let mean = |sum: f64| sum / scores.len() as f64;
-    let exact = mean(scores.iter().filter(|(exact, _)| *exact).count() as f64);
-    let f1 = mean(scores.iter().map(|(_, f1)| f1).sum());
-    let tokens: usize = predictions.iter().map(|p| p.tokens.len()).sum();
-    let ended = predictions.iter().filter(|p| p.ended).count();
-    let speed = rate(tokens, seconds);
+fn summary(what: &str, all: &AnswerSummary, seconds: f64) -> Map<String, Value> {
+    let speed = rate(all.tokens, seconds);
     let share = |value: f64| if value.is_nan() { "no references".into() } else { format!("{:.2} %", 100.0 * value) };
     table(
         what,
         &[
-            ("exact match", share(exact)),
-            ("F1", share(f1)),
-            ("answers, with a reference, ended", format!("{}, {}, {ended}", predictions.len(), scores.len())),
-            ("new tokens", tokens.to_string()),
+            ("exact match", share(all.exact_match)),
+            ("F1", share(all.f1)),
+            ("answers, with a reference, ended", format!("{}, {}, {}", all.answers, all.references, all.ended)),
+            ("new tokens", all.tokens.to_string()),
             ("new tokens a second", format!("{speed:.0}")),
             ("peak memory", peak()),
         ],
     );
     let figures = json!({
-        "exact_match": figure(exact),
-        "f1": figure(f1),
-        "rows": predictions.len(),
-        "references": scores.len(),
-        "ended": ended,
-        "tokens": tokens,
+        "exact_match": figure(all.exact_match),
+        "f1": figure(all.f1),
+        "rows": all.answers,
+        "references": all.references,
+        "ended": all.ended,
+        "tokens": all.tokens,
         "seconds": seconds,
         "tokens_per_second": speed,
         "peak_memory_bytes": ft_kernels::memory::peak_rss_bytes(),
@@ -132,7 +104,7 @@ fn write_rows(
 ) -> Result<()> {
     let prompt = |(text, ids): (&Option<String>, &Vec<u32>)| match text {
         Some(text) => Ok(text.clone()),
-        None => decode(tokenizer, ids, false),
+        None => decode(tokenizer, ids),
     };
     let texts: Vec<String> = prompts.texts.iter().zip(&prompts.ids).map(prompt).collect::<Result<_>>()?;
     let item = Field::new_list_field(DataType::UInt32, false);

@@ -7,14 +7,12 @@ use anyhow::Result;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, UInt32Array, UInt64Array};
 use ft_cli::{progress, typed_arguments};
 use ft_io::{InputDigest, Provenance, Source, Target, interrupt};
-use ft_model::batch::Batch;
-use ft_model::decoder::Decoder;
+use ft_measure::{LabelledRows, LossSummary, Losses};
 use ft_model::head::SequenceLoss;
 use ft_table::ParquetWriter;
 use serde_json::{Map, Value, json};
 
 use crate::args::{LossArgs, source, target};
-use crate::data::Dataset;
 use crate::model::Model;
 use crate::report::{LEFT_OUT, Report, figure, peak, rate, table};
 
@@ -22,12 +20,12 @@ pub fn run(args: &LossArgs) -> Result<()> {
     let source = source(args.input.as_ref(), &args.model)?;
     let rows = args.per_example.then(|| target(args.output.as_ref())).transpose()?;
     let report = Report::open(args.model.report.as_ref(), rows.as_ref())?;
-    let data = Dataset::read(&source, args.limit)?;
+    let data = LabelledRows::read(&source, args.limit)?;
     let model = Model::open(&args.model)?;
     data.check(&model.arch, &args.model.model)?;
 
     let started = Instant::now();
-    let losses = losses(&model.decoder(), &data, args.model.batch_size as usize)?;
+    let losses = losses(Losses::new(model.decoder(), &data, args.model.batch_size as usize), &data)?;
     let seconds = started.elapsed().as_secs_f64();
     if let Some(target) = rows {
         write_rows(&target, &losses, &data, &source)?;
@@ -38,29 +36,29 @@ pub fn run(args: &LossArgs) -> Result<()> {
 }
 
 /// The losses of all rows, in their order.
-fn losses(decoder: &Decoder<'_>, data: &Dataset, batch_size: usize) -> Result<Vec<SequenceLoss>> {
+fn losses(batches: Losses<'_>, data: &LabelledRows) -> Result<Vec<SequenceLoss>> {
     let bar = progress(Some(data.sequences.len() as u64), "evaluating");
     let mut losses = Vec::with_capacity(data.sequences.len());
-    for some in data.sequences.chunks(batch_size) {
+    for some in batches {
         interrupt::check()?;
-        losses.extend(decoder.losses(&Batch::new(some))?);
+        let some = some?;
         bar.inc(some.len() as u64);
+        losses.extend(some);
     }
     Ok(losses)
 }
 
-fn summary(losses: &[SequenceLoss], data: &Dataset, seconds: f64) -> Map<String, Value> {
+fn summary(losses: &[SequenceLoss], data: &LabelledRows, seconds: f64) -> Map<String, Value> {
     let what = &data.name;
-    let (labels, correct) = losses.iter().fold((0, 0), |(l, c), loss| (l + loss.labels, c + loss.correct));
-    let loss = losses.iter().map(|loss| loss.sum).sum::<f64>() / labels as f64;
-    let accuracy = correct as f64 / labels as f64;
+    let all = LossSummary::new(losses);
+    let LossSummary { loss, accuracy, labels } = all;
     let tokens = data.tokens();
     let speed = rate(tokens, seconds);
     table(
         what,
         &[
             ("loss", format!("{loss:.4}")),
-            ("perplexity", format!("{:.3}", loss.exp())),
+            ("perplexity", format!("{:.3}", all.perplexity())),
             ("mean token accuracy", format!("{:.2} %", 100.0 * accuracy)),
             ("rows, tokens, labels", format!("{}, {tokens}, {labels}", losses.len())),
             ("tokens a second", format!("{speed:.0}")),
@@ -69,7 +67,7 @@ fn summary(losses: &[SequenceLoss], data: &Dataset, seconds: f64) -> Map<String,
     );
     let figures = json!({
         "loss": figure(loss),
-        "perplexity": figure(loss.exp()),
+        "perplexity": figure(all.perplexity()),
         "mean_token_accuracy": figure(accuracy),
         "rows": losses.len(),
         "tokens": tokens,
@@ -83,7 +81,7 @@ fn summary(losses: &[SequenceLoss], data: &Dataset, seconds: f64) -> Map<String,
 
 /// A Parquet row a row: its number, the mean loss of its labels (null without any), their number, and
 /// how many were the likeliest token.
-fn write_rows(target: &Target, losses: &[SequenceLoss], data: &Dataset, source: &Source) -> Result<()> {
+fn write_rows(target: &Target, losses: &[SequenceLoss], data: &LabelledRows, source: &Source) -> Result<()> {
     let mean = |loss: &SequenceLoss| (loss.labels > 0).then(|| loss.sum / loss.labels as f64);
     let columns: [(&str, ArrayRef, bool); 4] = [
         ("row", Arc::new(UInt64Array::from_iter_values(1..=losses.len() as u64)), false),

@@ -2,15 +2,11 @@
 
 mod args;
 mod choice;
-mod data;
 mod generate;
+mod lm_eval;
 mod loss;
 mod model;
-mod prompts;
-mod questions;
 mod report;
-mod sampling;
-mod score;
 
 use std::process::ExitCode;
 

@@ -124,10 +124,10 @@ impl Addition {
 
 /// An adapter, and the SHA-256 of the file that holds its weights.
 fn read(source: &Source) -> Result<(Adapter, String)> {
-    let Some(path) = source.path() else {
+    let Some(path) = source.path().filter(|path| path.is_file() || path.is_dir() || !path.exists()) else {
         let mut bytes = Vec::new();
-        source.open()?.read_to_end(&mut bytes).context("cannot read an adapter from standard input")?;
-        return Ok((Adapter::from_bytes("standard input", &bytes)?, sha256_hex(&bytes)));
+        source.open()?.read_to_end(&mut bytes).with_context(|| format!("cannot read an adapter from {source}"))?;
+        return Ok((Adapter::from_bytes(&source.name(), &bytes)?, sha256_hex(&bytes)));
     };
     let adapter = Adapter::load(path)?;
     let file = if path.is_dir() { path.join("adapter_model.safetensors") } else { path.to_path_buf() };

@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
 
-    /// Replace the output folder if it holds something
+    /// Write into a folder that holds something: an older result is replaced, files of others stay
     #[arg(long)]
     pub overwrite: bool,
 

@@ -1,7 +1,9 @@
 //! What a Hugging Face folder holds beside the weights.
 
-use std::fs;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ft_model::{Architecture, Checkpoint};
@@ -11,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::plan::Plan;
 
 const CONFIG: &str = "config.json";
+pub const INDEX: &str = "model.safetensors.index.json";
 const GENERATION: &str = "generation_config.json";
 
 /// Files that go with the weights as they are.
@@ -33,6 +36,48 @@ const COPIED: [&str; 14] = [
 
 /// Named templates beside the main one.
 const TEMPLATES: &str = "additional_chat_templates";
+
+/// Whether the program writes files or folders of this name.
+pub fn is_of_a_result(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let shard = name.strip_prefix("model").and_then(|rest| rest.strip_suffix(".safetensors"));
+    let is_number = |part: &str| part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_shard = |rest: &str| {
+        let parts = rest.strip_prefix('-').and_then(|rest| rest.split_once("-of-"));
+        rest.is_empty() || parts.is_some_and(|(index, count)| is_number(index) && is_number(count))
+    };
+    [CONFIG, INDEX, TEMPLATES].contains(&&*name) || COPIED.contains(&&*name) || shard.is_some_and(is_shard)
+}
+
+/// Whether `dir` holds what an earlier run wrote: the weights say so in their metadata.
+pub fn is_result(dir: &Path) -> bool {
+    let ours = |file: &Path| safetensors_metadata(file).is_some_and(|found| found["ft.tool"] == env!("CARGO_PKG_NAME"));
+    let weights = |path: &PathBuf| path.extension().is_some_and(|found| found == "safetensors");
+    paths(dir).filter(weights).any(|path| path.file_name().is_some_and(is_of_a_result) && ours(&path))
+}
+
+/// A name in `dir` that the program would write too.
+pub fn in_the_way(dir: &Path) -> Option<OsString> {
+    paths(dir).filter_map(|path| path.file_name().map(OsStr::to_owned)).find(|name| is_of_a_result(name))
+}
+
+fn paths(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path())
+}
+
+/// The `__metadata__` of a safetensors file.
+fn safetensors_metadata(file: &Path) -> Option<Value> {
+    let mut file = File::open(file).ok()?;
+    let mut len = [0; 8];
+    file.read_exact(&mut len).ok()?;
+    let len = u64::from_le_bytes(len);
+    if len > file.metadata().ok()?.len() {
+        return None;
+    }
+    let mut header = Vec::new();
+    file.take(len).read_to_end(&mut header).ok()?;
+    Some(serde_json::from_slice::<Value>(&header).ok()?["__metadata__"].take())
+}
 
 /// Writes configuration, generation settings, tokenizer and chat template into `dir`.
 pub fn write(base: &Checkpoint, plan: &Plan, dir: &Path) -> Result<()> {

@@ -11,8 +11,9 @@ mod weights;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
-use ft_io::AtomicDir;
+use anyhow::Result;
+use ft_io::output::require_replaceable;
+use ft_io::{AtomicDir, Distinct, Source};
 use ft_model::Checkpoint;
 
 use adapters::Adapters;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     let dtype = args.dtype()?;
-    check_output(args)?;
+    let replaces = check_output(args)?;
     let base = Checkpoint::open(&args.model)?;
     let adapters = Adapters::load(&args.adapters, &args.model, &base)?;
     let plan = Plan::new(&base, &adapters, dtype, args.max_shard_size)?;
@@ -35,19 +36,26 @@ fn run(args: &Args) -> Result<()> {
     folder::write(&base, &plan, output.path())?;
     let change = weights::write(&base, &adapters, &plan, output.path())?;
     folder::check(&base, &plan, output.path())?;
-    output.commit(args.overwrite)?;
+    output.commit_over(&|name| replaces && folder::is_of_a_result(name))?;
     report::tell(args, &plan, &adapters, &change, started.elapsed());
     Ok(())
 }
 
-/// Fails early where the end would fail late, and never writes over the base.
-fn check_output(args: &Args) -> Result<()> {
-    let same = || Some(std::fs::canonicalize(&args.output).ok()? == std::fs::canonicalize(&args.model).ok()?);
-    if same() == Some(true) {
-        bail!("'{}' is the base model itself; name another folder for the result", args.output.display());
-    }
+/// Fails early where the end would fail late, and never replaces what is read or what is no result of this program.
+/// Whether an old result stands there, whose files go.
+fn check_output(args: &Args) -> Result<bool> {
+    let mut files = Distinct::new();
+    files.input("--model", &Source::Path(args.model.clone()));
+    args.adapters.iter().for_each(|adapter| files.input("--adapter", &Source::parse(adapter)));
+    files.output_folder("--output", &args.output)?;
     if !args.overwrite {
         AtomicDir::require_free(&args.output)?;
+        return Ok(false);
     }
-    Ok(())
+    require_replaceable(&args.output, ft_cli::home().as_deref())?;
+    let replaces = folder::is_result(&args.output);
+    if !replaces && let Some(name) = folder::in_the_way(&args.output) {
+        return Err(ft_io::Error::Foreign(args.output.join(name)).into());
+    }
+    Ok(replaces)
 }

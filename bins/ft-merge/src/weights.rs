@@ -194,7 +194,7 @@ fn write_index(plan: &Plan, dir: &Path) -> Result<()> {
         .flat_map(|shard| shard.tensors.iter().map(|tensor| (tensor.name.as_str(), shard.file.as_str())))
         .collect();
     let index = json!({"metadata": {"total_size": plan.total_bytes()}, "weight_map": map});
-    let path = dir.join("model.safetensors.index.json");
+    let path = dir.join(crate::folder::INDEX);
     std::fs::write(&path, format!("{index:#}\n")).with_context(|| cannot_write(&path))
 }
 

@@ -1,7 +1,5 @@
 //! What is typed.
 
-use std::path::PathBuf;
-
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ft_cli::Common;
@@ -95,9 +93,9 @@ pub struct Args {
     #[arg(long)]
     pub dedup: bool,
 
-    /// Write the counts to this file as JSON
+    /// Write the counts to this file as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    pub report: Option<Target>,
 
     /// Where to write: a Parquet file; with --test-size a folder for
     /// train.parquet and test.parquet; - is standard output [default: -]

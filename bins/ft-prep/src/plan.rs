@@ -1,9 +1,10 @@
 //! What the typed arguments mean together.
 
 use std::fs;
+use std::path::Path;
 
 use ft_cli::Usage;
-use ft_io::{AtomicFile, Source, Target};
+use ft_io::{AtomicFile, Distinct, Source, Target};
 
 use crate::args::Args;
 use crate::split::{Side, TestSize};
@@ -30,17 +31,24 @@ impl Plan {
             (Some(_), Some(side)) => Self::Split(vec![(side, within_folder(target, side))]),
             (Some(_), None) => Self::Split(both_sides(&target)?),
         };
-        plan.try_outputs()?;
+        plan.check_outputs(args)?;
         Ok(plan)
     }
 
-    fn try_outputs(&self) -> anyhow::Result<()> {
+    /// Each can be written, and none takes the place of an input or of another one.
+    fn check_outputs(&self, args: &Args) -> anyhow::Result<()> {
+        let mut files = Distinct::new();
+        args.inputs.iter().for_each(|input| files.input("INPUT", input));
         let targets: Vec<_> = match self {
             Self::All(target) => vec![target],
             Self::Split(sides) => sides.iter().map(|(_, target)| target).collect(),
         };
-        for path in targets.into_iter().filter_map(Target::path) {
-            drop(AtomicFile::create(path)?);
+        let targets = targets.into_iter().map(|target| ("--output", target));
+        for (option, target) in targets.chain(args.report.iter().map(|report| ("--report", report))) {
+            files.output(option, target)?;
+            // The report makes the folders that it needs.
+            let must_be_there = |path: &&Path| option == "--output" || path.exists();
+            target.path().filter(must_be_there).map_or(Ok(()), AtomicFile::check)?;
         }
         Ok(())
     }

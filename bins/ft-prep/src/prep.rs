@@ -43,8 +43,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let mut report = Report::new(inputs, counts);
     sink.end(args, &plan, counts.kept, &mut report)?;
-    if let Some(path) = &args.report {
-        report.write(path)?;
+    if let Some(target) = &args.report {
+        report.write(target)?;
     }
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use ft_io::AtomicFile;
+use anyhow::Context;
+use ft_io::Target;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -65,14 +66,14 @@ impl Report {
     }
 
     /// Writes it as indented JSON.
-    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = AtomicFile::create(path)?;
+    pub fn write(&self, target: &Target) -> anyhow::Result<()> {
+        let folder = target.path().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+        let cannot_write = || format!("cannot write '{target}'");
+        folder.map_or(Ok(()), fs::create_dir_all).with_context(cannot_write)?;
+        let mut file = target.create()?;
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        file.write_all(text.as_bytes()).map_err(|source| ft_io::Error::Write { path: path.to_path_buf(), source })?;
+        file.write_all(text.as_bytes()).with_context(cannot_write)?;
         Ok(file.commit()?)
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use arrow::array::RecordBatch;
 use chrono::Local;
 use ft_cli::{progress, typed_arguments};
-use ft_io::{InputDigest, Interrupted, Provenance, Source, interrupt};
+use ft_io::{Distinct, InputDigest, Interrupted, Provenance, Source, Target, interrupt};
 use ft_table::schema::tokens_schema;
 use ft_table::{ParquetTable, ParquetWriter, read_parquet};
 use ft_text::{ChatTemplate, Encoder, Scratch, TextModel};
@@ -36,6 +36,7 @@ pub fn run(args: Args) -> Result<()> {
     let user_format = args.user_format()?;
     let source = args.source()?;
     let target = args.target()?;
+    require_distinct(&args, &source, &target)?;
     let mut model = open_model(&args)?;
     let fingerprint = model.fingerprint()?;
     let mut template = model.template.take().with_context(|| no_template(&args.model))?;
@@ -65,6 +66,17 @@ pub fn run(args: Args) -> Result<()> {
     let counts = work.all(table, writer)?;
     counts.report(args.mode == Mode::Train);
     Ok(())
+}
+
+/// The output takes the place of nothing that is read.
+fn require_distinct(args: &Args, source: &Source, target: &Target) -> Result<()> {
+    let mut files = Distinct::new();
+    files.input("INPUT", source);
+    let named = [("--model", Some(&args.model)), ("--chat-template", args.chat_template.as_ref())];
+    for (option, path) in named.into_iter().chain([("--tools", args.tools.as_ref())]) {
+        path.into_iter().for_each(|path| files.input(option, &Source::Path(path.clone())));
+    }
+    Ok(files.output("--output", target)?)
 }
 
 fn open_model(args: &Args) -> Result<TextModel> {

@@ -19,14 +19,14 @@ const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇',
 /// Tells the plan on stdout: a table, or with `--log-format json` an object.
 pub fn tell(options: &Options, format: LogFormat, mut setup: Setup) -> Result<()> {
     let DryRun { figures, schedule, steps } = dry_run(options, &mut setup)?;
-    let text = match format {
-        LogFormat::Json => format!("{}\n", Value::Object(figures)),
-        LogFormat::Text => table(&figures, &schedule, steps),
+    let (text, mut stdout) = match format {
+        LogFormat::Json => (format!("{}
+", Value::Object(figures)), ft_io::output::stdout()),
+        LogFormat::Text => (table(&figures, &schedule, steps), ft_io::output::listing()),
     };
     if setup.ranks.rank() > 0 {
         return Ok(());
     }
-    let mut stdout = ft_io::output::stdout();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 

@@ -69,7 +69,7 @@ pub fn verify(cli: &Cli, dir: &Path) -> Result<()> {
     }
     let told =
         format!("equal: steps {} to {}, {logs} log entries, {checkpoints} checkpoints{whole}\n", steps.0 + 1, steps.1);
-    let mut stdout = ft_io::output::stdout();
+    let mut stdout = ft_io::output::listing();
     stdout.write_all(told.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 

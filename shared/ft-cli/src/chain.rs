@@ -10,7 +10,7 @@ use crate::error::Usage;
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if marks::<Interrupted>(error) {
         130
-    } else if marks::<Usage>(error) || is_terminal(error) {
+    } else if marks::<Usage>(error) || is_usage(error) {
         2
     } else {
         1
@@ -22,8 +22,9 @@ fn marks<T: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> bool {
     error.downcast_ref::<T>().is_some() || error.chain().any(<dyn StdError>::is::<T>)
 }
 
-fn is_terminal(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Terminal)))
+fn is_usage(error: &anyhow::Error) -> bool {
+    let usage = |error: &Error| matches!(error, Error::Terminal | Error::SameFile { .. } | Error::Irreplaceable { .. });
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(usage))
 }
 
 /// The error and its causes, joined by `: `, on one line. A cause that its

@@ -15,14 +15,15 @@
 //! ```
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. A failure is
-//! one line on stderr. Whatever goes to stdout goes through
-//! [`ft_io::output::Stdout`], so that a reader that closes the pipe early ends the
-//! program quietly.
+//! one line on stderr. A result that goes to stdout goes
+//! through [`ft_io::output::stdout`], and must arrive; a reader that closes the pipe of a
+//! [`ft_io::output::listing`] ends the program quietly.
 
 mod chain;
 mod common;
 mod device;
 mod error;
+mod home;
 mod load_in;
 mod logging;
 mod named;
@@ -33,6 +34,7 @@ mod typed;
 pub use common::{Common, LogFormat};
 pub use device::DeviceArgs;
 pub use error::Usage;
+pub use home::home;
 pub use load_in::FourBitArgs;
 pub use logging::{quiet_process, quiet_thread};
 pub use named::named_value;

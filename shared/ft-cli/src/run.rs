@@ -41,7 +41,7 @@ pub fn run<A: clap::Parser>(
     let result = panic::catch_unwind(AssertUnwindSafe(|| body(args)));
     let (message, code) = match result {
         Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(_)) if output::stdout_closed() => return ExitCode::SUCCESS,
+        Ok(Err(_)) if output::listing_closed() => return ExitCode::SUCCESS,
         // After a signal the cause is often a program before us in the pipe
         // that got it too.
         Ok(Err(error)) if interrupt::requested() => (chain::one_line(&error), 130),

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::fifo;
 
 /// An input as the user named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +62,14 @@ impl Source {
     }
 
     /// Opens it as a file; standard input through its descriptor, which seeks
-    /// only where the shell connected a file.
+    /// only where the shell connected a file. The open of a named pipe waits
+    /// until something is written to it, or for a signal.
     ///
     /// # Errors
     /// As [`Source::open`].
     pub fn open_file(&self) -> Result<File, Error> {
         let opened = match self {
-            Self::Path(path) => File::open(path).and_then(refuse_folder),
+            Self::Path(path) => fifo::open_to_read(path).and_then(refuse_folder),
             Self::Stdin => stdin_file(),
         };
         opened.map_err(|source| Error::Read { name: self.name(), source })
@@ -83,13 +85,13 @@ fn refuse_folder(file: File) -> io::Result<File> {
 }
 
 #[cfg(unix)]
-fn stdin_file() -> io::Result<File> {
+pub(crate) fn stdin_file() -> io::Result<File> {
     use std::os::fd::AsFd;
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
 #[cfg(not(unix))]
-fn stdin_file() -> io::Result<File> {
+pub(crate) fn stdin_file() -> io::Result<File> {
     Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 

@@ -1,10 +1,13 @@
 //! How programs meet their files: sources, targets, files and folders that appear whole or not at all, digests,
 //! provenance, and the signals that ask a program to stop.
 //!
-//! Whatever goes to stdout goes through [`output::Stdout`], which remembers whether its reader went away.
+//! Whatever goes to stdout goes through [`output::Stdout`]: as a result, which must arrive, or as a listing, whose reader
+//! may go.
 
 mod digest;
+mod distinct;
 mod error;
+mod fifo;
 pub mod input;
 pub mod interrupt;
 mod named;
@@ -14,6 +17,7 @@ mod provenance;
 mod size;
 
 pub use digest::{HashingReader, Sha256, sha256_file, sha256_hex};
+pub use distinct::Distinct;
 pub use error::{Error, Interrupted};
 pub use input::Source;
 pub use named::NamedValue;

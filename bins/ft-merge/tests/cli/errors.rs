@@ -227,7 +227,7 @@ fn the_base_is_never_written_over() {
     let case = Case::new();
     let before = fs::read(case.weights()).unwrap();
     let output = run(&[&"--model", &case.model, &"--overwrite", &"-o", &case.model]);
-    expect(&failure(&output).0, &["the base model itself"]);
+    expect(&failure(&output).0, &["which is read (--model)"]);
     assert_eq!(fs::read(case.weights()).unwrap(), before);
 }
 
@@ -243,4 +243,66 @@ fn wrong_usage_has_its_own_code() {
     let (line, code) = failure(&size);
     assert_eq!(code, 2, "{line}");
     expect(&line, &["5XB", "GiB"]);
+}
+
+/// Every file below a folder with its content, to see that nothing was lost.
+fn tree(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all.extend(tree(&path)) } else { all.push((path.clone(), fs::read(&path).unwrap())) }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn overwrite_never_deletes_what_holds_an_input() {
+    let case = Case::new();
+    let home = case.home.path();
+    fs::write(home.join("notes.txt"), "mine").unwrap();
+    fs::create_dir(home.join("other")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(home, home.join("other/link")).unwrap();
+    let before: Vec<_> = ["model", "adapter"].map(|name| tree(&home.join(name))).into();
+    for out in ["model", "adapter", "", "other/..", "model/../model", "other/link", "other/link/adapter"] {
+        let out = home.join(out);
+        let output = run(&[&"--model", &case.model, &"--adapter", &case.adapter, &"--overwrite", &"-o", &out]);
+        let (line, code) = failure(&output);
+        assert_eq!(code, 2, "{line}");
+        expect(&line, &["--output", "would take the place of", "which is read"]);
+    }
+    let after: Vec<_> = ["model", "adapter"].map(|name| tree(&home.join(name))).into();
+    assert_eq!(after, before);
+    assert_eq!(fs::read(home.join("notes.txt")).unwrap(), b"mine");
+}
+
+#[test]
+fn overwrite_never_deletes_the_working_folder_home_or_the_root() {
+    let case = Case::new();
+    let work = case.home.path().join("work/deep");
+    fs::create_dir_all(&work).unwrap();
+    fs::write(work.join("notes.txt"), "mine").unwrap();
+    for out in [".", "..", "/", "~"] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ft-merge"));
+        let folder = if out == "~" { work.parent().unwrap().as_os_str() } else { std::ffi::OsStr::new(out) };
+        let here = if out == "~" { Path::new("/") } else { &work };
+        command.current_dir(here).env("HOME", &work).args(["--overwrite", "-o"]).arg(folder);
+        let (line, code) = failure(&command.arg("--model").arg(&case.model).output().unwrap());
+        assert_eq!(code, 2, "{line}");
+        expect(&line, if out == "/" { &["'/'"] } else { &["is never replaced"] });
+    }
+    assert_eq!(tree(&case.home.path().join("work")).len(), 1);
+}
+
+#[test]
+fn overwrite_never_replaces_a_model_that_is_no_result() {
+    let case = Case::new();
+    let other = copy(&case.model, &case.home.path().join("other"));
+    let before = tree(&other);
+    let output = run(&[&"--model", &case.model, &"--adapter", &case.adapter, &"--overwrite", &"-o", &other]);
+    let (line, code) = failure(&output);
+    assert_eq!(code, 1, "{line}");
+    expect(&line, &["was not written by this program", "name another folder"]);
+    assert_eq!(tree(&other), before);
 }

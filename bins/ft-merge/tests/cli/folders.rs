@@ -158,6 +158,14 @@ fn an_old_result_is_replaced_only_when_asked() {
     assert!(code == 1 && line.contains("is not empty"), "{line}");
     assert_eq!(contents(&out).len(), 1);
     succeed(&[&"--model", &model, &"-o", &out, &"--overwrite"]);
-    assert!(out.join("model.safetensors").exists() && !out.join("mine.txt").exists());
+    assert!(out.join("model.safetensors").exists());
+    assert_eq!(fs::read(out.join("mine.txt")).unwrap(), b"mine", "what others put there stays");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing is left beside it");
+    // Of the older result nothing is left: here its shards, of which the new one has none.
+    succeed(&[&"--model", &model, &"-o", &out, &"--overwrite", &"--max-shard-size", &"50KB"]);
+    assert!(out.join("model.safetensors.index.json").exists() && !out.join("model.safetensors").exists());
+    succeed(&[&"--model", &model, &"-o", &out, &"--overwrite"]);
+    let names: Vec<_> = contents(&out).into_keys().filter(|name| name.starts_with("model")).collect();
+    assert_eq!(names, ["model.safetensors"]);
+    assert_eq!(fs::read(out.join("mine.txt")).unwrap(), b"mine");
 }

@@ -195,14 +195,96 @@ fn a_full_disk_is_told() {
 }
 
 #[test]
-fn a_closed_pipe_ends_quietly() {
+fn a_result_that_nobody_takes_is_an_error() {
     let scratch = Scratch::new();
     scratch.write("in.csv", long_csv());
     let mut child = scratch.command("in.csv -q -o -").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(stderr(&output), "");
-    assert_eq!(output.status.code(), Some(0));
+    let told = stderr(&output);
+    assert!(told.starts_with("ft-prep: error: cannot write 'standard output': Broken pipe"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_report_over_an_input_or_the_output_is_refused() {
+    let scratch = Scratch::new();
+    let csv = "input,output\nq,a\n";
+    scratch.write("in.csv", csv);
+    fs::create_dir(scratch.path("sub")).unwrap();
+    fs::hard_link(scratch.path("in.csv"), scratch.path("hard.csv")).unwrap();
+    for line in [
+        "in.csv --report in.csv -o o.parquet",
+        "in.csv --report hard.csv -o o.parquet",
+        "in.csv --report sub/../in.csv -o o.parquet",
+        "in.csv -o in.csv",
+        "hard.csv -o in.csv",
+        "in.csv --report o.parquet -o o.parquet",
+        "in.csv --report sub/train.parquet --test-size 1 -o sub",
+        "in.csv --report - -o -",
+    ] {
+        let got = scratch.failure(line, 2);
+        assert!(got.contains("would take the place of"), "{line}: {got}");
+    }
+    assert_eq!(fs::read(scratch.path("in.csv")).unwrap(), csv.as_bytes());
+    assert!(!scratch.path("o.parquet").exists() && !scratch.path("sub/train.parquet").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn the_mode_of_a_replaced_output_is_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    scratch.write("in.csv", "input,output\nq,a\n").write("out.parquet", "old").write("report.json", "old");
+    for name in ["out.parquet", "report.json"] {
+        fs::set_permissions(scratch.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    scratch.examples("in.csv -o out.parquet --report report.json", "out.parquet");
+    for name in ["out.parquet", "report.json"] {
+        assert_eq!(fs::metadata(scratch.path(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+#[cfg(unix)]
+fn make_fifo(scratch: &Scratch, name: &str) {
+    assert!(Command::new("mkfifo").arg(scratch.path(name)).status().unwrap().success());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_named_pipe_is_an_output_and_an_input() {
+    let scratch = Scratch::new();
+    scratch.write("in.csv", "input,output\nq,a\n");
+    make_fifo(&scratch, "pipe");
+    let whole = scratch.examples("in.csv -o whole.parquet", "whole.parquet");
+    let mut writer = scratch.command("in.csv -q -o pipe").stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(scratch.examples("pipe --messages-column messages -o got.parquet", "got.parquet"), whole);
+    assert!(writer.wait().unwrap().success());
+}
+
+#[test]
+#[cfg(unix)]
+fn the_first_signal_ends_the_wait_for_the_other_end_of_a_named_pipe() {
+    for line in ["in.csv -o pipe", "pipe -o out.parquet"] {
+        let scratch = Scratch::new();
+        scratch.write("in.csv", "input,output\nq,a\n");
+        make_fifo(&scratch, "pipe");
+        let mut child = scratch.command(line).args(["-q"]).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().to_string();
+        let began = Instant::now();
+        while !handles_interrupts(&pid) && began.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Long enough to be in the open.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(child.try_wait().unwrap().is_none(), "{line}: it does not wait");
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{line}");
+        assert!(stderr(&output).contains("interrupted"), "{line}: {}", stderr(&output));
+        assert!(!scratch.path("out.parquet").exists());
+    }
 }
 
 #[test]

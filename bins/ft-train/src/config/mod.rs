@@ -122,7 +122,7 @@ impl Cli {
         } else {
             return Ok(false);
         };
-        let mut stdout = ft_io::output::stdout();
+        let mut stdout = ft_io::output::listing();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")?;
         Ok(true)
     }

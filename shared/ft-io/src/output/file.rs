@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, TempPath};
 
+use super::place::{parent, resolve};
 use crate::error::Error;
+use crate::fifo;
 
 /// Writes to a temporary file beside the target; [`AtomicFile::commit`] syncs
-/// it and renames it. Dropped before that, nothing is left.
+/// it and renames it, with the mode that the file before had. Dropped before
+/// that, nothing is left.
 ///
 /// A target that exists and is no regular file (`/dev/null`, a named pipe) is
-/// written directly, for there is nothing to rename over.
+/// written directly, for there is nothing to rename over. The open of a named
+/// pipe waits for its reader, or for a signal.
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
@@ -36,26 +40,45 @@ impl AtomicFile {
 
     fn begin(path: &Path) -> io::Result<Self> {
         let named = path.to_path_buf();
-        let target = fs::canonicalize(path).unwrap_or_else(|_| named.clone());
-        match fs::metadata(&target) {
+        let target = resolve(path);
+        let before = match fs::metadata(path) {
             Ok(found) if found.is_dir() => {
                 let told = "it is a folder, expected a file";
                 return Err(io::Error::new(io::ErrorKind::IsADirectory, told));
             }
             Ok(found) if !found.is_file() => {
-                let file = File::options().write(true).open(&target)?;
+                let file = fifo::open_to_write(path)?;
                 return Ok(Self { file, temporary: None, target, named });
             }
-            _ => {}
-        }
+            Ok(found) => Some(found.permissions()),
+            Err(_) => None,
+        };
         let (file, temporary) = builder(&target, |prefix, folder| {
             let mut builder = Builder::new();
             builder.prefix(prefix);
-            open_permissions(&mut builder);
+            // What replaces a private file is private from its first byte.
+            if before.is_none() {
+                open_permissions(&mut builder);
+            }
             builder.tempfile_in(folder)
         })?
         .into_parts();
+        if let Some(before) = before {
+            file.set_permissions(before)?;
+        }
         Ok(Self { file, temporary: Some(temporary), target, named })
+    }
+
+    /// Fails where [`AtomicFile::create`] would, and leaves nothing: for an output that is opened late, after a long
+    /// input. Pipes and devices are left alone, since an open is seen at their other end.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create`].
+    pub fn check(path: &Path) -> Result<(), Error> {
+        match fs::metadata(path) {
+            Ok(found) if !found.is_file() && !found.is_dir() => Ok(()),
+            _ => Self::create(path).map(drop),
+        }
     }
 
     /// The path as given to [`AtomicFile::create`].
@@ -78,8 +101,15 @@ impl AtomicFile {
             return Ok(());
         };
         self.file.sync_all()?;
-        temporary.persist(&self.target).map_err(|failed| failed.error)?;
-        sync_folder(parent(&self.target))
+        match temporary.persist(&self.target) {
+            Ok(()) => sync_folder(parent(&self.target)),
+            // A file that is mounted on its own, as containers have them, is the one place for its content.
+            Err(failed) if failed.error.kind() == io::ErrorKind::ResourceBusy => {
+                fs::copy(&failed.path, &self.target)?;
+                File::open(&self.target)?.sync_all()
+            }
+            Err(failed) => Err(failed.error),
+        }
     }
 }
 
@@ -119,14 +149,6 @@ fn without_temporary_name(error: io::Error) -> io::Error {
             io::ErrorKind::NotFound => io::Error::new(io::ErrorKind::NotFound, "its folder does not exist"),
             _ => error,
         },
-    }
-}
-
-/// The folder that holds `path`.
-pub(super) fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
     }
 }
 
@@ -179,6 +201,29 @@ mod tests {
         drop(file);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["out.bin"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_mode_of_a_replaced_file_is_kept_and_its_link_followed() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("out.bin"), folder.path().join("link"));
+        fs::write(&path, "old").unwrap();
+        symlink("out.bin", &link).unwrap();
+        for mode in [0o600, 0o640, 0o755, 0o444] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let mut file = AtomicFile::create(&link).unwrap();
+            file.write_all(b"new").unwrap();
+            file.commit().unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        }
+        symlink("later.bin", folder.path().join("dangling")).unwrap();
+        AtomicFile::create(&folder.path().join("dangling")).unwrap().commit().unwrap();
+        assert!(folder.path().join("later.bin").is_file());
+        assert!(fs::symlink_metadata(folder.path().join("dangling")).unwrap().is_symlink());
     }
 
     #[test]

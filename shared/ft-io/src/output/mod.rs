@@ -2,6 +2,7 @@
 
 mod dir;
 mod file;
+mod place;
 mod stdout;
 
 use std::ffi::{OsStr, OsString};
@@ -9,9 +10,11 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-pub use dir::AtomicDir;
+pub use dir::{AtomicDir, require_replaceable};
 pub use file::AtomicFile;
-pub use stdout::{Stdout, stdout, stdout_closed};
+pub(crate) use place::{is_device, resolve};
+pub(crate) use stdout::metadata as stdout_metadata;
+pub use stdout::{Stdout, listing, listing_closed, stdout};
 
 use crate::error::Error;
 

@@ -1,28 +1,44 @@
-//! Standard output that remembers whether its reader went away.
+//! Standard output: for a result, or for a listing whose reader may go when it has seen enough.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Whether a write to [`Stdout`] found the pipe closed.
-pub fn stdout_closed() -> bool {
+/// Whether a write to a [`listing`] found the pipe closed.
+pub fn listing_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
 }
 
-/// Standard output without Rust's line buffering. After a broken pipe a program may end quietly, whatever error it
-/// makes of it: `head` has seen enough.
+/// Standard output without Rust's line buffering.
 #[derive(Debug)]
-pub struct Stdout(Raw);
+pub struct Stdout {
+    raw: Raw,
+    is_listing: bool,
+}
 
 #[cfg(unix)]
 type Raw = Option<std::fs::File>;
 #[cfg(not(unix))]
 type Raw = Option<io::Stdout>;
 
-/// Opens standard output.
+/// Opens standard output for a result: where its reader is gone, the result is lost, and that is an error.
 pub fn stdout() -> Stdout {
-    Stdout(raw())
+    Stdout { raw: raw(), is_listing: false }
+}
+
+/// Opens standard output for lines that a person reads. After a broken pipe a program may end quietly, whatever error it
+/// makes of it: `head` has seen enough.
+pub fn listing() -> Stdout {
+    Stdout { raw: raw(), is_listing: true }
+}
+
+/// What stands behind standard output.
+pub(crate) fn metadata() -> Option<std::fs::Metadata> {
+    #[cfg(unix)]
+    return raw()?.metadata().ok();
+    #[cfg(not(unix))]
+    None
 }
 
 // The descriptor itself: `io::stdout` would look for line breaks in binary
@@ -41,11 +57,12 @@ fn raw() -> Raw {
 
 impl Stdout {
     fn with<T>(&mut self, call: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> io::Result<T> {
-        let result = match &mut self.0 {
+        let result = match &mut self.raw {
             Some(out) => call(out),
             None => Err(io::Error::other("standard output is closed")),
         };
-        if let Err(error) = &result
+        if self.is_listing
+            && let Err(error) = &result
             && error.kind() == ErrorKind::BrokenPipe
         {
             CLOSED.store(true, Ordering::Relaxed);

@@ -1,6 +1,5 @@
 //! Prompts to answer, as `ft-template --mode test` writes them.
 
-use anyhow::{Context, Result, bail};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type};
@@ -9,21 +8,32 @@ use ft_table::read_parquet;
 use ft_table::schema::{INPUT_IDS, LABELS, NO_LABEL, REFERENCE, TEXT};
 use ft_text::origin::TOKENIZER_KEY;
 
+use crate::error::{Error, Result};
+
 /// All prompts of one input, column by column.
 #[derive(Debug, Default)]
 pub struct Prompts {
+    /// The input as the user named it.
     pub name: String,
+    /// SHA-256 of the whole input, 64 hexadecimal digits.
     pub sha256: String,
-    /// The tokenizer that made the tokens, where the file says it.
+    /// The fingerprint of the tokenizer that made the tokens, where the file says it.
     pub tokenizer: Option<String>,
+    /// The tokens of each prompt.
     pub ids: Vec<Vec<u32>>,
+    /// The text that they were made of.
     pub texts: Vec<Option<String>>,
+    /// The answer that is wanted.
     pub references: Vec<Option<String>>,
 }
 
 impl Prompts {
     /// Reads the first `limit` prompts of `source`. Needed is `input_ids`; `text` and `reference` are taken
     /// where they are.
+    ///
+    /// # Errors
+    /// If it is no Parquet, lacks `input_ids`, holds no rows, or has labels; and at the first row that is not what it
+    /// should be.
     pub fn read(source: &Source, limit: Option<u32>) -> Result<Self> {
         let table = read_parquet(source)?;
         table.require(&[INPUT_IDS])?;
@@ -46,33 +56,39 @@ impl Prompts {
             }
         }
         if prompts.ids.is_empty() {
-            bail!("{}: holds no rows", prompts.name);
+            return Err(Error::content(prompts.name, "holds no rows"));
         }
         Ok(prompts)
+    }
+
+    /// Row `i`, counted from 0, as messages name it.
+    pub(crate) fn place(&self, i: usize) -> String {
+        format!("{}, row {}", self.name, i + 1)
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         let before = self.ids.len();
         let column = |name: &str| batch.column_by_name(name);
-        let ids = column(INPUT_IDS).with_context(|| format!("{}: lost its column '{INPUT_IDS}'", self.name))?;
+        let place = |i: usize| self.place(before + i);
+        let Some(ids) = column(INPUT_IDS) else {
+            return Err(Error::content(&self.name, format!("lost its column '{INPUT_IDS}'")));
+        };
+        let mut read = Vec::with_capacity(batch.num_rows());
         for (i, row) in lists(&self.name, INPUT_IDS, ids)?.into_iter().enumerate() {
-            let place = || format!("{}, row {}", self.name, before + i + 1);
-            let row = row.with_context(|| format!("{}: '{INPUT_IDS}' is null, or holds a null", place()))?;
-            let id = |id: i64| u32::try_from(id).with_context(|| format!("{}: {id} is no token id", place()));
-            self.ids.push(row.into_iter().map(id).collect::<Result<_>>()?);
+            let null = || Error::content(place(i), format!("'{INPUT_IDS}' is null, or holds a null"));
+            let id = |id: i64| u32::try_from(id).map_err(|_| Error::content(place(i), format!("{id} is no token id")));
+            read.push(row.ok_or_else(null)?.into_iter().map(id).collect::<Result<_>>()?);
         }
         if let Some(labels) = column(LABELS) {
             let labels = lists(&self.name, LABELS, labels)?;
             let labelled = |row: &Option<Vec<i64>>| row.iter().flatten().any(|&l| l != i64::from(NO_LABEL));
             if let Some(i) = labels.iter().position(labelled) {
-                bail!(
-                    "{}, row {}: it has labels, so it is made to learn from and holds the answer; \
-                     make prompts with 'ft-template --mode test'",
-                    self.name,
-                    before + i + 1
-                );
+                let told = "it has labels, so it is made to learn from and holds the answer; make prompts with \
+                            'ft-template --mode test'";
+                return Err(Error::content(place(i), told));
             }
         }
+        self.ids.extend(read);
         self.texts.extend(texts(&self.name, TEXT, column(TEXT), batch.num_rows())?);
         self.references.extend(texts(&self.name, REFERENCE, column(REFERENCE), batch.num_rows())?);
         Ok(())
@@ -89,9 +105,10 @@ fn lists(name: &str, column: &str, array: &ArrayRef) -> Result<Vec<Option<Vec<i6
         _ => false,
     };
     if !integers {
-        bail!("{name}: column '{column}' is {}, expected lists of integers", array.data_type());
+        let told = format!("column '{column}' is {}, expected lists of integers", array.data_type());
+        return Err(Error::content(name, told));
     }
-    let array = cast(array, &wide).with_context(|| format!("{name}: column '{column}'"))?;
+    let array = cast(array, &wide).map_err(|error| Error::content(name, format!("column '{column}': {error}")))?;
     let row = |row: Option<ArrayRef>| {
         let values = row?;
         let values = values.as_primitive::<Int64Type>();
@@ -106,9 +123,9 @@ fn texts(name: &str, column: &str, array: Option<&ArrayRef>, rows: usize) -> Res
     let text = match array.data_type() {
         DataType::Null => return Ok(vec![None; rows]),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) => {
-            cast(array, &DataType::Utf8).with_context(|| format!("{name}: column '{column}'"))?
+            cast(array, &DataType::Utf8).map_err(|error| Error::content(name, format!("column '{column}': {error}")))?
         }
-        other => bail!("{name}: column '{column}' is {other}, expected text"),
+        other => return Err(Error::content(name, format!("column '{column}' is {other}, expected text"))),
     };
     Ok(text.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect())
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use anyhow::{Context, Result, anyhow, bail};
 use ft_model::batch::{IGNORE, Sequence};
 use ft_text::{Encoder, Message, Scratch, TextModel};
 
-use crate::args::Format;
+use crate::error::{Error, Result};
+use crate::format::Format;
 use crate::questions::{Question, letter};
 
 /// The tokens of a question.
@@ -62,9 +62,13 @@ impl Asker {
     }
 
     /// The tokens of all questions.
+    ///
+    /// # Errors
+    /// At the first question that cannot be put: the template refuses it, a choice has no tokens, or a letter is not
+    /// one token.
     pub fn ask_all(&self, questions: &[Question]) -> Result<Vec<Asked>> {
         let mut scratch = Scratch::default();
-        questions.iter().map(|q| self.ask(q, &mut scratch).with_context(|| q.place.clone())).collect()
+        questions.iter().map(|q| self.ask(q, &mut scratch).map_err(|error| error.at(&q.place))).collect()
     }
 
     fn ask(&self, question: &Question, scratch: &mut Scratch) -> Result<Asked> {
@@ -87,7 +91,8 @@ impl Asker {
             prompt.extend(choices[0].iter().take(same));
             choices.iter_mut().for_each(|ids| drop(ids.drain(..same)));
             if let Some(at) = choices.iter().position(|ids| ids.len() != 1) {
-                bail!("the letter {} is not one token to this tokenizer; use --format text", letter(at));
+                let told = "is not one token to this tokenizer; compare the choices' texts instead (--format text)";
+                return Err(Error::content(format!("the letter {}", letter(at)), told));
             }
         }
         Ok(Asked { prompt, choices })
@@ -97,7 +102,7 @@ impl Asker {
     fn prompt(&self, text: String, scratch: &mut Scratch) -> Result<Vec<u32>> {
         let Some(template) = &self.text.template else {
             // As the tokenizer begins a text of its own, with a begin-of-sequence token where it has one.
-            let encoding = self.text.tokenizer.encode(text, true).map_err(|error| anyhow!("{error}"))?;
+            let encoding = self.text.tokenizer.encode(text, true).map_err(encode_failed)?;
             return Ok(encoding.get_ids().to_vec());
         };
         let rendered = template.render(&[Message::new("user", text)], true)?;
@@ -109,10 +114,14 @@ impl Asker {
         let text = if self.uses_template() { text.to_owned() } else { format!(" {text}") };
         let ids = self.encoder.encode(&text, scratch)?.ids;
         if ids.is_empty() {
-            bail!("a choice has no tokens");
+            return Err(Error::content("a choice", "it has no tokens"));
         }
         Ok(ids)
     }
+}
+
+fn encode_failed(error: impl std::fmt::Display) -> Error {
+    ft_text::Error::Encode(error.to_string()).into()
 }
 
 /// How many tokens all lists begin with alike.

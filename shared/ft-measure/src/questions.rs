@@ -1,25 +1,32 @@
 //! Multiple-choice questions, in the columns of MMLU.
 
-use anyhow::{Result, bail};
 use ft_io::Source;
 use ft_table::{Rows, TableReader};
 use serde_json::Value;
+
+use crate::error::{Error, Result};
 
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// Where it stands, for messages.
     pub place: String,
+    /// The question itself.
     pub text: String,
+    /// What it may be answered with.
     pub choices: Vec<String>,
     /// The right one of them.
     pub answer: usize,
+    /// What it is about, where the input says it.
     pub subject: Option<String>,
 }
 
 /// All questions of one input.
+#[derive(Debug)]
 pub struct Questions {
+    /// In the input's order.
     pub list: Vec<Question>,
+    /// SHA-256 of the whole input, 64 hexadecimal digits.
     pub sha256: String,
 }
 
@@ -37,6 +44,9 @@ pub fn letter(choice: usize) -> char {
 
 impl Questions {
     /// Reads the first `limit` questions of `source`.
+    ///
+    /// # Errors
+    /// If a column is missing, and at the first row that is no question.
     pub fn read(source: &Source, limit: Option<u32>) -> Result<Self> {
         let mut reader = TableReader::open(source, None)?;
         let needed = [QUESTION, CHOICES, ANSWER].map(String::from);
@@ -50,7 +60,7 @@ impl Questions {
                 let place = rows.place(row);
                 match question(&rows, row) {
                     Ok(question) => list.push(Question { place, ..question }),
-                    Err(reason) => bail!("{place}: {reason}"),
+                    Err(reason) => return Err(Error::content(place, reason)),
                 }
             }
             if list.len() == limit {
@@ -58,14 +68,14 @@ impl Questions {
             }
         }
         if list.is_empty() {
-            bail!("{}: holds no questions", reader.name());
+            return Err(Error::content(reader.name(), "holds no questions"));
         }
         Ok(Self { list, sha256: reader.sha256()? })
     }
 }
 
 /// The question of one row, or what is wrong with it.
-fn question(rows: &Rows, row: usize) -> Result<Question, String> {
+fn question(rows: &Rows, row: usize) -> std::result::Result<Question, String> {
     let text = |column: &str| match rows.value(row, column).as_ref() {
         Value::String(text) => Ok(text.clone()),
         other => Err(format!("'{column}' is {}, expected text", ft_table::kind(other))),
@@ -76,7 +86,7 @@ fn question(rows: &Rows, row: usize) -> Result<Question, String> {
 }
 
 /// A list of texts; CSV has it as JSON.
-fn choices(value: &Value) -> Result<Vec<String>, String> {
+fn choices(value: &Value) -> std::result::Result<Vec<String>, String> {
     let wrong = |found: String| format!("'{CHOICES}' is {found}, expected a list of 2 to {MOST_CHOICES} texts");
     let parsed;
     let list = match value {
@@ -99,7 +109,7 @@ fn choices(value: &Value) -> Result<Vec<String>, String> {
 }
 
 /// Which choice is right: a number from 0, a letter, or the choice's own text.
-fn answer(value: &Value, choices: &[String]) -> Result<usize, String> {
+fn answer(value: &Value, choices: &[String]) -> std::result::Result<usize, String> {
     let found = match value {
         Value::Number(number) => number.as_u64().and_then(|n| usize::try_from(n).ok()),
         Value::String(text) => choices

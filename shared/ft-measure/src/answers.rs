@@ -1,0 +1,110 @@
+//! Answers to prompts, held against their references.
+
+use ft_model::decoder::Decoder;
+use ft_model::generate::{Answer, Generator, Options};
+use ft_text::Tokenizer;
+
+use crate::error::{Error, Result};
+use crate::prompts::Prompts;
+use crate::sampling::Sampler;
+use crate::score::score;
+
+/// An answer as text, held against its reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// Which prompt it answers, counted from 0.
+    pub prompt: usize,
+    /// The text, without special tokens.
+    pub text: String,
+    /// The tokens, with the one that ended it.
+    pub tokens: Vec<u32>,
+    /// Whether an end token ended it, and not its length.
+    pub ended: bool,
+    /// Exact match and F1, where there is a reference.
+    pub score: Option<(bool, f64)>,
+}
+
+/// The answers to prompts, as they are finished: each step gives every running answer one token more.
+pub struct Answers<'a> {
+    generator: Generator<'a>,
+    sampler: Sampler,
+    prompts: &'a Prompts,
+    tokenizer: &'a Tokenizer,
+}
+
+impl<'a> Answers<'a> {
+    /// Answers all `prompts` with tokens that `sampler` draws; no answer depends on how many are made at a time.
+    ///
+    /// # Errors
+    /// If a prompt is none that the model can continue.
+    pub fn new(
+        decoder: Decoder<'a>,
+        prompts: &'a Prompts,
+        tokenizer: &'a Tokenizer,
+        sampler: Sampler,
+        options: Options,
+    ) -> Result<Self> {
+        let generator = Generator::new(decoder, &prompts.ids, options);
+        let generator = generator.map_err(|error| Error::from(error).at(&prompts.name))?;
+        Ok(Self { generator, sampler, prompts, tokenizer })
+    }
+
+    fn step(&mut self) -> Result<Vec<Prediction>> {
+        let Self { generator, sampler, .. } = self;
+        let finished = generator.step(&mut |row, logits| sampler.choose(row, logits))?;
+        finished.into_iter().map(|answer| self.prediction(answer)).collect()
+    }
+
+    fn prediction(&self, answer: Answer) -> Result<Prediction> {
+        let text = self.tokenizer.decode(&answer.tokens, true).map_err(|error| {
+            let told = format!("its answer's tokens cannot be turned into text: {error}");
+            Error::content(self.prompts.place(answer.prompt), told)
+        })?;
+        let reference = self.prompts.references[answer.prompt].as_ref();
+        let score = reference.map(|reference| score(&text, reference));
+        Ok(Prediction { prompt: answer.prompt, text, tokens: answer.tokens, ended: answer.ended, score })
+    }
+}
+
+impl Iterator for Answers<'_> {
+    type Item = Result<Vec<Prediction>>;
+
+    /// The answers that one step finished, often none.
+    fn next(&mut self) -> Option<Self::Item> {
+        (!self.generator.is_done()).then(|| self.step())
+    }
+}
+
+/// What some answers come to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AnswerSummary {
+    /// The share of answers that are their reference but for case, punctuation and articles; not a number without
+    /// references.
+    pub exact_match: f64,
+    /// The mean F1 over words; not a number without references.
+    pub f1: f64,
+    /// How many answers there are.
+    pub answers: usize,
+    /// How many of them have a reference.
+    pub references: usize,
+    /// How many an end token ended.
+    pub ended: usize,
+    /// How many tokens they have together.
+    pub tokens: usize,
+}
+
+impl AnswerSummary {
+    /// Of answers in the order of their prompts.
+    pub fn new(predictions: &[Prediction]) -> Self {
+        let scores: Vec<(bool, f64)> = predictions.iter().filter_map(|p| p.score).collect();
+        let mean = |sum: f64| sum / scores.len() as f64;
+        Self {
+            exact_match: mean(scores.iter().filter(|(exact, _)| *exact).count() as f64),
+            f1: mean(scores.iter().map(|(_, f1)| f1).sum()),
+            answers: predictions.len(),
+            references: scores.len(),
+            ended: predictions.iter().filter(|p| p.ended).count(),
+            tokens: predictions.iter().map(|p| p.tokens.len()).sum(),
+        }
+    }
+}

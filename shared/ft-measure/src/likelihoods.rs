@@ -1,0 +1,78 @@
+//! How likely a model holds each choice of a question.
+
+use ft_model::batch::{Batch, Sequence};
+use ft_model::decoder::Decoder;
+use ft_model::generate::Engine;
+
+use crate::ask::Asked;
+use crate::error::Result;
+use crate::format::Format;
+
+/// The likelihoods of the choices, some questions at a time, in their order: for each question a number a choice, of
+/// which the greatest belongs to the likeliest one.
+pub struct Likelihoods<'a> {
+    way: Way<'a>,
+    asked: &'a [Asked],
+    batch_size: usize,
+    done: usize,
+}
+
+/// What is computed for a question.
+enum Way<'a> {
+    /// The logits after the prompt: one forward a question.
+    Letters(Engine<'a>),
+    /// The loss of each choice's text after the prompt.
+    Text(Decoder<'a>),
+}
+
+impl<'a> Likelihoods<'a> {
+    /// Of all questions that were `asked` in `format`, `batch_size` sequences at a time; no likelihood depends on how
+    /// many.
+    pub fn new(decoder: Decoder<'a>, asked: &'a [Asked], format: Format, batch_size: usize) -> Self {
+        let way = match format {
+            Format::Letters => Way::Letters(Engine::new(decoder)),
+            Format::Text => Way::Text(decoder),
+        };
+        Self { way, asked, batch_size: batch_size.max(1), done: 0 }
+    }
+
+    fn batch(&mut self) -> Result<Vec<Vec<f64>>> {
+        let from = self.done;
+        self.done = self.asked.len().min(from + self.batch_size);
+        let some = &self.asked[from..self.done];
+        match &self.way {
+            Way::Letters(engine) => by_letters(engine, some),
+            Way::Text(decoder) => by_text(decoder, some, self.batch_size),
+        }
+    }
+}
+
+impl Iterator for Likelihoods<'_> {
+    type Item = Result<Vec<Vec<f64>>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.done < self.asked.len()).then(|| self.batch())
+    }
+}
+
+/// The logits of the choices' letters after the prompt.
+fn by_letters(engine: &Engine<'_>, asked: &[Asked]) -> Result<Vec<Vec<f64>>> {
+    let prompts: Vec<&[u32]> = asked.iter().map(|asked| asked.prompt.as_slice()).collect();
+    let logits = engine.last_logits(&prompts)?.to_vec2::<f32>().map_err(ft_model::Error::from)?;
+    // What turns logits into logarithms of probabilities is the same for all letters.
+    let of = |(asked, row): (&Asked, &Vec<f32>)| {
+        asked.choices.iter().map(|letter| f64::from(row[letter[0] as usize])).collect()
+    };
+    Ok(asked.iter().zip(&logits).map(of).collect())
+}
+
+/// The logarithm of the likelihood of each choice's text after the prompt.
+fn by_text(decoder: &Decoder<'_>, asked: &[Asked], batch_size: usize) -> Result<Vec<Vec<f64>>> {
+    let sequences: Vec<Sequence> = asked.iter().flat_map(Asked::sequences).collect();
+    let mut likelihoods = Vec::with_capacity(sequences.len());
+    for some in sequences.chunks(batch_size) {
+        likelihoods.extend(decoder.losses(&Batch::new(some))?.iter().map(|loss| -loss.sum));
+    }
+    let mut rest = likelihoods.into_iter();
+    Ok(asked.iter().map(|asked| rest.by_ref().take(asked.choices.len()).collect()).collect())
+}
