@@ -20,8 +20,7 @@ const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇',
 pub fn tell(options: &Options, format: LogFormat, mut setup: Setup) -> Result<()> {
     let DryRun { figures, schedule, steps } = dry_run(options, &mut setup)?;
     let (text, mut stdout) = match format {
-        LogFormat::Json => (format!("{}
-", Value::Object(figures)), ft_io::output::stdout()),
+        LogFormat::Json => (format!("{}\n", Value::Object(figures)), ft_io::output::stdout()),
         LogFormat::Text => (table(&figures, &schedule, steps), ft_io::output::listing()),
     };
     if setup.ranks.rank() > 0 {
