@@ -19,6 +19,9 @@ pub fn entry(value: Value) -> Entry {
 }
 
 /// Writes a JSON file of Trainer's style in one go.
+///
+/// # Errors
+/// If it cannot be written.
 pub fn write_json(path: &Path, value: &Value) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
@@ -26,6 +29,9 @@ pub fn write_json(path: &Path, value: &Value) -> Result<()> {
 }
 
 /// Writes a file whole or not at all.
+///
+/// # Errors
+/// If it cannot be written.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).with_context(|| format!("cannot write '{}'", path.display()))?;

@@ -3,7 +3,6 @@
 //! Imports run one way: [`options`], [`plan`], [`data`], [`engine`], [`run`], [`output`]. [`run`] hands what it finds to
 //! a [`run::Observer`] and a [`run::CheckpointStore`], and knows none of them; [`recipe::train`] puts all together as
 //! `ft-train` does.
-#![allow(clippy::missing_errors_doc)]
 
 pub mod data;
 pub mod engine;

@@ -43,6 +43,9 @@ pub struct Dataset {
 impl Dataset {
     /// Reads `path` (`-` is a pipe), does with rows that are too long what was asked, and holds every row against the
     /// model. What comes through a pipe comes to the first rank, which hands it on.
+    ///
+    /// # Errors
+    /// If the file cannot be read, holds no tokens, or a row does not fit the model; names the row.
     pub fn read(path: &Path, arch: &Architecture, limit: Option<Limit>, ranks: &dyn Communicator) -> Result<Self> {
         let source = Source::parse(path);
         let tokens = match source {
@@ -144,6 +147,9 @@ impl Dataset {
     }
 
     /// Refuses tokens of another tokenizer than the model's; warns where one of the two is not known.
+    ///
+    /// # Errors
+    /// If the two tokenizers differ.
     pub fn check_tokenizer(&self, model: &Path, fingerprint: Option<&str>) -> Result<()> {
         match origin::compare(&self.name, self.tokenizer.as_deref(), model, fingerprint)? {
             Origin::Same => {}
@@ -183,6 +189,9 @@ fn handed_on(source: &Source, ranks: &dyn Communicator) -> Result<Tokens> {
 }
 
 /// The fingerprint of the model's tokenizer, where the model has one.
+///
+/// # Errors
+/// If the tokenizer is there and cannot be read.
 pub fn model_tokenizer(model: &Path) -> Result<Option<String>> {
     ft_text::fingerprint(model).with_context(|| format!("cannot read the tokenizer of '{}'", model.display()))
 }

@@ -18,6 +18,9 @@ pub struct Evaluation {
 
 /// Runs all the sequences, each rank its share of them and `batch_size` at a time, cut to the memory that `step` has;
 /// the loss is one mean over all their labels, added in the sequences' order whoever has them.
+///
+/// # Errors
+/// If the loss is not finite, another rank fails, or a signal came: [`ft_io::Interrupted`].
 pub fn evaluate(
     step: &Step<'_>,
     adapter: &Adapter,

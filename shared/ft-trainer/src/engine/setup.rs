@@ -48,6 +48,9 @@ pub struct Setup {
 
 impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
+    ///
+    /// # Errors
+    /// What is wrong with the model, the adapter that is asked for, or the rows.
     pub fn new(options: &Options, ranks: Arc<dyn Communicator>, progress: Arc<dyn Progress>) -> Result<Self> {
         let device = ft_model::device::open(options.device, options.reference_operators)?;
         let precision = precision::begin(options.precision, options.tf32, &device)?;
@@ -130,6 +133,9 @@ impl Setup {
     }
 
     /// The adapter as other programs read it, on the whole base.
+    ///
+    /// # Errors
+    /// If the adapter cannot be rewritten for the whole base.
     pub fn plain_adapter(&self) -> Result<Adapter> {
         Ok(match &self.taken {
             Some(taken) => pissa::plain(&self.adapter, taken)?,

@@ -25,11 +25,17 @@ pub struct Draws {
 
 impl Setup {
     /// Who deals the rows out to steps.
+    ///
+    /// # Errors
+    /// If the rows make no step.
     pub fn sampler(&self, options: &Options) -> Result<Sampler> {
         Sampler::new(options, &self.train.lengths(), self.ranks.world())
     }
 
     /// The optimizer before its first step; the paged kinds keep their file in `output`, or where temporary files are.
+    ///
+    /// # Errors
+    /// If its file cannot be made, or it has none where one is asked for.
     pub fn optimizer(&self, options: &Options, output: Option<&Path>) -> Result<Optimizer> {
         let t = &options.training;
         let mut kind = t.optim;

@@ -88,6 +88,9 @@ pub fn to_resume(asked: Option<&Path>, output: Option<&Path>) -> Result<Option<P
 
 /// Removes the checkpoints after `step`, from which the run goes on with another number of steps and so, with another
 /// schedule: a later resume would take them for this run's.
+///
+/// # Errors
+/// If one cannot be removed.
 pub fn supersede(output: &Path, step: u64) -> Result<()> {
     for (_, path) in all(output)?.into_iter().filter(|(other, _)| *other > step) {
         tracing::info!("removed '{}': its steps are taken anew", path.display());
@@ -97,6 +100,9 @@ pub fn supersede(output: &Path, step: u64) -> Result<()> {
 }
 
 /// Refuses a folder that is no whole checkpoint.
+///
+/// # Errors
+/// If it lacks the marker.
 pub fn require_whole(path: &Path) -> Result<()> {
     if !path.join(MARKER).exists() {
         bail!("'{}' is no whole checkpoint: it has no file '{MARKER}'; take an older one", path.display());
@@ -105,6 +111,9 @@ pub fn require_whole(path: &Path) -> Result<()> {
 }
 
 /// The whole checkpoints of an output folder and their steps, the oldest first.
+///
+/// # Errors
+/// If the folder cannot be read.
 pub fn all(output: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = fs::read_dir(output).with_context(|| format!("cannot read '{}'", output.display()))?;
     let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse::<u64>().ok();
@@ -115,6 +124,9 @@ pub fn all(output: &Path) -> Result<Vec<(u64, PathBuf)>> {
 }
 
 /// The newest whole checkpoint of an output folder.
+///
+/// # Errors
+/// If there is none.
 pub fn newest(output: &Path) -> Result<PathBuf> {
     let newest = all(output)?.pop().map(|(_, path)| path);
     newest.with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
@@ -122,6 +134,9 @@ pub fn newest(output: &Path) -> Result<PathBuf> {
 
 /// Removes checkpoints, the oldest first, until `limit` are left; never the newest one, and none of `protected`. As
 /// transformers' `rotate_checkpoints`.
+///
+/// # Errors
+/// If one cannot be removed.
 pub fn rotate(output: &Path, limit: usize, protected: &[u64]) -> Result<()> {
     let all = all(output)?;
     let Some((newest, _)) = all.last() else { return Ok(()) };
@@ -136,6 +151,9 @@ pub fn rotate(output: &Path, limit: usize, protected: &[u64]) -> Result<()> {
 }
 
 /// Removes a checkpoint; killed in between, what is left does not bear its name.
+///
+/// # Errors
+/// If it cannot be removed.
 pub fn remove(path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let away = path.with_file_name(format!(".{name}.tmp-removed"));
@@ -145,6 +163,9 @@ pub fn remove(path: &Path) -> Result<()> {
 
 /// Tidies up after a run that was killed: what was being built goes, and a checkpoint that was moved out of the way of
 /// its successor comes back, where that one never came.
+///
+/// # Errors
+/// If something cannot be removed or moved.
 pub fn recover(output: &Path) -> Result<()> {
     let entries = fs::read_dir(output).with_context(|| format!("cannot read '{}'", output.display()))?;
     for path in entries.filter_map(Result::ok).map(|e| e.path()) {

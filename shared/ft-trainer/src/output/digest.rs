@@ -32,6 +32,9 @@ impl ModelDigests {
     }
 
     /// Waits for the digests.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
     pub fn get(&self) -> Result<&[InputFile]> {
         let thread = self.thread.lock().map_err(|_| anyhow!("the digests of the model failed"))?.take();
         if let Some(thread) = thread {

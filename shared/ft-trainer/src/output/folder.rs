@@ -42,6 +42,9 @@ pub struct Folder {
 }
 
 /// Makes the output folder ready; none where the adapter goes to a pipe. The other ranks wait for the first one.
+///
+/// # Errors
+/// If it cannot be made, another run writes to it, or it holds a run that is neither overwritten nor resumed.
 pub fn prepare(options: &Options, ranks: &dyn Communicator) -> Result<Option<Folder>> {
     let folder = if ranks.rank() == 0 {
         prepare_alone(options)?
@@ -77,6 +80,9 @@ fn is_used(dir: &Path) -> Result<bool> {
 
 /// Removes what a run that is overwritten left: its checkpoints, which a later resume would take for this run's, and
 /// its results. Called once model and data are known to be good.
+///
+/// # Errors
+/// If something cannot be removed.
 pub fn clear(options: &Options, dir: &Path) -> Result<()> {
     if !options.overwrite_output_dir || options.resume_from_checkpoint.is_some() {
         return Ok(());

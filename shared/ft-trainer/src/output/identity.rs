@@ -103,10 +103,18 @@ pub struct Resume {
 }
 
 impl Identity {
+    /// In a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         write_json(&dir.join(FILE), &serde_json::to_value(self)?)
     }
 
+    /// In a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be read.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         let text = std::fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
@@ -114,6 +122,9 @@ impl Identity {
     }
 
     /// What the record of a finished run says.
+    ///
+    /// # Errors
+    /// Names the key that is missing or wrong.
     pub fn of_record(record: &Value) -> Result<Self> {
         let part = |key: &str| record.get(key).cloned().with_context(|| format!("it has no '{key}'"));
         Ok(Self {

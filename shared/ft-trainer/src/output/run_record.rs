@@ -41,6 +41,9 @@ pub struct RunRecord {
 
 impl RunRecord {
     /// Of a run that is ready to start; `kept` says whether there is a folder for it.
+    ///
+    /// # Errors
+    /// If the adapter's digest cannot be taken.
     pub fn new(options: &Options, configuration: Configuration, setup: &Setup, kept: bool) -> Result<Self> {
         let input = |data: &crate::data::dataset::Dataset| InputFile {
             name: data.name.clone(),
@@ -67,6 +70,9 @@ impl RunRecord {
     }
 
     /// What a checkpoint says of its run. Waits for the digests of the model.
+    ///
+    /// # Errors
+    /// If a file of the model cannot be read.
     pub fn identity(&self, max_steps: u64) -> Result<Identity> {
         let model = self.digests.as_ref().map_or(Ok(&[][..]), ModelDigests::get)?;
         Ok(Identity {
@@ -102,6 +108,9 @@ impl RunRecord {
     }
 
     /// Writes the file, with `status` and what else is known by now.
+    ///
+    /// # Errors
+    /// If a file of the model cannot be read, or the record not written.
     pub fn write(&self, output: Option<&Path>, status: &str, found: &Entry) -> Result<()> {
         let Some(output) = output else { return Ok(()) };
         let model = if status == "running" { None } else { Some(self.identity(0)?.model) };

@@ -58,6 +58,9 @@ impl BestTracker {
 
     /// Takes note of the evaluation that `state` logged last: as transformers' `EarlyStoppingCallback`, which sees it
     /// first, and then its `_determine_best_metric`.
+    ///
+    /// # Errors
+    /// If the evaluation has no such metric.
     pub fn judge(&self, state: &mut TrainerState, found: &Entry) -> Result<Verdict> {
         if !self.followed {
             return Ok(Verdict { best: false, kept: false });

@@ -94,6 +94,9 @@ pub struct LogWindow {
 
 impl TrainerState {
     /// As Trainer writes it: sorted keys, two blanks of indent.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         let nothing = Value::Null;
         let mut all = json!({
@@ -108,6 +111,9 @@ impl TrainerState {
     }
 
     /// Reads what [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// If it is missing or damaged.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("trainer_state.json");
         let text = std::fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;

@@ -63,6 +63,9 @@ enum Curve {
 
 impl Shape {
     /// What `--lr-scheduler-type` and `--lr-scheduler-kwargs` say.
+    ///
+    /// # Errors
+    /// What `lr_scheduler_kwargs` lacks, or has and should not have.
     pub fn read(options: &TrainingOptions) -> Result<Self> {
         let mut kwargs = Kwargs { left: options.lr_scheduler_kwargs.clone() };
         let shape = match options.lr_scheduler_type {
