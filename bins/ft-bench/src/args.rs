@@ -7,7 +7,7 @@ mod precision;
 
 pub use output::OutputArgs;
 pub use plan::PlanArgs;
-pub use precision::{Precision, PrecisionArgs};
+pub use precision::{NumberType, PrecisionArgs};
 
 use std::path::PathBuf;
 

@@ -40,7 +40,7 @@ struct Measured {
 }
 
 /// What the whole run found.
-struct Found {
+struct GenerationTimes {
     /// From the program's start to the first batch's.
     to_first_step: f64,
     /// And to the first token of the first batch.
@@ -73,7 +73,12 @@ pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Repo
 }
 
 /// Measures every batch size, and notes the memory before anything else is measured.
-fn batches(args: &GenerateArgs, arch: &Architecture, source: &dyn LayerSource, started: Instant) -> Result<Found> {
+fn batches(
+    args: &GenerateArgs,
+    arch: &Architecture,
+    source: &dyn LayerSource,
+    started: Instant,
+) -> Result<GenerationTimes> {
     let to_first_step = started.elapsed().as_secs_f64();
     let mut to_first_token = None;
     let mut batches = Vec::new();
@@ -93,7 +98,12 @@ fn batches(args: &GenerateArgs, arch: &Architecture, source: &dyn LayerSource, s
     }
     bar.finish();
     let to_first_token = to_first_token.unwrap_or(to_first_step);
-    Ok(Found { to_first_step, to_first_token, batches, peak_bytes: ft_model::device::peak_bytes(source.device()) })
+    Ok(GenerationTimes {
+        to_first_step,
+        to_first_token,
+        batches,
+        peak_bytes: ft_model::device::peak_bytes(source.device()),
+    })
 }
 
 fn measured(args: &GenerateArgs, arch: &Architecture, n: usize, prefill: Vec<f64>, decode: Vec<f64>) -> Measured {
@@ -160,7 +170,7 @@ fn report(
     args: &GenerateArgs,
     threads: usize,
     arch: &Architecture,
-    found: &Found,
+    found: &GenerationTimes,
     (product, best): (&str, f64),
 ) -> Report {
     let mut table =
@@ -207,7 +217,7 @@ fn report(
 fn figures(
     args: &GenerateArgs,
     arch: &Architecture,
-    found: &Found,
+    found: &GenerationTimes,
     (product, best): (&str, f64),
 ) -> Map<String, Value> {
     let all = json!({

@@ -2,9 +2,9 @@
 
 mod args;
 mod config;
+mod dry_run;
 mod launch;
 mod placement;
-mod plan;
 mod verify;
 
 use std::io::Write;
@@ -44,7 +44,7 @@ fn run(cli: Cli) -> Result<()> {
 /// What each rank does for a plan.
 fn plan(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
     let options = cli.args.options()?;
-    plan::tell(&options, cli.args.common.log_format, Setup::new(&options, ranks, Arc::new(ft_cli::Bars))?)
+    dry_run::tell(&options, cli.args.common.log_format, Setup::new(&options, ranks, Arc::new(ft_cli::Bars))?)
 }
 
 /// What each rank does to train; the first one alone writes.

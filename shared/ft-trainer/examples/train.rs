@@ -30,6 +30,9 @@ impl Observer for Losses {
 }
 
 /// Trains for `steps` steps, writes the adapter into the folder `out`, and returns the losses.
+///
+/// # Errors
+/// What is wrong with the model or the tokens, or what cannot be written.
 pub fn train(model: &Path, tokens: &Path, out: &Path, steps: u64) -> Result<Vec<f64>> {
     let training = TrainingOptions { learning_rate: 1e-3, max_steps: Some(steps), ..TrainingOptions::default() };
     let lora = LoraConfig::new(8, 16.0, "q_proj,v_proj");

@@ -13,7 +13,7 @@ pub struct PrecisionArgs {
     pub model: PathBuf,
     /// Types to compare with f32 [default: all that the device has]
     #[arg(long, value_name = "TYPE,…", value_enum, value_delimiter = ',')]
-    pub types: Vec<Precision>,
+    pub types: Vec<NumberType>,
     /// Training steps to take; the median time is reported
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive)]
     pub max_steps: usize,
@@ -40,7 +40,7 @@ pub struct PrecisionArgs {
 
 /// A way to hold the frozen weights and to multiply with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Precision {
+pub enum NumberType {
     /// 32-bit floats
     F32,
     /// f32 storage, TF32 matrix products (GPUs)
@@ -58,7 +58,7 @@ pub enum Precision {
     FourBit,
 }
 
-impl Precision {
+impl NumberType {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::F32, Self::Tf32, Self::Bf16, Self::Fp16, Self::EightBit, Self::FourBit];
 

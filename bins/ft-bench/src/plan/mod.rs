@@ -1,7 +1,7 @@
 //! What a run on ranks will hold and send, from a model's shape.
 
-mod case;
 mod model;
+mod model_plan;
 mod table;
 
 use std::path::Path;
@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 use crate::args::PlanArgs;
 use crate::report::Report;
-use case::{Case, Planned};
 use model::Model;
+use model_plan::{ModelPlan, Planned};
 
 /// `ft-bench plan`
 pub fn run(args: &PlanArgs) -> Result<Report> {
@@ -55,7 +55,7 @@ fn length(args: &PlanArgs, arch: &Architecture, path: &Path) -> Result<usize> {
     }
 }
 
-fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Result<Case> {
+fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Result<ModelPlan> {
     let held = match bits(
         load_in,
         FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
@@ -81,7 +81,7 @@ fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Resul
         }
     }
     let parameters = model.arch.parameters();
-    Ok(Case { model: model.name.clone(), load_in, length, parameters, trainable, frozen: frozen.bytes(), plans })
+    Ok(ModelPlan { model: model.name.clone(), load_in, length, parameters, trainable, frozen: frozen.bytes(), plans })
 }
 
 /// The step, cut to the memory that ft-train would find free.
@@ -107,7 +107,7 @@ fn keeping(step: StepShape, arch: &Architecture, activation_memory: u64) -> Step
     StepShape { activation_memory, longest_piece: longest_piece(arch, activation_memory, step.on_cpu), ..step }
 }
 
-fn figures(args: &PlanArgs, cases: &[Case]) -> serde_json::Map<String, Value> {
+fn figures(args: &PlanArgs, cases: &[ModelPlan]) -> serde_json::Map<String, Value> {
     let rank = |rank: &RankPlan| {
         let mut all = json!(rank);
         all["total_bytes"] = rank.total_bytes().into();
@@ -124,7 +124,7 @@ fn figures(args: &PlanArgs, cases: &[Case]) -> serde_json::Map<String, Value> {
             "ranks": plan.each.iter().map(rank).collect::<Vec<_>>(),
         })
     };
-    let case = |case: &Case| {
+    let case = |case: &ModelPlan| {
         json!({
             "model": case.model,
             "load_in": case.load_in.name(),

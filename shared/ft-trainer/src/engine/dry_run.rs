@@ -69,8 +69,8 @@ fn measure(options: &Options, setup: &mut Setup, sampler: &Sampler, steps: u64) 
     let (seconds, update) = run(&pieces, setup)?;
     let tokens: usize = pieces.iter().map(Batch::tokens).sum();
     let speed = tokens as f64 / seconds;
-    let plan = sampler.plan();
-    let epochs = steps as f64 / plan.steps_an_epoch as f64;
+    let epoch = sampler.first_epoch();
+    let epochs = steps as f64 / epoch.steps_an_epoch as f64;
     // Beside what was measured, a step of more micro-batches keeps more partial sums of gradients, and a checkpoint has
     // its buffer.
     let adapter = 4 * setup.adapter.parameters() as u64;
@@ -79,7 +79,7 @@ fn measure(options: &Options, setup: &mut Setup, sampler: &Sampler, steps: u64) 
     Ok(entry(json!({
         "measured_tokens": tokens,
         "tokens_per_second": rounded(speed, 1),
-        "predicted_seconds": rounded(plan.tokens as f64 * epochs / speed + steps as f64 * update, 1),
+        "predicted_seconds": rounded(epoch.tokens as f64 * epochs / speed + steps as f64 * update, 1),
         "predicted_peak_memory_bytes": peak,
         "heaviest_piece_tokens": heavy.iter().map(Batch::tokens).max(),
     })))

@@ -87,7 +87,7 @@ impl Setup {
 
     /// The figures of the data and of what is made of it.
     pub fn figures(&self, sampler: &Sampler, options: &Options) -> Entry {
-        let plan = sampler.plan();
+        let epoch = sampler.first_epoch();
         let lengths = self.train.lengths();
         entry(json!({
             "train_rows": lengths.len(),
@@ -96,11 +96,11 @@ impl Setup {
             "longest_row": lengths.iter().max(),
             "eval_rows": self.eval.as_ref().map(|eval| eval.sequences.len()),
             "eval_tokens": self.eval.as_ref().map(crate::data::dataset::Dataset::tokens),
-            "sequences_an_epoch": plan.items,
-            "packing_efficiency": plan.packing_efficiency.map(|share| rounded(share, 4)),
-            "tokens_an_epoch": plan.tokens,
-            "padding_of_peers": rounded(plan.padding(), 4),
-            "steps_an_epoch": plan.steps_an_epoch,
+            "sequences_an_epoch": epoch.items,
+            "packing_efficiency": epoch.packing_efficiency.map(|share| rounded(share, 4)),
+            "tokens_an_epoch": epoch.tokens,
+            "padding_of_peers": rounded(epoch.padding(), 4),
+            "steps_an_epoch": epoch.steps_an_epoch,
             "sequences_a_step": options.training.sequences_a_step(self.ranks.world()),
             "trainable_parameters": self.adapter.parameters(),
             "parameters": self.arch.parameters(),

@@ -1,7 +1,7 @@
 //! What a file and the other arguments must say alike, as transformers' Trainer asks of DeepSpeed's.
 
 use super::Accelerate;
-use super::found::{Setting, same};
+use super::settings::{Setting, same};
 use crate::args::Args;
 use crate::config::resolved::Resolved;
 use ft_io::NamedValue;

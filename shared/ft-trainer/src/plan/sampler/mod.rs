@@ -4,9 +4,9 @@
 //! `gradient_accumulation_steps` × ranks items, and depends on that product only: how it is cut into micro-batches and
 //! dealt out to ranks changes neither its rows nor their order.
 
+mod epoch;
 mod grouping;
 mod packing;
-mod plan;
 
 use std::cell::RefCell;
 use std::rc::Rc;

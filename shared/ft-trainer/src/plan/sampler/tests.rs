@@ -106,7 +106,7 @@ fn bins_are_those_of_trl() {
         let length = case["max_seq_length"].as_u64().unwrap() as usize;
         let expected: Vec<Vec<usize>> = case["bins"].as_array().unwrap().iter().map(numbers).collect();
         assert_eq!(packing::best_fit_decreasing(&lengths, length).unwrap(), expected, "{length}");
-        let plan = sampler(&format!("--packing --max-seq-length {length}"), lengths.len()).plan();
+        let plan = sampler(&format!("--packing --max-seq-length {length}"), lengths.len()).first_epoch();
         assert_eq!(plan.items, expected.len());
         let efficiency = lengths.iter().sum::<usize>() as f64 / (expected.len() * length) as f64;
         assert_eq!(plan.packing_efficiency, Some(efficiency));
@@ -138,7 +138,7 @@ fn grouping_pads_as_little_as_transformers_does() {
             let padded = |seed: u64| {
                 let batch =
                     format!("--per-device-train-batch-size {micro} --gradient-accumulation-steps {}", size / micro);
-                sampler(&format!("{batch} {way} --seed {seed}"), lengths.len()).plan().padded_tokens as f64
+                sampler(&format!("{batch} {way} --seed {seed}"), lengths.len()).first_epoch().padded_tokens as f64
             };
             let mean = (0..40).map(padded).sum::<f64>() / 40.0;
             // Both means have an error of a 40th root's share; five of them never happen by chance.
@@ -167,7 +167,7 @@ fn grouped_steps_are_shuffled_with_the_longest_first_and_the_short_one_last() {
 #[test]
 fn the_plan_counts_what_is_computed_and_what_padding_would_add() {
     let lengths = [3, 1, 2, 4, 4];
-    let plan = |line: &str| Sampler::new(&options(&format!("--no-shuffle {line}")), &lengths, 1).unwrap().plan();
+    let plan = |line: &str| Sampler::new(&options(&format!("--no-shuffle {line}")), &lengths, 1).unwrap().first_epoch();
     let pairs = plan("--per-device-train-batch-size 2");
     assert_eq!((pairs.items, pairs.steps_an_epoch, pairs.tokens, pairs.padded_tokens), (5, 3, 14, 6 + 8 + 4));
     assert_eq!((pairs.largest_micro_batch, pairs.packing_efficiency), (6, None));

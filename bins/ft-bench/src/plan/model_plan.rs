@@ -15,7 +15,7 @@ pub struct Planned {
 }
 
 /// A model held in one way, and its plans.
-pub struct Case {
+pub struct ModelPlan {
     pub model: String,
     pub load_in: LoadAs,
     /// Tokens in a sequence.

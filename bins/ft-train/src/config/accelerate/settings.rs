@@ -16,7 +16,7 @@ pub struct Setting {
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct Settings {
     pub settings: Vec<Setting>,
     /// Why nothing follows from some keys, and those keys with their values.
     notes: Vec<(&'static str, Vec<String>)>,
@@ -26,7 +26,7 @@ pub struct Found {
     pub total_steps: Option<u64>,
 }
 
-impl Found {
+impl Settings {
     /// The file sets this argument; a flag wins.
     ///
     /// # Errors
