@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
-use ft_dist::{Communicator, Solo};
+use ft_dist::Solo;
 
 use crate::config::Cli;
 use crate::placement::{Placement, placement};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::given::Given;
 use super::section::Section;
-use super::settings::Settings;
+use super::settings::FileSettings;
 use super::zero::{accumulation_and_clipping, offload_to, sharding};
 use super::{json, tables};
 
@@ -12,7 +12,7 @@ use super::{json, tables};
 const STAGE: &str = "2";
 
 /// Reads the part, and DeepSpeed's own file where it points to one; `folder` is where the YAML is.
-pub fn read(mut part: Section, folder: &Path, settings: &mut Settings) -> Result<(), String> {
+pub fn read(mut part: Section, folder: &Path, settings: &mut FileSettings) -> Result<(), String> {
     if let Some(stage) = part.word("zero_stage")? {
         sharding(&stage, settings)?;
     }
@@ -33,7 +33,7 @@ pub fn read(mut part: Section, folder: &Path, settings: &mut Settings) -> Result
 }
 
 /// Where parameters and moments are.
-pub fn offload(part: &mut Section, settings: &mut Settings) -> Result<(), String> {
+pub fn offload(part: &mut Section, settings: &mut FileSettings) -> Result<(), String> {
     for (key, argument) in
         [("offload_optimizer_device", "offload-optimizer-device"), ("offload_param_device", "offload-param-device")]
     {

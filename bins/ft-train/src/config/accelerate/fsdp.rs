@@ -2,12 +2,12 @@
 
 use super::given::Given;
 use super::section::Section;
-use super::settings::Settings;
+use super::settings::FileSettings;
 use super::tables;
 
 /// Reads the part: in the first version a strategy says what is shared out, in the second all is, and only when a layer
 /// is given up is asked.
-pub fn read(mut part: Section, settings: &mut Settings) -> Result<(), String> {
+pub fn read(mut part: Section, settings: &mut FileSettings) -> Result<(), String> {
     let second = match part.word("fsdp_version")? {
         None => false,
         Some(version) if version.word == "1" => false,
@@ -35,7 +35,7 @@ pub fn read(mut part: Section, settings: &mut Settings) -> Result<(), String> {
 }
 
 /// The second version.
-fn all_shared(strategy: Option<Given>, reshard: Option<Given>, settings: &mut Settings) -> Result<(), String> {
+fn all_shared(strategy: Option<Given>, reshard: Option<Given>, settings: &mut FileSettings) -> Result<(), String> {
     if let Some(strategy) = strategy {
         return Err(format!("{} is of fsdp_version 1; leave it out, or write fsdp_version 1", strategy.key));
     }
@@ -48,7 +48,7 @@ fn all_shared(strategy: Option<Given>, reshard: Option<Given>, settings: &mut Se
 }
 
 /// The first version, in which recent files say the strategy under the name of the second one's switch.
-fn by_strategy(given: &Given, settings: &mut Settings) -> Result<(), String> {
+fn by_strategy(given: &Given, settings: &mut FileSettings) -> Result<(), String> {
     match given.word.as_str() {
         "FULL_SHARD" | "1" | "true" => {
             settings.set("sharding", "zero3", given)?;

@@ -2,13 +2,13 @@
 
 use super::given::Given;
 use super::section::Section;
-use super::settings::Settings;
+use super::settings::FileSettings;
 use super::tables;
 use super::zero::{accumulation_and_clipping, offload_to, sharding};
 use crate::config::node::Node;
 
 /// Reads the file's text.
-pub fn read(text: &str, settings: &mut Settings) -> Result<(), String> {
+pub fn read(text: &str, settings: &mut FileSettings) -> Result<(), String> {
     let node: Node = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let mut top = Section::new("", node)?;
     zero(top.part("zero_optimization")?, settings)?;
@@ -23,7 +23,7 @@ pub fn read(text: &str, settings: &mut Settings) -> Result<(), String> {
     top.finish(tables::JSON, settings)
 }
 
-fn zero(mut part: Section, settings: &mut Settings) -> Result<(), String> {
+fn zero(mut part: Section, settings: &mut FileSettings) -> Result<(), String> {
     // Without a stage DeepSpeed shares nothing.
     let stage = part.word("stage")?.unwrap_or(Given { key: "zero_optimization.stage".into(), word: "0".into() });
     sharding(&stage, settings)?;
@@ -47,7 +47,7 @@ fn zero(mut part: Section, settings: &mut Settings) -> Result<(), String> {
 }
 
 /// `bf16` and `fp16`: one of them on, both off, or left to our arguments.
-fn precision(top: &mut Section, settings: &mut Settings) -> Result<(), String> {
+fn precision(top: &mut Section, settings: &mut FileSettings) -> Result<(), String> {
     let (mut off, mut ours) = (None, false);
     for (name, precision) in [("bf16", "bf16"), ("bfloat16", "bf16"), ("fp16", "fp16")] {
         let mut part = top.part(name)?;
@@ -68,7 +68,7 @@ fn precision(top: &mut Section, settings: &mut Settings) -> Result<(), String> {
     }
 }
 
-fn optimizer(mut part: Section, settings: &mut Settings) -> Result<(), String> {
+fn optimizer(mut part: Section, settings: &mut FileSettings) -> Result<(), String> {
     if let Some(given) = part.word("type")? {
         let optim = match given.word.to_ascii_lowercase().as_str() {
             // DeepSpeed's Adam is AdamW unless adam_w_mode says otherwise, which is refused below.
@@ -95,7 +95,7 @@ fn optimizer(mut part: Section, settings: &mut Settings) -> Result<(), String> {
     part.finish(&[], settings)
 }
 
-fn scheduler(mut part: Section, settings: &mut Settings) -> Result<(), String> {
+fn scheduler(mut part: Section, settings: &mut FileSettings) -> Result<(), String> {
     if let Some(given) = part.word("type")? {
         let schedule = match given.word.as_str() {
             "WarmupLR" => "constant_with_warmup",

@@ -18,7 +18,7 @@ use clap::ArgMatches;
 
 use self::given::Given;
 use self::section::Section;
-use self::settings::Settings;
+use self::settings::FileSettings;
 use super::node::Node;
 use crate::placement;
 
@@ -27,7 +27,7 @@ use crate::placement;
 pub struct Accelerate {
     /// The file's name.
     file: String,
-    found: Settings,
+    found: FileSettings,
     /// Ranks that something else has started.
     launched: Option<usize>,
 }
@@ -48,7 +48,7 @@ impl Accelerate {
     /// # Errors
     /// As [`Self::named`].
     pub fn read(path: &Path, launched: Option<usize>) -> Result<Self, String> {
-        let mut all = Self { file: path.display().to_string(), found: Settings::default(), launched };
+        let mut all = Self { file: path.display().to_string(), found: FileSettings::default(), launched };
         let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read '{}': {e}", all.file))?;
         let node: Node = match path.extension().and_then(|e| e.to_str()) {
             Some("json") => serde_json::from_str(&text).map_err(|e| all.wrong(&e.to_string()))?,
@@ -91,7 +91,7 @@ enum Kind {
     Fsdp,
 }
 
-fn top_level(mut top: Section, folder: &Path, launched: Option<usize>, found: &mut Settings) -> Result<(), String> {
+fn top_level(mut top: Section, folder: &Path, launched: Option<usize>, found: &mut FileSettings) -> Result<(), String> {
     let kind = kind(&mut top)?;
     ranks(&mut top, kind, launched, found)?;
     device(&mut top, kind, found)?;
@@ -130,7 +130,7 @@ fn kind(top: &mut Section) -> Result<Kind, String> {
 }
 
 /// The number of ranks: what was launched must be what the file says, and nothing else starts more than one machine's.
-fn ranks(top: &mut Section, kind: Kind, launched: Option<usize>, found: &mut Settings) -> Result<(), String> {
+fn ranks(top: &mut Section, kind: Kind, launched: Option<usize>, found: &mut FileSettings) -> Result<(), String> {
     let machines = top.number("num_machines")?.map_or(1.0, |(_, number)| number);
     let Some((given, processes)) = top.number("num_processes")? else { return Ok(()) };
     if kind == Kind::Alone && processes > 1.0 {
@@ -151,7 +151,7 @@ fn ranks(top: &mut Section, kind: Kind, launched: Option<usize>, found: &mut Set
     }
 }
 
-fn device(top: &mut Section, kind: Kind, found: &mut Settings) -> Result<(), String> {
+fn device(top: &mut Section, kind: Kind, found: &mut FileSettings) -> Result<(), String> {
     let use_cpu = top.switch("use_cpu")?;
     let ids = top.word("gpu_ids")?;
     if use_cpu == Some(true) || kind == Kind::Cpus {
@@ -169,7 +169,7 @@ fn device(top: &mut Section, kind: Kind, found: &mut Settings) -> Result<(), Str
     }
 }
 
-fn precision(top: &mut Section, found: &mut Settings) -> Result<(), String> {
+fn precision(top: &mut Section, found: &mut FileSettings) -> Result<(), String> {
     // What very old versions wrote.
     let old = top.switch("fp16")?.filter(|on| *on);
     let old = old.map(|_| Given { key: "fp16".into(), word: "true".into() });

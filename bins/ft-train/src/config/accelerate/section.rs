@@ -1,7 +1,7 @@
 //! A part of a file, of which every key is taken, or told of, or refused.
 
 use super::given::Given;
-use super::settings::Settings;
+use super::settings::FileSettings;
 use crate::config::node::Node;
 use crate::config::peers::Knob;
 
@@ -113,7 +113,7 @@ impl Section {
     ///
     /// # Errors
     /// If a key is unknown, or its value is none of those that are accepted.
-    pub fn finish(self, table: &[Knob], found: &mut Settings) -> Result<(), String> {
+    pub fn finish(self, table: &[Knob], found: &mut FileSettings) -> Result<(), String> {
         for (name, node) in self.left {
             let key = format!("{}{name}", self.prefix);
             let word = plain(&node);

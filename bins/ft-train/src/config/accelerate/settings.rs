@@ -16,7 +16,7 @@ pub struct Setting {
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub struct Settings {
+pub struct FileSettings {
     pub settings: Vec<Setting>,
     /// Why nothing follows from some keys, and those keys with their values.
     notes: Vec<(&'static str, Vec<String>)>,
@@ -26,7 +26,7 @@ pub struct Settings {
     pub total_steps: Option<u64>,
 }
 
-impl Settings {
+impl FileSettings {
     /// The file sets this argument; a flag wins.
     ///
     /// # Errors

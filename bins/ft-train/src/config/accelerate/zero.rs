@@ -2,10 +2,10 @@
 
 use super::given::Given;
 use super::section::Section;
-use super::settings::Settings;
+use super::settings::FileSettings;
 
 /// ZeRO's stage.
-pub fn sharding(stage: &Given, settings: &mut Settings) -> Result<(), String> {
+pub fn sharding(stage: &Given, settings: &mut FileSettings) -> Result<(), String> {
     let name = match stage.word.as_str() {
         "0" => "none",
         "1" => "zero1",
@@ -17,7 +17,7 @@ pub fn sharding(stage: &Given, settings: &mut Settings) -> Result<(), String> {
 }
 
 /// Where one of parameters and moments is.
-pub fn offload_to(given: &Given, argument: &'static str, settings: &mut Settings) -> Result<(), String> {
+pub fn offload_to(given: &Given, argument: &'static str, settings: &mut FileSettings) -> Result<(), String> {
     match given.word.as_str() {
         "none" | "cpu" => settings.set(argument, given.word.clone(), given),
         "nvme" => settings.set(argument, "disk", given),
@@ -26,7 +26,7 @@ pub fn offload_to(given: &Given, argument: &'static str, settings: &mut Settings
 }
 
 /// What both of DeepSpeed's files say of a step.
-pub fn accumulation_and_clipping(part: &mut Section, settings: &mut Settings) -> Result<(), String> {
+pub fn accumulation_and_clipping(part: &mut Section, settings: &mut FileSettings) -> Result<(), String> {
     for (key, argument) in
         [("gradient_accumulation_steps", "gradient-accumulation-steps"), ("gradient_clipping", "max-grad-norm")]
     {
