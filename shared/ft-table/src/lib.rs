@@ -9,6 +9,7 @@ mod detect;
 mod error;
 mod fields;
 mod json;
+mod packing;
 mod parquet_in;
 mod parquet_out;
 mod reader;

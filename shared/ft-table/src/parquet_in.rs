@@ -82,12 +82,17 @@ impl ParquetTable {
     /// [`Error::Format`].
     pub fn require(&self, columns: &[&str]) -> Result<(), Error> {
         for column in columns {
-            if self.schema().index_of(column).is_err() {
+            if !self.has(column) {
                 let present: Vec<_> = self.schema().fields().iter().map(|f| f.name()).collect();
                 return Err(Error::missing_column(&self.name, column, &present));
             }
         }
         Ok(())
+    }
+
+    /// Whether there is a column of this name.
+    pub fn has(&self, column: &str) -> bool {
+        self.schema().index_of(column).is_ok()
     }
 
     /// The rows, all columns or only the named ones (in the file's order).

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use ft_io::Source;
 
 use crate::error::Error;
+use crate::packing::{self, Packed};
 use crate::parquet_in::read_parquet;
 use crate::schema::{INPUT_IDS, LABELS, NO_LABEL};
 
@@ -16,6 +17,9 @@ use crate::schema::{INPUT_IDS, LABELS, NO_LABEL};
 /// [`NO_LABEL`] elsewhere; the shift by one is the trainer's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRow {
+    /// The number of its row in the input, from 1. Sequences that were packed into one row share it, and stand side by
+    /// side.
+    pub number: usize,
     /// Token ids.
     pub input_ids: Vec<u32>,
     /// As many labels.
@@ -36,6 +40,10 @@ pub struct Tokens {
 /// Reads the columns `input_ids` and `labels` of a Parquet file or pipe, lists
 /// of any integer type.
 ///
+/// What other software writes beside them is obeyed: tokens that an `attention_mask` masks are left out, and a row into
+/// which several texts were packed (`position_ids` that start anew, `seq_lengths`, `sequence_ids`, a mask that numbers
+/// its texts) is cut into them.
+///
 /// # Errors
 /// If it is no Parquet, lacks a column or holds no rows; and at the first row
 /// with a null, a negative id, a label below 0 that is not -100, or another
@@ -47,8 +55,11 @@ pub fn read_tokens(source: &Source) -> Result<Tokens, Error> {
     let metadata = table.metadata().clone();
     let sha256 = table.sha256().to_owned();
     let mut rows = Vec::with_capacity(usize::try_from(table.num_rows()).unwrap_or(0).min(1 << 24));
-    for batch in table.batches(Some(&[INPUT_IDS, LABELS]))? {
-        read_batch(&name, &batch?, &mut rows)?;
+    let present: Vec<&str> = packing::COLUMNS.into_iter().filter(|column| table.has(column)).collect();
+    let columns: Vec<&str> = [INPUT_IDS, LABELS].into_iter().chain(present.iter().copied()).collect();
+    let mut number = 0;
+    for batch in table.batches(Some(&columns))? {
+        read_batch(&name, &batch?, &present, &mut number, &mut rows)?;
     }
     if rows.is_empty() {
         return Err(Error::format(name, "holds no rows"));
@@ -56,20 +67,31 @@ pub fn read_tokens(source: &Source) -> Result<Tokens, Error> {
     Ok(Tokens { rows, metadata, sha256 })
 }
 
-fn read_batch(name: &str, batch: &RecordBatch, rows: &mut Vec<TokenRow>) -> Result<(), Error> {
+fn read_batch(
+    name: &str,
+    batch: &RecordBatch,
+    present: &[&'static str],
+    number: &mut usize,
+    rows: &mut Vec<TokenRow>,
+) -> Result<(), Error> {
     let ids = IntegerLists::new(name, batch, INPUT_IDS)?;
     let labels = IntegerLists::new(name, batch, LABELS)?;
+    let besides = present.iter().map(|column| IntegerLists::new(name, batch, column)).collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
-        let number = rows.len() + 1;
-        rows.push(read_row(&ids, &labels, row).map_err(|message| {
-            let place = format!("{name}, row {number}");
-            Error::row(place, message)
-        })?);
+        *number += 1;
+        let sequences = read_row(&ids, &labels, row).and_then(|(ids, labels)| {
+            let mut packed = Packed::new(ids.len());
+            for column in &besides {
+                packed.read(column.column, column.row(row)?)?;
+            }
+            Ok(packed.cut(*number, &ids, &labels))
+        });
+        rows.extend(sequences.map_err(|message| Error::row(format!("{name}, row {number}"), message))?);
     }
     Ok(())
 }
 
-fn read_row(ids: &IntegerLists, labels: &IntegerLists, row: usize) -> Result<TokenRow, String> {
+fn read_row(ids: &IntegerLists, labels: &IntegerLists, row: usize) -> Result<(Vec<u32>, Vec<i32>), String> {
     let ids = ids.row(row)?;
     let labels = labels.row(row)?;
     if ids.len() != labels.len() {
@@ -83,7 +105,7 @@ fn read_row(ids: &IntegerLists, labels: &IntegerLists, row: usize) -> Result<Tok
             .filter(|&label| label >= 0 || label == NO_LABEL)
             .ok_or_else(|| format!("{label} in '{LABELS}' is neither a token id nor {NO_LABEL}"))
     });
-    Ok(TokenRow { input_ids: input_ids.collect::<Result<_, _>>()?, labels: labels.collect::<Result<_, _>>()? })
+    Ok((input_ids.collect::<Result<_, _>>()?, labels.collect::<Result<_, _>>()?))
 }
 
 /// A list column of any integer type, widened.
@@ -118,7 +140,8 @@ impl IntegerLists {
             }
             other => return Err(wrong_type(name, column, other)),
         };
-        if !values.data_type().is_integer() {
+        // A mask may be booleans.
+        if !values.data_type().is_integer() && *values.data_type() != DataType::Boolean {
             return Err(wrong_type(name, column, array.data_type()));
         }
         // A number out of range becomes null, which its row reports.

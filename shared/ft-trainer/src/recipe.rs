@@ -13,6 +13,7 @@ use crate::json::Entry;
 use crate::options::{Configuration, Options};
 use crate::output::checkpoint_folder::CheckpointFolder;
 use crate::output::folder;
+use crate::output::pipe::PipeReader;
 use crate::output::run_record::RunRecord;
 use crate::output::watch::Watchers;
 use crate::run::trainer::{Outcome, Outlets, Trainer};
@@ -41,11 +42,12 @@ pub fn train(
     }
     let record = RunRecord::new(options, configuration.clone(), &setup, own_output.is_some())?;
     let mut checkpoints = CheckpointFolder::new(options, output.map(Into::into), record);
-    let mut watchers = Watchers::new(options, own_output, configuration.clone());
+    let watchers = Watchers::new(options, own_output, configuration.clone());
+    let mut observer = (watchers, PipeReader::new(output.is_none(), ranks));
     let trainer = Trainer::new(options, setup, &mut checkpoints, started)?;
     checkpoints.record.write(own_output, "running", &Entry::new())?;
     trainer.announce();
-    let outcome = trainer.run(&mut Outlets { observer: &mut watchers, checkpoints: &mut checkpoints })?;
+    let outcome = trainer.run(&mut Outlets { observer: &mut observer, checkpoints: &mut checkpoints })?;
     if let Some(folder) = own_output {
         folder::write(folder, &outcome, &checkpoints.record)?;
     }

@@ -32,7 +32,7 @@ pub struct DataArgs {
     /// What to do with rows longer than --max-seq-length
     #[arg(long, value_name = "WHAT", default_value = "error", value_parser = named_value::<Overlong>())]
     pub overlong: Overlong,
-    /// Drop an epoch's last sequences where they do not fill a whole batch
+    /// Drop an epoch's last sequences where they do not fill a micro-batch of each rank
     #[arg(long)]
     pub dataloader_drop_last: bool,
 }

@@ -11,7 +11,7 @@ mod training;
 mod values;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
@@ -67,8 +67,8 @@ pub struct Args {
     /// Write into an output folder that already holds a run
     #[arg(long)]
     pub overwrite_output_dir: bool,
-    /// Go on from this checkpoint; without a value, from the newest whole one in the output folder
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", value_parser = path_or_nothing())]
+    /// Go on from this checkpoint; without a value, or true, from the newest whole one in the output folder
+    #[arg(long, value_name = "DIR|BOOL", num_args = 0..=1, default_missing_value = "", value_parser = path_or_nothing())]
     pub resume_from_checkpoint: Option<PathBuf>,
 
     #[command(flatten)]
@@ -95,6 +95,20 @@ pub struct Args {
     pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     #[command(flatten)]
     pub common: ft_cli::Common,
+}
+
+impl Args {
+    /// The checkpoint to go on from, where the run does; an empty path is the newest one. `true` and `false`, in any
+    /// spelling, are no folders unless there is one of that name.
+    pub fn resumes_from(&self) -> Option<&Path> {
+        let path = self.resume_from_checkpoint.as_deref()?;
+        let word = path.to_str().filter(|_| !path.exists()).map(str::to_ascii_lowercase);
+        match word.as_deref() {
+            Some("true") => Some(Path::new("")),
+            Some("false") => None,
+            _ => Some(path),
+        }
+    }
 }
 
 /// The configuration, and words about it.

@@ -30,7 +30,7 @@ pub struct TrainingArgs {
     /// Epochs: passes over the training rows; may be a fraction
     #[arg(long, value_name = "N", default_value_t = 3.0, value_parser = not_negative)]
     pub num_train_epochs: f64,
-    /// Optimizer steps to take; overrides --num-train-epochs; -1: as many as the epochs make
+    /// Optimizer steps to take; overrides --num-train-epochs; 0 and -1: as many as the epochs make
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub max_steps: i64,
     /// Sequences in a micro-batch on each rank

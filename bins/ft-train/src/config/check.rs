@@ -6,6 +6,7 @@ use ft_model::layers::LoadAs;
 use super::resolved::Resolved;
 use crate::args::{Args, Optim, SamplingStrategy};
 use ft_io::NamedValue;
+use ft_trainer::engine::evaluation::EVALUATION_KEYS;
 use ft_trainer::options::{Interval, Offload, SaveStrategy, SchedulerType};
 use ft_trainer::plan::schedule::Schedule;
 
@@ -22,6 +23,9 @@ pub fn check(args: &Args, resolved: &Resolved) -> Result<(), String> {
     adapter(args, resolved)?;
     memory(args, resolved)?;
     rows(args)?;
+    if args.training.max_steps <= 0 && args.training.num_train_epochs <= 0.0 {
+        return Err("--num-train-epochs 0 trains nothing; give more than 0, or --max-steps".into());
+    }
     watch(args)?;
     if args.training.optim_args.is_some() && args.training.optim != Optim::Sgd {
         return Err("--optim-args are momentum, dampening and nesterov of --optim sgd; leave them out".into());
@@ -137,6 +141,14 @@ fn watch(args: &Args) -> Result<(), String> {
     if watch.early_stopping_threshold > 0.0 && watch.early_stopping_patience.is_none() {
         return Err("--early-stopping-threshold needs --early-stopping-patience".into());
     }
+    let metric = watch.best_metric();
+    if watch.metric_for_best_model.is_some() && !EVALUATION_KEYS.contains(&metric.as_str()) {
+        return Err(format!(
+            "--metric-for-best-model {}: an evaluation has only {}",
+            watch.metric_for_best_model.as_deref().unwrap_or_default(),
+            EVALUATION_KEYS.join(", ")
+        ));
+    }
     let needs = [
         (watch.load_best_model_at_end, "--load-best-model-at-end"),
         (watch.early_stopping_patience.is_some(), "--early-stopping-patience"),
@@ -170,12 +182,19 @@ fn best(args: &Args, when: Interval) -> Result<(), String> {
     }
     let (save, eval) = (watch.save_steps, watch.eval_steps.unwrap_or(args.log.logging_steps));
     let by_steps = watch.save_strategy == SaveStrategy::Steps && watch.save_best_k.is_none();
-    if by_steps && (save == 0.0 || ((save / eval).fract()).abs() > 1e-9) {
+    if by_steps && !is_multiple(save, eval) {
         return Err(format!(
             "--load-best-model-at-end needs --save-steps to be a multiple of --eval-steps, found {save} and {eval}"
         ));
     }
     Ok(())
+}
+
+/// Whether `save` is a multiple of `eval`; a share of all steps is none of a number of steps, and the other way round.
+/// As Trainer, which compares millionths of shares: 0.3 is three times 0.1.
+fn is_multiple(save: f64, eval: f64) -> bool {
+    let times = save / eval;
+    (save < 1.0) == (eval < 1.0) && times.round() >= 1.0 && (times - times.round()).abs() < 1e-6
 }
 
 /// What is to be said of arguments that do nothing beside others.

@@ -8,6 +8,8 @@ mod faults;
 mod killed;
 mod memory;
 mod mixtures;
+mod options;
+mod packed;
 mod precision;
 #[cfg(unix)]
 mod processes;

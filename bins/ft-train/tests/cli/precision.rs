@@ -4,9 +4,9 @@ use std::fs;
 
 use crate::support::{Scratch, rewrite_safetensors, stderr, with_base};
 
-/// What `trainer_state.json` says of the loss scale.
+/// What `scaler.json` says of the loss scale.
 fn loss_scale(scratch: &Scratch, file: &str) -> (f64, u64) {
-    let scale = &scratch.json(file)["loss_scale"];
+    let scale = &scratch.json(file);
     (scale["scale"].as_f64().unwrap(), scale["skipped"].as_u64().unwrap())
 }
 
@@ -34,8 +34,8 @@ fn names_and_short_forms_mean_the_same() {
             assert_eq!(scratch.json(&format!("{out}/run.json"))["precision"], name);
         }
     }
-    assert_eq!(loss_scale(&scratch, "fp16-0/trainer_state.json"), (65536.0, 0));
-    assert!(scratch.json("bf16-0/trainer_state.json").get("loss_scale").is_none());
+    assert_eq!(loss_scale(&scratch, "fp16-0/scaler.json"), (65536.0, 0));
+    assert!(!scratch.path("bf16-0/scaler.json").exists());
     let told = scratch.failure(&with_base("-o x --precision bf16 --fp16"), 2);
     assert!(told.contains("--precision bf16 and --fp16 exclude each other"), "{told}");
 }
@@ -68,7 +68,7 @@ fn a_step_out_of_range_is_left_out_and_the_scale_halved() {
     };
     let told = run("one", "--per-device-train-batch-size 4");
     assert!(told.contains("it is left out, and the loss scale is now 32768"), "{told}");
-    let (scale, skipped) = loss_scale(&scratch, "one/trainer_state.json");
+    let (scale, skipped) = loss_scale(&scratch, "one/scaler.json");
     assert!(skipped > 0 && skipped < 10 && scale == 65536.0 / 2f64.powi(skipped as i32), "{scale} after {skipped}");
     assert_eq!(scratch.series("one", "grad_norm").len() as u64, 12 - skipped, "what is left out is not logged");
     let before = fs::read(scratch.path("first/adapter_model.safetensors")).unwrap();
@@ -85,12 +85,12 @@ fn a_step_out_of_range_is_left_out_and_the_scale_halved() {
         for later in step + 1..=12 {
             fs::remove_dir_all(scratch.path(&format!("{out}/checkpoint-{later}"))).unwrap();
         }
-        let saved = |out: &str| loss_scale(&scratch, &format!("{out}/checkpoint-{step}/trainer_state.json"));
+        let saved = |out: &str| loss_scale(&scratch, &format!("{out}/checkpoint-{step}/scaler.json"));
         assert_eq!(saved(&out), saved("one"));
         assert!(step > 1 || saved(&out) == (32768.0, 1));
         run(&out, "--per-device-train-batch-size 4 --resume-from-checkpoint");
         assert!(scratch.adapter(&out) == scratch.adapter("one"), "{step}");
-        assert_eq!(loss_scale(&scratch, &format!("{out}/trainer_state.json")), (scale, skipped));
+        assert_eq!(loss_scale(&scratch, &format!("{out}/scaler.json")), (scale, skipped));
     }
     // All ranks leave the same steps out.
     for (ranks, sharding) in [(2, "none"), (4, "zero2"), (2, "zero3")] {
@@ -100,7 +100,7 @@ fn a_step_out_of_range_is_left_out_and_the_scale_halved() {
             &format!("--nproc-per-node {ranks} --sharding {sharding} --per-device-train-batch-size {}", 4 / ranks),
         );
         assert!(scratch.adapter(&out) == scratch.adapter("one"), "{out}");
-        assert_eq!(loss_scale(&scratch, &format!("{out}/trainer_state.json")), (scale, skipped));
+        assert_eq!(loss_scale(&scratch, &format!("{out}/scaler.json")), (scale, skipped));
     }
 }
 

@@ -14,7 +14,7 @@ pub use dir::{AtomicDir, require_replaceable};
 pub use file::AtomicFile;
 pub(crate) use place::{is_device, resolve};
 pub(crate) use stdout::metadata as stdout_metadata;
-pub use stdout::{Stdout, listing, listing_closed, stdout};
+pub use stdout::{Stdout, listing, listing_closed, reader_is_gone, stdout};
 
 use crate::error::Error;
 

@@ -55,6 +55,21 @@ fn raw() -> Raw {
     Some(io::stdout())
 }
 
+/// Whether standard output is a pipe that nobody reads any more: what goes there would be lost.
+#[cfg(unix)]
+pub fn reader_is_gone() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let out = io::stdout();
+    let mut fds = [PollFd::new(&out, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::ERR)
+}
+
+#[cfg(not(unix))]
+pub fn reader_is_gone() -> bool {
+    false
+}
+
 impl Stdout {
     fn with<T>(&mut self, call: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> io::Result<T> {
         let result = match &mut self.raw {

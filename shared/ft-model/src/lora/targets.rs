@@ -30,8 +30,11 @@ const ALL_LINEAR: &str = "all-linear";
 impl FromStr for Targets {
     type Err = Infallible;
 
-    /// As typed: `all-linear`, names with commas between them, or else a regular expression.
+    /// As typed: `all-linear`, names with commas between them or as a JSON list, or else a regular expression.
     fn from_str(text: &str) -> std::result::Result<Self, Infallible> {
+        if let Ok(names) = serde_json::from_str::<Vec<String>>(text) {
+            return Ok(Targets::Many(names));
+        }
         let is_name = |c: char| c.is_ascii_alphanumeric() || "_.,- ".contains(c);
         if text.eq_ignore_ascii_case(ALL_LINEAR) || !text.chars().all(is_name) {
             return Ok(Targets::One(text.into()));

@@ -53,14 +53,15 @@ impl Dataset {
             _ => ft_table::read_tokens(&source)?,
         };
         let tokenizer = tokens.metadata.get(origin::TOKENIZER_KEY).cloned();
+        let rows = tokens.rows.iter().map(|row| row.number).collect();
         let sequences: Vec<Sequence> =
             tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
-        let rows = (1..=sequences.len()).collect();
         let mut data = Self { name: source.file_name(), sequences, rows, sha256: tokens.sha256, tokenizer };
         if let Some(limit) = limit {
             data.fit(limit)?;
         }
         data.check(arch)?;
+        data.leave_out_unlabelled()?;
         Ok(data)
     }
 
@@ -73,6 +74,11 @@ impl Dataset {
     /// The number of a sequence's row in the file, from 1.
     pub fn row(&self, sequence: usize) -> usize {
         self.rows[sequence]
+    }
+
+    /// The number of every sequence's row in the file: equal ones were packed into one row.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
     }
 
     /// Tokens of each sequence.
@@ -100,9 +106,8 @@ impl Dataset {
                 limit.tokens
             ),
             Overlong::Drop => {
-                let kept = self.sequences.iter().zip(&self.rows).filter(|(s, _)| !over(s)).map(|(_, &row)| row);
-                self.rows = kept.collect();
-                self.sequences.retain(|s| !over(s));
+                let fits: Vec<bool> = self.sequences.iter().map(|s| !over(s)).collect();
+                self.keep(|i| fits[i]);
                 "left out"
             }
             Overlong::Truncate => {
@@ -125,25 +130,38 @@ impl Dataset {
     }
 
     fn check(&self, arch: &Architecture) -> Result<()> {
-        let mut without_label = 0;
-        for (i, sequence) in self.sequences.iter().enumerate() {
-            sequence.check(arch).with_context(|| format!("{}, row {}", self.name, self.rows[i]))?;
-            without_label += usize::from(sequence.labelled() == 0);
+        for (sequence, row) in self.sequences.iter().zip(&self.rows) {
+            sequence.check(arch).with_context(|| format!("{}, row {row}", self.name))?;
         }
-        if without_label == self.sequences.len() {
+        Ok(())
+    }
+
+    /// Leaves out what teaches nothing: a step of such rows alone would have no loss.
+    fn leave_out_unlabelled(&mut self) -> Result<()> {
+        let all = self.sequences.len();
+        let teaches: Vec<bool> = self.sequences.iter().map(|s| s.labelled() > 0).collect();
+        let Some(first) = teaches.iter().position(|teaches| !teaches).map(|i| self.rows[i]) else { return Ok(()) };
+        self.keep(|i| teaches[i]);
+        if self.sequences.is_empty() {
             bail!(
                 "{}: no row has a label (all are -100), so there is nothing to learn; see 'ft-template --labels'",
                 self.name
             );
         }
-        if without_label > 0 {
-            tracing::warn!(
-                "{}: {without_label} of {} rows have no label and teach nothing",
-                self.name,
-                self.sequences.len()
-            );
-        }
+        tracing::warn!(
+            "{}: {} of {all} rows have no label (row {first} is the first) and are left out",
+            self.name,
+            all - self.sequences.len()
+        );
         Ok(())
+    }
+
+    /// Keeps the sequences at these places.
+    fn keep(&mut self, keeps: impl Fn(usize) -> bool) {
+        let kept = |i: &usize| keeps(*i);
+        self.rows = (0..self.rows.len()).filter(kept).map(|i| self.rows[i]).collect();
+        let all = std::mem::take(&mut self.sequences).into_iter().enumerate();
+        self.sequences = all.filter(|(i, _)| kept(i)).map(|(_, sequence)| sequence).collect();
     }
 
     /// Refuses tokens of another tokenizer than the model's; warns where one of the two is not known.

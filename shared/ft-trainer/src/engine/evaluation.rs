@@ -8,6 +8,10 @@ use ft_model::step::Step;
 
 use ft_io::progress::Progress;
 
+/// The keys of an evaluation's log entry, any of which may say what is best.
+pub const EVALUATION_KEYS: [&str; 5] =
+    ["eval_loss", "eval_mean_token_accuracy", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"];
+
 /// What an evaluation found.
 pub struct Evaluation {
     /// Mean loss a label, in nats.

@@ -29,7 +29,7 @@ impl Setup {
     /// # Errors
     /// If the rows make no step.
     pub fn sampler(&self, options: &Options) -> Result<Sampler> {
-        Sampler::new(options, &self.train.lengths(), self.ranks.world())
+        Sampler::new(options, &self.train.lengths(), self.train.rows(), self.ranks.world())
     }
 
     /// The optimizer before its first step; the paged kinds keep their file in `output`, or where temporary files are.

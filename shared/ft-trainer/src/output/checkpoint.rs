@@ -15,7 +15,7 @@ use ft_model::optimizer::Optimizer;
 
 use crate::json::write_json;
 use crate::output::identity::Identity;
-use crate::run::trainer_state::{LogWindow, TrainerState, checkpoint_name};
+use crate::run::trainer_state::{LogWindow, TrainerState, checkpoint_name, step_of};
 use crate::run::{Resumed, Snapshot};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -68,7 +68,31 @@ pub fn load(path: &Path, optimizer: &mut Optimizer) -> Result<Resumed> {
     let text = fs::read(&window).with_context(|| format!("cannot read '{}'", window.display()))?;
     let window: LogWindow =
         serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
+    require_one_step(path, &state, optimizer)?;
     Ok(Resumed { adapter, state, window, is_own: false })
+}
+
+/// Holds the parts of a checkpoint against each other: all of them were written after the same step.
+fn require_one_step(path: &Path, state: &TrainerState, optimizer: &Optimizer) -> Result<()> {
+    let marker = path.join(MARKER);
+    let text = fs::read_to_string(&marker).with_context(|| format!("cannot read '{}'", marker.display()))?;
+    let marked: u64 = text.trim().parse().with_context(|| format!("'{}' names no step", marker.display()))?;
+    let left_out = state.loss_scale.as_ref().map_or(0, |scale| scale.skipped);
+    let logged = state.log_history.iter().filter_map(step_of).max().unwrap_or(0);
+    let parts = [
+        (MARKER, marked, state.global_step),
+        (OPTIMIZER, optimizer.step(), state.global_step.saturating_sub(left_out)),
+        ("the last entry of log_history", logged, logged.min(state.global_step)),
+    ];
+    match parts.iter().find(|(_, found, expected)| found != expected) {
+        Some((part, found, expected)) => bail!(
+            "'{}' is no whole checkpoint: its trainer_state.json is of step {}, so {part} should be of step {expected}, \
+             and is of step {found}; take another one",
+            path.display(),
+            state.global_step
+        ),
+        None => Ok(()),
+    }
 }
 
 /// The checkpoint that `resume_from_checkpoint` names, where it is given; the empty path is the newest one.

@@ -6,5 +6,6 @@ pub mod digest;
 pub mod folder;
 pub mod identity;
 pub mod lock;
+pub mod pipe;
 pub mod run_record;
 pub mod watch;

@@ -1,5 +1,6 @@
 //! Where a run stands, in the keys and files of Hugging Face's Trainer.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,6 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::loss_scale::LossScale;
 use crate::json::{Entry, write_json};
+
+/// The loss scale of half precision, as Trainer has a `scaler.pt`.
+const SCALER: &str = "scaler.json";
 
 /// `trainer_state.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -32,8 +36,8 @@ pub struct TrainerState {
     pub best_model_checkpoint: Option<String>,
     #[serde(default)]
     pub stateful_callbacks: Callbacks,
-    /// The loss scale of half precision, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The loss scale of half precision, where there is one: in a file of its own, for Trainer's state has no key for it.
+    #[serde(skip)]
     pub loss_scale: Option<LossScale>,
     pub log_history: Vec<Entry>,
 }
@@ -107,6 +111,9 @@ impl TrainerState {
             all.extend(own);
             all.sort_keys();
         }
+        if let Some(scale) = &self.loss_scale {
+            write_json(&dir.join(SCALER), &serde_json::to_value(scale)?)?;
+        }
         write_json(&dir.join("trainer_state.json"), &all)
     }
 
@@ -117,7 +124,17 @@ impl TrainerState {
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("trainer_state.json");
         let text = std::fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("'{}' is no trainer state", path.display()))
+        let state: Self =
+            serde_json::from_slice(&text).with_context(|| format!("'{}' is no trainer state", path.display()))?;
+        let path = dir.join(SCALER);
+        let loss_scale = match std::fs::read(&path) {
+            Ok(text) => {
+                Some(serde_json::from_slice(&text).with_context(|| format!("'{}' is no loss scale", path.display()))?)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| format!("cannot read '{}'", path.display())),
+        };
+        Ok(Self { loss_scale, ..state })
     }
 
     /// A saved state with what `fresh` says of the rest of the run.
@@ -159,11 +176,18 @@ mod tests {
         // A number that serde_json's quick way of reading gets wrong in the last bit.
         let loss = 3.560_223_579_406_738_3_f64;
         let logged = entry(json!({"loss": loss, "step": 7}));
-        let state =
-            TrainerState { global_step: 7, epoch: 0.1 + 0.2, log_history: vec![logged], ..TrainerState::default() };
+        let loss_scale = Some(LossScale::default());
+        let state = TrainerState {
+            global_step: 7,
+            epoch: 0.1 + 0.2,
+            log_history: vec![logged],
+            loss_scale,
+            ..TrainerState::default()
+        };
         state.save(dir.path()).unwrap();
         let again = TrainerState::load(dir.path()).unwrap();
         assert_eq!((again.global_step, again.epoch.to_bits()), (7, state.epoch.to_bits()));
+        assert_eq!(again.loss_scale, state.loss_scale);
         assert_eq!(again.log_history[0]["loss"].as_f64().unwrap().to_bits(), loss.to_bits());
         let text = std::fs::read_to_string(dir.path().join("trainer_state.json")).unwrap();
         let keys: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("  \"")?.split('"').next()).collect();

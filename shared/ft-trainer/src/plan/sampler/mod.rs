@@ -1,6 +1,7 @@
 //! Which rows make which step: a function of the rows' lengths, the seed and the step's number alone.
 //!
-//! An item is what a batch counts: a row, or with `--packing` a bin of rows. A step is `per_device_train_batch_size` ×
+//! An item is what a batch counts: a row, which may be packed already, or with `--packing` a bin of sequences. A step is
+//! `per_device_train_batch_size` ×
 //! `gradient_accumulation_steps` × ranks items, and depends on that product only: how it is cut into micro-batches and
 //! dealt out to ranks changes neither its rows nor their order.
 
@@ -28,7 +29,7 @@ const PACKED_LENGTH: usize = 1024;
 pub struct Sampler {
     /// Tokens of each item.
     lengths: Vec<usize>,
-    /// The rows of each bin; none where an item is a row.
+    /// The sequences of each bin; none where every row is one sequence.
     bins: Option<Vec<Vec<usize>>>,
     /// Tokens that a bin may hold.
     bin_length: Option<usize>,
@@ -51,14 +52,18 @@ pub fn bin_length(rows: &RowOptions) -> Option<usize> {
 }
 
 impl Sampler {
-    /// For rows of `lengths` tokens, and `world` ranks that take each step together.
+    /// For sequences of `lengths` tokens, the numbers of the rows that they stand in, rising, and `world` ranks that take
+    /// each step together.
     ///
     /// # Errors
     /// Where a row is longer than a bin, and where `--dataloader-drop-last` would leave nothing.
-    pub fn new(options: &Options, lengths: &[usize], world: usize) -> Result<Self> {
+    pub fn new(options: &Options, lengths: &[usize], rows: &[usize], world: usize) -> Result<Self> {
+        let bin_length = bin_length(&options.rows);
+        let bins = match bin_length {
+            Some(length) => Some(packing::best_fit_decreasing(lengths, length)?),
+            None => packing::of_rows(rows),
+        };
         let Options { training, rows, .. } = options;
-        let bin_length = bin_length(rows);
-        let bins = bin_length.map(|length| packing::best_fit_decreasing(lengths, length)).transpose()?;
         let of_bin = |rows: &Vec<usize>| rows.iter().map(|&row| lengths[row]).sum();
         let sampler = Self {
             lengths: bins.as_ref().map_or_else(|| lengths.to_vec(), |bins| bins.iter().map(of_bin).collect()),
@@ -73,21 +78,27 @@ impl Sampler {
             drop_last: rows.dataloader_drop_last,
             epoch: RefCell::new(None),
         };
-        if sampler.steps_an_epoch() == 0 {
+        if sampler.taken() == 0 {
             bail!(
-                "--dataloader-drop-last leaves nothing: a step takes {} sequences, and there are {}",
-                sampler.size,
+                "--dataloader-drop-last leaves nothing: {} {} sequences, and there are {}",
+                if world > 1 { "the ranks' micro-batches take" } else { "a micro-batch takes" },
+                sampler.micro_batch * world,
                 sampler.lengths.len()
             );
         }
         Ok(sampler)
     }
 
-    /// Optimizer steps in one pass over the rows; the last one may be short, unless it is dropped.
+    /// Optimizer steps in one pass over the rows; the last one may be short.
     pub fn steps_an_epoch(&self) -> u64 {
+        self.taken().div_ceil(self.size) as u64
+    }
+
+    /// Items that an epoch takes: all, or with `--dataloader-drop-last` what fills the micro-batches of all ranks, as
+    /// torch's and accelerate's loaders have it.
+    fn taken(&self) -> usize {
         let items = self.lengths.len();
-        let steps = if self.drop_last { items / self.size } else { items.div_ceil(self.size) };
-        steps as u64
+        if self.drop_last { items - items % (self.micro_batch * self.world) } else { items }
     }
 
     /// Optimizer steps of the whole run.
@@ -125,7 +136,7 @@ impl Sampler {
     fn items(&self, step: u64) -> Vec<usize> {
         let order = self.order(step / self.steps_an_epoch());
         let first = (step % self.steps_an_epoch()) as usize * self.size;
-        let last = (first + self.size).min(order.len());
+        let last = (first + self.size).min(self.taken());
         order[first..last].to_vec()
     }
 

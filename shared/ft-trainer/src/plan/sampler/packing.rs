@@ -1,8 +1,15 @@
-//! `--packing`: rows put whole into bins.
+//! Bins of whole sequences: those that `--packing` makes, and those that the file's rows are.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::{Result, bail};
+
+/// The sequences of each row, where some row holds several; `rows` are the numbers of their rows, rising.
+pub fn of_rows(rows: &[usize]) -> Option<Vec<Vec<usize>>> {
+    let bins: Vec<Vec<usize>> =
+        (0..rows.len()).collect::<Vec<_>>().chunk_by(|&a, &b| rows[a] == rows[b]).map(<[usize]>::to_vec).collect();
+    (bins.len() < rows.len()).then_some(bins)
+}
 
 /// Best-fit decreasing (D. S. Johnson, "Near-optimal bin packing algorithms", 1973): the longest row first, each into
 /// the bin that it fills best, and of several the one that has waited longest. These are the bins of trl's `_pack_bfd`.

@@ -10,7 +10,12 @@ fn options(line: &str) -> Options {
 
 /// A sampler of `rows` rows of the lengths of [`reference`].
 fn sampler(line: &str, rows: usize) -> Sampler {
-    Sampler::new(&options(line), &lengths()[..rows], 1).unwrap()
+    of(line, &lengths()[..rows]).unwrap()
+}
+
+/// A sampler of rows of one sequence each.
+fn of(line: &str, lengths: &[usize]) -> Result<Sampler> {
+    Sampler::new(&options(line), lengths, &(1..=lengths.len()).collect::<Vec<_>>(), 1)
 }
 
 /// What `scripts/make_sampler_reference.py` wrote.
@@ -62,16 +67,43 @@ fn an_epoch_takes_every_row_once_and_the_next_in_another_order() {
 #[test]
 fn how_a_step_is_cut_changes_neither_its_rows_nor_their_order() {
     for way in WAYS {
-        for last in ["", "--dataloader-drop-last"] {
-            let of = |cut: &str| sampler(&format!("{cut} {way} {last}"), 203);
-            let whole = of("--per-device-train-batch-size 8");
-            let single = of("--per-device-train-batch-size 1 --gradient-accumulation-steps 8");
-            let pairs = of("--per-device-train-batch-size 2 --gradient-accumulation-steps 4");
-            assert_eq!(epoch(&whole, 1), epoch(&single, 1), "{way}");
-            assert_eq!(epoch(&whole, 1), epoch(&pairs, 1), "{way}");
-            assert_eq!((whole.step(0).len(), pairs.step(0).len(), single.step(0).len()), (1, 4, 8));
-        }
+        let of = |cut: &str| sampler(&format!("{cut} {way}"), 203);
+        let whole = of("--per-device-train-batch-size 8");
+        let single = of("--per-device-train-batch-size 1 --gradient-accumulation-steps 8");
+        let pairs = of("--per-device-train-batch-size 2 --gradient-accumulation-steps 4");
+        assert_eq!(epoch(&whole, 1), epoch(&single, 1), "{way}");
+        assert_eq!(epoch(&whole, 1), epoch(&pairs, 1), "{way}");
+        assert_eq!((whole.step(0).len(), pairs.step(0).len(), single.step(0).len()), (1, 4, 8));
     }
+}
+
+#[test]
+fn drop_last_drops_what_does_not_fill_a_micro_batch_and_not_a_step() {
+    // 15 rows are 7 whole micro-batches of 2, which are one step of 8, as Trainer has it.
+    let line = "--dataloader-drop-last --per-device-train-batch-size 2";
+    let sampler = sampler(&format!("{line} --gradient-accumulation-steps 8"), 15);
+    assert_eq!(sampler.steps_an_epoch(), 1);
+    assert_eq!(epoch(&sampler, 0)[0].len(), 14);
+    // Of ranks, what does not fill a micro-batch of each.
+    let two = Sampler::new(&options(line), &[5; 15], &(1..=15).collect::<Vec<_>>(), 2).unwrap();
+    assert_eq!((two.steps_an_epoch(), epoch(&two, 0).concat().len()), (3, 12));
+    let told = of("--dataloader-drop-last", &[5; 7]).unwrap_err().to_string();
+    assert!(told.contains("a micro-batch takes 8 sequences, and there are 7"), "{told}");
+}
+
+#[test]
+fn a_row_that_is_packed_already_is_one_item() {
+    let rows = [1, 1, 2, 4, 4, 4];
+    let packed =
+        Sampler::new(&options("--no-shuffle --per-device-train-batch-size 2"), &[3, 4, 5, 1, 1, 1], &rows, 1).unwrap();
+    assert_eq!((packed.step(0), packed.step(1)), (vec![vec![0, 1, 2]], vec![vec![3, 4, 5]]));
+    assert_eq!((packed.tokens(0), packed.first_epoch().packing_efficiency), (12, None));
+}
+
+#[test]
+fn no_number_of_steps_is_by_epochs() {
+    let line = "--num-train-epochs 2 --per-device-train-batch-size 2";
+    assert_eq!(sampler(line, 10).steps(&options(line).training), 10);
 }
 
 #[test]
@@ -88,15 +120,6 @@ fn without_a_shuffle_the_files_order_stands() {
     assert_eq!(sampler.steps(&options(line).training), 5);
     assert_eq!(sampler.step(0), [[0, 1, 2]]);
     assert_eq!(sampler.step(3), [[3]]);
-}
-
-#[test]
-fn an_incomplete_step_can_be_dropped() {
-    let sampler = sampler("--dataloader-drop-last --per-device-train-batch-size 4", 11);
-    assert_eq!(sampler.steps_an_epoch(), 2);
-    assert!(epoch(&sampler, 0).iter().all(|rows| rows.len() == 4));
-    let told = Sampler::new(&options("--dataloader-drop-last"), &[5; 7], 1).unwrap_err().to_string();
-    assert!(told.contains("a step takes 8 sequences, and there are 7"), "{told}");
 }
 
 #[test]
@@ -120,7 +143,7 @@ fn a_bin_is_never_too_full_and_stays_together() {
     let sampler = sampler("--packing --max-seq-length 1000 --per-device-train-batch-size 1", lengths.len());
     let bins = epoch(&sampler, 0);
     assert!(bins.iter().all(|rows| rows.iter().map(|&row| lengths[row]).sum::<usize>() <= 1000));
-    let told = Sampler::new(&options("--packing --max-seq-length 9"), &[3, 12, 9], 1).unwrap_err().to_string();
+    let told = of("--packing --max-seq-length 9", &[3, 12, 9]).unwrap_err().to_string();
     assert!(told.contains("row 2 has 12 tokens") && told.contains("--overlong"), "{told}");
     assert_eq!(packing::best_fit_decreasing(&[0, 2, 0], 2).unwrap(), [[1]]);
 }
@@ -167,7 +190,7 @@ fn grouped_steps_are_shuffled_with_the_longest_first_and_the_short_one_last() {
 #[test]
 fn the_plan_counts_what_is_computed_and_what_padding_would_add() {
     let lengths = [3, 1, 2, 4, 4];
-    let plan = |line: &str| Sampler::new(&options(&format!("--no-shuffle {line}")), &lengths, 1).unwrap().first_epoch();
+    let plan = |line: &str| of(&format!("--no-shuffle {line}"), &lengths).unwrap().first_epoch();
     let pairs = plan("--per-device-train-batch-size 2");
     assert_eq!((pairs.items, pairs.steps_an_epoch, pairs.tokens, pairs.padded_tokens), (5, 3, 14, 6 + 8 + 4));
     assert_eq!((pairs.largest_micro_batch, pairs.packing_efficiency), (6, None));
