@@ -53,7 +53,7 @@ fn layer_elements(arch: &Architecture) -> f64 {
 
 /// Elements that a token sees of an adapter; what is trained beside pairs counts whole.
 fn adapter_elements(arch: &Architecture, adapter: &Adapter) -> f64 {
-    let unseen = adapter.modules.iter().filter_map(|pair| {
+    let unseen = adapter.modules().iter().filter_map(|pair| {
         let (layer, projection) = Projection::parse_in(arch.family, &pair.module)?;
         Some((pair.a.elem_count() + pair.b.elem_count()) as f64 * (1.0 - seen(arch, layer, projection)))
     });
@@ -85,13 +85,13 @@ impl StepFlops {
     /// Of `sequences` sequences of `length` tokens, each with a label.
     pub fn new(arch: &Architecture, adapter: &Adapter, sequences: usize, length: usize) -> Self {
         let tokens = (sequences * length) as f64;
-        let inputs = Projection::of_layer(arch, 0).into_iter().filter(|p| p.site == Site::Qkv);
+        let inputs = Projection::of_layer(arch, 0).into_iter().filter(|p| p.site() == Site::Qkv);
         let unwanted: f64 = inputs.map(|p| elements(arch, 0, p)).sum();
         let layers = arch.num_layers as f64;
         let unwanted_adapters: f64 = adapter
-            .modules
+            .modules()
             .iter()
-            .filter(|pair| matches!(Projection::parse(&pair.module), Some((0, p)) if p.site == Site::Qkv))
+            .filter(|pair| matches!(Projection::parse(&pair.module), Some((0, p)) if p.site() == Site::Qkv))
             .map(|pair| pair.a.elem_count() as f64)
             .sum();
         let pairs = tokens * (length + 1) as f64 / 2.0;

@@ -75,7 +75,8 @@ impl Adapters {
     }
 
     fn take(&mut self, adapter: Adapter, base: &Checkpoint, source: &Source) -> Result<()> {
-        for pair in adapter.modules {
+        let (_, modules, ends, saved) = adapter.into_parts();
+        for pair in modules {
             for (name, a, b) in pair.on_tensors(base.architecture())? {
                 let others = self.additions.entry(name.clone()).or_default();
                 // A row's norm with one adapter is not its norm with both.
@@ -87,12 +88,12 @@ impl Adapters {
                 others.push(Addition::new(&pair, &name, a, b, base)?);
             }
         }
-        for pair in adapter.ends {
+        for pair in ends {
             let (b, a) = pair.factors()?;
             let addition = Addition { a, b, scaling: pair.scaling as f32, factors: None };
             self.additions.entry(format!("{}.weight", pair.module)).or_default().push(addition);
         }
-        for saved in adapter.saved {
+        for saved in saved {
             let name = saved.name.clone();
             if self.saved.insert(saved.name, saved.tensor).is_some() {
                 bail!("'{source}' and another adapter both hold '{name}' whole; give one of them");

@@ -36,6 +36,11 @@ impl<T> TreeSum<T> {
         Self { next: first, nodes: Vec::new() }
     }
 
+    /// The number of the term that comes next.
+    pub fn next(&self) -> usize {
+        self.next
+    }
+
     /// Adds the next term; `add(left, right)` is called for each pair of finished halves.
     ///
     /// # Errors

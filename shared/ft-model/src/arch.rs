@@ -11,7 +11,7 @@ mod keys;
 mod rope;
 mod rope_config;
 
-pub use family::{ExpertNames, Family, K_NORM, Names, Q_NORM};
+pub use family::{ExpertNames, Family, K_NORM, NamedProjection, Names, Q_NORM};
 pub use ft_kernels::activation::Activation;
 pub use rope::{Rope, RopeScaling};
 

@@ -2,25 +2,24 @@
 
 mod pass;
 
+pub use crate::step_options::{DropoutKey, NeftuneKey, StepOptions};
 pub use pass::Touched;
 
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use ft_kernels::linear::Dropout;
 use ft_kernels::neftune::neftune_noise;
-use ft_kernels::philox::Stream;
 use ft_kernels::residual::scaled;
 use ft_kernels::tensor::from_vec;
 
 use crate::arch::{Architecture, Family};
 use crate::batch::Batch;
-use crate::block::{Adapted, Block, Found, Kept, Rows, Sink, kept_bytes_per_token};
+use crate::block::{Adapted, Attention, Block, Kept, Products, Rows, WithoutCache, kept_bytes_per_token};
 use crate::error::{Error, Result};
 use crate::head::{Head, SequenceLoss};
 use crate::layers::{LayerSource, LayerWeights, Table, Unit};
 use crate::lora::{Adapter, End, OnEnd, PairGradients, add_by_token};
-use crate::projection::Projection;
+use crate::sink::{Gradient, Sink};
 use crate::trained::{Biases, Saved, with_biases};
 
 /// A frozen model, and the adapter on it if there is one.
@@ -29,45 +28,6 @@ pub struct Decoder<'a> {
     pub source: &'a dyn LayerSource,
     pub adapter: Option<&'a Adapter>,
 }
-
-/// How a training step is computed.
-#[derive(Debug, Clone, Copy)]
-pub struct StepOptions {
-    /// The number of labels in the whole optimizer step: what every loss is divided by.
-    pub normaliser: f64,
-    /// Bytes that may be kept between forward and backward, beside each layer's input.
-    pub activation_memory: u64,
-    /// Where the dropout masks come from, where there is dropout.
-    pub dropout: Option<DropoutKey>,
-    /// Where the embeddings' noise comes from, where there is some.
-    pub neftune: Option<NeftuneKey>,
-    /// The number, within the step, of the batch's first sequence.
-    pub first_sequence: usize,
-}
-
-/// What, with layer, projection and sequence, a dropout mask depends on: nothing that ran before.
-#[derive(Debug, Clone, Copy)]
-pub struct DropoutKey {
-    pub p: f64,
-    pub seed: u64,
-    pub step: u64,
-}
-
-/// What, with the sequence, the noise on embeddings depends on.
-#[derive(Debug, Clone, Copy)]
-pub struct NeftuneKey {
-    /// `neftune_noise_alpha`
-    pub alpha: f64,
-    pub seed: u64,
-    pub step: u64,
-}
-
-/// Random streams of the embeddings' noise have this purpose.
-const NEFTUNE_PURPOSE: u32 = 0x0fff;
-/// Random streams of dropout have purposes from here on: one a layer and projection.
-const DROPOUT_PURPOSE: u32 = 0x1000;
-/// More sequences than any step has.
-const SEQUENCES_A_STEP: u64 = 1 << 24;
 
 impl<'a> Decoder<'a> {
     /// The hidden states after the last layer, before the final norm: `[tokens, hidden]`.
@@ -84,13 +44,24 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Self::hidden`], and what `see` reports.
     pub fn hidden_each(&self, batch: &Batch, mut see: impl FnMut(usize, &Tensor) -> Result<()>) -> Result<Tensor> {
-        let rows = self.rows(batch)?;
-        let mut x = self.embed(batch)?;
+        let rows = self.rows(batch, 0)?;
+        self.through(self.embed(batch)?, &rows, &mut WithoutCache { starts: &batch.starts }, &mut see)
+    }
+
+    /// All layers over `x`, `[tokens, hidden]`, which nothing is learned from; `see` is called as in
+    /// [`Self::hidden_each`].
+    pub(crate) fn through(
+        &self,
+        mut x: Tensor,
+        rows: &Rows<'_>,
+        attention: &mut dyn Attention,
+        see: &mut dyn FnMut(usize, &Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
         for i in 0..self.arch.num_layers {
             see(i, &x)?;
             let layer = self.layer(i)?;
-            let block = self.block(&layer, &rows, None);
-            x = block.output(&block.inner(&x)?)?;
+            let block = self.block(&layer, rows, None);
+            x = block.output(&block.inner(&x, attention)?)?;
         }
         see(self.arch.num_layers, &x)?;
         Ok(x)
@@ -114,8 +85,8 @@ impl<'a> Decoder<'a> {
         self.head().losses(&self.hidden(batch)?, batch)
     }
 
-    /// The losses of the batch's sequences; the adapters' gradients go to `sink`, for each module in
-    /// the order of the sequences.
+    /// The losses of the batch's sequences; the adapters' gradients go to `sink`, for each trained tensor one from each
+    /// sequence, in the order of the sequences.
     ///
     /// # Errors
     /// As [`Self::losses`], and what `sink` reports.
@@ -127,7 +98,7 @@ impl<'a> Decoder<'a> {
     ) -> Result<Vec<SequenceLoss>> {
         let touched = self.touched();
         self.source.expect(&touched.training_pass(self.arch));
-        let rows = self.rows(batch)?;
+        let rows = self.rows(batch, options.first_sequence)?;
         let recomputed = self.recomputed_layers(batch.tokens(), options.activation_memory);
         let (x, mut kept) = self.forward_keeping(batch, &rows, recomputed, options)?;
         let (losses, mut dx) = self.head().losses_and_gradient(&x, batch, options, sink)?;
@@ -142,14 +113,14 @@ impl<'a> Decoder<'a> {
             let block = self.block(&layer, &rows, Some(options));
             let saved = match saved {
                 Some(saved) => saved,
-                None => block.inner(&input)?,
+                None => block.inner(&input, &mut WithoutCache { starts: rows.starts })?,
             };
             let below = lowest.is_some_and(|lowest| i > lowest) || of_embedding;
             let Some(next) = block.backward(&dx, &input, saved, below, sink)? else { break };
             dx = next;
         }
         if of_embedding {
-            self.embedding_gradient(&dx, batch, sink)?;
+            self.embedding_gradient(&dx, batch, options.first_sequence, sink)?;
         }
         Ok(losses)
     }
@@ -196,21 +167,21 @@ impl<'a> Decoder<'a> {
 
     /// Hands over each sequence's gradient of the embedding, its rows' gradients, added where their tokens stand; or of
     /// its pair.
-    fn embedding_gradient(&self, dx: &Tensor, batch: &Batch, sink: &mut Sink<'_>) -> Result<()> {
+    fn embedding_gradient(&self, dx: &Tensor, batch: &Batch, first: usize, sink: &mut Sink<'_>) -> Result<()> {
         let scale = self.arch.embedding_scale as f32;
         let dx = if scale.total_cmp(&1.0).is_eq() { dx.clone() } else { scaled(dx.copy()?, scale)? };
-        for span in batch.starts.windows(2) {
-            let ids = &batch.ids[span[0]..span[1]];
+        for (i, span) in batch.starts.windows(2).enumerate() {
+            let (sequence, ids) = (first + i, &batch.ids[span[0]..span[1]]);
             let rows = dx.narrow(0, span[0], span[1] - span[0])?;
             let padding = self.arch.padding_row();
-            if let Some(OnEnd { place, pair }) = self.embedding_pair() {
+            if let Some(OnEnd { ids: own, pair }) = self.embedding_pair() {
                 let PairGradients { a, b } = pair.embed_backward(ids, &rows, padding)?;
-                sink(Found { trainable: place, gradient: a })?;
-                sink(Found { trainable: place + 1, gradient: b })?;
+                sink(Gradient { id: own.a, sequence, tensor: a })?;
+                sink(Gradient { id: own.b, sequence, tensor: b })?;
             }
             if let Some(saved) = self.saved_embedding() {
-                let gradient = add_by_token(&saved.tensor.zeros_like()?, ids, &rows, padding)?;
-                sink(Found { trainable: saved.place, gradient })?;
+                let tensor = add_by_token(&saved.tensor.zeros_like()?, ids, &rows, padding)?;
+                sink(Gradient { id: saved.id, sequence, tensor })?;
             }
         }
         Ok(())
@@ -237,7 +208,7 @@ impl<'a> Decoder<'a> {
         for i in 0..self.arch.num_layers {
             let layer = self.layer(i)?;
             let block = self.block(&layer, rows, Some(options));
-            let kept = block.inner(&x)?;
+            let kept = block.inner(&x, &mut WithoutCache { starts: rows.starts })?;
             let y = block.output(&kept)?;
             all.push((std::mem::replace(&mut x, y), (i >= recomputed).then_some(kept)));
         }
@@ -254,8 +225,7 @@ impl<'a> Decoder<'a> {
         let Some(key) = options.neftune.filter(|key| key.alpha > 0.0) else { return Ok(x) };
         let mut noise = Vec::with_capacity(x.elem_count());
         for (i, span) in batch.starts.windows(2).enumerate() {
-            let number = key.step * SEQUENCES_A_STEP + (options.first_sequence + i) as u64;
-            let stream = Stream::new(key.seed, NEFTUNE_PURPOSE, number);
+            let stream = options.noise_of(&key, i);
             noise.extend(neftune_noise(&stream, span[1] - span[0], self.arch.hidden_size, key.alpha));
         }
         let noise = from_vec(noise, x.shape())?.to_device(x.device())?;
@@ -294,33 +264,29 @@ impl<'a> Decoder<'a> {
         Ok(x)
     }
 
-    pub(crate) fn rows<'b>(&self, batch: &'b Batch) -> Result<Rows<'b>> {
-        Ok(Rows { starts: &batch.starts, ropes: self.arch.rope_tables(&batch.starts)? })
+    fn rows<'b>(&self, batch: &'b Batch, first_sequence: usize) -> Result<Rows<'b>> {
+        let ropes = self.arch.rope_tables(&batch.starts)?;
+        Ok(Rows { starts: &batch.starts, first_sequence, ropes, products: Products::Many })
     }
 
     /// The weights of layer `i`, with the trained biases in their places.
-    pub(crate) fn layer(&self, i: usize) -> Result<Loaded> {
+    fn layer(&self, i: usize) -> Result<Loaded> {
         let (weights, biases) = with_biases(self.arch, i, self.source.layer(i)?, self.adapter)?;
         Ok(Loaded { number: i, weights, biases })
     }
 
-    pub(crate) fn block<'b>(
-        &'b self,
-        layer: &'b Loaded,
-        rows: &'b Rows<'b>,
-        options: Option<&StepOptions>,
-    ) -> Block<'b> {
+    fn block<'b>(&'b self, layer: &'b Loaded, rows: &'b Rows<'b>, options: Option<&StepOptions>) -> Block<'b> {
         let number = layer.number;
-        let on = self.adapter.map(|adapter| adapter.on_layer(self.arch, number)).unwrap_or_default();
-        let adapted = |(first, projection, pair)| {
-            let dropout = options.and_then(|o| dropout(o, rows.starts.len() - 1, number, projection));
-            Adapted { projection, first, pair, dropout }
+        let on = self.adapter.into_iter().flat_map(|adapter| adapter.on_layer(number));
+        let adapted = |(projection, ids, pair)| {
+            let dropout = options.and_then(|o| o.dropout_of(number, projection, rows.starts.len() - 1));
+            Adapted { projection, ids, pair, dropout }
         };
         Block {
             arch: self.arch,
             layer: number,
             weights: &layer.weights,
-            adapters: on.into_iter().map(adapted).collect(),
+            adapters: on.map(adapted).collect(),
             biases: &layer.biases,
             rows,
         }
@@ -334,26 +300,8 @@ pub fn recomputed_layers(arch: &Architecture, tokens: usize, activation_memory: 
 }
 
 /// A layer in hand.
-pub(crate) struct Loaded {
+struct Loaded {
     number: usize,
     weights: Arc<LayerWeights>,
     biases: Biases,
-}
-
-/// The streams of a projection's dropout masks, one a sequence.
-fn dropout(options: &StepOptions, sequences: usize, layer: usize, projection: Projection) -> Option<Dropout> {
-    streams(options, sequences, layer * Projection::MOST + projection.place())
-}
-
-/// The streams of the dropout masks of the head's pair: it has the number that one more layer would begin with.
-pub(crate) fn dropout_of_head(options: &StepOptions, sequences: usize, arch: &Architecture) -> Option<Dropout> {
-    streams(options, sequences, arch.num_layers * Projection::MOST)
-}
-
-fn streams(options: &StepOptions, sequences: usize, of: usize) -> Option<Dropout> {
-    let key = options.dropout.filter(|key| key.p > 0.0)?;
-    let purpose = DROPOUT_PURPOSE + of as u32;
-    let stream = |s: usize| Stream::new(key.seed, purpose, key.step * SEQUENCES_A_STEP + s as u64);
-    let first = options.first_sequence;
-    Some(Dropout { p: key.p, streams: (first..first + sequences).map(stream).collect() })
 }

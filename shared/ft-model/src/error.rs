@@ -200,6 +200,28 @@ pub enum Error {
         sequence: Option<usize>,
     },
 
+    /// A backward gave a trained tensor a second gradient from one sequence.
+    #[error(
+        "the trained tensor '{tensor}' got a second gradient from sequence {sequence} of the step; this is a fault of the engine, please report the model and the command"
+    )]
+    GradientTwice {
+        /// peft's name of the tensor.
+        tensor: String,
+        /// The sequence's number in the step.
+        sequence: usize,
+    },
+
+    /// A backward left a trained tensor without a gradient from one sequence.
+    #[error(
+        "the trained tensor '{tensor}' got no gradient from sequence {sequence} of the step; this is a fault of the engine, please report the model and the command"
+    )]
+    GradientMissing {
+        /// peft's name of the tensor.
+        tensor: String,
+        /// The sequence's number in the step.
+        sequence: usize,
+    },
+
     /// Another rank failed, or the ranks do not mean the same.
     #[error(transparent)]
     Ranks(#[from] ft_dist::Error),

@@ -1,5 +1,6 @@
 //! The gradients of an optimizer step: a balanced sum over its sequences, on all ranks.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
@@ -7,31 +8,56 @@ use ft_dist::{Communicator, Partial, TreeSum};
 use ft_kernels::optim::scale_in_place;
 use ft_kernels::tensor::{is_fused, with_slice, with_slice_mut};
 
-use crate::block::Found;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::tensor_bytes;
 use crate::lora::placed::to_host;
 use crate::optimizer::Cut;
+use crate::sink::Gradient;
+use crate::trainable::{TrainableId, TrainableTable};
 
 /// Sums gradients sequence by sequence, tensor by tensor, each as one balanced tree over the sequence's number
-/// in the step. Sequences must come in rising order for each tensor.
+/// in the step. Each trained tensor has one gradient from each sequence, in the sequences' order.
 #[derive(Debug)]
-pub struct Gradients {
+pub struct Gradients<'a> {
+    table: &'a TrainableTable,
     tensors: Vec<TreeSum<Tensor>>,
 }
 
-impl Gradients {
-    /// No gradient yet for any of `trainable` tensors; `first` is the number of the first sequence.
-    pub fn new(trainable: usize, first: usize) -> Self {
-        Self { tensors: (0..trainable).map(|_| TreeSum::starting_at(first)).collect() }
+impl<'a> Gradients<'a> {
+    /// No gradient yet for any of the table's tensors; `first` is the number of the first sequence.
+    pub fn new(table: &'a TrainableTable, first: usize) -> Self {
+        Self { table, tensors: table.ids().map(|_| TreeSum::starting_at(first)).collect() }
     }
 
     /// Adds the next sequence's gradient of a tensor.
     ///
     /// # Errors
-    /// If the addition fails.
-    pub fn push(&mut self, found: Found) -> Result<()> {
-        self.tensors[found.trainable].push(found.gradient, add)
+    /// [`Error::GradientTwice`] or [`Error::GradientMissing`] where it is not the next sequence's; if the addition fails.
+    pub fn push(&mut self, gradient: Gradient) -> Result<()> {
+        let Gradient { id, sequence, tensor } = gradient;
+        let next = self.tensors.get(id.index()).map_or(0, TreeSum::next);
+        match (sequence.cmp(&next), self.tensors.get_mut(id.index())) {
+            (Ordering::Equal, Some(sum)) => sum.push(tensor, add),
+            (Ordering::Less, _) => Err(self.twice(id, sequence)),
+            _ => Err(self.missing(id, next)),
+        }
+    }
+
+    /// Whether every tensor has the gradients of all sequences before number `next`.
+    ///
+    /// # Errors
+    /// [`Error::GradientMissing`] where one has not.
+    pub fn end_micro_batch(&self, next: usize) -> Result<()> {
+        let behind = self.table.ids().zip(&self.tensors).find(|(_, sum)| sum.next() < next);
+        behind.map_or(Ok(()), |(id, sum)| Err(self.missing(id, sum.next())))
+    }
+
+    fn twice(&self, id: TrainableId, sequence: usize) -> Error {
+        Error::GradientTwice { tensor: self.table.name(id).into(), sequence }
+    }
+
+    fn missing(&self, id: TrainableId, sequence: usize) -> Error {
+        Error::GradientMissing { tensor: self.table.name(id).into(), sequence }
     }
 
     /// The bytes of all partial sums that are alive.
@@ -126,4 +152,44 @@ fn add(left: Tensor, right: Tensor) -> Result<Tensor> {
     }
     with_slice_mut(&left, |left| with_slice(&right, |right| left.iter_mut().zip(right).for_each(|(l, r)| *l += r)))??;
     Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> TrainableTable {
+        let mut table = TrainableTable::default();
+        table.add_saved(0, "x.bias", "x.bias".into());
+        table.add_saved(1, "y.bias", "y.bias".into());
+        table
+    }
+
+    fn gradient(table: &TrainableTable, tensor: usize, sequence: usize) -> Gradient {
+        let id = table.ids().nth(tensor).unwrap();
+        Gradient { id, sequence, tensor: Tensor::new(&[1f32], &Device::Cpu).unwrap() }
+    }
+
+    #[test]
+    fn a_second_gradient_from_a_sequence_is_an_error_that_names_the_tensor() {
+        let table = table();
+        let mut gradients = Gradients::new(&table, 4);
+        gradients.push(gradient(&table, 1, 4)).unwrap();
+        gradients.push(gradient(&table, 0, 4)).unwrap();
+        let told = gradients.push(gradient(&table, 1, 4)).unwrap_err().to_string();
+        assert!(told.contains("'y.bias'") && told.contains("second gradient from sequence 4"), "{told}");
+    }
+
+    #[test]
+    fn a_gradient_that_never_came_is_an_error_that_names_the_tensor() {
+        let table = table();
+        let mut gradients = Gradients::new(&table, 4);
+        gradients.push(gradient(&table, 0, 4)).unwrap();
+        let told = gradients.end_micro_batch(5).unwrap_err().to_string();
+        assert!(told.contains("'y.bias'") && told.contains("no gradient from sequence 4"), "{told}");
+        gradients.push(gradient(&table, 1, 4)).unwrap();
+        gradients.end_micro_batch(5).unwrap();
+        let told = gradients.push(gradient(&table, 1, 6)).unwrap_err().to_string();
+        assert!(told.contains("'y.bias'") && told.contains("no gradient from sequence 5"), "{told}");
+    }
 }

@@ -13,11 +13,12 @@ use ft_kernels::rows::sum_rows;
 
 use crate::arch::Architecture;
 use crate::batch::Batch;
-use crate::block::{Found, Sink};
-use crate::decoder::{StepOptions, dropout_of_head};
 use crate::error::Result;
 use crate::layers::{LayerSource, NormWeights, Table};
 use crate::lora::{Adapter, End, OnEnd, PairGradients};
+use crate::sink::{Gradient, Sink};
+use crate::step_options::StepOptions;
+use crate::trainable::TrainableId;
 use crate::trained::Saved;
 
 /// Rows that go through the vocabulary at a time, on a CPU and on another device.
@@ -44,7 +45,7 @@ pub struct Head<'a> {
 struct Weights<'a> {
     weight: Table,
     bias: Option<Tensor>,
-    trained: [Option<usize>; 2],
+    trained: [Option<TrainableId>; 2],
     pair: Option<OnEnd<'a>>,
 }
 
@@ -78,9 +79,9 @@ impl Head<'_> {
         let name = self.arch.names().head;
         let saved = |kind: &str| self.adapter.and_then(|a| a.saved(&format!("{name}.{kind}")));
         let (weight, bias) = (saved("weight"), saved("bias"));
-        let place = |saved: &Option<Saved<'_>>| saved.as_ref().map(|saved| saved.place);
+        let id = |saved: &Option<Saved<'_>>| saved.as_ref().map(|saved| saved.id);
         Ok(Weights {
-            trained: [place(&weight), place(&bias)],
+            trained: [id(&weight), id(&bias)],
             pair: self.adapter.and_then(|adapter| adapter.on_end(self.arch, End::Head)),
             weight: weight.map_or_else(|| self.source.head(), |saved| Ok(Table::Float(saved.tensor.clone())))?,
             bias: bias.map(|saved| saved.tensor).or(self.source.ends().head_bias.as_ref()).cloned(),
@@ -151,9 +152,9 @@ impl Head<'_> {
         let mut losses = vec![SequenceLoss::default(); batch.sequences()];
         let mut gradients = Vec::new();
         let mut own = Own::new(&weights, &norm);
-        let dropout = dropout_of_head(options, batch.sequences(), self.arch);
+        let dropout = options.dropout_of_head(self.arch, batch.sequences());
         let scale = (1.0 / options.normaliser) as f32;
-        for Chunk { rows, ends_sequence } in chunks(batch, own.is_trained(), chunk_rows(x.device().is_cpu())) {
+        for Chunk { rows, ends } in chunks(batch, own.is_trained(), chunk_rows(x.device().is_cpu())) {
             if !rows.is_empty() {
                 let picked = pick(x, &batch.rows[rows.clone()])?;
                 let normed = norm.weights.forward(self.arch, &picked)?;
@@ -175,8 +176,8 @@ impl Head<'_> {
                 own.add(&dlogits, &normed, &dnormed)?;
                 gradients.push(norm.weights.backward(self.arch, &dnormed, &picked, None)?);
             }
-            if ends_sequence {
-                own.hand_over(sink)?;
+            if let Some(sequence) = ends {
+                own.hand_over(options.first_sequence + sequence, sink)?;
             }
         }
         Ok((losses, laid_out(&gradients, x, &batch.rows)?))
@@ -187,7 +188,7 @@ impl Head<'_> {
         let weights = &self.source.ends().final_norm;
         let name = format!("{}.bias", self.arch.names().final_norm);
         match self.adapter.and_then(|a| a.saved(&name)) {
-            Some(saved) => FinalNorm { weights: weights.with_bias(saved.tensor), trained: Some(saved.place) },
+            Some(saved) => FinalNorm { weights: weights.with_bias(saved.tensor), trained: Some(saved.id) },
             None => FinalNorm { weights: weights.clone(), trained: None },
         }
     }
@@ -215,31 +216,31 @@ impl Masks {
     }
 }
 
-/// The norm after the last block, and where its bias stands among the trained tensors.
+/// The norm after the last block, and its bias where it is trained.
 struct FinalNorm {
     weights: NormWeights,
-    trained: Option<usize>,
+    trained: Option<TrainableId>,
 }
 
 /// The gradients of the head's own tensors from one sequence, as far as they are trained.
 struct Own<'a> {
-    /// For each its place, its tensor, and the sum so far.
-    weight: Option<(usize, &'a Tensor, Option<Tensor>)>,
-    bias: Option<(usize, &'a Tensor, Option<Tensor>)>,
-    norm: Option<(usize, &'a Tensor, Option<Tensor>)>,
+    /// For each its id, its tensor, and the sum so far.
+    weight: Option<(TrainableId, &'a Tensor, Option<Tensor>)>,
+    bias: Option<(TrainableId, &'a Tensor, Option<Tensor>)>,
+    norm: Option<(TrainableId, &'a Tensor, Option<Tensor>)>,
     /// `A` and `B` of the head's pair.
-    pair: [Option<(usize, &'a Tensor, Option<Tensor>)>; 2],
+    pair: [Option<(TrainableId, &'a Tensor, Option<Tensor>)>; 2],
 }
 
 impl<'a> Own<'a> {
     fn new(weights: &'a Weights<'a>, norm: &'a FinalNorm) -> Self {
-        let one = |place: Option<usize>, tensor: Option<&'a Tensor>| Some((place?, tensor?, None));
+        let one = |id: Option<TrainableId>, tensor: Option<&'a Tensor>| Some((id?, tensor?, None));
         Self {
             weight: one(weights.trained[0], weights.weight.as_float()),
             bias: one(weights.trained[1], weights.bias.as_ref()),
             norm: one(norm.trained, norm.weights.bias.as_ref()),
             pair: match weights.pair {
-                Some(OnEnd { place, pair }) => [one(Some(place), Some(&pair.a)), one(Some(place + 1), Some(&pair.b))],
+                Some(OnEnd { ids, pair }) => [one(Some(ids.a), Some(&pair.a)), one(Some(ids.b), Some(&pair.b))],
                 None => [None, None],
             },
         }
@@ -278,14 +279,14 @@ impl<'a> Own<'a> {
     }
 
     /// The sequence is done.
-    fn hand_over(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+    fn hand_over(&mut self, sequence: usize, sink: &mut Sink<'_>) -> Result<()> {
         let whole = [&mut self.weight, &mut self.bias, &mut self.norm];
-        for (trainable, tensor, sum) in whole.into_iter().chain(&mut self.pair).flatten() {
-            let gradient = match sum.take() {
+        for (id, tensor, sum) in whole.into_iter().chain(&mut self.pair).flatten() {
+            let tensor = match sum.take() {
                 Some(sum) => sum,
                 None => tensor.zeros_like()?,
             };
-            sink(Found { trainable: *trainable, gradient })?;
+            sink(Gradient { id: *id, sequence, tensor })?;
         }
         Ok(())
     }
@@ -313,25 +314,25 @@ impl Weights<'_> {
 /// Labelled rows that go through the vocabulary together.
 struct Chunk {
     rows: Range<usize>,
-    /// Whether they are the last of their sequence, where chunks do not reach over several.
-    ends_sequence: bool,
+    /// The sequence whose last ones they are, where chunks do not reach over several.
+    ends: Option<usize>,
 }
 
 /// The labelled rows in chunks. Where a tensor of the head is trained no chunk reaches over two sequences: its gradient
 /// is formed per sequence, and must not depend on what stands beside it.
 fn chunks(batch: &Batch, one_by_one: bool, most: usize) -> Vec<Chunk> {
-    let cut = |rows: Range<usize>| -> Vec<Chunk> {
+    let cut = |rows: Range<usize>, of: Option<usize>| -> Vec<Chunk> {
         let last = rows.end;
-        let from = rows.clone().step_by(most);
-        from.map(|from| Chunk { rows: from..(from + most).min(last), ends_sequence: from + most >= last }).collect()
+        let one = |from| Chunk { rows: from..(from + most).min(last), ends: of.filter(|_| from + most >= last) };
+        rows.step_by(most).map(one).collect()
     };
     if !one_by_one {
-        return cut(0..batch.rows.len());
+        return cut(0..batch.rows.len(), None);
     }
     let first = |sequence: usize| batch.owners.partition_point(|owner| *owner < sequence);
     let of = |sequence: usize| match first(sequence)..first(sequence + 1) {
-        none if none.is_empty() => vec![Chunk { rows: none, ends_sequence: true }],
-        rows => cut(rows),
+        none if none.is_empty() => vec![Chunk { rows: none, ends: Some(sequence) }],
+        rows => cut(rows, Some(sequence)),
     };
     (0..batch.sequences()).flat_map(of).collect()
 }

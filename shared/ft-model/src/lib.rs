@@ -11,6 +11,7 @@ pub mod generate;
 pub mod gradients;
 pub mod head;
 pub mod layers;
+mod layout;
 pub mod lora;
 mod norms;
 pub mod optimizer;
@@ -18,7 +19,10 @@ mod pages;
 pub mod plan;
 pub mod projection;
 pub mod safetensors;
+pub mod sink;
 pub mod step;
+mod step_options;
+pub mod trainable;
 pub mod trained;
 
 pub use arch::Architecture;

@@ -8,13 +8,14 @@ use ft_dist::Communicator;
 use crate::arch::Architecture;
 use crate::batch::{Batch, Sequence};
 use crate::block::kept_bytes_per_token;
-use crate::decoder::{Decoder, DropoutKey, NeftuneKey, StepOptions};
+use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::gradients::{Gradients, scale};
 use crate::head::SequenceLoss;
 use crate::layers::LayerSource;
 use crate::lora::Adapter;
 use crate::optimizer::Cut;
+use crate::step_options::{DropoutKey, NeftuneKey, StepOptions};
 
 /// What a step trains on, and how.
 pub struct Step<'a> {
@@ -84,7 +85,7 @@ impl<'a> Step<'a> {
         let first = shares.sequences[self.ranks.rank()].start;
         let placed = adapter.on(self.source.device())?;
         let decoder = Decoder { arch: self.arch, source: self.source, adapter: Some(&placed) };
-        let mut gradients = Gradients::new(adapter.trainable().count(), first);
+        let mut gradients = Gradients::new(adapter.trainables(), first);
         let mut losses: Vec<SequenceLoss> = Vec::new();
         let mut partial_bytes = 0;
         for i in 0..self.passes(&shares, micro_batches.len()) {
@@ -99,7 +100,8 @@ impl<'a> Step<'a> {
                 neftune: self.neftune,
                 first_sequence: first + losses.len(),
             };
-            losses.extend(decoder.losses_and_gradients(batch, &options, &mut |g| gradients.push(g))?);
+            losses.extend(decoder.losses_and_gradients(batch, &options, &mut |gradient| gradients.push(gradient))?);
+            gradients.end_micro_batch(first + losses.len())?;
             partial_bytes = partial_bytes.max(gradients.bytes());
         }
         let losses = self.all_losses(losses, &shares)?;
@@ -174,7 +176,7 @@ impl<'a> Step<'a> {
     }
 
     /// The gradients of all ranks.
-    fn sum(&self, gradients: Gradients, adapter: &Adapter, shares: &Shares) -> Result<Vec<Tensor>> {
+    fn sum(&self, gradients: Gradients<'_>, adapter: &Adapter, shares: &Shares) -> Result<Vec<Tensor>> {
         let gradients = if self.ranks.world() == 1 {
             gradients.finish()?
         } else {

@@ -1,4 +1,4 @@
-//! Which tensors of one layer are trained, and the layer's weights with those in place of the frozen ones.
+//! The trained tensors by what they belong to, and a layer's weights with its trained biases in place of the frozen ones.
 
 use std::sync::Arc;
 
@@ -7,38 +7,34 @@ use candle_core::{DType, Tensor};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::layers::{LayerWeights, Product};
-use crate::lora::{Adapter, EndPair, LoraPair};
+use crate::lora::{Adapter, End, LoraPair, OnEnd};
 use crate::projection::{Projection, Site};
+use crate::trainable::{PairIds, TrainableId};
 
-/// A trained tensor of the base and its place among the adapter's trained ones.
+/// A trained tensor of the base.
 #[derive(Debug, Clone, Copy)]
 pub struct Saved<'a> {
-    pub place: usize,
+    pub id: TrainableId,
     pub tensor: &'a Tensor,
 }
 
 impl Adapter {
     /// The trained tensor that takes the place of the base's `name`.
     pub fn saved(&self, name: &str) -> Option<Saved<'_>> {
-        let index = self.saved.iter().position(|saved| saved.name == name)?;
-        let pairs = self.modules.iter().map(LoraPair::trained).sum::<usize>() + EndPair::TRAINED * self.ends.len();
-        let place = pairs + index;
-        Some(Saved { place, tensor: &self.saved[index].tensor })
+        let (index, id) = self.trainables().saved(name)?;
+        Some(Saved { id, tensor: &self.saved_tensors().get(index)?.tensor })
     }
 
-    /// The pairs on the projections of a layer, each with the place of its `A` among the trained tensors.
-    pub fn on_layer(&self, arch: &Architecture, layer: usize) -> Vec<(usize, Projection, &LoraPair)> {
-        let (prefix, all) = (arch.names().in_layer(layer, ""), Projection::of_layer(arch, layer));
-        let (mut next, mut found) = (0, Vec::new());
-        for pair in &self.modules {
-            let place = next;
-            next += pair.trained();
-            let path = pair.module.strip_prefix(&prefix);
-            if let Some(projection) = path.and_then(|path| all.iter().find(|p| p.path(arch, layer) == path)) {
-                found.push((place, *projection, pair));
-            }
-        }
-        found
+    /// The pairs on the projections of a layer, in the order in which the adapter lists them.
+    pub fn on_layer(&self, layer: usize) -> impl Iterator<Item = (Projection, PairIds, &LoraPair)> {
+        let on = self.trainables().on_layer(layer).iter();
+        on.filter_map(|(projection, place)| Some((*projection, place.ids, self.modules().get(place.index)?)))
+    }
+
+    /// The pair on embedding or head.
+    pub fn on_end(&self, arch: &Architecture, end: End) -> Option<OnEnd<'_>> {
+        let place = self.trainables().on_end(end.module(arch.family))?;
+        Some(OnEnd { ids: place.ids, pair: self.ends().get(place.index)? })
     }
 }
 
@@ -51,13 +47,22 @@ pub enum NormSite {
     Output,
 }
 
+/// A trained bias of a product, or a part of it.
+#[derive(Debug, Clone, Copy)]
+pub struct ProductBias {
+    pub id: TrainableId,
+    pub site: Site,
+    /// Its first column in the product, and their number.
+    pub column: usize,
+    pub columns: usize,
+}
+
 /// The trained biases of a layer.
 #[derive(Debug, Default)]
 pub struct Biases {
-    /// For each: its place among the trained tensors, its product, its first column there and their number.
-    pub products: Vec<(usize, Site, usize, usize)>,
-    /// For each: its place, and its norm.
-    pub norms: Vec<(usize, NormSite)>,
+    pub products: Vec<ProductBias>,
+    /// Of norms; where two sites share a norm its tensor stands here for each of them.
+    pub norms: Vec<(TrainableId, NormSite)>,
 }
 
 impl Biases {
@@ -78,7 +83,7 @@ pub fn with_biases(
     adapter: Option<&Adapter>,
 ) -> Result<(Arc<LayerWeights>, Biases)> {
     let mut biases = Biases::default();
-    let Some(adapter) = adapter.filter(|a| !a.saved.is_empty()) else { return Ok((weights, biases)) };
+    let Some(adapter) = adapter.filter(|a| !a.saved_tensors().is_empty()) else { return Ok((weights, biases)) };
     let mut own = (*weights).clone();
     let names = arch.names();
     for (site, product) in [
@@ -99,7 +104,7 @@ pub fn with_biases(
         let (Some(name), Some(norm)) = (name, norm) else { continue };
         if let Some(saved) = adapter.saved(&names.in_layer(layer, &format!("{name}.bias"))) {
             *norm = norm.with_bias(saved.tensor);
-            biases.norms.push((saved.place, site));
+            biases.norms.push((saved.id, site));
         }
     }
     Ok(if biases.is_empty() { (weights, biases) } else { (Arc::new(own), biases) })
@@ -116,14 +121,14 @@ fn replace_bias(
 ) -> Result<()> {
     let Some(frozen) = product.bias.clone() else { return Ok(()) };
     let (mut parts, known) = (Vec::new(), biases.products.len());
-    for projection in Projection::of_layer(arch, layer).into_iter().filter(|p| p.site == site) {
-        let (column, out) = (projection.column(arch, layer), projection.shape(arch, layer).0);
+    for projection in Projection::of_layer(arch, layer).into_iter().filter(|p| p.site() == site) {
+        let (column, columns) = (projection.column(arch, layer), projection.shape(arch, layer).0);
         match adapter.saved(&format!("{}.bias", projection.module(arch, layer))) {
             Some(saved) => {
-                biases.products.push((saved.place, site, column, out));
+                biases.products.push(ProductBias { id: saved.id, site, column, columns });
                 parts.push(saved.tensor.clone());
             }
-            None => parts.push(frozen.narrow(0, column, out)?),
+            None => parts.push(frozen.narrow(0, column, columns)?),
         }
     }
     if biases.products.len() > known {

@@ -11,7 +11,7 @@ use ft_kernels::rope::Direction;
 use ft_kernels::tensor::from_vec;
 use ft_kernels::{activation, attention, columns, experts, head_norm, norm, rope};
 use ft_model::arch::{Architecture, Experts, NormKind};
-use ft_model::block::{Adapted, Block, Rows, attention_spec};
+use ft_model::block::{Adapted, Block, Products, Rows, WithoutCache, attention_spec};
 use ft_model::checkpoint::Checkpoint;
 use ft_model::layers::{LayerSource, LayerWeights, NormWeights, Resident};
 use ft_model::lora::{Adapter, LoraConfig};
@@ -45,13 +45,15 @@ fn case(name: &str, layer: usize) -> Case {
     let checkpoint = Checkpoint::open(&references().join(name).join("model")).unwrap();
     let arch = checkpoint.architecture().clone();
     let weights = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap().layer(layer).unwrap();
-    let mut adapter = Adapter::init(&arch, LoraConfig::new(3, 6.0, "all-linear"), 1).unwrap();
+    let adapter = Adapter::init(&arch, LoraConfig::new(3, 6.0, "all-linear"), 1).unwrap();
     let of_layer = arch.names().in_layer(layer, "");
-    adapter.modules.retain(|m| m.module.starts_with(&of_layer));
-    for (i, pair) in adapter.modules.iter_mut().enumerate() {
+    let (config, mut modules, ..) = adapter.into_parts();
+    modules.retain(|m| m.module.starts_with(&of_layer));
+    for (i, pair) in modules.iter_mut().enumerate() {
         let (out, r) = pair.b.dims2().unwrap();
         pair.b = random(out, r, 50 + i as u64, 0.2);
     }
+    let adapter = Adapter::new(config, modules, Vec::new(), Vec::new());
     let tokens = STARTS[STARTS.len() - 1];
     let (x, dy) = (random(tokens, arch.hidden_size, 1, 1.0), random(tokens, arch.hidden_size, 2, 1.0));
     Case { arch, layer, weights, adapter, x, dy }
@@ -59,11 +61,10 @@ fn case(name: &str, layer: usize) -> Case {
 
 /// The gradient of `x` and those of every adapter, summed over the sequences, as the block computes them.
 fn written_out(case: &Case) -> (Tensor, Vec<(Tensor, Tensor)>) {
-    let rows = Rows { starts: &STARTS, ropes: case.arch.rope_tables(&STARTS).unwrap() };
-    let adapters = case.adapter.modules.iter().enumerate().map(|(i, pair)| {
-        let projection = Projection::parse(&pair.module).unwrap().1;
-        Adapted { projection, first: 2 * i, pair, dropout: None }
-    });
+    let ropes = case.arch.rope_tables(&STARTS).unwrap();
+    let rows = Rows { starts: &STARTS, first_sequence: 0, ropes, products: Products::Many };
+    let on = case.adapter.on_layer(case.layer);
+    let adapters = on.map(|(projection, ids, pair)| Adapted { projection, ids, pair, dropout: None });
     let block = Block {
         arch: &case.arch,
         layer: case.layer,
@@ -73,12 +74,12 @@ fn written_out(case: &Case) -> (Tensor, Vec<(Tensor, Tensor)>) {
         rows: &rows,
     };
     let mut sums: Vec<Option<Tensor>> = vec![None; case.adapter.trainable().count()];
-    let kept = block.inner(&case.x).unwrap();
+    let kept = block.inner(&case.x, &mut WithoutCache { starts: &STARTS }).unwrap();
     let dx = block.backward(&case.dy, &case.x, kept, true, &mut |found| {
-        let sum = &mut sums[found.trainable];
+        let sum = &mut sums[found.id.index()];
         *sum = Some(match sum.take() {
-            Some(sum) => (sum + found.gradient)?,
-            None => found.gradient,
+            Some(sum) => (sum + found.tensor)?,
+            None => found.tensor,
         });
         Ok(())
     });
@@ -91,9 +92,9 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
     let (arch, w) = (&case.arch, &case.weights);
     let product = |site: Site, x: &Tensor| -> ft_kernels::Result<Tensor> {
         let mut lora = Vec::new();
-        for (pair, (a, b)) in case.adapter.modules.iter().zip(pairs) {
+        for (pair, (a, b)) in case.adapter.modules().iter().zip(pairs) {
             let projection = Projection::parse_in(arch.family, &pair.module).unwrap().1;
-            if projection.site == site {
+            if projection.site() == site {
                 let (scaling, column) = (pair.scaling as f32, projection.column(arch, case.layer));
                 lora.push(Lora { a, b, magnitude: None, scaling, column, dropout: None });
             }
@@ -153,7 +154,7 @@ fn mixture(case: &Case, of: &Experts, x: &Tensor, pairs: &[(Var, Var)]) -> ft_ke
     let merged = |part: &str, weight: Tensor, count: usize| -> ft_kernels::Result<Tensor> {
         let (rows, inner) = weight.dims2()?;
         let weight = weight.reshape((count, rows / count, inner))?;
-        let adapted = case.adapter.modules.iter().zip(pairs).find(|(pair, _)| pair.module.ends_with(part));
+        let adapted = case.adapter.modules().iter().zip(pairs).find(|(pair, _)| pair.module.ends_with(part));
         let Some((pair, (a, b))) = adapted else { return Ok(weight) };
         let rank = a.dim(0)? / count;
         let a = a.reshape((count, rank, inner))?;
@@ -198,7 +199,7 @@ fn the_blocks_backward_is_candles_autograd_of_the_reference() {
         let x = Var::from_tensor(&case.x).unwrap();
         let pairs: Vec<(Var, Var)> = case
             .adapter
-            .modules
+            .modules()
             .iter()
             .map(|p| (Var::from_tensor(&p.a).unwrap(), Var::from_tensor(&p.b).unwrap()))
             .collect();
@@ -207,7 +208,7 @@ fn the_blocks_backward_is_candles_autograd_of_the_reference() {
         let (dx, found) = written_out(&case);
         let error = distance(&dx, gradients.get(&x).unwrap());
         assert!(error < 1e-4, "{name} {layer}: {error}");
-        for (((da, db), (a, b)), pair) in found.iter().zip(&pairs).zip(&case.adapter.modules) {
+        for (((da, db), (a, b)), pair) in found.iter().zip(&pairs).zip(case.adapter.modules()) {
             assert!(distance(da, gradients.get(a).unwrap()) < 1e-4, "{name}: A of {}", pair.module);
             assert!(distance(db, gradients.get(b).unwrap()) < 1e-4, "{name}: B of {}", pair.module);
         }
@@ -242,9 +243,9 @@ impl<'a> Plain<'a> {
         if let Some(bias) = &self.biases[site] {
             y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
         }
-        for (pair, (a, b)) in self.case.adapter.modules.iter().zip(pairs) {
+        for (pair, (a, b)) in self.case.adapter.modules().iter().zip(pairs) {
             let projection = Projection::parse(&pair.module).unwrap().1;
-            if Site::ALL[site] == projection.site {
+            if Site::ALL[site] == projection.site() {
                 let low: Vec<f64> = a.chunks(x.len()).map(|row| dot(row, x)).collect();
                 let column = projection.column(&self.case.arch, self.case.layer);
                 b.chunks(low.len()).enumerate().for_each(|(o, row)| y[column + o] += pair.scaling * dot(row, &low));
@@ -320,7 +321,7 @@ fn the_blocks_backward_is_the_finite_difference_in_f64() {
     let case = case("llama_tied_bias-s2", 0);
     let plain = Plain::new(&case);
     let x = wide(&case.x);
-    let pairs: Vec<_> = case.adapter.modules.iter().map(|p| (wide(&p.a), wide(&p.b))).collect();
+    let pairs: Vec<_> = case.adapter.modules().iter().map(|p| (wide(&p.a), wide(&p.b))).collect();
     let (dx, gradients) = written_out(&case);
     let close = |what: &str, i: usize, found: f64, difference: f64| {
         let expected = difference / 2e-5;
@@ -338,7 +339,7 @@ fn the_blocks_backward_is_the_finite_difference_in_f64() {
         close("x", i, found, at(1e-5) - at(-1e-5));
     }
     for (m, (da, db)) in gradients.iter().enumerate() {
-        let module = &case.adapter.modules[m].module;
+        let module = &case.adapter.modules()[m].module;
         for (kind, gradient) in [("A", da), ("B", db)] {
             let all = wide(gradient);
             for i in (0..all.len()).step_by(all.len() / 5 + 1) {

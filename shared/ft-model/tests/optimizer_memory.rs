@@ -25,7 +25,7 @@ fn paged_moments_take_no_memory() {
         magnitude: None,
     };
     let config = LoraConfig::new(8, 8.0, "q_proj");
-    let mut adapter = Adapter { config, modules: vec![pair], ends: Vec::new(), saved: Vec::new() };
+    let mut adapter = Adapter::new(config, vec![pair], Vec::new(), Vec::new());
     let gradients = [filled(0.01, (8, ELEMENTS / 8)), filled(0.01, (8, 8))];
     let peak = || peak_rss_bytes().expect("Linux tells the peak");
     let mut growth = |kind| {

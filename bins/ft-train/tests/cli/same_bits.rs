@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::support::{Scratch, rows, with_base};
+use crate::support::{Scratch, reference, rows, with_base};
 
 /// With dropout, whose masks must not depend on the cut either.
 const DROPOUT: &str = "--lora-dropout 0.2";
@@ -34,6 +34,27 @@ fn any_cut_of_a_step_into_micro_batches() {
     assert!(cut("1x8", 1, 8) == whole, "1 × 8");
     assert!(cut("2x4", 2, 4) == whole, "2 × 4");
     assert!(cut("4x2", 4, 2) == whole, "4 × 2");
+}
+
+/// Phi's attention and MLP read one norm: with `--bias all` its bias had two gradients from each sequence, so the bits
+/// depended on the cut, and two ranks ended in an error. GPT-NeoX's block is parallel too, with a norm for each.
+#[test]
+fn a_bias_that_two_sites_share() {
+    let scratch = Scratch::with_rows();
+    for name in ["phi-s32", "gpt_neox-s30"] {
+        let model = reference(name).join("model");
+        let trained = |out: &str, cut: &str| {
+            let line = format!("--model {} --bias all {DROPOUT} --learning-rate 1e-2 --max-steps 5", model.display());
+            scratch.trained(&format!("{name}-{out}"), &format!("{line} {cut}"))
+        };
+        let whole = trained("whole", "--per-device-train-batch-size 12");
+        for (batch, accumulation, ranks) in [(3, 4, 1), (1, 12, 1), (6, 1, 2), (2, 3, 2), (4, 1, 3), (1, 4, 3)] {
+            let cut = format!(
+                "--per-device-train-batch-size {batch} --gradient-accumulation-steps {accumulation} --nproc-per-node {ranks}"
+            );
+            assert!(trained(&format!("{batch}-{accumulation}-{ranks}"), &cut) == whole, "{name}: {cut}");
+        }
+    }
 }
 
 #[test]

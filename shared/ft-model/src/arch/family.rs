@@ -1,5 +1,7 @@
 //! The families of decoders, and what their checkpoints call each part.
 
+use crate::projection::Projection;
+
 /// The families of decoders that are implemented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
@@ -39,6 +41,9 @@ pub enum Family {
     Qwen3Moe,
 }
 
+/// A projection and its module's name within a layer.
+pub type NamedProjection = (Projection, &'static str);
+
 /// What a family's Hugging Face checkpoints call each part. Names of norms and projections are those within a layer,
 /// without `.weight`.
 #[derive(Debug)]
@@ -62,13 +67,13 @@ pub struct Names {
     /// The norm of the MLP's output.
     pub output_norm: Option<&'static str>,
     /// Queries, keys and values: three projections, or one.
-    pub qkv: &'static [&'static str],
+    pub qkv: &'static [NamedProjection],
     /// The attention's output projection.
-    pub o: &'static [&'static str],
+    pub o: &'static [NamedProjection],
     /// Gate and up: two projections, or one; or the only one of an MLP without a gate.
-    pub gate_up: &'static [&'static str],
+    pub gate_up: &'static [NamedProjection],
     /// The MLP's output projection.
-    pub down: &'static [&'static str],
+    pub down: &'static [NamedProjection],
     /// What stands in the MLP's place in a layer with a mixture of experts.
     pub experts: Option<ExpertNames>,
 }
@@ -101,14 +106,22 @@ const LLAMA: Names = Names {
     attention_norm: None,
     mlp_norm: Some("post_attention_layernorm"),
     output_norm: None,
-    qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-    o: &["self_attn.o_proj"],
-    gate_up: &["mlp.gate_proj", "mlp.up_proj"],
-    down: &["mlp.down_proj"],
+    qkv: &[
+        (Projection::Q, "self_attn.q_proj"),
+        (Projection::K, "self_attn.k_proj"),
+        (Projection::V, "self_attn.v_proj"),
+    ],
+    o: &[(Projection::O, "self_attn.o_proj")],
+    gate_up: &[(Projection::Gate, "mlp.gate_proj"), (Projection::Up, "mlp.up_proj")],
+    down: &[(Projection::Down, "mlp.down_proj")],
     experts: None,
 };
 
-const PHI3: Names = Names { qkv: &["self_attn.qkv_proj"], gate_up: &["mlp.gate_up_proj"], ..LLAMA };
+const PHI3: Names = Names {
+    qkv: &[(Projection::Qkv, "self_attn.qkv_proj")],
+    gate_up: &[(Projection::GateUp, "mlp.gate_up_proj")],
+    ..LLAMA
+};
 
 const GEMMA2: Names = Names {
     attention_norm: Some("post_attention_layernorm"),
@@ -132,10 +145,10 @@ const GPT2: Names = Names {
     final_norm: "transformer.ln_f",
     input_norm: Some("ln_1"),
     mlp_norm: Some("ln_2"),
-    qkv: &["attn.c_attn"],
-    o: &["attn.c_proj"],
-    gate_up: &["mlp.c_fc"],
-    down: &["mlp.c_proj"],
+    qkv: &[(Projection::Qkv, "attn.c_attn")],
+    o: &[(Projection::O, "attn.c_proj")],
+    gate_up: &[(Projection::UpOnly, "mlp.c_fc")],
+    down: &[(Projection::Down, "mlp.c_proj")],
     ..LLAMA
 };
 
@@ -144,10 +157,10 @@ const GPT_NEOX: Names = Names {
     embedding: "gpt_neox.embed_in",
     final_norm: "gpt_neox.final_layer_norm",
     head: "embed_out",
-    qkv: &["attention.query_key_value"],
-    o: &["attention.dense"],
-    gate_up: &["mlp.dense_h_to_4h"],
-    down: &["mlp.dense_4h_to_h"],
+    qkv: &[(Projection::Qkv, "attention.query_key_value")],
+    o: &[(Projection::O, "attention.dense")],
+    gate_up: &[(Projection::UpOnly, "mlp.dense_h_to_4h")],
+    down: &[(Projection::Down, "mlp.dense_4h_to_h")],
     ..LLAMA
 };
 
@@ -155,13 +168,14 @@ const GPT_NEOX: Names = Names {
 const PHI: Names = Names {
     final_norm: "model.final_layernorm",
     mlp_norm: Some("input_layernorm"),
-    o: &["self_attn.dense"],
-    gate_up: &["mlp.fc1"],
-    down: &["mlp.fc2"],
+    o: &[(Projection::O, "self_attn.dense")],
+    gate_up: &[(Projection::UpOnly, "mlp.fc1")],
+    down: &[(Projection::Down, "mlp.fc2")],
     ..LLAMA
 };
 
-const STARCODER2: Names = Names { gate_up: &["mlp.c_fc"], down: &["mlp.c_proj"], ..LLAMA };
+const STARCODER2: Names =
+    Names { gate_up: &[(Projection::UpOnly, "mlp.c_fc")], down: &[(Projection::Down, "mlp.c_proj")], ..LLAMA };
 
 const MIXTRAL: Names = Names {
     gate_up: &[],

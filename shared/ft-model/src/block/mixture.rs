@@ -6,31 +6,18 @@
 
 use candle_core::{DType, Tensor};
 use ft_kernels::experts::{
-    Routing, Share, gather_rows, gather_rows_weighted, route, route_backward, row_dots, scatter_add,
-    scatter_add_weighted,
+    Share, gather_rows, gather_rows_weighted, route, route_backward, row_dots, scatter_add, scatter_add_weighted,
 };
 use ft_kernels::linear::{Linear, Lora, LoraGradient};
 use ft_kernels::tensor::{from_vec, on_host};
 
-use super::{Adapted, Block, Found, Sink, hand_over, wanted};
+use super::backward::{hand_over, wanted};
+use super::kept::Routed;
+use super::parts::{Adapted, Block};
 use crate::arch::Experts;
 use crate::error::Result;
-use crate::projection::Site;
-
-/// How a product of a layer is computed, of rows in which sequences start at so many places.
-pub(crate) type ProductOf<'p> = dyn Fn(&Linear<'_>, &Tensor, &[usize]) -> Result<Tensor> + 'p;
-
-/// Where tokens went, and what backward needs of their experts.
-pub(crate) struct Routed {
-    /// The router's, `[tokens, experts]`.
-    logits: Tensor,
-    routing: Routing,
-    /// The routing's weights on the host.
-    weights: Vec<f32>,
-    shares: Vec<Share>,
-    /// Of each expert that has tokens its first product, `[its tokens, 2·intermediate]`.
-    gate_up: Vec<Option<Tensor>>,
-}
+use crate::projection::Projection;
+use crate::sink::{Gradient, Sink};
 
 /// All experts' matrices of a kind, and the adapter on them.
 struct Stack<'a> {
@@ -56,45 +43,35 @@ struct Collected<'a> {
 
 impl Block<'_> {
     /// Chooses the experts of each row of `normed`, `[tokens, hidden]`, and forms their first products.
-    pub(crate) fn routed(
-        &self,
-        normed: &Tensor,
-        experts: &Experts,
-        starts: &[usize],
-        product: &ProductOf<'_>,
-    ) -> Result<Routed> {
+    pub(super) fn routed(&self, normed: &Tensor, experts: &Experts) -> Result<Routed> {
+        let starts = self.rows.starts;
         let (weight, adapters) = self.router(experts.count)?;
-        let logits = product(&router_linear(&weight, &adapters), normed, starts)?;
+        let logits = self.product(&router_linear(&weight, &adapters), normed, starts, None)?;
         let routing = route(&logits, experts.per_token, experts.normalised)?;
         let weights = on_host(&routing.weights)?.flatten_all()?.to_vec1()?;
         let shares = routing.shares(experts.count);
-        let stack = self.stack(Site::GateUp, experts.count)?;
+        let stack = self.stack(Projection::ExpertsGateUp, experts.count)?;
         let one = |(e, share): (usize, &Share)| -> Result<Option<Tensor>> {
             if share.rows.is_empty() {
                 return Ok(None);
             }
             let x = gather_rows(normed, &share.rows)?;
-            Ok(Some(product(&stack.expert(e)?.linear(), &x, &share.starts(starts))?))
+            Ok(Some(self.product(&stack.expert(e)?.linear(), &x, &share.starts(starts), None)?))
         };
         let gate_up = shares.iter().enumerate().map(one).collect::<Result<_>>()?;
         Ok(Routed { logits, routing, weights, shares, gate_up })
     }
 
     /// The sum of the experts' results, `[tokens, hidden]`, on top of `residual` where it is handed over.
-    pub(crate) fn mixed(
-        &self,
-        routed: &Routed,
-        residual: Option<&Tensor>,
-        starts: &[usize],
-        product: &ProductOf<'_>,
-    ) -> Result<Tensor> {
-        let stack = self.stack(Site::Down, routed.shares.len())?;
+    pub(super) fn mixed(&self, routed: &Routed, residual: Option<&Tensor>) -> Result<Tensor> {
+        let stack = self.stack(Projection::ExpertsDown, routed.shares.len())?;
         let mut y = match residual {
             Some(residual) => residual.copy()?,
             None => self.zeros(&routed.logits)?,
         };
         for (e, (share, gate_up)) in routed.with_tokens() {
-            let part = product(&stack.expert(e)?.linear(), &self.activated(gate_up)?, &share.starts(starts))?;
+            let starts = share.starts(self.rows.starts);
+            let part = self.product(&stack.expert(e)?.linear(), &self.activated(gate_up)?, &starts, None)?;
             y = scatter_add_weighted(y, &part, &share.rows, &share.pick(&routed.weights))?;
         }
         Ok(y)
@@ -110,7 +87,8 @@ impl Block<'_> {
     ) -> Result<Tensor> {
         let starts = self.rows.starts;
         let Routed { logits, routing, weights, shares, gate_up } = routed;
-        let (first, second) = (self.stack(Site::GateUp, shares.len())?, self.stack(Site::Down, shares.len())?);
+        let first = self.stack(Projection::ExpertsGateUp, shares.len())?;
+        let second = self.stack(Projection::ExpertsDown, shares.len())?;
         let (mut of_first, mut of_second) = (first.collect(starts), second.collect(starts));
         let mut dweights = vec![0.0; weights.len()];
         let mut dx = self.zeros(&logits)?;
@@ -134,13 +112,14 @@ impl Block<'_> {
             of_first.take(e, found.lora, &own);
             dx = scatter_add(dx, &wanted(found.x)?, &share.rows)?;
         }
-        of_second.hand_over(sink)?;
-        of_first.hand_over(sink)?;
+        of_second.hand_over(self.rows.first_sequence, sink)?;
+        of_first.hand_over(self.rows.first_sequence, sink)?;
         let dweights = from_vec(dweights, routing.weights.shape())?.to_device(dy.device())?;
         let dlogits = route_backward(&dweights, &routing, &logits)?;
         let (weight, adapters) = self.router(shares.len())?;
         let found = router_linear(&weight, &adapters).backward(&dlogits, normed, starts, true)?;
-        hand_over(found.lora, &adapters.iter().map(|adapted| adapted.first).collect::<Vec<_>>(), sink)?;
+        let ids: Vec<_> = adapters.iter().map(|adapted| adapted.ids).collect();
+        hand_over(found.lora, &ids, self.rows.first_sequence, sink)?;
         Ok((dx + wanted(found.x)?)?)
     }
 
@@ -152,18 +131,23 @@ impl Block<'_> {
 
     /// The router's matrix, `[experts, hidden]`, whose rows follow the experts', and the adapter on it.
     fn router(&self, experts: usize) -> Result<(Tensor, Vec<&Adapted<'_>>)> {
-        let all = &self.weights.gate_up.weight;
+        let all = &self.weights.product(Projection::Router.site()).weight;
         let weight = all.narrow(0, all.dim(0)? - experts, experts)?;
-        Ok((weight, self.adapters_of(Site::GateUp).filter(|adapted| adapted.projection.index == 1).collect()))
+        Ok((weight, self.adapters_on(Projection::Router).collect()))
     }
 
-    /// The experts' matrices of a site.
-    fn stack(&self, site: Site, experts: usize) -> Result<Stack<'_>> {
-        let product = &self.weights.product(site).weight;
-        // The router's rows are no expert's.
-        let beside = if site == Site::GateUp { experts } else { 0 };
+    /// The adapter on a part of the mixture.
+    fn adapters_on(&self, projection: Projection) -> impl Iterator<Item = &Adapted<'_>> {
+        self.adapters.iter().filter(move |adapted| adapted.projection == projection)
+    }
+
+    /// All experts' matrices of a kind.
+    fn stack(&self, projection: Projection, experts: usize) -> Result<Stack<'_>> {
+        let product = &self.weights.product(projection.site()).weight;
+        // The router's rows, which follow those of the experts' gates and ups, are no expert's.
+        let beside = if projection.site() == Projection::Router.site() { experts } else { 0 };
         let weight = product.narrow(0, 0, product.dim(0)? - beside)?;
-        let adapted = self.adapters_of(site).find(|adapted| adapted.projection.index == 0);
+        let adapted = self.adapters_on(projection).next();
         let pair = adapted.map(|adapted| -> Result<(Tensor, Tensor)> {
             let (a, b) = (&adapted.pair.a, &adapted.pair.b);
             let rank = b.dim(1)? / experts;
@@ -172,14 +156,6 @@ impl Block<'_> {
             Ok((a, b))
         });
         Ok(Stack { weight, experts, adapted, pair: pair.transpose()? })
-    }
-}
-
-impl Routed {
-    /// The experts that have tokens.
-    fn with_tokens(&self) -> impl Iterator<Item = (usize, (&Share, &Tensor))> {
-        let all = self.shares.iter().zip(&self.gate_up).enumerate();
-        all.filter_map(|(e, (share, gate_up))| Some((e, (share, gate_up.as_ref()?))))
     }
 }
 
@@ -227,17 +203,17 @@ impl Collected<'_> {
     }
 
     /// Lays each sequence's gradients out as the adapter is, those of experts that saw nothing of it as zeros.
-    fn hand_over(self, sink: &mut Sink<'_>) -> Result<()> {
+    fn hand_over(self, first_sequence: usize, sink: &mut Sink<'_>) -> Result<()> {
         let Some((adapted, (a, b))) = self.stack.adapted.zip(self.stack.pair.as_ref()) else { return Ok(()) };
         let nothing = (a.get(0)?.zeros_like()?, b.get(0)?.zeros_like()?);
-        for sequence in self.found {
+        for (i, sequence) in self.found.into_iter().enumerate() {
             let experts: Vec<(Tensor, Tensor)> =
                 sequence.into_iter().map(|found| found.unwrap_or_else(|| nothing.clone())).collect();
             let (a, b): (Vec<Tensor>, Vec<Tensor>) = experts.into_iter().unzip();
             let a = Tensor::cat(&a, 0)?;
             let b = Tensor::stack(&b, 2)?.contiguous()?.reshape(adapted.pair.b.shape())?;
-            for (i, gradient) in [a, b].into_iter().enumerate() {
-                sink(Found { trainable: adapted.first + i, gradient })?;
+            for (id, tensor) in [(adapted.ids.a, a), (adapted.ids.b, b)] {
+                sink(Gradient { id, sequence: first_sequence + i, tensor })?;
             }
         }
         Ok(())

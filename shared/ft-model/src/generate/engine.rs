@@ -1,28 +1,51 @@
 //! The model's forward over prompts, and over one new token a sequence.
 
 use candle_core::Tensor;
-use ft_kernels::attention::attention;
-use ft_kernels::linear::Linear;
+use ft_kernels::attention::{AttentionSpec, attention};
 use ft_kernels::tensor::on_host;
 
 use super::cache::{Cache, attend};
 use super::prompts::{Prompts, Run};
 use crate::arch::Architecture;
-use crate::block::{Block, ProductOf, Rows, attention_spec};
+use crate::block::{Attended, Attention, Products, Rows};
 use crate::decoder::Decoder;
 use crate::error::Result;
-use crate::projection::Site;
 
 /// A model that reads prompts and continues them.
 pub struct Engine<'a> {
     decoder: Decoder<'a>,
 }
 
-/// How a layer's products are computed: many rows pack the weights, few read them where they lie.
-#[derive(Clone, Copy)]
-enum Products {
-    Many,
-    Few,
+/// The attention of prompts, whose keys and values `keep` sees: with the layer's number, each prompt's rows of rotated
+/// queries, keys and values, and where each prompt starts among the rows.
+struct OfPrompts<'a, K> {
+    prompts: &'a Prompts,
+    keep: K,
+}
+
+impl<K: FnMut(usize, &Tensor, &[usize]) -> Result<()>> Attention for OfPrompts<'_, K> {
+    fn attend(&mut self, layer: usize, spec: &AttentionSpec, turned: &Tensor) -> Result<Attended> {
+        let qkv = self.prompts.whole(turned.clone())?;
+        (self.keep)(layer, &qkv, &self.prompts.starts)?;
+        let (attended, _) = attention(&qkv, spec, &self.prompts.starts)?;
+        Ok(Attended { rows: self.prompts.once(attended)?, lse: None })
+    }
+}
+
+/// The attention of one new token a sequence, whose keys and values go to the sequences' caches.
+struct OfNewTokens<'a, 'c> {
+    caches: &'a mut [&'c mut Cache],
+    query_columns: usize,
+}
+
+impl Attention for OfNewTokens<'_, '_> {
+    fn attend(&mut self, layer: usize, spec: &AttentionSpec, turned: &Tensor) -> Result<Attended> {
+        for (i, cache) in self.caches.iter_mut().enumerate() {
+            cache.extend(layer, &turned.narrow(0, i, 1)?)?;
+        }
+        let queries = turned.narrow(1, 0, self.query_columns)?.contiguous()?;
+        Ok(Attended { rows: attend(&queries, self.caches, layer, spec)?, lse: None })
+    }
 }
 
 impl<'a> Engine<'a> {
@@ -82,16 +105,11 @@ impl<'a> Engine<'a> {
 
     /// Runs prompts through all layers; `keep` sees each layer's rotated queries, keys and values, row by
     /// row, and where each prompt starts among the rows.
-    fn read(&self, prompts: &Prompts, mut keep: impl FnMut(usize, &Tensor, &[usize]) -> Result<()>) -> Result<Tensor> {
+    fn read(&self, prompts: &Prompts, keep: impl FnMut(usize, &Tensor, &[usize]) -> Result<()>) -> Result<Tensor> {
         let last = |x: Tensor| -> Result<Tensor> {
             Ok(x.index_select(&Tensor::new(prompts.last.as_slice(), x.device())?, 0)?)
         };
-        let x = self.run(&prompts.ids, &prompts.runs, Products::Many, |layer, qkv| {
-            let qkv = prompts.whole(qkv)?;
-            keep(layer, &qkv, &prompts.starts)?;
-            let (attended, _) = attention(&qkv, &attention_spec(self.decoder.arch, layer), &prompts.starts)?;
-            Ok(prompts.once(attended)?)
-        })?;
+        let x = self.run(&prompts.ids, &prompts.runs, Products::Many, &mut OfPrompts { prompts, keep })?;
         self.logits(&last(x)?)
     }
 
@@ -102,79 +120,24 @@ impl<'a> Engine<'a> {
     pub fn step(&self, tokens: &[u32], caches: &mut [&mut Cache]) -> Result<Tensor> {
         let run = |cache: &&mut Cache| (cache.tokens() as u32..cache.tokens() as u32 + 1, cache.tokens() + 1);
         let runs: Vec<Run> = caches.iter().map(run).collect();
-        let x = self.run(tokens, &runs, Products::Few, |layer, qkv| self.attend(layer, &qkv, caches))?;
+        let attention = &mut OfNewTokens { caches: &mut *caches, query_columns: self.decoder.arch.query_columns() };
+        let x = self.run(tokens, &runs, Products::Few, attention)?;
         caches.iter_mut().for_each(|cache| cache.advance(1));
         self.logits(&x)
     }
 
-    /// The attention of one new token a sequence, whose keys and values go to the caches.
-    fn attend(&self, layer: usize, qkv: &Tensor, caches: &mut [&mut Cache]) -> Result<Tensor> {
-        let arch = self.decoder.arch;
-        for (i, cache) in caches.iter_mut().enumerate() {
-            cache.extend(layer, &qkv.narrow(0, i, 1)?)?;
-        }
-        let queries = qkv.narrow(1, 0, arch.query_columns())?.contiguous()?;
-        Ok(attend(&queries, caches, layer, &attention_spec(arch, layer))?)
-    }
-
-    /// All layers; `attend` makes the attention of a layer from its turned queries, keys and values. The tokens'
-    /// positions stand in `runs`.
-    fn run(
-        &self,
-        ids: &[u32],
-        runs: &[Run],
-        products: Products,
-        mut attend: impl FnMut(usize, Tensor) -> Result<Tensor>,
-    ) -> Result<Tensor> {
+    /// The hidden states of tokens after all layers, `[tokens, hidden]`; their positions stand in `runs`.
+    fn run(&self, ids: &[u32], runs: &[Run], products: Products, attention: &mut dyn Attention) -> Result<Tensor> {
         let arch = self.decoder.arch;
         let ropes = arch.ropes.iter().map(|rope| rope.tables(runs.iter().cloned())).collect::<Result<_>>()?;
         // Where sequences start matters for dropout alone, and here is none.
-        let rows = Rows { starts: &[0, ids.len()], ropes };
+        let rows = Rows { starts: &[0, ids.len()], first_sequence: 0, ropes, products };
         let positions: Vec<u32> = runs.iter().flat_map(|run| run.0.clone()).collect();
-        let mut x = self.decoder.embed_at(ids, &positions)?;
-        for number in 0..arch.num_layers {
-            let layer = self.decoder.layer(number)?;
-            let block = self.decoder.block(&layer, &rows, None);
-            x = run_block(&block, &x, products, |qkv| attend(number, qkv))?;
-        }
-        Ok(x)
+        self.decoder.through(self.decoder.embed_at(ids, &positions)?, &rows, attention, &mut |_, _| Ok(()))
     }
 
     /// The logits of hidden states `[rows, hidden]` of the last layer, on the host.
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
         Ok(on_host(&self.decoder.head().logits_of_few(x)?)?)
     }
-}
-
-/// One layer, as [`Block::inner`] and [`Block::output`] have it, with another attention.
-fn run_block(
-    block: &Block<'_>,
-    x: &Tensor,
-    products: Products,
-    attend: impl FnOnce(Tensor) -> Result<Tensor>,
-) -> Result<Tensor> {
-    let w = block.weights;
-    let product = |linear: Linear<'_>, x: &Tensor, residual: Option<&Tensor>| match products {
-        Products::Many => linear.forward(x, block.rows.starts, residual),
-        Products::Few => linear.forward_few(x, residual),
-    };
-    let normed = block.normed(w.input_norm.as_ref(), x)?;
-    let qkv = block.by_kind(product(block.linear(Site::Qkv), &normed, None)?)?;
-    let attended = attend(block.turned(&qkv)?)?;
-    let (middle, _) =
-        block.add(x, w.attention_norm.as_ref(), |residual| Ok(product(block.linear(Site::O), &attended, residual)?))?;
-    let normed = block.normed(w.mlp_norm.as_ref(), if block.arch.parallel { x } else { &middle })?;
-    if let Some(experts) = block.arch.experts_of(block.layer) {
-        let of: &ProductOf<'_> = &|linear, x, starts| match products {
-            Products::Many => Ok(linear.forward(x, starts, None)?),
-            Products::Few => Ok(linear.forward_few(x, None)?),
-        };
-        let routed = block.routed(&normed, experts, block.rows.starts, of)?;
-        let branch = |residual: Option<&Tensor>| block.mixed(&routed, residual, block.rows.starts, of);
-        return Ok(block.add(&middle, w.output_norm.as_ref(), branch)?.0);
-    }
-    let hidden = block.activated(&product(block.linear(Site::GateUp), &normed, None)?)?;
-    let (y, _) = block
-        .add(&middle, w.output_norm.as_ref(), |residual| Ok(product(block.linear(Site::Down), &hidden, residual)?))?;
-    Ok(y)
 }

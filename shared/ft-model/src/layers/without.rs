@@ -29,7 +29,6 @@ impl LayerSource for Without {
     fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
         let mut weights = (*self.source.layer(i)?).clone();
         for site in Site::ALL {
-            let pairs = self.initial.on_layer(&self.arch, i);
             let mut rows: Vec<Tensor> = Vec::new();
             let mut next = 0;
             let product = match site {
@@ -38,7 +37,7 @@ impl LayerSource for Without {
                 Site::GateUp => &mut weights.gate_up,
                 Site::Down => &mut weights.down,
             };
-            for (_, projection, pair) in pairs.into_iter().filter(|(_, p, _)| p.site == site) {
+            for (projection, _, pair) in self.initial.on_layer(i).filter(|(p, _, _)| p.site() == site) {
                 let (column, out) = (projection.column(&self.arch, i), pair.b.dim(0)?);
                 if column > next {
                     rows.push(product.weight.narrow(0, next, column - next)?.to_dtype(DType::F32)?);
@@ -85,7 +84,7 @@ impl LayerSource for Without {
     }
 
     fn held_bytes(&self) -> u64 {
-        let pairs = self.initial.modules.iter().map(|pair| tensor_bytes(&pair.a) + tensor_bytes(&pair.b));
+        let pairs = self.initial.modules().iter().map(|pair| tensor_bytes(&pair.a) + tensor_bytes(&pair.b));
         self.source.held_bytes() + pairs.sum::<u64>()
     }
 }

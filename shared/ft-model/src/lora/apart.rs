@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::config::LoraConfig;
+use super::keys::{PREFIX, key};
 use super::parameters::{DOWN, GATE_UP, words_of};
-use super::write::{PREFIX, key};
-use super::{LoraConfig, Targets};
+use super::targets::Targets;
 use crate::arch::Family;
 use crate::error::{Error, Result};
 

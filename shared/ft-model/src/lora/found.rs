@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use super::adapter::{Adapter, LoraPair, SavedTensor};
+use super::config::LoraConfig;
+use super::ends::{End, EndPair};
+use super::keys::{PREFIX, key};
 use super::parameters::is_of_experts;
-use super::write::PREFIX;
-use super::{Adapter, End, EndPair, LoraConfig, LoraPair, SavedTensor};
 use crate::error::{Error, Result};
 use crate::projection::Projection;
 
@@ -64,12 +66,12 @@ impl Found {
         let end = |((end, module), parts)| end_pair(&config, end, module, parts);
         let ends = self.ends.into_iter().map(end).collect::<Result<_>>()?;
         self.saved.sort_by(|x, y| x.name.cmp(&y.name));
-        Ok(Adapter { config, modules, ends, saved: self.saved })
+        Ok(Adapter::new(config, modules, ends, self.saved))
     }
 }
 
 fn pair(config: &LoraConfig, module: String, key: String, [a, b, magnitude]: Parts) -> Result<LoraPair> {
-    let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", super::write::key(&key, kind)));
+    let lacks = |kind: &str| Error::Adapter(format!("has no tensor '{}'", self::key(&key, kind)));
     let (a, b) = (a.ok_or_else(|| lacks("lora_A.weight"))?, b.ok_or_else(|| lacks("lora_B.weight"))?);
     check_rank(config, &module, &a, &b)?;
     if magnitude.is_some() != config.use_dora() {

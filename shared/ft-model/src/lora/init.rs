@@ -4,7 +4,9 @@ use ft_kernels::philox::Stream;
 use ft_kernels::tensor::from_vec;
 use serde_json::Value;
 
-use super::{Adapter, End, EndPair, LoraConfig, LoraPair};
+use super::adapter::{Adapter, LoraPair};
+use super::config::LoraConfig;
+use super::ends::{End, EndPair};
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
 use crate::projection::Projection;
@@ -42,7 +44,7 @@ impl Adapter {
             let module = projection.module(arch, layer);
             let rank = config.rank(&module);
             let [shape_a, shape_b] = projection.pair_shapes(arch, layer, rank);
-            let index = (layer * Projection::MOST + projection.place()) as u64;
+            let index = projection.stream(layer) as u64;
             let (mut a, mut b) = (vec![0.0; shape_a.iter().product()], vec![0.0; shape_b.iter().product()]);
             let stream = Stream::new(seed, PURPOSE, index);
             match &config.init_lora_weights {
@@ -65,7 +67,7 @@ impl Adapter {
         }
         let ends =
             config.ends(arch)?.into_iter().map(|end| new_end(arch, &config, end, seed)).collect::<Result<_>>()?;
-        Ok(Self { config, modules, ends, saved: Vec::new() })
+        Ok(Self::new(config, modules, ends, Vec::new()))
     }
 }
 
@@ -77,7 +79,7 @@ fn new_end(arch: &Architecture, config: &LoraConfig, end: End, seed: u64) -> Res
     let shapes = end.shapes(arch, rank);
     let [mut a, mut b] = shapes.map(|shape| vec![0.0; shape.iter().product()]);
     // Numbers that no module of a layer has.
-    let index = (arch.num_layers * Projection::MOST) as u64 + end as u64;
+    let index = Projection::streams_of_layers(arch.num_layers) as u64 + end as u64;
     let (of_a, of_b) = (Stream::new(seed, PURPOSE, index), Stream::new(seed, PURPOSE + 1, index));
     match (&config.init_lora_weights, end) {
         (Value::Bool(false), End::Embedding) => {

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 use serde_json::{Number, Value, json};
 
+use super::adapter::LoraPair;
+use super::config::LoraConfig;
 use super::targets::{Targets, ends_with, known};
-use super::{LoraConfig, LoraPair};
 use crate::arch::{Architecture, Family};
 use crate::error::{Error, Result};
 use crate::projection::Projection;
@@ -138,7 +139,7 @@ impl LoraConfig {
         for layer in 0..arch.num_layers {
             for projection in Projection::of_layer(arch, layer) {
                 let module = projection.module(arch, layer);
-                if !projection.is_parameter(arch, layer) && takes(&module)? {
+                if !projection.is_of_mixture() && takes(&module)? {
                     all.extend(module.rsplit('.').next().map(str::to_owned));
                 }
             }
@@ -178,7 +179,7 @@ impl LoraConfig {
         let targets = self.target_parameters()?;
         let Some(first) = targets.first() else { return Ok(()) };
         let of = |layer: usize| {
-            let all = Projection::of_layer(arch, layer).into_iter().filter(move |p| p.is_parameter(arch, layer));
+            let all = Projection::of_layer(arch, layer).into_iter().filter(|p| p.is_of_mixture());
             all.map(move |p| parameter(arch, layer, p))
         };
         let names: Vec<String> = (0..arch.num_layers).flat_map(of).collect();
@@ -219,7 +220,7 @@ impl LoraPair {
         let (rank, each) = (self.a.dim(0)? / experts, all / experts);
         let b = self.b.reshape((each, rank, experts))?;
         let (mut column, mut found) = (0, Vec::new());
-        for (path, (rows, _)) in projection.site.stored(arch, layer) {
+        for (path, (rows, _)) in projection.site().stored(arch, layer) {
             if (first..first + all).contains(&column) {
                 let (expert, row) = ((column - first) / each, (column - first) % each);
                 let a = self.a.narrow(0, expert * rank, rank)?.contiguous()?;

@@ -16,7 +16,8 @@ use ft_kernels::tensor::{from_vec, with_slice};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use super::{Adapter, LoraConfig, LoraPair};
+use super::adapter::{Adapter, LoraPair};
+use super::config::LoraConfig;
 use crate::error::{Error, Result};
 use dense::{axpy, dot, gram, norm, times, transposed, transposed_times};
 
@@ -92,12 +93,7 @@ pub fn plain(trained: &Adapter, initial: &Adapter) -> Result<Adapter> {
         Ok(LoraPair { a, b, ..pair.clone() })
     };
     let modules = trained.modules.iter().zip(&initial.modules).map(doubled).collect::<Result<_>>()?;
-    Ok(Adapter {
-        config: plain_config(&trained.config),
-        modules,
-        ends: trained.ends.clone(),
-        saved: trained.saved.clone(),
-    })
+    Ok(Adapter::new(plain_config(&trained.config), modules, trained.ends.clone(), trained.saved.clone()))
 }
 
 /// Ranks doubled, alphas raised so that the scaling stays, and an init that leaves the base alone.

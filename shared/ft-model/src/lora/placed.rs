@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use candle_core::{Device, Tensor};
 use ft_kernels::tensor::on_host;
 
-use super::Adapter;
+use super::adapter::Adapter;
 use crate::error::Result;
 
 impl Adapter {

@@ -5,7 +5,9 @@ use ft_kernels::philox::Stream;
 use ft_kernels::tensor::on_host;
 use serde_json::Value;
 
-use super::{Adapter, LoraConfig, pissa};
+use super::adapter::Adapter;
+use super::config::LoraConfig;
+use super::pissa;
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
 use crate::layers::LayerSource;
@@ -44,14 +46,14 @@ impl Adapter {
             let (layer, projection) =
                 Projection::parse_in(arch.family, &pair.module).ok_or_else(|| Error::Module(pair.module.clone()))?;
             let weights = source.layer(layer)?;
-            if projection.is_parameter(arch, layer) {
+            if projection.is_of_mixture() {
                 return Err(Error::Adapter(format!(
                     "asks for init_lora_weights pissa on '{}', which is implemented for attention and plain MLPs; leave experts and routers out of target_modules",
                     pair.module
                 )));
             }
             let (column, out) = (projection.column(arch, layer), projection.shape(arch, layer).0);
-            let weight = weights.product(projection.site).weight.narrow(0, column, out)?;
+            let weight = weights.product(projection.site()).weight.narrow(0, column, out)?;
             let weight = on_host(&weight.to_dtype(DType::F32)?)?;
             let stream = Stream::new(seed, PURPOSE, index as u64);
             let rank = pair.a.dim(0)?;

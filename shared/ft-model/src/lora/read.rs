@@ -7,8 +7,10 @@ use candle_core::Tensor;
 use ft_kernels::tensor::from_vec;
 use half::{bf16, f16};
 
+use super::adapter::Adapter;
+use super::apart;
+use super::config::LoraConfig;
 use super::found::Found;
-use super::{Adapter, LoraConfig, apart};
 use crate::error::{Error, Result};
 use crate::safetensors::{Entry, Header};
 

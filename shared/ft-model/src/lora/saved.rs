@@ -6,8 +6,10 @@ use candle_core::{DType, Tensor};
 use ft_kernels::linear::dora_norm;
 use ft_kernels::tensor::on_host;
 
+use super::adapter::{Adapter, SavedTensor};
+use super::config::LoraConfig;
+use super::ends::End;
 use super::targets::ends_with;
-use super::{Adapter, End, LoraConfig, SavedTensor};
 use crate::arch::{Architecture, Expected, NormKind, QkNorm};
 use crate::error::{Error, Result};
 use crate::layers::{LayerSource, NormWeights};
@@ -79,27 +81,27 @@ impl Adapter {
     /// # Errors
     /// As [`Adapter::init`], and if a layer cannot be had.
     pub fn init_on(arch: &Architecture, source: &dyn LayerSource, config: LoraConfig, seed: u64) -> Result<Self> {
-        let mut adapter = Self::without_base(arch, config, seed)?;
-        if adapter.config.use_dora() {
-            for pair in &mut adapter.modules {
+        let (config, mut modules, ends, mut saved) = Self::without_base(arch, config, seed)?.into_parts();
+        if config.use_dora() {
+            for pair in &mut modules {
                 let (layer, projection) = Projection::parse_in(arch.family, &pair.module)
                     .ok_or_else(|| Error::Module(pair.module.clone()))?;
                 let weights = source.layer(layer)?;
                 let rows = (projection.column(arch, layer), projection.shape(arch, layer).0);
-                let weight = on_host(&weights.product(projection.site).weight.narrow(0, rows.0, rows.1)?)?;
+                let weight = on_host(&weights.product(projection.site()).weight.narrow(0, rows.0, rows.1)?)?;
                 pair.magnitude = Some(dora_norm(&weight, &pair.a, &pair.b, pair.scaling as f32)?);
             }
         }
-        for Expected { name, shape } in adapter.config.saved(arch)? {
+        for Expected { name, shape } in config.saved(arch)? {
             let tensor = on_host(&base_tensor(arch, source, &name)?.to_dtype(DType::F32)?)?.copy()?;
             if tensor.dims() != shape {
                 return Err(Error::Adapter(format!("saves '{name}' of shape {:?}, expected {shape:?}", tensor.dims())));
             }
-            let key = adapter.config.saved_key(arch, &name);
-            adapter.saved.push(SavedTensor { name, key, tensor });
+            let key = config.saved_key(arch, &name);
+            saved.push(SavedTensor { name, key, tensor });
         }
-        adapter.saved.sort_by(|x, y| x.name.cmp(&y.name));
-        Ok(adapter)
+        saved.sort_by(|x, y| x.name.cmp(&y.name));
+        Ok(Self::new(config, modules, ends, saved))
     }
 
     /// Whether the saved tensors are those that the configuration names, in the base's shapes.
@@ -147,7 +149,7 @@ fn base_tensor(arch: &Architecture, source: &dyn LayerSource, name: &str) -> Res
     let (layer, part) = inside.filter(|_| kind == "bias").ok_or_else(missing)?;
     let weights = source.layer(layer.parse().map_err(|_| missing())?)?;
     if let Some((layer, projection)) = Projection::parse_in(arch.family, module) {
-        let bias = weights.product(projection.site).bias.as_ref().ok_or_else(missing)?;
+        let bias = weights.product(projection.site()).bias.as_ref().ok_or_else(missing)?;
         return Ok(bias.narrow(0, projection.column(arch, layer), projection.shape(arch, layer).0)?);
     }
     let norms = [

@@ -1,6 +1,7 @@
 //! What an adapter trains, by its configuration alone.
 
-use super::{Kind, LoraConfig};
+use super::config::LoraConfig;
+use super::keys::Kind;
 use crate::arch::{Architecture, Expected};
 use crate::error::Result;
 

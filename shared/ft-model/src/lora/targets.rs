@@ -7,8 +7,8 @@ use std::str::FromStr;
 use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::End;
 use super::config::LoraConfig;
+use super::ends::End;
 use super::parameters::{expert_words, parameter};
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
@@ -119,7 +119,7 @@ impl LoraConfig {
         for layer in (0..arch.num_layers).filter(|l| self.layers_to_transform.as_ref().is_none_or(|of| of.contains(*l)))
         {
             for projection in Projection::of_layer(arch, layer) {
-                let is_taken = if projection.is_parameter(arch, layer) {
+                let is_taken = if projection.is_of_mixture() {
                     self.adapts_parameter(&parameter(arch, layer, projection))
                 } else {
                     taken(&projection.module(arch, layer))?
@@ -159,7 +159,7 @@ impl LoraConfig {
 fn refuse_unknown(targets: &Targets, arch: &Architecture) -> Result<()> {
     let Targets::Many(names) = targets else { return Ok(()) };
     let of = |layer: usize| {
-        let modules = Projection::of_layer(arch, layer).into_iter().filter(move |p| !p.is_parameter(arch, layer));
+        let modules = Projection::of_layer(arch, layer).into_iter().filter(|p| !p.is_of_mixture());
         modules.map(move |p| p.module(arch, layer))
     };
     let all: Vec<String> = (0..arch.num_layers).flat_map(of).collect();
@@ -187,7 +187,7 @@ fn leaves(arch: &Architecture) -> Vec<String> {
 
 /// The last parts of the names of a layer's modules, in its order.
 fn of_layer(arch: &Architecture, layer: usize) -> impl Iterator<Item = &'static str> {
-    let modules = Projection::of_layer(arch, layer).into_iter().filter(move |p| !p.is_parameter(arch, layer));
+    let modules = Projection::of_layer(arch, layer).into_iter().filter(|p| !p.is_of_mixture());
     modules.map(move |p| {
         let path = p.path(arch, layer);
         path.rsplit_once('.').map_or(path, |(_, leaf)| leaf)

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use candle_core::Tensor;
 use ft_kernels::tensor::from_vec;
 
 use super::*;
+use crate::arch::Architecture;
+use crate::error::{Error, Result};
 
 fn reference(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/reference").join(name)

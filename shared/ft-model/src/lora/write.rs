@@ -7,18 +7,10 @@ use ::safetensors::Dtype;
 use candle_core::Tensor;
 use ft_kernels::tensor::with_slice;
 
-use super::Adapter;
+use super::adapter::Adapter;
 use super::read::{CONFIG, CONFIG_KEY, WEIGHTS};
 use crate::error::{Error, Result};
 use crate::safetensors::Header;
-
-/// What peft puts before a module's name.
-pub(super) const PREFIX: &str = "base_model.model.";
-
-/// peft's name of a module's tensor, such as `lora_A.weight`.
-pub(super) fn key(module: &str, kind: &str) -> String {
-    format!("{PREFIX}{module}.{kind}")
-}
 
 impl Adapter {
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, which is made where it is

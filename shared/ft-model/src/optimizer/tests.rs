@@ -21,7 +21,7 @@ fn adapter(rank: usize, inner: usize, out: usize) -> Adapter {
         scaling: 1.0,
         magnitude: None,
     };
-    Adapter { config: LoraConfig::new(rank, 8.0, "q_proj"), modules: vec![pair], ends: Vec::new(), saved: Vec::new() }
+    Adapter::new(LoraConfig::new(rank, 8.0, "q_proj"), vec![pair], Vec::new(), Vec::new())
 }
 
 fn numbers(seed: u64, shape: &[usize]) -> Tensor {
@@ -102,7 +102,7 @@ fn every_kind_goes_on_to_the_same_bits_from_its_file() {
 /// The same values in memory of their own.
 fn adapter_copy(adapter: &Adapter) -> Adapter {
     let mut copy = adapter.clone();
-    for pair in &mut copy.modules {
+    for pair in copy.modules_mut() {
         (pair.a, pair.b) = (pair.a.copy().unwrap(), pair.b.copy().unwrap());
     }
     copy
@@ -112,10 +112,11 @@ fn adapter_copy(adapter: &Adapter) -> Adapter {
 fn what_is_remembered_has_the_names_of_torch_and_bitsandbytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.safetensors");
-    let mut adapter = adapter(8, 1003, 500);
     let name = "model.embed_tokens.weight";
     let tensor = numbers(3, &[100, 50]);
-    adapter.saved.push(crate::lora::SavedTensor { name: name.into(), key: name.into(), tensor });
+    let (config_of, modules, ..) = adapter(8, 1003, 500).into_parts();
+    let saved = vec![crate::lora::SavedTensor { name: name.into(), key: name.into(), tensor }];
+    let adapter = Adapter::new(config_of, modules, Vec::new(), saved);
     let optimizer = Optimizer::new(&adapter, config(OptimizerKind::Adamw8bit, folder.path())).unwrap();
     optimizer.save(Some(&path), &Solo).unwrap();
     let bytes = std::fs::read(&path).unwrap();
@@ -224,23 +225,23 @@ fn gradients_are_clipped_as_torch_clips_them() {
     for (step, expected) in meta["norms"].as_array().unwrap().iter().enumerate() {
         let grads = ["a", "bias", "b", "c"].map(|key| tensors[&format!("grad{}.{key}", step + 1)].clone());
         // SGD at a rate of -1 adds what the clipping left.
-        let (mut adapter, config) = (adapter(2, 2, 2), OptimizerConfig::default());
+        let (config_of, mut modules, ..) = adapter(2, 2, 2).into_parts();
         let zero = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
-        adapter.modules[0].a = zero(grads[0].dims());
-        adapter.modules[0].b = zero(grads[2].dims());
+        modules[0].a = zero(grads[0].dims());
+        modules[0].b = zero(grads[2].dims());
         let saved = ["bias", "c"].map(|name| crate::lora::SavedTensor {
             name: name.into(),
             key: name.into(),
             tensor: zero(tensors[&format!("start.{name}")].dims()),
         });
-        adapter.saved = saved.into();
-        let config = OptimizerConfig { kind: OptimizerKind::Sgd, ..config };
+        let mut adapter = Adapter::new(config_of, modules, Vec::new(), saved.into());
+        let config = OptimizerConfig { kind: OptimizerKind::Sgd, ..OptimizerConfig::default() };
         let mut optimizer = Optimizer::new(&adapter, config).unwrap();
         let [a, bias, b, c] = grads.map(|grad| grad.copy().unwrap());
         let found = optimizer.update(&mut adapter, &[a, b, bias, c], -1.0, 1.0, &Solo).unwrap();
         let theirs = expected["norm"].as_f64().unwrap();
         assert!((found - theirs).abs() < 1e-6 * theirs, "{found}, expected {theirs}");
-        let first = f64::from(adapter.modules[0].a.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]);
+        let first = f64::from(adapter.modules()[0].a.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]);
         let clipped = expected["clipped"].as_f64().unwrap();
         assert!((first - clipped).abs() <= 1e-6 * clipped.abs(), "{first}, expected {clipped}");
     }

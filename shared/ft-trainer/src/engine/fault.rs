@@ -6,6 +6,7 @@ use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::{Decoder, StepOptions};
 use ft_model::lora::Adapter;
 use ft_model::step::Step;
+use ft_model::trainable::TrainableId;
 
 use crate::data::dataset::Dataset;
 
@@ -54,29 +55,22 @@ pub fn place(sequence: usize, micro_batches: &[Vec<usize>], data: &Dataset) -> O
 fn first_fault(step: &Step<'_>, adapter: &Adapter, piece: &Batch, options: &StepOptions) -> Option<(usize, String)> {
     let placed = adapter.on(step.source.device()).ok()?;
     let decoder = Decoder { arch: step.arch, source: step.source, adapter: Some(&placed) };
-    let names: Vec<String> = adapter.trainable().map(|trained| trained.name()).collect();
-    // How many gradients of each tensor were seen: they come in the order of the sequences.
-    let mut seen = vec![0; names.len()];
-    let mut gradient: Option<(usize, usize)> = None;
+    let mut gradient: Option<(usize, TrainableId)> = None;
     let losses = decoder.losses_and_gradients(piece, options, &mut |found| {
-        let sequence = seen[found.trainable];
-        seen[found.trainable] += 1;
-        if !is_finite(&found.gradient) && gradient.is_none_or(|(other, _)| sequence < other) {
-            gradient = Some((sequence, found.trainable));
+        let sequence = found.sequence - options.first_sequence;
+        if !is_finite(&found.tensor) && gradient.is_none_or(|(other, _)| sequence < other) {
+            gradient = Some((sequence, found.id));
         }
         Ok(())
     });
+    let told = |id| format!("the gradient of '{}' is not finite", adapter.trainables().name(id));
     let loss = losses.ok()?.iter().position(|loss| !loss.sum.is_finite());
     match (loss, gradient) {
-        (Some(at), Some((sequence, tensor))) if sequence < at => Some((sequence, told(&names[tensor]))),
+        (Some(at), Some((sequence, tensor))) if sequence < at => Some((sequence, told(tensor))),
         (Some(at), _) => Some((at, "its loss is not finite".into())),
-        (None, Some((sequence, tensor))) => Some((sequence, told(&names[tensor]))),
+        (None, Some((sequence, tensor))) => Some((sequence, told(tensor))),
         (None, None) => None,
     }
-}
-
-fn told(tensor: &str) -> String {
-    format!("the gradient of '{tensor}' is not finite")
 }
 
 fn is_finite(tensor: &Tensor) -> bool {

@@ -161,7 +161,7 @@ impl Setup {
             "{trainable} trainable of {all} parameters ({:.2} %), r {}, {} modules; initial adapter {}",
             100.0 * trainable as f64 / (all + trainable) as f64,
             self.adapter.config.r,
-            self.adapter.modules.len() + self.adapter.ends.len(),
+            self.adapter.modules().len() + self.adapter.ends().len(),
             self.adapter.sha256().map_or_else(|_| "unknown".into(), |hash| hash[..12].to_owned()),
         );
         let longest = self.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);

@@ -1,7 +1,7 @@
 //! llama.cpp's names for tensors, and how it stores them otherwise than Hugging Face does.
 
 use crate::arch::{Architecture, Family, K_NORM, Names, Q_NORM};
-use crate::projection::{Projection, Site};
+use crate::projection::Projection;
 
 /// The name that a GGUF file has for a tensor of a Hugging Face checkpoint.
 pub(crate) fn name(arch: &Architecture, name: &str) -> Option<String> {
@@ -32,16 +32,19 @@ pub(crate) fn name(arch: &Architecture, name: &str) -> Option<String> {
 
 /// Of a projection outside mixtures of experts.
 fn projection(names: &Names, part: &str) -> Option<&'static str> {
-    let place = |paths: &[&str]| paths.iter().position(|path| *path == part).map(|index| (index, paths.len()));
-    if let Some((index, count)) = place(names.qkv) {
-        return Some(if count == 1 { "attn_qkv" } else { ["attn_q", "attn_k", "attn_v"][index] });
-    }
-    if let Some((index, count)) = place(names.gate_up) {
+    let mut all = [names.qkv, names.o, names.gate_up, names.down].into_iter().flatten();
+    Some(match all.find(|(_, path)| *path == part)?.0 {
+        Projection::Qkv => "attn_qkv",
+        Projection::Q => "attn_q",
+        Projection::K => "attn_k",
+        Projection::V => "attn_v",
+        Projection::O => "attn_output",
+        Projection::Gate => "ffn_gate",
         // A fused gate and up, and the one projection of an MLP without a gate, have the same name.
-        return Some(if count > 1 && index == 0 { "ffn_gate" } else { "ffn_up" });
-    }
-    let rest = [(names.o, "attn_output"), (names.down, "ffn_down")];
-    rest.into_iter().find(|(paths, _)| paths.contains(&part)).map(|(_, own)| own)
+        Projection::Up | Projection::GateUp | Projection::UpOnly => "ffn_up",
+        Projection::Down => "ffn_down",
+        Projection::ExpertsGateUp | Projection::Router | Projection::ExpertsDown => return None,
+    })
 }
 
 /// Of a part of a mixture of experts; all experts' matrices of a kind are one tensor.
@@ -85,10 +88,10 @@ pub(crate) fn layout(arch: &Architecture, name: &str) -> Layout {
     let like_llama = [Family::Llama, Family::Mistral, Family::Mixtral, Family::SmolLm3, Family::Granite];
     let Some((module, kind)) = name.rsplit_once('.') else { return Layout::Same };
     let Some((_, projection)) = Projection::parse_in(arch.family, module) else { return Layout::Same };
-    let turns = projection.site == Site::Qkv && projection.index < 2;
+    let turns = matches!(projection, Projection::Q | Projection::K);
     if turns && like_llama.contains(&arch.family) {
         Layout::Interleaved
-    } else if projection.site == Site::Qkv && arch.family.is_by_head() {
+    } else if projection == Projection::Qkv && arch.family.is_by_head() {
         Layout::ByPart
     } else if arch.family.is_transposed() && kind == "weight" {
         Layout::Transposed

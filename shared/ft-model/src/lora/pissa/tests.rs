@@ -137,7 +137,7 @@ fn the_plain_adapter_adds_what_was_learned() {
                 scaling: config.scaling(module),
                 magnitude: None,
             };
-            Adapter { config: config.clone(), modules: vec![pair], ends: Vec::new(), saved: Vec::new() }
+            Adapter::new(config.clone(), vec![pair], Vec::new(), Vec::new())
         };
         let (a, b) = pissa(&matrix(9, 20, 30), 4, config.scaling(module), None, stream()).unwrap();
         let initial = with(a.clone(), b.clone());
@@ -149,7 +149,7 @@ fn the_plain_adapter_adds_what_was_learned() {
         assert!((converted.config.scaling(module) - config.scaling(module)).abs() < 1e-12);
         // Nothing learned is nothing added, to the last bit but the sum's order.
         assert!(values(&delta(&plain(&initial, &initial).unwrap())).iter().all(|x| x.abs() < 1e-5));
-        let other = Adapter { modules: Vec::new(), ..initial.clone() };
+        let other = Adapter::new(config, Vec::new(), Vec::new(), Vec::new());
         assert!(plain(&trained, &other).unwrap_err().to_string().contains("other modules"));
     }
 }
