@@ -24,7 +24,7 @@ impl Args {
             training: training(&self.training)?,
             rows: self.data.options(),
             log: log(&self.log),
-            evaluation: evaluation(&self.watch),
+            evaluation: self.watch.options(),
             precision: self.precision.asked(),
             tf32: self.precision.tf32 == Some(true),
             memory: self.memory.options(),
@@ -81,20 +81,23 @@ fn log(log: &LogArgs) -> LogOptions {
     }
 }
 
-fn evaluation(watch: &WatchArgs) -> EvaluationOptions {
-    EvaluationOptions {
-        eval_strategy: watch.eval_strategy(),
-        eval_steps: watch.eval_steps,
-        eval_on_start: watch.eval_on_start,
-        eval_delay: watch.eval_delay,
-        save_strategy: watch.save_strategy,
-        save_steps: watch.save_steps,
-        save_total_limit: watch.save_total_limit,
-        save_best_k: watch.save_best_k,
-        load_best_model_at_end: watch.load_best_model_at_end,
-        metric_for_best_model: watch.metric_for_best_model.clone(),
-        greater_is_better: watch.greater_is_better,
-        early_stopping_patience: watch.early_stopping_patience,
-        early_stopping_threshold: watch.early_stopping_threshold,
+impl WatchArgs {
+    /// What they mean.
+    pub fn options(&self) -> EvaluationOptions {
+        EvaluationOptions {
+            eval_strategy: self.eval_strategy(),
+            eval_steps: self.eval_steps,
+            eval_on_start: self.eval_on_start,
+            eval_delay: self.eval_delay,
+            save_strategy: self.save_strategy,
+            save_steps: self.save_steps,
+            save_total_limit: self.save_total_limit,
+            save_best_k: self.save_best_k,
+            load_best_model_at_end: self.load_best_model_at_end,
+            metric_for_best_model: self.metric_for_best_model.clone(),
+            greater_is_better: self.greater_is_better,
+            early_stopping_patience: self.early_stopping_patience,
+            early_stopping_threshold: self.early_stopping_threshold,
+        }
     }
 }

@@ -141,7 +141,7 @@ fn watch(args: &Args) -> Result<(), String> {
     if watch.early_stopping_threshold > 0.0 && watch.early_stopping_patience.is_none() {
         return Err("--early-stopping-threshold needs --early-stopping-patience".into());
     }
-    let metric = watch.best_metric();
+    let metric = watch.options().best_metric();
     if watch.metric_for_best_model.is_some() && !EVALUATION_KEYS.contains(&metric.as_str()) {
         return Err(format!(
             "--metric-for-best-model {}: an evaluation has only {}",
