@@ -5,7 +5,7 @@ CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing \
-	dist-test ranks mpi-build weak-scaling cuda-toolchain cuda-check cuda-build gpu-check
+	dist-test ranks torchrun mpi-build weak-scaling cuda-toolchain cuda-check cuda-build gpu-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -54,13 +54,17 @@ packing: fetch build ## the same rows packed, grouped and neither: tokens/s, and
 ranks-memory: fetch build ## what 1, 2, 4 and 8 ranks hold and send under every sharding, beside what ft-bench plan foretells
 	@scripts/ranks_memory.sh
 
-kill-test: setup ## kill -9 at 50 random moments of a run, resumes, and the final adapter (make test has it too)
-	$(CARGO) test --release --workspace --test cli killed:: -- --nocapture
+kill-test: setup ## kill -9 of a run and of ranks, 50 times each, at known points, and what goes on from there (10 in make test)
+	FT_KILLS=$${FT_KILLS:-50} $(CARGO) test --release --workspace --config scripts/checked.toml --test cli -- --nocapture --test-threads 1 \
+		killed:: a_rank_that_is_killed a_rank_that_fails
 
 dist-test: mpi-build ## ranks under a real mpirun: every collective, kill -9 of ranks 20 times; and torchrun, where it is
 	@scripts/mpi_test.sh
 	@scripts/mpi_faults.sh
 	@scripts/torchrun_test.sh
+
+torchrun: setup ## torchrun (torch as PyPI serves it, 3 GB) into .cache/torchrun, for make dist-test and make ranks
+	@scripts/torchrun_setup.sh
 
 peers: fetch build ## compare with torch, transformers, peft, trl, datasets, pandas (downloads about 3 GB)
 	@scripts/peers/run.sh
@@ -87,11 +91,12 @@ cuda-build: cuda-toolchain ## ft-train, ft-eval and ft-bench for CUDA, into targ
 gpu-check: ## on a machine with a GPU: operators, training runs and tokens/s on it, as out/gpu-check.md
 	@scripts/gpu_check.sh
 
+# A build with MPI is one of its own, in a folder of its own: what is plain is not built again.
 mpi-build: build ## ft-train with MPI, as target/release/ft-train-mpi; needs libopenmpi-dev openmpi-bin libclang-dev clang
 	@scripts/setup.sh mpi
-	$(CARGO) build --release --workspace --bin ft-train --features ft-train/mpi
-	cp target/release/ft-train target/release/ft-train-mpi
-	$(CARGO) build --release --workspace --bin ft-train
+	@scripts/seed_target.sh target/release target/mpi/release
+	$(CARGO) build --release --target-dir target/mpi --workspace --bin ft-train --features ft-train/mpi
+	cp target/mpi/release/ft-train target/release/ft-train-mpi
 
 ranks: mpi-build ## one adapter from 1, 2 and 4 ranks under every sharding: threads, processes, mpirun, torchrun, two hosts
 	@scripts/ranks.sh

@@ -63,11 +63,11 @@ def without_tests(text):
         opened = False
         while i < len(lines):
             line = lines[i]
-            opened = opened or "{" in line
+            begins, opened = not opened, opened or "{" in line
             i += 1
             if not opened and line.rstrip().endswith((";", ",")):
                 break
-            if opened and (line.startswith(indent + "}") or (line.count("{") == line.count("}") > 0)):
+            if opened and (line.startswith(indent + "}") or (begins and line.count("{") == line.count("}") > 0)):
                 break
     return "\n".join(kept), tests
 

@@ -9,9 +9,9 @@ if ! command -v mpirun > /dev/null; then
     exit 0
 fi
 
-# The whole workspace is selected, so that what make test and make mpi-build have compiled is not compiled again.
-cargo build --release --workspace --features ft-dist/mpi --example suite
-suite="${CARGO_TARGET_DIR:-target}/release/examples/suite"
+# In the folder of make mpi-build.
+cargo build --release --target-dir target/mpi --workspace --features ft-dist/mpi --example suite
+suite=target/mpi/release/examples/suite
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 

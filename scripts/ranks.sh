@@ -9,6 +9,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 bin=${FT_BIN:-target/release}
 torchrun=${1:-torchrun}
+command -v "$torchrun" >/dev/null || torchrun=.cache/torchrun/bin/torchrun
 out=out/ranks
 sequences=8 steps=8
 rm -rf "$out" && mkdir -p "$out"
@@ -97,7 +98,7 @@ if command -v "$torchrun" >/dev/null; then
     run torchrun 2 'torchrun, sockets' zero3 '' "$torchrun" --no-python --nproc-per-node 2 --master-port 29573 \
         "$bin/ft-train" $(line torchrun 2 zero3)
 else
-    echo "       left out: torchrun (pip install torch; make peers runs it)"
+    echo "       left out: torchrun (make torchrun installs it)"
 fi
 
 # Two hosts: network namespaces with a cable between them.

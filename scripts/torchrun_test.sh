@@ -6,8 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 torchrun="${1:+$1/}torchrun"
+# What make torchrun has installed.
+command -v "$torchrun" > /dev/null || torchrun=.cache/torchrun/bin/torchrun
 if ! command -v "$torchrun" > /dev/null; then
-    echo "torchrun_test: skipped, there is no torchrun (pip install torch, or: make peers)"
+    echo "torchrun_test: skipped, there is no torchrun (make torchrun, or: make peers)"
     exit 0
 fi
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use candle_transformers::generation::Sampling;
 use clap::{Parser, Subcommand, ValueEnum};
 use ft_cli::Usage;
-use ft_io::{Source, Target};
+use ft_io::{Distinct, Source, Target};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,29 +45,30 @@ pub enum Task {
     /// Accuracy on multiple-choice questions, by the likelihood of each choice
     ///
     /// Questions have the columns question, choices (a list of texts), answer (a number from 0, a letter,
-    /// or the choice's text) and maybe subject, as MMLU has them; Arrow, Parquet, JSON lines or CSV.
+    /// or the choice's text, alike in all rows) and maybe subject, as MMLU has them; Arrow, Parquet, JSON lines or CSV.
+    /// Each choice is tokenized together with its question, as lm-eval does.
     Choice(ChoiceArgs),
 }
 
 /// Which model, and how it is held.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
-    /// The model: a Hugging Face folder or a GGUF file
+    /// Model to evaluate: a Hugging Face folder or a GGUF file
     #[arg(long, value_name = "DIR|GGUF")]
     pub model: PathBuf,
-    /// An adapter on it: a PEFT folder, one safetensors file, or '-' for a pipe
+    /// LoRA adapter to apply to it: a PEFT folder, one safetensors file, or '-' for standard input
     #[arg(long, value_name = "DIR|FILE|-")]
     pub adapter: Option<OsString>,
-    /// How the blocks' matrices are held in memory: f32, bf16, f16, 8bit (Q8_0), 4bit (--bnb-4bit-quant-type), or as-is (a
-    /// GGUF's own blocks); computing is in f32
+    /// Type that the layers' weights are held in: f32, bf16, f16, 8bit (Q8_0), 4bit (see --bnb-4bit-quant-type), or as-is
+    /// (a GGUF's own blocks); computation is in f32
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub load_in: ft_model::layers::LoadAs,
     #[command(flatten)]
     pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
-    /// Sequences at a time; no result depends on it
+    /// Sequences in a batch; results do not depend on it
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: u32,
-    /// The JSON file to write the figures to ('-': standard output)
+    /// Write the figures to this JSON file ('-' for standard output)
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<OsString>,
     #[command(flatten)]
@@ -81,13 +82,14 @@ pub struct LossArgs {
     /// Tokens: a Parquet file, or '-' for standard input
     #[arg(value_name = "FILE|-")]
     pub input: Option<OsString>,
-    /// Write the loss of every row too, to -o
+    /// Also write the loss of every row, to -o
     #[arg(long)]
     pub per_example: bool,
-    /// The Parquet file of --per-example: row, loss, labels, correct
+    /// Parquet file of --per-example, with the columns row, loss, labels and correct; an interrupted run leaves the rows
+    /// that are done
     #[arg(short, long, value_name = "FILE", requires = "per_example")]
     pub output: Option<OsString>,
-    /// Take only the first rows
+    /// Evaluate only the first N rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
 }
@@ -99,25 +101,26 @@ pub struct GenerateArgs {
     /// Prompts: a Parquet file of 'ft-template --mode test', or '-' for standard input
     #[arg(value_name = "FILE|-")]
     pub input: Option<OsString>,
-    /// The Parquet file to write the answers to ('-': standard output)
+    /// Write the answers to this Parquet file ('-' for standard output); an interrupted run leaves those that are done
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<OsString>,
-    /// The most tokens of an answer
+    /// Maximum number of new tokens; an answer also ends at an end-of-sequence token and at the model's context length
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_new_tokens: u32,
-    /// How freely tokens are drawn; 0 takes the likeliest one
+    /// Sampling temperature; 0 is greedy
     #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = not_negative)]
     pub temperature: f64,
-    /// Draw from this many of the likeliest tokens only
+    /// Sample from the K most likely tokens only
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub top_k: Option<u32>,
-    /// Draw from the likeliest tokens that have this probability together
+    /// Nucleus sampling: sample from the smallest set of most likely tokens whose probabilities add up to P; after
+    /// --temperature and --top-k
     #[arg(long, value_name = "P", value_parser = share)]
     pub top_p: Option<f64>,
-    /// Seed of the draws; each row has its own stream
+    /// Random seed of sampling; each row has its own stream
     #[arg(long, value_name = "S", default_value_t = 42)]
     pub seed: u64,
-    /// Take only the first rows
+    /// Evaluate only the first N rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
 }
@@ -129,16 +132,17 @@ pub struct ChoiceArgs {
     /// Questions: Arrow, Parquet, JSON lines or CSV, or '-' for standard input
     #[arg(value_name = "FILE|-")]
     pub input: Option<OsString>,
-    /// 'letters' lists the choices and compares the letters; 'text' compares the choices' own text
+    /// What is scored: 'letters' lists the choices in the prompt and scores their letters, 'text' scores the text of
+    /// each choice
     #[arg(long, value_enum, default_value = "letters")]
     pub format: Format,
-    /// Ask in plain text, as a base model is asked, though the model has a chat template
+    /// Ask in plain text, as for a base model, even if the model has a chat template
     #[arg(long)]
     pub no_chat_template: bool,
-    /// The task's name in the report [default: mmlu_SUBJECT, or the file's name]
+    /// Name of the task in the report [default: mmlu_SUBJECT, or the file's name]
     #[arg(long, value_name = "NAME")]
     pub task: Option<String>,
-    /// Take only the first questions
+    /// Evaluate only the first N questions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
 }
@@ -164,7 +168,7 @@ pub fn sampling(args: &GenerateArgs) -> Result<Sampling, Usage> {
     let temperature = args.temperature;
     if temperature == 0.0 {
         if args.top_k.is_some() || args.top_p.is_some() {
-            return Err(Usage("--top-k and --top-p draw tokens: give --temperature above 0 with them".into()));
+            return Err(Usage("--top-k and --top-p are for sampling: they need a --temperature above 0".into()));
         }
         return Ok(Sampling::ArgMax);
     }
@@ -189,6 +193,17 @@ pub fn source(input: Option<&OsString>, model: &ModelArgs) -> Result<Source, Usa
         return Err(Usage("both the adapter and the rows would come from standard input; name a file for one".into()));
     }
     Ok(source)
+}
+
+/// What is read.
+pub fn inputs(source: &Source, model: &ModelArgs) -> Distinct {
+    let mut files = Distinct::new();
+    files.input("the input", source);
+    files.input("--model", &Source::parse(&model.model));
+    if let Some(adapter) = &model.adapter {
+        files.input("--adapter", &Source::parse(adapter));
+    }
+    files
 }
 
 /// Where a Parquet file goes.

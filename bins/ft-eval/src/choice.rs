@@ -6,24 +6,25 @@ use anyhow::{Result, bail};
 use ft_cli::progress;
 use ft_io::{Source, interrupt};
 use ft_measure::{Asked, Asker, Likelihoods, Questions, Share, Tally};
+use ft_model::Architecture;
 use ft_text::TextModel;
 use serde_json::{Map, Value, json};
 
-use crate::args::{ChoiceArgs, source};
+use crate::args::{ChoiceArgs, inputs, source};
 use crate::lm_eval;
 use crate::model::Model;
 use crate::report::{Report, figure, peak, rate, table};
 
 pub fn run(args: &ChoiceArgs) -> Result<()> {
     let source = source(args.input.as_ref(), &args.model)?;
-    let report = Report::open(args.model.report.as_ref(), None)?;
+    let report = Report::open(args.model.report.as_ref(), None, inputs(&source, &args.model))?;
     let questions = Questions::read(&source, args.limit)?;
     let text = TextModel::open(&args.model.model)?;
     let format = args.format.into();
     let asker = Asker::new(text, format, args.no_chat_template);
     let asked = asker.ask_all(&questions.list)?;
     let model = Model::open(&args.model)?;
-    check_lengths(&asked, &questions, model.arch.max_position_embeddings)?;
+    check_lengths(&asked, &questions, &model.arch)?;
 
     let started = Instant::now();
     let batch_size = args.model.batch_size as usize;
@@ -40,13 +41,18 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
 }
 
 /// Refuses questions that the model cannot take whole.
-fn check_lengths(asked: &[Asked], questions: &Questions, limit: usize) -> Result<()> {
+fn check_lengths(asked: &[Asked], questions: &Questions, arch: &Architecture) -> Result<()> {
+    let mut most = 0;
     for (asked, question) in asked.iter().zip(&questions.list) {
         let longest = asked.choices.iter().map(Vec::len).max().unwrap_or(0);
         let length = asked.prompt.len() + longest;
-        if length > limit {
+        most = most.max(length);
+        if let Some(limit) = arch.longest().filter(|limit| length > *limit) {
             bail!("{}: {length} tokens with its choices, but the model takes {limit}", question.place);
         }
+    }
+    if let Some(told) = arch.beyond(most) {
+        tracing::warn!("{told}");
     }
     Ok(())
 }

@@ -12,14 +12,15 @@ use ft_model::head::SequenceLoss;
 use ft_table::ParquetWriter;
 use serde_json::{Map, Value, json};
 
-use crate::args::{LossArgs, source, target};
+use crate::args::{LossArgs, inputs, source, target};
+use crate::interrupted::interrupted;
 use crate::model::Model;
 use crate::report::{LEFT_OUT, Report, figure, peak, rate, table};
 
 pub fn run(args: &LossArgs) -> Result<()> {
     let source = source(args.input.as_ref(), &args.model)?;
     let rows = args.per_example.then(|| target(args.output.as_ref())).transpose()?;
-    let report = Report::open(args.model.report.as_ref(), rows.as_ref())?;
+    let report = Report::open(args.model.report.as_ref(), rows.as_ref(), inputs(&source, &args.model))?;
     let data = LabelledRows::read(&source, args.limit)?;
     let model = Model::open(&args.model)?;
     data.check(&model.arch, &args.model.model)?;
@@ -27,23 +28,30 @@ pub fn run(args: &LossArgs) -> Result<()> {
     let started = Instant::now();
     let losses = losses(Losses::new(model.decoder(), &data, args.model.batch_size as usize), &data)?;
     let seconds = started.elapsed().as_secs_f64();
-    if let Some(target) = rows {
-        write_rows(&target, &losses, &data, &source)?;
+    let (done, all) = (losses.len(), data.sequences.len());
+    let rows = rows.filter(|_| done > 0);
+    if let Some(target) = &rows {
+        write_rows(target, &losses, &data, &source)?;
+    }
+    if done < all {
+        return Err(interrupted(rows.map(|target| target.name()), done, all));
     }
     let mut figures = model.describe(&args.model);
     figures.extend(summary(&losses, &data, seconds));
     report.write("loss", figures, &source, &data.sha256)
 }
 
-/// The losses of all rows, in their order.
+/// The losses of all rows, in their order; of the first ones after a signal.
 fn losses(batches: Losses<'_>, data: &LabelledRows) -> Result<Vec<SequenceLoss>> {
     let bar = progress(Some(data.sequences.len() as u64), "evaluating");
     let mut losses = Vec::with_capacity(data.sequences.len());
     for some in batches {
-        interrupt::check()?;
         let some = some?;
         bar.inc(some.len() as u64);
         losses.extend(some);
+        if interrupt::requested() {
+            break;
+        }
     }
     Ok(losses)
 }
@@ -99,5 +107,9 @@ fn write_rows(target: &Target, losses: &[SequenceLoss], data: &LabelledRows, sou
     };
     let mut writer = ParquetWriter::create(target, batch.schema(), &provenance.to_pairs())?;
     writer.write(&batch)?;
+    let (done, all) = (losses.len(), data.sequences.len());
+    if done < all {
+        writer.add_metadata([("ft.interrupted".to_owned(), format!("{done} of {all} rows"))]);
+    }
     Ok(writer.finish()?)
 }

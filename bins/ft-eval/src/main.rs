@@ -1,8 +1,10 @@
 //! `ft-eval`: measure a language model: loss, answers, multiple choice.
 
+mod answer_file;
 mod args;
 mod choice;
 mod generate;
+mod interrupted;
 mod lm_eval;
 mod loss;
 mod model;

@@ -72,6 +72,5 @@ fn adapter(source: &Source, arch: &Architecture, model: &Path) -> Result<Adapter
         source.open()?.read_to_end(&mut bytes).context("cannot read an adapter from standard input")?;
         Adapter::from_bytes("standard input", &bytes)?
     };
-    adapter.check(arch).with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
-    Ok(adapter)
+    adapter.fitted(arch).with_context(|| format!("'{source}' does not fit '{}'", model.display()))
 }

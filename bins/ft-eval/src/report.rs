@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use anyhow::{Context, Result};
 use ft_cli::typed_arguments;
 use ft_io::output::Output;
-use ft_io::{Source, Target};
+use ft_io::{Distinct, Source, Target};
 use serde_json::{Map, Value, json};
 
 /// Arguments that say where results go or how the work is cut, not what they are.
@@ -19,10 +19,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Without `--report`, a pipe on standard output gets the figures, unless the rows go there.
-    pub fn open(given: Option<&OsString>, rows: Option<&Target>) -> Result<Self> {
+    /// Without `--report`, a pipe on standard output gets the figures, unless the rows go there. Neither may take the
+    /// place of the other, or of what is read.
+    pub fn open(given: Option<&OsString>, rows: Option<&Target>, mut files: Distinct) -> Result<Self> {
         let free = rows != Some(&Target::Stdout) && !std::io::stdout().is_terminal();
         let target = given.map(Target::parse).or(free.then_some(Target::Stdout));
+        for (option, target) in [("-o", rows), ("--report", target.as_ref())] {
+            target.map_or(Ok(()), |target| files.output(option, target))?;
+        }
         let name = target.as_ref().map(Target::name).unwrap_or_default();
         Ok(Self { output: target.map(|target| target.create()).transpose()?, name })
     }

@@ -50,8 +50,8 @@ impl Adapters {
         let mut this = Self { additions: HashMap::new(), saved: HashMap::new(), digests: Vec::new() };
         for source in &sources {
             let (adapter, sha256) = read(source)?;
-            adapter
-                .check(base.architecture())
+            let adapter = adapter
+                .fitted(base.architecture())
                 .with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
             this.take(adapter, base, source)?;
             this.digests.push(InputDigest { name: source.file_name(), sha256 });

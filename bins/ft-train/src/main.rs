@@ -3,8 +3,8 @@
 mod args;
 mod config;
 mod dry_run;
+mod environment;
 mod launch;
-mod placement;
 mod verify;
 
 use std::io::Write;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ft_dist::{Communicator, Rendezvous, Tcp};
+use ft_dist::{Communicator, JoinOptions, Rendezvous, Tcp};
 
 fn main() {
     let mut arguments = env::args().skip(1);
@@ -58,7 +58,7 @@ fn join(kind: &str, timeout: Duration) -> Arc<dyn Communicator> {
             let number = |name: &str| word(name).parse::<usize>().unwrap();
             let store = Rendezvous::TcpStore { host: word("MASTER_ADDR"), port: number("MASTER_PORT") as u16 };
             let label = word("TORCHELASTIC_RESTART_COUNT");
-            Tcp::join(&store, number("RANK"), number("WORLD_SIZE"), &label, timeout).unwrap()
+            Tcp::join(&store, number("RANK"), number("WORLD_SIZE"), &JoinOptions::new(&label, timeout)).unwrap()
         }
         other => panic!("no kind '{other}' in this build"),
     }

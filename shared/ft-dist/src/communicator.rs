@@ -71,6 +71,9 @@ pub trait Communicator: Send + Sync + Debug {
     fn traffic(&self) -> Traffic;
 }
 
+/// The most ranks that can meet: as many addresses as one message holds.
+pub const MAX_RANKS: usize = 10_000;
+
 /// What ranks do together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Collective {

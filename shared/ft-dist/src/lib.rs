@@ -34,7 +34,7 @@ mod tree;
 mod typed;
 
 pub use background::{Background, Handle};
-pub use communicator::{Collective, Communicator, Traffic};
+pub use communicator::{Collective, Communicator, MAX_RANKS, Traffic};
 pub use error::{Error, Result};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
@@ -43,7 +43,7 @@ pub use nccl::Nccl;
 pub use ordered::{Partial, all_reduce_bytes, all_reduce_ordered, reduce_scatter_bytes, reduce_scatter_ordered};
 pub use shares::{shares, shares_of_units};
 pub use solo::Solo;
-pub use tcp::{Rendezvous, Tcp};
+pub use tcp::{JoinOptions, Rendezvous, Tcp};
 pub use threads::Threads;
 pub use tree::{TreeSum, forest_shape};
 pub use typed::{

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::{
     Ranks, aborts, busy, collectives, disagrees, leaves, leaves_in_peace, misuse, on_all, speed as speed_of, times_out,
 };
-use ft_dist::{Rendezvous, Tcp};
+use ft_dist::{JoinOptions, Rendezvous, Tcp};
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
@@ -27,7 +27,8 @@ fn at(port: u16) -> Rendezvous {
 
 fn joined(world: usize, rendezvous: &Rendezvous, timeout: Duration) -> Ranks {
     thread::scope(|scope| {
-        let join = |rank| scope.spawn(move || Tcp::join(rendezvous, rank, world, "test", timeout).unwrap());
+        let join =
+            |rank| scope.spawn(move || Tcp::join(rendezvous, rank, world, &JoinOptions::new("test", timeout)).unwrap());
         // The last rank is the first to come.
         let mut threads: Vec<_> = (0..world).rev().map(join).collect();
         threads.reverse();
@@ -80,8 +81,9 @@ fn calls_that_do_not_fit_are_named() {
 fn refused(rank: usize, world: usize, label: &str) -> String {
     let port = free_port();
     thread::scope(|scope| {
-        let host = scope.spawn(move || Tcp::join(&at(port), 0, 2, "test", Duration::from_secs(2)).unwrap_err());
-        let error = Tcp::join(&at(port), rank, world, label, HALF_A_MINUTE).unwrap_err().to_string();
+        let host = scope
+            .spawn(move || Tcp::join(&at(port), 0, 2, &JoinOptions::new("test", Duration::from_secs(2))).unwrap_err());
+        let error = Tcp::join(&at(port), rank, world, &JoinOptions::new(label, HALF_A_MINUTE)).unwrap_err().to_string();
         // Rank 0 says whom it refused.
         let waited = host.join().unwrap().to_string();
         assert!(waited.starts_with("rank 0 waited 2s for ranks that did not come: 1; rank "), "{waited}");
@@ -94,7 +96,7 @@ fn refused(rank: usize, world: usize, label: &str) -> String {
 fn strangers_are_refused_with_words() {
     assert_eq!(refused(1, 4, "test"), "rank 0 was started as one of 2 ranks, rank 1 as one of 4");
     assert_eq!(refused(2, 3, "other"), "rank 0 belongs to run 'test', rank 2 to 'other'");
-    let error = Tcp::join(&at(1), 2, 2, "test", HALF_A_MINUTE).unwrap_err().to_string();
+    let error = Tcp::join(&at(1), 2, 2, &JoinOptions::new("test", HALF_A_MINUTE)).unwrap_err().to_string();
     assert_eq!(error, "rank 2 of 2 ranks: a rank is below their number");
 }
 
@@ -102,7 +104,7 @@ fn strangers_are_refused_with_words() {
 fn two_processes_of_one_rank_are_found_out() {
     let port = free_port();
     thread::scope(|scope| {
-        let join = |rank| scope.spawn(move || Tcp::join(&at(port), rank, 3, "test", HALF_A_MINUTE));
+        let join = |rank| scope.spawn(move || Tcp::join(&at(port), rank, 3, &JoinOptions::new("test", HALF_A_MINUTE)));
         let host = join(0);
         let twins = [join(1), join(1)];
         // The last rank comes when one of them has been refused, so both come before it.
@@ -124,7 +126,7 @@ fn two_processes_of_one_rank_are_found_out() {
 fn who_is_no_rank_does_no_harm() {
     let port = free_port();
     thread::scope(|scope| {
-        let host = scope.spawn(move || Tcp::join(&at(port), 0, 2, "test", HALF_A_MINUTE).unwrap());
+        let host = scope.spawn(move || Tcp::join(&at(port), 0, 2, &JoinOptions::new("test", HALF_A_MINUTE)).unwrap());
         let mut stranger = loop {
             match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
                 Ok(stream) => break stream,
@@ -133,7 +135,7 @@ fn who_is_no_rank_does_no_harm() {
         };
         stranger.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
         let mute = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        let guest = Tcp::join(&at(port), 1, 2, "test", HALF_A_MINUTE).unwrap();
+        let guest = Tcp::join(&at(port), 1, 2, &JoinOptions::new("test", HALF_A_MINUTE)).unwrap();
         let other = scope.spawn(move || host.join().unwrap().barrier().unwrap());
         guest.barrier().unwrap();
         other.join().unwrap();
@@ -144,11 +146,12 @@ fn who_is_no_rank_does_no_harm() {
 #[test]
 fn nobody_at_the_address_is_said() {
     let port = free_port();
-    let error = Tcp::join(&at(port), 1, 2, "test", Duration::from_millis(300)).unwrap_err().to_string();
+    let error =
+        Tcp::join(&at(port), 1, 2, &JoinOptions::new("test", Duration::from_millis(300))).unwrap_err().to_string();
     assert!(error.starts_with(&format!("rank 1 did not reach rank 0 at 127.0.0.1:{port} within 300ms: ")), "{error}");
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
-    let error = Tcp::join(&at(port), 0, 2, "test", HALF_A_MINUTE).unwrap_err().to_string();
+    let error = Tcp::join(&at(port), 0, 2, &JoinOptions::new("test", HALF_A_MINUTE)).unwrap_err().to_string();
     assert!(error.starts_with(&format!("rank 0 cannot listen on 127.0.0.1:{port}: ")), "{error}");
     // Something else listens there.
     thread::spawn(move || {
@@ -156,7 +159,7 @@ fn nobody_at_the_address_is_said() {
         stream.write_all(b"220 mail.example ESMTP ready\r\n").unwrap();
         thread::sleep(Duration::from_secs(1));
     });
-    let error = Tcp::join(&at(port), 1, 2, "test", HALF_A_MINUTE).unwrap_err().to_string();
+    let error = Tcp::join(&at(port), 1, 2, &JoinOptions::new("test", HALF_A_MINUTE)).unwrap_err().to_string();
     assert!(error.ends_with("is no rank 0 of this program: choose another master port"), "{error}");
 }
 
@@ -221,7 +224,9 @@ fn ranks_meet_by_way_of_a_store() {
     let rendezvous = Rendezvous::TcpStore { host: "127.0.0.1".into(), port: store() };
     on_all(joined(3, &rendezvous, HALF_A_MINUTE), |ranks| collectives(&*ranks));
     // Nobody writes the key of a run that does not exist.
-    let error = Tcp::join(&rendezvous, 1, 2, "another run", Duration::from_millis(300)).unwrap_err().to_string();
+    let error = Tcp::join(&rendezvous, 1, 2, &JoinOptions::new("another run", Duration::from_millis(300)))
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("rank 0 did not write /ft-dist/another run/rank-0 to torchrun's store at "), "{error}");
 }
 
@@ -230,7 +235,7 @@ fn a_store_that_is_none_is_said() {
     let port = free_port();
     let join = |port| {
         let rendezvous = Rendezvous::TcpStore { host: "127.0.0.1".into(), port };
-        Tcp::join(&rendezvous, 1, 2, "test", Duration::from_millis(300)).unwrap_err().to_string()
+        Tcp::join(&rendezvous, 1, 2, &JoinOptions::new("test", Duration::from_millis(300))).unwrap_err().to_string()
     };
     let error = join(port);
     assert!(error.starts_with(&format!("torchrun's store at 127.0.0.1:{port} cannot be reached: ")), "{error}");
@@ -256,7 +261,15 @@ fn a_rank_of_its_own() {
     else {
         return;
     };
-    let ranks = Tcp::join(&at(port as u16), rank, world, "test", HALF_A_MINUTE).unwrap();
+    let arrived = |rank, here| eprintln!("rank {rank} has come, {here} are here");
+    let options = JoinOptions { arrived: &arrived, ..JoinOptions::new("test", HALF_A_MINUTE) };
+    let ranks = match Tcp::join(&at(port as u16), rank, world, &options) {
+        Ok(ranks) => ranks,
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::exit(1);
+        }
+    };
     collectives(&*ranks);
     if number("FT_TEST_LOOP").is_none() {
         return;
@@ -266,7 +279,12 @@ fn a_rank_of_its_own() {
     std::process::exit(1);
 }
 
-fn processes(world: usize, forever: bool) -> Vec<Child> {
+fn processes(world: usize, forever: bool) -> Vec<Process> {
+    some_of(world, world, forever)
+}
+
+/// The first `started` of `world` ranks.
+fn some_of(started: usize, world: usize, forever: bool) -> Vec<Process> {
     let port = free_port();
     let start = |rank: usize| {
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -276,36 +294,118 @@ fn processes(world: usize, forever: bool) -> Vec<Child> {
         if forever {
             command.env("FT_TEST_LOOP", "1");
         }
-        command.spawn().unwrap()
+        Process(command.spawn().unwrap())
     };
-    (0..world).map(start).collect()
+    (0..started).map(start).collect()
+}
+
+/// A process that does not outlive the test, however that ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Reads until a line ends so.
+fn read_until(words: &mut impl BufRead, end: &str) {
+    let mut line = String::new();
+    while !line.ends_with(end) {
+        line.clear();
+        assert!(words.read_line(&mut line).unwrap() > 0, "a rank ended early");
+    }
+}
+
+#[test]
+fn a_rank_that_is_gone_before_all_have_met_is_named_at_once() {
+    for victim in [0, 1, 2] {
+        // The last one does not come.
+        let mut ranks = some_of(3, 4, false);
+        let mut words: Vec<_> = ranks.iter_mut().map(|rank| BufReader::new(rank.0.stderr.take().unwrap())).collect();
+        read_until(&mut words[0], "3 are here\n");
+        ranks[victim].0.kill().unwrap();
+        let start = Instant::now();
+        for (rank, words) in (0..3).zip(&mut words).filter(|(rank, _)| *rank != victim) {
+            let mut said = String::new();
+            words.read_to_string(&mut said).unwrap();
+            let expected = format!("error: rank {victim} failed: its connection closed while the ranks met");
+            assert_eq!(said.trim(), expected, "rank {rank}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+    }
+}
+
+/// Sends a message of the meeting, or reads one, as a rank does.
+fn say(stream: &mut TcpStream, text: &str) {
+    stream.write_all(b"ft-dist1").unwrap();
+    stream.write_all(&(text.len() as u32).to_le_bytes()).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+}
+
+fn listen(stream: &mut TcpStream) -> String {
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).unwrap();
+    let mut text = vec![0; u32::from_le_bytes(head[8..].try_into().unwrap()) as usize];
+    stream.read_exact(&mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn a_rank_that_is_gone_before_all_are_connected_is_named_at_once() {
+    for victim in [1, 2] {
+        let port = free_port();
+        thread::scope(|scope| {
+            let join = |rank| Tcp::join(&at(port), rank, 3, &JoinOptions::new("test", HALF_A_MINUTE)).unwrap_err();
+            let others = [0, 3 - victim].map(|rank| scope.spawn(move || join(rank)));
+            let mut stream = loop {
+                match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+                    Ok(stream) => break stream,
+                    Err(_) => thread::sleep(Duration::from_millis(10)),
+                }
+            };
+            // It listens, so that others can begin to connect to it, and lets nobody in.
+            let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let place = door.local_addr().unwrap();
+            say(
+                &mut stream,
+                &format!(r#"{{"version":2,"rank":{victim},"world":3,"label":"test","listens":"{place}"}}"#),
+            );
+            assert_eq!(listen(&mut stream), r#""Heard""#);
+            assert!(listen(&mut stream).starts_with(r#"{"Welcome":"#));
+            thread::sleep(Duration::from_millis(100));
+            let start = Instant::now();
+            drop((stream, door));
+            for other in others {
+                let said = other.join().unwrap().to_string();
+                assert_eq!(said, format!("rank {victim} failed: its connection closed while the ranks met"));
+            }
+            assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+        });
+    }
 }
 
 #[test]
 fn processes_do_all_collectives() {
-    for child in processes(3, false) {
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for mut rank in processes(3, false) {
+        let mut said = String::new();
+        rank.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(rank.0.wait().unwrap().success(), "{said}");
     }
 }
 
 #[test]
 fn a_killed_rank_is_named_by_all_others_at_once() {
     let mut children = processes(4, true);
-    let mut words: Vec<_> = children.iter_mut().map(|child| BufReader::new(child.stderr.take().unwrap())).collect();
-    for words in &mut words {
-        let mut line = String::new();
-        while !line.ends_with("is ready\n") {
-            line.clear();
-            assert!(words.read_line(&mut line).unwrap() > 0, "a rank ended early");
-        }
-    }
+    let mut words: Vec<_> = children.iter_mut().map(|child| BufReader::new(child.0.stderr.take().unwrap())).collect();
+    words.iter_mut().for_each(|words| read_until(words, "is ready\n"));
     thread::sleep(Duration::from_millis(200));
     // The standard library's kill is SIGKILL: the rank has no time for a word.
-    children[2].kill().unwrap();
+    children[2].0.kill().unwrap();
     let start = Instant::now();
     for (rank, (child, words)) in children.iter_mut().zip(&mut words).enumerate() {
-        let status = child.wait().unwrap();
+        let status = child.0.wait().unwrap();
         assert!(!status.success());
         if rank != 2 {
             let mut said = String::new();

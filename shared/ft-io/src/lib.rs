@@ -1,5 +1,5 @@
 //! How programs meet their files: sources, targets, files and folders that appear whole or not at all, digests,
-//! provenance, and the signals that ask a program to stop.
+//! provenance, the signals that ask a program to stop, and the header of GGUF files, which several crates read.
 //!
 //! Whatever goes to stdout goes through [`output::Stdout`]: as a result, which must arrive, or as a listing, whose reader
 //! may go.
@@ -8,6 +8,7 @@ mod digest;
 mod distinct;
 mod error;
 mod fifo;
+pub mod gguf;
 pub mod input;
 pub mod interrupt;
 mod named;

@@ -1,5 +1,6 @@
 //! Answers to prompts, held against their references.
 
+use candle_core::Tensor;
 use ft_model::decoder::Decoder;
 use ft_model::generate::{Answer, Generator, Options};
 use ft_text::Tokenizer;
@@ -51,7 +52,13 @@ impl<'a> Answers<'a> {
 
     fn step(&mut self) -> Result<Vec<Prediction>> {
         let Self { generator, sampler, .. } = self;
-        let finished = generator.step(&mut |row, logits| sampler.choose(row, logits))?;
+        let mut failed = None;
+        let choose = &mut |row: usize, logits: &Tensor| sampler.choose(row, logits).inspect_err(|_| failed = Some(row));
+        let finished = generator.step(choose);
+        let finished = finished.map_err(|error| match failed {
+            Some(row) => Error::from(error).at(self.prompts.place(row)),
+            None => error.into(),
+        })?;
         finished.into_iter().map(|answer| self.prediction(answer)).collect()
     }
 

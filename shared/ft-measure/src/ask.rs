@@ -1,4 +1,8 @@
 //! Questions as the model is asked them.
+//!
+//! A question and each of its choices are cut into tokens together, as lm-eval does (`_encode_pair`), for what a text
+//! begins with may change its tokens: a tokenizer of Llama 2's kind puts a mark before the first word of any text that
+//! it is given alone. The choice's tokens are those of the joint text from where the choices part from the question.
 
 use std::fmt::Write;
 
@@ -7,11 +11,14 @@ use ft_text::{Encoder, Message, Scratch, TextModel};
 
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::questions::{Question, letter};
+use crate::letters::letter;
+use crate::questions::Question;
 
 /// The tokens of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
+    /// Where the question stands, for messages.
+    pub place: String,
     /// Up to where the answer begins.
     pub prompt: Vec<u32>,
     /// What each choice would go on with: a letter, or its own text.
@@ -40,6 +47,7 @@ impl Asked {
 }
 
 /// Puts questions into a model's tokens.
+#[derive(Debug)]
 pub struct Asker {
     text: TextModel,
     encoder: Encoder,
@@ -72,61 +80,79 @@ impl Asker {
     }
 
     fn ask(&self, question: &Question, scratch: &mut Scratch) -> Result<Asked> {
-        let prompt = match self.format {
+        let text = self.text_before_the_answer(question)?;
+        let prompt = self.encode(&text, scratch)?;
+        // In plain text the answer is another word.
+        let between = if self.uses_template() { "" } else { " " };
+        let whole = |i: usize| match self.format {
+            Format::Letters => format!("{text}{between}{}", letter(i)),
+            Format::Text => format!("{text}{between}{}", question.choices[i]),
+        };
+        let wholes =
+            (0..question.choices.len()).map(|i| self.encode(&whole(i), scratch)).collect::<Result<Vec<_>>>()?;
+        let mut alike: Vec<&[u32]> = wholes.iter().map(Vec::as_slice).collect();
+        // What all letters begin with, such as a space of its own, tells them not apart; of texts all is compared.
+        if self.format == Format::Text {
+            alike.push(&prompt);
+        }
+        let begin = common_prefix(&alike);
+        let choices: Vec<Vec<u32>> = wholes.iter().map(|ids| ids[begin..].to_vec()).collect();
+        self.check(begin, &choices)?;
+        Ok(Asked { place: question.place.clone(), prompt: wholes[0][..begin].to_vec(), choices })
+    }
+
+    /// Refuses what has no likelihood; the choices begin at token `begin`.
+    fn check(&self, begin: usize, choices: &[Vec<u32>]) -> Result<()> {
+        if begin == 0 {
+            return Err(Error::content("the question", "it has no tokens before the answer"));
+        }
+        let place = |i: usize| match self.format {
+            Format::Letters => format!("letter {}", letter(i)),
+            Format::Text => format!("choice {}", letter(i)),
+        };
+        if self.format == Format::Letters
+            && let Some(at) = choices.iter().position(|ids| ids.len() != 1)
+        {
+            let told = "it is not one token to this tokenizer; use --format text";
+            return Err(Error::content(place(at), told));
+        }
+        match choices.iter().position(Vec::is_empty) {
+            Some(at) => Err(Error::content(place(at), "it has no tokens")),
+            None => Ok(()),
+        }
+    }
+
+    /// The text up to where the answer begins.
+    fn text_before_the_answer(&self, question: &Question) -> Result<String> {
+        let text = match self.format {
             Format::Letters => listed(question),
             Format::Text if self.uses_template() => question.text.clone(),
             Format::Text => format!("Question: {}\nAnswer:", question.text),
         };
-        let continuation = |i: usize| match self.format {
-            Format::Letters => letter(i).to_string(),
-            Format::Text => question.choices[i].clone(),
-        };
-        let mut choices = (0..question.choices.len())
-            .map(|i| self.continuation(&continuation(i), scratch))
-            .collect::<Result<Vec<_>>>()?;
-        let mut prompt = self.prompt(prompt, scratch)?;
-        if self.format == Format::Letters {
-            // What all letters begin with, such as a space of its own, tells them not apart.
-            let same = common_prefix(&choices);
-            prompt.extend(choices[0].iter().take(same));
-            choices.iter_mut().for_each(|ids| drop(ids.drain(..same)));
-            if let Some(at) = choices.iter().position(|ids| ids.len() != 1) {
-                let told = "is not one token to this tokenizer; compare the choices' texts instead (--format text)";
-                return Err(Error::content(format!("the letter {}", letter(at)), told));
-            }
+        match &self.text.template {
+            Some(template) => Ok(template.render(&[Message::new("user", text)], true)?.text),
+            None => Ok(text),
         }
-        Ok(Asked { prompt, choices })
     }
 
-    /// The tokens up to where the answer begins.
-    fn prompt(&self, text: String, scratch: &mut Scratch) -> Result<Vec<u32>> {
-        let Some(template) = &self.text.template else {
-            // As the tokenizer begins a text of its own, with a begin-of-sequence token where it has one.
-            let encoding = self.text.tokenizer.encode(text, true).map_err(encode_failed)?;
-            return Ok(encoding.get_ids().to_vec());
-        };
-        let rendered = template.render(&[Message::new("user", text)], true)?;
-        Ok(self.encoder.encode(&rendered.text, scratch)?.ids)
-    }
-
-    /// The tokens of what follows the prompt: after a space in plain text.
-    fn continuation(&self, text: &str, scratch: &mut Scratch) -> Result<Vec<u32>> {
-        let text = if self.uses_template() { text.to_owned() } else { format!(" {text}") };
-        let ids = self.encoder.encode(&text, scratch)?.ids;
-        if ids.is_empty() {
-            return Err(Error::content("a choice", "it has no tokens"));
+    /// The tokens of a text: a rendered template has its own special tokens, plain text begins as the tokenizer begins
+    /// a text, with a begin-of-sequence token where it has one.
+    fn encode(&self, text: &str, scratch: &mut Scratch) -> Result<Vec<u32>> {
+        if self.uses_template() {
+            return Ok(self.encoder.encode(text, scratch)?.ids);
         }
-        Ok(ids)
+        let encoding = self.text.tokenizer.encode(text, true);
+        let encoding = encoding.map_err(|error| ft_text::Error::Encode(error.to_string()))?;
+        // An end-of-sequence token would stand between the question and what follows.
+        let added = encoding.get_special_tokens_mask();
+        let end = added.iter().rposition(|&mask| mask == 0).map_or(added.len(), |last| last + 1);
+        Ok(encoding.get_ids()[..end].to_vec())
     }
-}
-
-fn encode_failed(error: impl std::fmt::Display) -> Error {
-    ft_text::Error::Encode(error.to_string()).into()
 }
 
 /// How many tokens all lists begin with alike.
-fn common_prefix(lists: &[Vec<u32>]) -> usize {
-    let first = lists.first().map_or(&[][..], Vec::as_slice);
+fn common_prefix(lists: &[&[u32]]) -> usize {
+    let first = lists.first().copied().unwrap_or(&[]);
     (0..first.len()).take_while(|&i| lists.iter().all(|list| list.get(i) == Some(&first[i]))).count()
 }
 
@@ -146,35 +172,4 @@ fn listed(question: &Question) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_question_is_put_as_mmlu_puts_it() {
-        let question = Question {
-            place: String::new(),
-            text: " What is owed? ".into(),
-            choices: vec!["Tax".into(), "Rent".into()],
-            answer: 0,
-            subject: Some("professional_accounting".into()),
-        };
-        let expected = "The following are multiple choice questions (with answers) about professional accounting.\n\n\
-                        What is owed?\nA. Tax\nB. Rent\nAnswer:";
-        assert_eq!(listed(&question), expected);
-    }
-
-    #[test]
-    fn what_the_letters_share_belongs_to_the_question() {
-        assert_eq!(common_prefix(&[vec![9, 1], vec![9, 2], vec![9, 3]]), 1);
-        assert_eq!(common_prefix(&[vec![1], vec![2]]), 0);
-        assert_eq!(common_prefix(&[]), 0);
-    }
-
-    #[test]
-    fn only_the_choice_is_labelled() {
-        let asked = Asked { prompt: vec![1, 2], choices: vec![vec![3], vec![4, 5]] };
-        let labels: Vec<_> = asked.sequences().map(|s| s.labels).collect();
-        assert_eq!(labels, [vec![-100, -100, 3], vec![-100, -100, 4, 5]]);
-        assert_eq!((asked.tokens(Format::Letters), asked.tokens(Format::Text)), (2, 7));
-    }
-}
+mod tests;

@@ -39,6 +39,12 @@ impl Error {
         Self::Content { place: place.into(), message: message.into() }
     }
 
+    /// A figure of a row or question that is not a number.
+    pub(crate) fn not_finite(place: impl Into<String>, what: &str, value: f64) -> Self {
+        let told = "expected a finite number; are all weights of the model and the adapter finite?";
+        Self::content(place, format!("{what} is {value}, {told}"))
+    }
+
     /// This error, as one of `place`.
     pub(crate) fn at(self, place: impl Into<String>) -> Self {
         Self::At { place: place.into(), source: Box::new(self) }

@@ -7,10 +7,12 @@
 //!
 //! Each of the three is an iterator over batches, so that the caller sees every result as it comes and may stop.
 
+mod answer_column;
 mod answers;
 mod ask;
 mod error;
 mod format;
+mod letters;
 mod likelihoods;
 mod loss;
 mod prompts;
@@ -24,10 +26,11 @@ pub use answers::{AnswerSummary, Answers, Prediction};
 pub use ask::{Asked, Asker};
 pub use error::{Error, Result};
 pub use format::Format;
+pub use letters::letter;
 pub use likelihoods::Likelihoods;
 pub use loss::{LossSummary, Losses};
 pub use prompts::Prompts;
-pub use questions::{Question, Questions, letter};
+pub use questions::{Question, Questions};
 pub use sampling::Sampler;
 pub use score::score;
 pub use tally::{Share, Shares, Tally};

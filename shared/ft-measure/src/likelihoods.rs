@@ -5,8 +5,9 @@ use ft_model::decoder::Decoder;
 use ft_model::generate::Engine;
 
 use crate::ask::Asked;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Format;
+use crate::letters::letter;
 
 /// The likelihoods of the choices, some questions at a time, in their order: for each question a number a choice, of
 /// which the greatest belongs to the likeliest one.
@@ -40,10 +41,17 @@ impl<'a> Likelihoods<'a> {
         let from = self.done;
         self.done = self.asked.len().min(from + self.batch_size);
         let some = &self.asked[from..self.done];
-        match &self.way {
-            Way::Letters(engine) => by_letters(engine, some),
-            Way::Text(decoder) => by_text(decoder, some, self.batch_size),
+        let likelihoods = match &self.way {
+            Way::Letters(engine) => by_letters(engine, some)?,
+            Way::Text(decoder) => by_text(decoder, some, self.batch_size)?,
+        };
+        for (asked, of) in some.iter().zip(&likelihoods) {
+            if let Some(i) = of.iter().position(|likelihood| !likelihood.is_finite()) {
+                let what = format!("the likelihood of choice {}", letter(i));
+                return Err(Error::not_finite(&asked.place, &what, of[i]));
+            }
         }
+        Ok(likelihoods)
     }
 }
 

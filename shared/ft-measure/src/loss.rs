@@ -4,7 +4,7 @@ use ft_model::batch::Batch;
 use ft_model::decoder::Decoder;
 use ft_model::head::SequenceLoss;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tokens::LabelledRows;
 
 /// The losses of rows, some rows at a time, in their order.
@@ -24,7 +24,11 @@ impl<'a> Losses<'a> {
     fn batch(&mut self) -> Result<Vec<SequenceLoss>> {
         let from = self.done;
         self.done = self.rows.sequences.len().min(from + self.batch_size);
-        Ok(self.decoder.losses(&Batch::new(&self.rows.sequences[from..self.done]))?)
+        let losses = self.decoder.losses(&Batch::new(&self.rows.sequences[from..self.done]))?;
+        match losses.iter().position(|loss| !loss.sum.is_finite()) {
+            Some(i) => Err(Error::not_finite(self.rows.place(from + i), "the loss", losses[i].sum)),
+            None => Ok(losses),
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use ft_io::Source;
 use ft_table::{Rows, TableReader};
 use serde_json::Value;
 
+use crate::answer_column::{Readings, is_ambiguous, of_column};
 use crate::error::{Error, Result};
+use crate::letters::{MOST_CHOICES, letter};
 
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,13 +36,6 @@ const QUESTION: &str = "question";
 const CHOICES: &str = "choices";
 const ANSWER: &str = "answer";
 const SUBJECT: &str = "subject";
-/// A choice needs a letter.
-const MOST_CHOICES: usize = 26;
-
-/// The letter of a choice.
-pub fn letter(choice: usize) -> char {
-    char::from(b'A' + choice.min(MOST_CHOICES - 1) as u8)
-}
 
 impl Questions {
     /// Reads the first `limit` questions of `source`.
@@ -54,35 +49,57 @@ impl Questions {
         wanted.extend(reader.columns().iter().filter(|c| *c == SUBJECT).cloned());
         reader.select(&wanted)?;
         let limit = limit.map_or(usize::MAX, |n| n as usize);
-        let mut list = Vec::new();
+        let (mut list, mut readings) = (Vec::new(), Vec::new());
         while let Some(rows) = reader.next_rows()? {
-            for row in 0..rows.len().min(limit - list.len()) {
-                let place = rows.place(row);
+            for row in 0..rows.len() {
+                // What the answers mean is said by the whole column, also where only its first rows are asked.
+                let is_asked = list.len() < limit;
                 match question(&rows, row) {
-                    Ok(question) => list.push(Question { place, ..question }),
-                    Err(reason) => return Err(Error::content(place, reason)),
+                    Ok((question, reading)) => {
+                        readings.push(reading);
+                        list.extend(is_asked.then(|| Question { place: rows.place(row), ..question }));
+                    }
+                    Err(reason) if is_asked => return Err(Error::content(rows.place(row), reason)),
+                    Err(_) => {}
                 }
-            }
-            if list.len() == limit {
-                break;
             }
         }
         if list.is_empty() {
             return Err(Error::content(reader.name(), "holds no questions"));
         }
+        set_answers(reader.name(), &mut list, &readings)?;
         Ok(Self { list, sha256: reader.sha256()? })
     }
 }
 
-/// The question of one row, or what is wrong with it.
-fn question(rows: &Rows, row: usize) -> std::result::Result<Question, String> {
+/// Sets the right choices as the column of answers says them; `readings` may have more rows than the `list`.
+fn set_answers(name: &str, list: &mut [Question], readings: &[Readings]) -> Result<()> {
+    let taken = of_column(readings);
+    if let Some(taken) = taken.filter(|&taken| is_ambiguous(readings, taken)) {
+        let what = taken.name();
+        tracing::warn!("{name}: '{ANSWER}' can be read in several ways; taking it as the choice's {what}");
+    }
+    for (question, row) in list.iter_mut().zip(readings) {
+        let answer = taken.map_or_else(|| row.only(), |taken| row.by(taken));
+        question.answer = answer.ok_or_else(|| {
+            let told = "can be read in several ways, and the other rows do not say in which; make all rows \
+                        numbers from 0, or all letters";
+            Error::content(&question.place, format!("'{ANSWER}' {told}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// The question of one row, and what its answer may mean; or what is wrong with it.
+fn question(rows: &Rows, row: usize) -> std::result::Result<(Question, Readings), String> {
     let text = |column: &str| match rows.value(row, column).as_ref() {
         Value::String(text) => Ok(text.clone()),
         other => Err(format!("'{column}' is {}, expected text", ft_table::kind(other))),
     };
     let choices = choices(rows.value(row, CHOICES).as_ref())?;
-    let answer = answer(rows.value(row, ANSWER).as_ref(), &choices)?;
-    Ok(Question { place: String::new(), text: text(QUESTION)?, choices, answer, subject: text(SUBJECT).ok() })
+    let answer = readings(rows.value(row, ANSWER).as_ref(), &choices)?;
+    let (text, subject) = (text(QUESTION)?, text(SUBJECT).ok());
+    Ok((Question { place: String::new(), text, choices, answer: 0, subject }, answer))
 }
 
 /// A list of texts; CSV has it as JSON.
@@ -108,21 +125,14 @@ fn choices(value: &Value) -> std::result::Result<Vec<String>, String> {
     list.iter().map(text).collect()
 }
 
-/// Which choice is right: a number from 0, a letter, or the choice's own text.
-fn answer(value: &Value, choices: &[String]) -> std::result::Result<usize, String> {
-    let found = match value {
-        Value::Number(number) => number.as_u64().and_then(|n| usize::try_from(n).ok()),
-        Value::String(text) => choices
-            .iter()
-            .position(|choice| choice == text)
-            .or_else(|| (0..choices.len()).find(|&i| text.trim().eq_ignore_ascii_case(&letter(i).to_string())))
-            .or_else(|| text.trim().parse().ok()),
-        _ => None,
-    };
-    found.filter(|&i| i < choices.len()).ok_or_else(|| {
-        let last = choices.len() - 1;
-        format!("'{ANSWER}' is {value}, expected 0 to {last}, A to {}, or one of the choices", letter(last))
-    })
+/// Which choice may be the right one: a number from 0, a letter, or the choice's own text.
+fn readings(value: &Value, choices: &[String]) -> std::result::Result<Readings, String> {
+    let found = Readings::new(value, choices);
+    if found.is_some() {
+        return Ok(found);
+    }
+    let last = choices.len() - 1;
+    Err(format!("'{ANSWER}' is {value}, expected 0 to {last}, A to {}, or one of the choices", letter(last)))
 }
 
 #[cfg(test)]
@@ -133,12 +143,12 @@ mod tests {
     #[test]
     fn an_answer_is_a_number_a_letter_or_the_choice() {
         let choices = ["5", "7", "b"].map(String::from);
-        for (value, expected) in [(json!(2), 2), (json!("B"), 1), (json!("b"), 2), (json!("7"), 1), (json!("0"), 0)] {
-            assert_eq!(answer(&value, &choices), Ok(expected), "{value}");
+        for (value, expected) in [(json!(2), 2), (json!("B"), 1), (json!("7"), 1), (json!("0"), 0), (json!(5), 0)] {
+            assert_eq!(readings(&value, &choices).unwrap().only(), Some(expected), "{value}");
         }
-        let told = answer(&json!(3), &choices).unwrap_err();
+        let told = readings(&json!(3), &choices).unwrap_err();
         assert_eq!(told, "'answer' is 3, expected 0 to 2, A to C, or one of the choices");
-        assert!(answer(&json!(-1), &choices).is_err() && answer(&json!(null), &choices).is_err());
+        assert!(readings(&json!(-1), &choices).is_err() && readings(&json!(null), &choices).is_err());
     }
 
     #[test]

@@ -45,6 +45,10 @@ impl LabelledRows {
         for (i, sequence) in self.sequences.iter().enumerate() {
             sequence.check(arch).map_err(|error| Error::from(error).at(self.place(i)))?;
         }
+        let longest = self.sequences.iter().map(|sequence| sequence.input_ids.len()).max().unwrap_or(0);
+        if let Some(told) = arch.beyond(longest) {
+            tracing::warn!("{}: {told}", self.name);
+        }
         if self.labels() == 0 {
             let told = "no row has a label (all are -100), so there is no loss; see 'ft-template --labels'";
             return Err(Error::content(&self.name, told));

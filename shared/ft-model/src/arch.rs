@@ -201,6 +201,26 @@ impl Architecture {
         self.ropes.iter().map(|rope| rope.tables(lengths.iter().map(|&n| (0..n as u32, n)))).collect()
     }
 
+    /// The most tokens of a sequence, where positions are learned: there are no more of them.
+    pub fn longest(&self) -> Option<usize> {
+        self.learned_positions
+    }
+
+    /// How many tokens of a sequence the model was made for, or its rotations stretched for; none where they stretch
+    /// with the sequence.
+    pub fn reach(&self) -> Option<usize> {
+        let own = self.max_position_embeddings;
+        self.ropes.iter().map(|rope| rope.scaling.reach(own)).try_fold(own, |most, reach| reach.map(|n| n.max(most)))
+    }
+
+    /// What to say of sequences that are longer than the model was made for, if the longest of them is.
+    pub fn beyond(&self, longest: usize) -> Option<String> {
+        let reach = self.reach().filter(|reach| longest > *reach)?;
+        Some(format!(
+            "up to {longest} tokens in a row, but the model was made for {reach}: what it makes of the rest is its guess"
+        ))
+    }
+
     /// Whether sequences of these lengths have the same rotations at the same positions.
     pub fn turns_alike(&self, lengths: impl Iterator<Item = usize>) -> bool {
         let (short, long) = lengths.fold((usize::MAX, 0), |(short, long), n| (short.min(n), long.max(n)));
@@ -311,13 +331,6 @@ impl Architecture {
     /// The number of parameters; a tied head counts once.
     pub fn parameters(&self) -> usize {
         self.tensors().iter().map(|t| t.shape.iter().product::<usize>()).sum()
-    }
-
-    /// Whether a stored tensor may be left unread: what it says is computed, or is the embedding once more.
-    pub(crate) fn is_redundant(&self, tensor: &str) -> bool {
-        let computed = [".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias", ".attn.bias"];
-        computed.iter().any(|end| tensor.ends_with(end))
-            || (self.tie_word_embeddings && tensor == format!("{}.weight", self.names().head))
     }
 }
 

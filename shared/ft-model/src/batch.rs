@@ -23,10 +23,10 @@ impl Sequence {
     /// Whether a model can take it.
     ///
     /// # Errors
-    /// If it is longer than the model's positions, or a token or a label lies outside the vocabulary.
+    /// If it is longer than the model's learned positions, or a token or a label lies outside the vocabulary.
     pub fn check(&self, arch: &Architecture) -> Result<()> {
-        let (length, limit) = (self.input_ids.len(), arch.max_position_embeddings);
-        if length > limit {
+        let length = self.input_ids.len();
+        if let Some(limit) = arch.longest().filter(|limit| length > *limit) {
             return Err(Error::TooLong { length, limit });
         }
         let vocabulary = arch.vocab_size;

@@ -5,7 +5,9 @@ mod element;
 mod file;
 mod folder;
 mod gguf;
+mod names;
 mod stored;
+mod tied;
 
 pub use element::Element;
 pub use stored::{Format, Stored};
@@ -45,7 +47,8 @@ impl Checkpoint {
     /// If a file is missing or not whole, the architecture is not known, or a tensor is missing or has
     /// another shape.
     pub fn open(path: &Path) -> Result<Self> {
-        let this = if path.is_dir() { folder::open(path)? } else { gguf::open(path)? };
+        let mut this = if path.is_dir() { folder::open(path)? } else { gguf::open(path)? };
+        this.tie()?;
         this.check()?;
         Ok(this)
     }
@@ -171,7 +174,7 @@ impl Checkpoint {
             }
         }
         let known: std::collections::HashSet<_> = expected.iter().map(|t| t.name.as_str()).collect();
-        let extra = self.tensors.keys().filter(|name| !known.contains(name.as_str()) && !self.arch.is_redundant(name));
+        let extra = self.tensors.keys().filter(|name| !known.contains(name.as_str()));
         // The first by name, so that the message does not change from run to run.
         match extra.min() {
             None => Ok(()),

@@ -16,6 +16,7 @@ use crate::arch::{Architecture, Family};
 use crate::batch::Batch;
 use crate::block::{Adapted, Attention, Block, Kept, Products, Rows, WithoutCache, kept_bytes_per_token};
 use crate::error::{Error, Result};
+use crate::finite::expect_finite;
 use crate::head::{Head, SequenceLoss};
 use crate::layers::{LayerSource, LayerWeights, Table, Unit};
 use crate::lora::{Adapter, End, OnEnd, PairGradients, add_by_token};
@@ -57,14 +58,25 @@ impl<'a> Decoder<'a> {
         attention: &mut dyn Attention,
         see: &mut dyn FnMut(usize, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
+        expect_finite(&x, || "the model's embedding".into())?;
         for i in 0..self.arch.num_layers {
             see(i, &x)?;
             let layer = self.layer(i)?;
             let block = self.block(&layer, rows, None);
             x = block.output(&block.inner(&x, attention)?)?;
+            self.expect_finite(&x, i)?;
         }
         see(self.arch.num_layers, &x)?;
         Ok(x)
+    }
+
+    /// Fails where layer `layer` gave numbers that are not finite. A device is only asked after the last layer, for an
+    /// answer has to be waited for.
+    pub(crate) fn expect_finite(&self, x: &Tensor, layer: usize) -> Result<()> {
+        if !x.device().is_cpu() && layer + 1 < self.arch.num_layers {
+            return Ok(());
+        }
+        expect_finite(x, || format!("layer {layer} of the model"))
     }
 
     /// The logits of every token: `[tokens, vocabulary]`. For tests and short texts: it is large.

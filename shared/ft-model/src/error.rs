@@ -200,6 +200,19 @@ pub enum Error {
         sequence: Option<usize>,
     },
 
+    /// What the model computes is not finite, so its weights or the adapter's are not, or are far too large.
+    #[error(
+        "{place} gives {value} for token {token} of a row, expected finite numbers; are its weights, or the adapter's, whole?"
+    )]
+    NotANumber {
+        /// The part of the model that gives it: the embedding, a layer by its number, or the head.
+        place: String,
+        /// What it gives.
+        value: f32,
+        /// For which of the tokens that were computed together, counted from 1.
+        token: usize,
+    },
+
     /// A backward gave a trained tensor a second gradient from one sequence.
     #[error(
         "the trained tensor '{tensor}' got a second gradient from sequence {sequence} of the step; this is a fault of the engine, please report the model and the command"

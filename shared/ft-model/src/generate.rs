@@ -54,6 +54,8 @@ pub struct Generator<'a> {
     options: Options,
     /// The first prompt that has not begun.
     waiting: usize,
+    /// Whether it was said that a sequence is longer than the model was made for.
+    warned: bool,
     running: Vec<Running>,
 }
 
@@ -74,7 +76,7 @@ impl<'a> Generator<'a> {
         for (i, prompt) in prompts.iter().enumerate() {
             check(&decoder, prompt).map_err(|reason| Error::Prompt { number: i + 1, reason })?;
         }
-        Ok(Self { engine: Engine::new(decoder), prompts, options, waiting: 0, running: Vec::new() })
+        Ok(Self { engine: Engine::new(decoder), prompts, options, waiting: 0, warned: false, running: Vec::new() })
     }
 
     /// Whether all prompts are answered.
@@ -116,7 +118,7 @@ impl<'a> Generator<'a> {
 
     /// Takes prompts in; the logits of their last tokens.
     fn begin(&mut self, prompts: Range<usize>) -> Result<Tensor> {
-        let limit = self.engine.arch().max_position_embeddings;
+        let limit = self.engine.arch().longest().unwrap_or(usize::MAX);
         let some: Vec<&[u32]> = self.prompts[prompts.clone()].iter().map(Vec::as_slice).collect();
         let (caches, logits) = self.engine.prefill(&some, self.options.max_new_tokens)?;
         self.waiting = prompts.end;
@@ -128,8 +130,18 @@ impl<'a> Generator<'a> {
         Ok(logits)
     }
 
+    /// Says once that a sequence is longer than the model was made for.
+    fn warn(&mut self) {
+        let longest = self.running.iter().map(|running| running.cache.tokens() + 1).max().unwrap_or(0);
+        if let Some(told) = self.engine.arch().beyond(longest).filter(|_| !self.warned) {
+            tracing::warn!("{told}");
+            self.warned = true;
+        }
+    }
+
     /// The logits of all running sequences' newest tokens.
     fn continued(&mut self) -> Result<Tensor> {
+        self.warn();
         self.turn_anew()?;
         let newest: Vec<u32> = self.running.iter().filter_map(|r| r.answer.tokens.last().copied()).collect();
         let mut caches: Vec<&mut Cache> = self.running.iter_mut().map(|r| &mut r.cache).collect();
@@ -156,7 +168,7 @@ impl<'a> Generator<'a> {
 
 /// What is wrong with a prompt.
 fn check(decoder: &Decoder<'_>, prompt: &[u32]) -> std::result::Result<(), String> {
-    let (limit, vocabulary) = (decoder.arch.max_position_embeddings, decoder.arch.vocab_size);
+    let (limit, vocabulary) = (decoder.arch.longest().unwrap_or(usize::MAX), decoder.arch.vocab_size);
     if prompt.is_empty() {
         return Err("has no tokens to go on from".into());
     }

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod decoder;
 pub mod device;
 pub mod error;
+mod finite;
 pub mod generate;
 pub mod gradients;
 pub mod head;

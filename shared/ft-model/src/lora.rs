@@ -10,6 +10,7 @@ mod apart;
 mod check;
 mod config;
 mod ends;
+mod fitted;
 mod found;
 mod init;
 mod keys;

@@ -127,7 +127,7 @@ fn an_end_token_frees_the_seat() {
 #[test]
 fn an_answer_ends_where_the_model_does() {
     let mut model = Model::open("llama-s0", DType::F32, false);
-    model.arch.max_position_embeddings = 10;
+    model.arch.learned_positions = Some(10);
     let (answers, _) = model.answers(&[vec![1, 2, 3, 4]], options(100, 2));
     assert_eq!((answers[0].tokens.len(), answers[0].ended), (6, false));
 }
@@ -135,7 +135,7 @@ fn an_answer_ends_where_the_model_does() {
 #[test]
 fn prompts_that_cannot_be_continued_are_named() {
     let mut model = Model::open("llama-s0", DType::F32, false);
-    model.arch.max_position_embeddings = 4;
+    model.arch.learned_positions = Some(4);
     let vocabulary = model.arch.vocab_size;
     let refused = |prompt: Vec<u32>| {
         let prompts = [vec![1], prompt];

@@ -117,13 +117,13 @@ impl TextModel {
 fn from_gguf(path: &Path) -> Result<Parts> {
     let content = gguf::read(path)?;
     let tokenizer = tokenizer::from_gguf(path, &content)?;
-    let id = |key: &str| gguf::number(&content, &format!("tokenizer.ggml.{key}_token_id"));
+    let id = |key: &str| content.number(&format!("tokenizer.ggml.{key}_token_id"));
     let special = [("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding"), ("unk_token", "unknown")]
         .into_iter()
         .filter_map(|(name, key)| Some((name.to_owned(), tokenizer.id_to_token(id(key)?)?)))
         .collect();
     let end_ids = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
-    let template = |key: &str| gguf::string(&content, key).map(str::to_owned);
+    let template = |key: &str| content.string(key).map(str::to_owned);
     let (template, tool_template) = (template(gguf::CHAT_TEMPLATE), template(gguf::TOOL_TEMPLATE));
     Ok(Parts { tokenizer, template, tool_template, special, end_ids })
 }

@@ -271,7 +271,7 @@ fn files_that_are_not_what_their_name_says() {
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let error = TextModel::open(&file).unwrap_err().to_string();
-    assert!(error.contains("model.gguf: not a whole GGUF file"), "{error}");
+    assert!(error.contains("model.gguf: ") && error.contains("not a whole GGUF file"), "{error}");
     small_gguf(&file, "gibberish");
     let error = TextModel::open(&file).unwrap_err().to_string();
     assert!(error.contains(r#"tokenizer.ggml.pre is "gibberish"; known: gpt-2, mpt"#), "{error}");

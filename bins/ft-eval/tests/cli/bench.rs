@@ -76,6 +76,17 @@ impl Bench {
         bench
     }
 
+    /// Sets all numbers of one of the model's tensors.
+    pub fn spoil(&self, tensor: &str, value: f32) {
+        write_model(&self.path("model"));
+        let file = self.path("model").join("model.safetensors");
+        let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+        let found = &tensors[tensor];
+        let spoilt = Tensor::full(value, found.dims(), &Device::Cpu).unwrap();
+        tensors.insert(tensor.to_owned(), spoilt);
+        candle_core::safetensors::save(&tensors, file).unwrap();
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

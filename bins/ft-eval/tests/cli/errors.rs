@@ -42,10 +42,7 @@ fn tokens_that_are_not_the_models() {
     assert!(told.contains("big.parquet, row 2: token 400, but the model's vocabulary has 400"), "{told}");
     bench.tokens("long.parquet", &[row(&[5; 1025])], None);
     let told = bench.run("loss", &["long.parquet"]).stderr;
-    assert!(told.contains("long.parquet, row 1: 1025 tokens, but the model takes 1024"), "{told}");
-    bench.tokens("longp.parquet", &[Row::prompt(&[5; 1024], "x")], None);
-    let told = bench.run("generate", &["longp.parquet"]).stderr;
-    assert!(told.contains("longp.parquet: prompt 1 has 1024 tokens, which leaves no room"), "{told}");
+    assert!(told.contains("long.parquet: up to 1025 tokens in a row, but the model was made for 1024"), "{told}");
 }
 
 #[test]
@@ -84,8 +81,9 @@ fn questions_that_are_none() {
     assert_eq!(told(question), "q.jsonl, line 1: 'question' is null, expected text");
     assert_eq!(told(""), "q.jsonl: is empty");
     let long = format!("{{\"question\": \"{}\", \"choices\": [\"a\", \"b\"], \"answer\": 0}}", "7 ".repeat(600));
-    let told = told(&long);
-    assert!(told.starts_with("q.jsonl, line 1: ") && told.ends_with("but the model takes 1024"), "{told}");
+    std::fs::write(bench.path("q.jsonl"), long).unwrap();
+    let told = bench.run("choice", &["q.jsonl"]).stderr;
+    assert!(told.contains("tokens in a row, but the model was made for 1024"), "{told}");
 }
 
 #[test]
@@ -125,4 +123,60 @@ fn a_device_that_is_not_there() {
         let out = bench.run(task, &["p.parquet", "--device", "cuda:5"]);
         assert!(out.failure().starts_with("there is no device cuda:5: "), "{}", out.stderr);
     }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_no_figures() {
+    let bench = Bench::new();
+    bench.prompts("p.parquet");
+    bench.tokens("t.parquet", &[Row::labelled(&[5, 6, 7, 8], &[-100, 6, 7, 8])], None);
+    let question = "{\"question\": \"?\", \"choices\": [\"a\", \"b\"], \"answer\": 0}";
+    std::fs::write(bench.path("q.jsonl"), question).unwrap();
+    let tasks: [(&str, &[&str], &str); 5] = [
+        ("loss", &["t.parquet"], "t.parquet, row 1"),
+        ("generate", &["p.parquet", "-o", "a.parquet"], "p.parquet, row 1"),
+        ("generate", &["p.parquet", "-o", "a.parquet", "--temperature", "1"], "p.parquet, row 1"),
+        ("choice", &["q.jsonl"], "q.jsonl, line 1"),
+        ("choice", &["q.jsonl", "--format", "text"], "q.jsonl, line 1"),
+    ];
+    // One that is no number in a layer, and ones that are numbers but make logits that are none.
+    for (tensor, value) in [("model.layers.1.mlp.up_proj.weight", f32::NAN), ("model.norm.weight", 3e38)] {
+        bench.spoil(tensor, value);
+        for (task, args, row) in tasks {
+            let out = bench.run(task, args);
+            let told = out.failure();
+            assert_eq!(out.code, 1, "{told}");
+            assert!(told.contains("finite"), "{told}");
+            let layer = value.is_nan() && told.contains("layers.1");
+            assert!(layer || told.contains(row), "{tensor}, {task}: {told}");
+            assert!(!bench.path("a.parquet").exists());
+        }
+    }
+}
+
+#[test]
+fn a_report_or_rows_in_the_place_of_another_file_are_refused() {
+    let bench = Bench::new();
+    bench.prompts("p.parquet");
+    bench.tokens("t.parquet", &[Row::labelled(&[5, 6], &[-100, 6])], None);
+    std::fs::write(bench.path("q.jsonl"), "{\"question\": \"?\", \"choices\": [\"a\", \"b\"], \"answer\": 0}").unwrap();
+    std::fs::hard_link(bench.path("p.parquet"), bench.path("link.parquet")).unwrap();
+    let files = ["p.parquet", "t.parquet", "q.jsonl", "model/config.json", "model/tokenizer.json"];
+    let bytes = || files.map(|name| std::fs::read(bench.path(name)).unwrap());
+    let before = bytes();
+    for (task, args, words) in [
+        ("loss", &["t.parquet", "--report", "t.parquet"][..], "'t.parquet', which is read"),
+        ("loss", &["t.parquet", "--per-example", "-o", "./t.parquet"], "'t.parquet', which is read"),
+        ("loss", &["t.parquet", "--per-example", "-o", "x", "--report", "x"], "'x', which is written too (-o)"),
+        ("generate", &["p.parquet", "-o", "link.parquet"], "'p.parquet', which is read"),
+        ("generate", &["p.parquet", "-o", "x", "--report", "./x"], "'x', which is written too (-o)"),
+        ("generate", &["p.parquet", "-o", "model/config.json"], "which is read (--model)"),
+        ("choice", &["q.jsonl", "--report", "q.jsonl"], "'q.jsonl', which is read"),
+        ("choice", &["q.jsonl", "--report", "model/tokenizer.json"], "which is read (--model)"),
+    ] {
+        let out = bench.run(task, args);
+        assert_eq!(out.code, 2, "{args:?}: {}", out.stderr);
+        assert!(out.failure().contains(words), "{}", out.stderr);
+    }
+    assert!(bytes() == before && !bench.path("x").exists());
 }

@@ -89,3 +89,19 @@ fn prompts_without_references_have_no_score() {
     assert_eq!(keys[..4], ["task", "model", "adapter_sha256", "load_in"]);
     assert_eq!(figures["inputs"][0]["name"], "p.parquet");
 }
+
+#[test]
+fn a_million_new_tokens_need_no_more_memory_than_the_context() {
+    let bench = Bench::new();
+    bench.tokens("p.parquet", &[Row::prompt(&[5, 6, 7], "x")], None);
+    for most in ["1000000", "4294967295"] {
+        let args = ["generate", "--model", "model", "p.parquet", "-o", "a.parquet", "--max-new-tokens", most];
+        let mut command = std::process::Command::new("sh");
+        // 1 GB more than a run of the same model with short answers.
+        command.args(["-c", "ulimit -v 1500000; exec \"$0\" --threads 2 \"$@\"", env!("CARGO_BIN_EXE_ft-eval")]);
+        let out = command.current_dir(bench.path("")).args(args).output().unwrap();
+        assert!(out.status.success(), "{most}: {}", String::from_utf8_lossy(&out.stderr));
+        let length = output_ids(&bench.rows("a.parquet"))[0].len();
+        assert!(length <= 1021, "the model takes 1024: {length}");
+    }
+}

@@ -5,4 +5,7 @@ mod candle_llama;
 mod choice;
 mod errors;
 mod generate;
+mod interrupts;
 mod loss;
+mod read;
+mod word_marks;

@@ -3,4 +3,5 @@
 mod common;
 mod errors;
 mod folders;
+mod gguf;
 mod merging;

@@ -208,3 +208,19 @@ fn adapters_that_cannot_be_added_are_refused() {
         assert!(!out.exists());
     }
 }
+
+#[test]
+fn a_tied_model_with_another_head_in_its_file_keeps_both() {
+    let home = tempfile::tempdir().unwrap();
+    let model = copy(&reference("llama-s0").join("model"), &home.path().join("model"));
+    let file = model.join("config.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true")).unwrap();
+    let out = home.path().join("out");
+    let told = succeed(&[&"--model", &model, &"-o", &out]);
+    assert!(told.contains("both are used"), "{told}");
+    let (before, after) = (tensors(&model.join("model.safetensors")), tensors(&out.join("model.safetensors")));
+    assert_eq!(before["lm_head.weight"], after["lm_head.weight"]);
+    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["tie_word_embeddings"], false);
+}

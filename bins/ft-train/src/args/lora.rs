@@ -17,9 +17,9 @@ pub struct LoraArgs {
     /// LoRA alpha: the adapter's output is scaled by lora_alpha / r
     #[arg(long, value_name = "ALPHA", default_value_t = 32.0)]
     pub lora_alpha: f64,
-    /// Dropout probability on the adapter's input
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability)]
-    pub lora_dropout: f64,
+    /// Dropout probability on the adapter's input [default: 0, or that of --init-adapter]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub lora_dropout: Option<f64>,
     /// Modules to adapt: all-linear, names, or a regular expression of the full name
     #[arg(long, aliases = ["lora-target-modules"], value_name = "MODULES", num_args = 1.., action = clap::ArgAction::Set,
         default_value = "all-linear")]
@@ -67,7 +67,7 @@ impl LoraArgs {
     /// As `adapter_config.json` says it. What is not implemented is refused where the adapter is made.
     pub fn config(&self) -> LoraConfig {
         let mut config = LoraConfig::new(self.lora_r as usize, self.lora_alpha, &self.target_modules.join(","));
-        config.lora_dropout = self.lora_dropout;
+        config.lora_dropout = self.lora_dropout.unwrap_or(0.0);
         config.exclude_modules = targets(&self.exclude_modules);
         config.use_rslora = self.use_rslora;
         config.rank_pattern = self.rank_pattern.clone().unwrap_or_default().0;

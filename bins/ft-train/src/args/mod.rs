@@ -93,6 +93,9 @@ pub struct Args {
     pub ranks: RanksArgs,
     #[command(flatten)]
     pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
+    /// --device cpu, in Hugging Face's words
+    #[arg(long, alias = "no-cuda")]
+    pub use_cpu: bool,
     #[command(flatten)]
     pub common: ft_cli::Common,
 }

@@ -33,6 +33,10 @@ pub struct TrainingArgs {
     /// Optimizer steps to take; overrides --num-train-epochs; 0 and -1: as many as the epochs make
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub max_steps: i64,
+    /// Weight of the routers' auxiliary loss, which is not implemented: it has to be 0 for mixtures of experts, and means
+    /// nothing for other models
+    #[arg(long, value_name = "COEF", hide = true)]
+    pub router_aux_loss_coef: Option<f64>,
     /// Sequences in a micro-batch on each rank
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub per_device_train_batch_size: u32,

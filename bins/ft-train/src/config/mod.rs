@@ -24,8 +24,11 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::args::{Args, LogLevel};
+use ft_model::device::DeviceName;
 use ft_trainer::options::Configuration;
 use serde_json::{Map, Value};
+
+use crate::environment;
 
 use accelerate::Accelerate;
 use peers::KNOBS;
@@ -83,11 +86,20 @@ impl Cli {
     /// Holds the arguments against each other.
     fn checked(mut self, matches: &ArgMatches) -> Result<Self, clap::Error> {
         let notes = peers::notes(matches).map_err(wrong)?;
+        if self.args.use_cpu {
+            let device = &mut self.args.device.device;
+            if let DeviceName::Cuda(_) = *device {
+                return Err(wrong(format!("--use-cpu and --device {device} contradict each other; leave one out")));
+            }
+            *device = DeviceName::Cpu;
+        }
         if self.trains() {
             check::check(&self.args, &self.resolved).map_err(wrong)?;
         }
         self.notes.extend(notes.into_iter().chain(check::notes(&self.args, &self.resolved)));
         let common = &mut self.args.common;
+        // What is wrong in the environment is told when ranks are started.
+        common.threads = common.threads.or_else(|| environment::threads().ok().flatten());
         match self.args.log.log_level {
             LogLevel::Debug => common.verbose = common.verbose.max(1),
             LogLevel::Warning | LogLevel::Error | LogLevel::Critical => common.quiet = true,

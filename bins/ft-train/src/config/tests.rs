@@ -165,6 +165,8 @@ fn defaults_are_those_of_the_peers_but_for_these() {
         "gradient_checkpointing",
         // trl's ModelConfig's, as lora_r's 16.
         "lora_alpha",
+        // Null here says theirs, or with --init-adapter what that one has.
+        "lora_dropout",
         // The same update; fused is how it is computed.
         "optim",
         "output_dir",
@@ -178,11 +180,10 @@ fn defaults_are_those_of_the_peers_but_for_these() {
 #[test]
 fn what_has_no_use_here_is_accepted_with_a_reason_or_refused() {
     let cli =
-        read(&format!("{FIXED} --dataloader_num_workers 4 --use-cpu --torch_compile false --hub-model-id x/y --tf32"))
-            .unwrap();
-    assert_eq!(cli.notes.len(), 4, "{:?}", cli.notes);
+        read(&format!("{FIXED} --dataloader_num_workers 4 --torch_compile false --hub-model-id x/y --tf32")).unwrap();
+    assert_eq!(cli.notes.len(), 3, "{:?}", cli.notes);
     assert!(
-        cli.notes[0].starts_with("use_cpu true is accepted, without effect: it runs on the CPU"),
+        cli.notes[0].starts_with("dataloader_num_workers 4 is accepted, without effect: rows are in memory"),
         "{:?}",
         cli.notes
     );
@@ -194,6 +195,19 @@ fn what_has_no_use_here_is_accepted_with_a_reason_or_refused() {
         "gradient_checkpointing_kwargs:\n  use_reentrant: false\ndataset_kwargs: {a: [1]}\nhub_token: null\nfsdp: ''\n";
     let cli = configured("a.yaml", recipe, FIXED).unwrap();
     assert_eq!(cli.notes.len(), 2, "null and nothing say nothing: {:?}", cli.notes);
+}
+
+#[test]
+fn use_cpu_is_a_device_in_every_build() {
+    use ft_model::device::DeviceName;
+    let device = |line: &str| read(&format!("{FIXED} {line}")).unwrap().args.device.device;
+    assert_eq!(device(""), DeviceName::Auto);
+    for line in ["--use-cpu", "--use_cpu true", "--no_cuda", "--use-cpu --device cpu"] {
+        assert_eq!(device(line), DeviceName::Cpu, "{line}");
+    }
+    assert_eq!(device("--use-cpu false --device cuda:1"), DeviceName::Cuda(1));
+    assert_eq!(configured("a.yaml", "use_cpu: true\n", FIXED).unwrap().args.device.device, DeviceName::Cpu);
+    assert!(fault("--use-cpu --device cuda:1").contains("--use-cpu and --device cuda:1 contradict each other"));
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
-use ft_dist::{Communicator, Rendezvous, Tcp};
+use ft_dist::{Communicator, JoinOptions, Rendezvous, Tcp};
 use ft_model::device::DeviceName;
 
 use crate::args::{Args, Backend};
-use crate::placement::{Launcher, Placement};
+use crate::environment::{Launcher, Placement};
 
 /// Meets the other ranks.
 ///
@@ -32,8 +32,14 @@ fn sockets(args: &Args, placement: &Placement) -> Result<Arc<dyn Communicator>> 
     })?;
     let rendezvous =
         if placement.agent_store { Rendezvous::TcpStore { host, port } } else { Rendezvous::Master { host, port } };
-    let label = format!("restart {}", placement.restarts);
-    Ok(Tcp::join(&rendezvous, placement.rank, placement.world, &label, args.ranks.timeout())?)
+    let world = placement.world;
+    let options = JoinOptions {
+        label: &format!("restart {}", placement.restarts),
+        rendezvous_timeout: args.ranks.rendezvous_timeout(),
+        timeout: args.ranks.timeout(),
+        arrived: &|rank, here| tracing::debug!("rank {rank} has come: {here} of {world} ranks are here"),
+    };
+    Ok(Tcp::join(&rendezvous, placement.rank, world, &options)?)
 }
 
 #[cfg(feature = "mpi")]

@@ -32,7 +32,8 @@ pub fn as_threads(cli: &Cli, body: Body) -> Result<()> {
     let (sender, results) = channel();
     for ranks in Threads::new(world, args.timeout()) {
         let rank = ranks.rank();
-        let (cli, sender) = (on_device(cli, rank), sender.clone());
+        let (mut cli, sender) = (on_device(cli, rank), sender.clone());
+        cli.args.ranks.sharing = args.nproc_per_node;
         let work = move || {
             let ended = heard(&*ranks, || in_pool(&cli, &carried(&cli, &ranks)?, each, body));
             // Nobody waits any more where the process is on its way out.

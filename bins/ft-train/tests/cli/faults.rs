@@ -92,9 +92,14 @@ fn labels_outside_the_vocabulary() {
 fn rows_over_the_models_length() {
     let long = POSITIONS as u32 + 1;
     let all = [rows(1).remove(0), ((0..long).collect(), (0..long as i32).collect())];
-    let told = told(&all);
-    assert!(told.contains("rows.parquet, row 2: 129 tokens, but the model takes 128"), "{told}");
-    assert!(told.contains("--max-seq-length 128"), "{told}");
+    let scratch = Scratch::new();
+    scratch.tokens("rows.parquet", &all);
+    let told = scratch.train("out", "--max-steps 1");
+    assert!(told.contains("rows.parquet: up to 129 tokens in a row, but the model was made for 128"), "{told}");
+    let learned = format!("--model {} --train rows.parquet -o other", reference("gpt2-s28").join("model").display());
+    let told = scratch.failure(&learned, 1);
+    assert!(told.contains("rows.parquet, row 2: 129 tokens, but the model takes "), "{told}");
+    assert!(told.contains("--max-seq-length "), "{told}");
 }
 
 #[test]

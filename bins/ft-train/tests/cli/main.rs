@@ -13,6 +13,7 @@ mod packed;
 mod precision;
 #[cfg(unix)]
 mod processes;
+mod random;
 mod ranks;
 mod recipe;
 mod resume;

@@ -122,6 +122,37 @@ impl Scratch {
     }
 }
 
+/// A process that does not outlive the test, however that ends.
+pub struct Child(std::process::Child);
+
+impl Child {
+    pub fn of(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl std::ops::Deref for Child {
+    type Target = std::process::Child;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Child {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // One that has ended already is no fault.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// `line` and what it leaves open of what runs have in common; they take a fraction of a second.
 pub fn with_base(line: &str) -> String {
     const BASE: &str = "--model MODEL/--train rows.parquet/--max-steps 6/--per-device-train-batch-size 4/--lora-r 4/\
@@ -134,6 +165,11 @@ pub fn with_base(line: &str) -> String {
 
 pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// How many lines of a file are whole; none where there is no file.
+pub fn lines(path: &Path) -> u64 {
+    fs::read_to_string(path).unwrap_or_default().matches('\n').count() as u64
 }
 
 /// What lies in a folder; nothing where there is none.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::meet::{INTRODUCTION, Meeting, VERSION, accept};
+use super::address::accept;
+use super::meet::{INTRODUCTION, VERSION};
 use super::wire::{hear, left, tell};
 use crate::error::{Error, Result};
 
@@ -43,8 +44,7 @@ struct Introduction {
 type Reply = Option<String>;
 
 impl Door {
-    pub fn new(rank: usize, meeting: Meeting) -> Self {
-        let Meeting { token, peers, listener } = meeting;
+    pub fn new(rank: usize, token: String, peers: Vec<SocketAddr>, listener: TcpListener) -> Self {
         Self { rank, token, peers, listener, guests: Mutex::default(), changed: Condvar::new() }
     }
 

@@ -58,13 +58,12 @@ enum News {
 }
 
 impl Family {
-    pub fn new(rank: usize, world: usize, timeout: Duration, door: Door) -> Result<Self> {
-        // Nobody else listens at the door yet, so whoever waits lets guests in himself.
-        let news = door.channel(0, timeout, |deadline| door.admit(deadline))?;
+    /// Of a rank that has a socket to each other one.
+    pub fn new(rank: usize, timeout: Duration, door: Door, news: Vec<Option<TcpStream>>) -> Result<Self> {
         let (alarm, quiet) = UnixStream::pair().map_err(Error::io("cannot make a pair of sockets"))?;
         Ok(Self {
             rank,
-            world,
+            world: news.len(),
             timeout,
             door,
             sent: Sent::default(),

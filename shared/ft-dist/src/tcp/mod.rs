@@ -1,44 +1,31 @@
 //! Ranks as processes, on one machine or many, that speak over TCP.
 
+mod address;
+mod connect;
 mod door;
 mod family;
+mod guest;
+mod lines;
 mod links;
 mod meet;
+mod rendezvous;
+mod seek;
 mod store;
 mod wire;
 
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::call::Call;
 use crate::carrier::Carrier;
-use crate::communicator::{Communicator, Sent, bounded};
+use crate::communicator::{Communicator, MAX_RANKS, Sent, bounded};
 use crate::error::{Error, Result};
 use door::Door;
 use family::{FIRST_CHANNEL, Family, Household};
 use links::Links;
-use meet::Seeker;
+use meet::Meeting;
 
-/// Where processes meet that do not know each other yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rendezvous {
-    /// Rank 0 listens at this address (`MASTER_ADDR`, `MASTER_PORT`), and the others connect to it.
-    Master {
-        /// A name or an address of rank 0's machine.
-        host: String,
-        /// A port that is free there.
-        port: u16,
-    },
-    /// The agent of torchrun keeps a TCPStore at this address already (`TORCHELASTIC_USE_AGENT_STORE=True`), and
-    /// rank 0 writes there where it listens.
-    TcpStore {
-        /// A name or an address of the store's machine.
-        host: String,
-        /// The store's port.
-        port: u16,
-    },
-}
+pub use rendezvous::{JoinOptions, Rendezvous};
 
 /// One of several ranks that are processes, with a socket to each other one.
 ///
@@ -53,8 +40,8 @@ pub struct Tcp {
 impl Tcp {
     /// Meets the other ranks and connects to each of them.
     ///
-    /// `label` names the run, and its restart where a launcher restarts ranks: ranks of another one are refused.
-    /// One rank alone meets nobody and is [`Solo`](crate::Solo). No wait is longer than `timeout`, neither here nor in a collective while no byte moves.
+    /// One rank alone meets nobody and is [`Solo`](crate::Solo). From the moment that rank 0 has heard of a rank, one
+    /// whose process ends is noticed at once by all that are there.
     ///
     /// # Errors
     /// [`Error::Setup`] if `rank` is none of `world`, an address cannot be used, ranks do not come in time, or rank 0
@@ -63,18 +50,24 @@ impl Tcp {
         rendezvous: &Rendezvous,
         rank: usize,
         world: usize,
-        label: &str,
-        timeout: Duration,
+        options: &JoinOptions<'_>,
     ) -> Result<Arc<dyn Communicator>> {
+        if world > MAX_RANKS {
+            return Err(Error::Setup(format!("{world} ranks: no more than {MAX_RANKS} can meet")));
+        }
         if rank >= world {
             return Err(Error::Setup(format!("rank {rank} of {world} ranks: a rank is below their number")));
         }
         if world == 1 {
             return Ok(Arc::new(crate::Solo));
         }
-        let timeout = bounded(timeout);
-        let meeting = Seeker { rank, world, label, timeout }.meet(rendezvous)?;
-        let household = Household::new(Family::new(rank, world, timeout, Door::new(rank, meeting))?)?;
+        let (rendezvous_timeout, timeout) = (bounded(options.rendezvous_timeout), bounded(options.timeout));
+        let options = JoinOptions { rendezvous_timeout, timeout, ..*options };
+        let Meeting { token, peers, listener, lines } = seek::meet(rendezvous, rank, world, &options)?;
+        let door = Door::new(rank, token, peers, listener);
+        let news = connect::news((rank, world), rendezvous_timeout, &door, &lines)?;
+        let household = Household::new(Family::new(rank, timeout, door, news)?)?;
+        drop(lines);
         Ok(Arc::new(Self::open(Arc::new(household), FIRST_CHANNEL)?))
     }
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::meet::connect;
+use super::address::connect;
 use super::wire::{fill, left};
 use crate::error::{Error, Result};
 

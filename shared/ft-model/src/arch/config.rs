@@ -32,6 +32,9 @@ impl Architecture {
     /// The `config.json` of this model with weights of type `dtype`.
     pub fn to_config(&self, dtype: DType) -> Value {
         let mut config = self.raw.as_object().cloned().unwrap_or_default();
+        if config.contains_key("architectures") {
+            config.insert("architectures".into(), json!([self.family.class()]));
+        }
         let name = match dtype {
             DType::BF16 => "bfloat16",
             DType::F16 => "float16",
@@ -53,10 +56,42 @@ impl Architecture {
             let expected = format!("a divisor of num_attention_heads, which is {}", self.num_heads);
             return Err(wrong("num_key_value_heads", Some(&json!(self.num_kv_heads)), expected));
         }
+        self.check_sizes()?;
         if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
             return Err(wrong("head_dim", Some(&json!(self.head_dim)), "an even number above 0"));
         }
         Ok(())
+    }
+}
+
+impl Architecture {
+    /// Fails where a product of sizes could be more than a number of 64 bits holds.
+    fn check_sizes(&self) -> Result<()> {
+        // A machine with this many parameters is none that there will be.
+        const MOST: u128 = 1 << 48;
+        const MOST_EXPERTS: usize = 1 << 20;
+        if let Some(of) = self.experts.filter(|of| of.count * self.num_layers > MOST_EXPERTS) {
+            let expected = format!("at most {MOST_EXPERTS} over all of the {} layers", self.num_layers);
+            return Err(wrong("num_experts", Some(&json!(of.count)), expected));
+        }
+        let wide = |n: usize| n as u128;
+        let (hidden, experts) = (wide(self.hidden_size), self.experts.map_or(0, |of| wide(of.count)));
+        let inside = wide(self.intermediate_size).max(self.experts.map_or(0, |of| wide(of.intermediate_size)));
+        // Each factor is below 2^40, so none of these products is too large for 128 bits.
+        let attention = wide(self.num_heads).saturating_mul(wide(self.head_dim));
+        let layer = attention.saturating_mul(4).saturating_add(inside.saturating_mul(3 * experts.max(1)));
+        let rows = layer.saturating_mul(wide(self.num_layers)).saturating_add(2 * wide(self.vocab_size));
+        let rows = rows.saturating_add(wide(self.learned_positions.unwrap_or(0)));
+        let found = rows.saturating_mul(hidden);
+        if found <= MOST {
+            return Ok(());
+        }
+        let keys = "hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, head_dim, vocab_size";
+        Err(Error::Key {
+            key: keys.into(),
+            found: format!("{found} parameters together"),
+            expected: format!("at most {MOST}"),
+        })
     }
 }
 
@@ -70,11 +105,11 @@ fn family(keys: Keys<'_>) -> Result<Family> {
     let Some(found) = found else {
         return Err(wrong("model_type", None, format!("one of: {}", known())));
     };
-    let same = |f: &Family| f.name() == found || f.class() == found;
+    let same = |f: &Family| f.name() == found || f.class() == found || f.base_class() == found;
     let family = Family::ALL.into_iter().find(same).ok_or_else(|| unknown(found))?;
     // A classifier or a reward model of a known family has another head.
     match class {
-        Some(class) if class != family.class() => Err(unknown(class)),
+        Some(class) if class != family.class() && class != family.base_class() => Err(unknown(class)),
         _ => Ok(family),
     }
 }

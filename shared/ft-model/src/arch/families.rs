@@ -10,6 +10,11 @@ use super::rope_config::{Base, Defaults, build, rope};
 use super::{Activation, Architecture, Family, LayerKind, NormKind, QkNorm};
 use crate::error::Result;
 
+/// More layers than any model has.
+const MOST_LAYERS: usize = 1 << 14;
+/// More experts than any layer has.
+const MOST_EXPERTS: usize = 1 << 14;
+
 /// The architecture of a family's `config.json`.
 pub(super) fn read(family: Family, keys: Keys<'_>) -> Result<Architecture> {
     match family {
@@ -52,7 +57,7 @@ impl Start {
             family,
             num_heads,
             hidden_size,
-            num_layers: keys.size("num_hidden_layers")?,
+            num_layers: keys.count_or("num_hidden_layers", None, MOST_LAYERS)?,
             intermediate_size: keys.size("intermediate_size")?,
             context: keys.size_or("max_position_embeddings", Some(context))?,
             head_dim: keys.size_or("head_dim", Some(head_dim.unwrap_or(hidden_size / num_heads)))?,
@@ -209,9 +214,18 @@ fn gemma3(keys: Keys<'_>) -> Result<Architecture> {
     let parameters = keys.object("rope_parameters")?;
     let of = |kind: &str| parameters.map_or(Ok(None), |p| p.object(kind));
     let (local, global) = (of("sliding_attention")?, of("full_attention")?);
-    // Where both styles are written they say the same.
-    let old = keys.object("rope_scaling")?;
-    let global = if parameters.is_some() { global } else { old };
+    // Where both styles are written the old one's words count, as in transformers.
+    let mut words = global.map(Keys::all).cloned().unwrap_or_default();
+    if let Some(old) = keys.object("rope_scaling")? {
+        let differs = |(key, value): (&String, &Value)| words.get(key) != Some(value);
+        if global.is_some() && old.all().iter().any(differs) {
+            tracing::warn!(
+                "config.json has both rope_scaling and rope_parameters, and they differ: rope_scaling counts, as in transformers"
+            );
+        }
+        words.extend(old.all().clone());
+    }
+    let global = Some(keys.over(&words)).filter(|words| !words.is_empty());
     let base = |theta: f64| Base {
         theta,
         share: 1.0,
@@ -275,7 +289,7 @@ fn gpt2(keys: Keys<'_>) -> Result<Architecture> {
         family: Family::Gpt2,
         num_heads,
         hidden_size,
-        num_layers: keys.size_or("n_layer", Some(12))?,
+        num_layers: keys.count_or("n_layer", Some(12), MOST_LAYERS)?,
         intermediate_size: keys.size_or("n_inner", Some(4 * hidden_size))?,
         context,
         head_dim: hidden_size / num_heads,

@@ -232,6 +232,20 @@ impl Family {
         self.identity().1
     }
 
+    /// The class of the model without its head, which some folders were saved from.
+    pub fn base_class(self) -> String {
+        let class = self.class();
+        let name = class.strip_suffix("ForCausalLM").or_else(|| class.strip_suffix("LMHeadModel")).unwrap_or(class);
+        // Gemma 3's text model has a word of its own, for there is one with pictures.
+        format!("{name}{}", if self == Family::Gemma3 { "TextModel" } else { "Model" })
+    }
+
+    /// What the names of all its tensors but the head's begin with (`base_model_prefix` in transformers).
+    pub fn base_prefix(self) -> &'static str {
+        let layers = self.names().layers;
+        layers.split_once('.').map_or(layers, |(prefix, _)| prefix)
+    }
+
     /// What its checkpoints call each part.
     pub fn names(self) -> &'static Names {
         match self {

@@ -29,6 +29,24 @@ impl<'a> Keys<'a> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// The keys of `map`, which stand for some of these.
+    pub fn over<'b>(self, map: &'b Map<String, Value>) -> Keys<'b>
+    where
+        'a: 'b,
+    {
+        Keys { map, used: self.used }
+    }
+
+    /// All keys with their values.
+    pub fn all(self) -> &'a Map<String, Value> {
+        self.map
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(self) -> bool {
+        self.map.is_empty()
+    }
+
     /// Whether the key is there, if only as `null`.
     pub fn has(self, key: &str) -> bool {
         self.map.contains_key(key)
@@ -73,6 +91,16 @@ impl<'a> Keys<'a> {
         };
         let number = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0 && n < 1 << 40);
         number.ok_or_else(|| wrong(key, Some(value), expected))
+    }
+
+    /// A positive whole number that memory is asked for by, so that it is at most `most`; or `default` where the key is
+    /// missing.
+    pub fn count_or(self, key: &str, default: Option<usize>, most: usize) -> Result<usize> {
+        let count = self.size_or(key, default)?;
+        if count <= most {
+            return Ok(count);
+        }
+        Err(wrong(key, self.get(key), format!("a whole number from 1 to {most}")))
     }
 
     /// A positive number, or `default` where the key is missing.

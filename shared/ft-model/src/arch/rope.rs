@@ -149,6 +149,19 @@ impl Rope {
 }
 
 impl RopeScaling {
+    /// How many tokens of a sequence it stretches to, in a model of `max_position_embeddings` `context`; none where that
+    /// is as many as there are.
+    pub(super) fn reach(&self, context: usize) -> Option<usize> {
+        match self {
+            RopeScaling::Dynamic { .. } => None,
+            RopeScaling::Llama3 { factor, original_max_position_embeddings, .. }
+            | RopeScaling::Yarn { factor, original_max_position_embeddings, .. } => {
+                Some(context.max((*original_max_position_embeddings as f64 * factor) as usize))
+            }
+            _ => Some(context),
+        }
+    }
+
     /// Llama 3.1's frequency in place of `frequency`.
     fn llama3(&self, frequency: f32) -> Option<f32> {
         let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = self

@@ -27,13 +27,18 @@ impl Default for Defaults<'_> {
 
 /// The rotary embedding of a model with one.
 pub(super) fn rope(keys: Keys<'_>, head_dim: usize, context: usize, defaults: &Defaults<'_>) -> Result<Rope> {
-    // Where both styles are written they say the same.
-    let old = keys.object("rope_scaling")?;
-    let inner = keys.object("rope_parameters")?.or(old);
     let theta = keys.number_or(defaults.theta_key, Some(defaults.theta))?;
     // Some write the share even where the family does not read it: then it has to be 1.
     let share = keys.number_or(defaults.partial_key, Some(defaults.partial.unwrap_or(1.0)))?;
-    build(keys, inner, Base { theta, share, partial: defaults.partial.is_some(), head_dim, context })
+    let base = Base { theta, share, partial: defaults.partial.is_some(), head_dim, context };
+    let (old, new) = (keys.object("rope_scaling")?.filter(|old| !old.is_empty()), keys.object("rope_parameters")?);
+    let rope = build(keys, old.or(new), base)?;
+    if old.is_some() && new.is_some_and(|new| build(keys, Some(new), base).ok().as_ref() != Some(&rope)) {
+        tracing::warn!(
+            "config.json has both rope_scaling and rope_parameters, and they differ: rope_scaling counts, as in transformers"
+        );
+    }
+    Ok(rope)
 }
 
 /// What stands outside the object of the scaling.

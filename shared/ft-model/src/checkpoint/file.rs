@@ -1,7 +1,7 @@
 //! A file that is read at many places at once.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -72,8 +72,7 @@ impl DataFile {
         Self { path: path.to_path_buf(), len: bytes.len() as u64, source: Source::Memory(bytes) }
     }
 
-    /// A buffered reader from the start. Its position costs nothing to ask, unlike that of a `BufReader`
-    /// over a file: parsers of hostile headers ask it at each string.
+    /// A buffered reader from the start.
     pub fn reader(&self) -> Buffered<'_> {
         Buffered { file: self, position: 0, start: 0, bytes: Vec::new() }
     }
@@ -105,22 +104,5 @@ impl Read for Buffered<'_> {
         out[..n].copy_from_slice(&available[..n]);
         self.position += n as u64;
         Ok(n)
-    }
-}
-
-impl Seek for Buffered<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let (base, step) = match to {
-            SeekFrom::Start(position) => (position, 0),
-            SeekFrom::End(step) => (self.file.len, step),
-            SeekFrom::Current(step) => (self.position, step),
-        };
-        let outside = || io::Error::new(io::ErrorKind::InvalidInput, "a place before the file's start");
-        self.position = base.checked_add_signed(step).ok_or_else(outside)?;
-        Ok(self.position)
-    }
-
-    fn stream_position(&mut self) -> io::Result<u64> {
-        Ok(self.position)
     }
 }

@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::bnb::{self, Raw};
 use super::file::DataFile;
+use super::names::{canonical, is_buffer};
 use super::stored::{Format, RowOrder, Stored};
 use super::{CONFIG_FILE, Checkpoint};
-use crate::arch::Architecture;
+use crate::arch::{Architecture, Family};
 use crate::error::{Error, Result};
 use crate::safetensors::{Header, PREFIX, header_len, too_short};
 
@@ -22,34 +23,54 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Opens the model in the folder `path`.
 pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     let arch = architecture(path)?;
-    let mut tensors = Tensors::default();
+    let mut tensors = Tensors::new(arch.family);
     let mut metadata = HashMap::new();
     let mut files = Vec::new();
-    if path.join(INDEX).is_file() {
-        let index = read_index(&path.join(INDEX))?;
+    let (single, shards) = (path.join(SINGLE), path.join(INDEX));
+    if single.is_file() {
+        if shards.is_file() {
+            tracing::warn!(
+                "'{}' has both {SINGLE} and {INDEX}: the first is read, as transformers does",
+                path.display()
+            );
+        }
+        metadata.extend(add_file(&single, &mut tensors, None)?);
+        files.push(single);
+    } else if shards.is_file() {
+        let index = read_index(&shards)?;
         for name in index.values().collect::<BTreeSet<_>>() {
             let file = path.join(name);
             if !file.is_file() {
                 let reason = format!("it names the shard '{name}', which is not in the folder");
-                return Err(Error::malformed(path.join(INDEX), reason));
+                return Err(Error::malformed(shards, reason));
             }
             metadata.extend(add_file(&file, &mut tensors, Some(&index))?);
             files.push(file);
         }
-        if let Some(name) = index.keys().find(|name| !tensors.contains(name)) {
+        if let Some(name) = index.keys().find(|name| !tensors.seen.contains_key(*name)) {
             let shard = path.join(&index[name]);
             return Err(Error::malformed(shard, format!("it has no tensor '{name}', though the index says so")));
         }
-    } else if path.join(SINGLE).is_file() {
-        let file = path.join(SINGLE);
-        metadata.extend(add_file(&file, &mut tensors, None)?);
-        files.push(file);
     } else {
         return Err(no_weights(path));
     }
-    let Tensors { mut tensors, raw } = tensors;
+    bound(&arch, tensors.seen.len()).map_err(|e| e.within(&path.join(CONFIG_FILE)))?;
+    let Tensors { numbers: mut tensors, raw, .. } = tensors;
     bnb::join(path, &mut tensors, raw)?;
     Ok(Checkpoint { path: path.to_path_buf(), arch, tensors, files, metadata })
+}
+
+/// Fails where a configuration asks for more than files with `stored` tensors can have, before the names of all that it
+/// asks for are made.
+fn bound(arch: &Architecture, stored: usize) -> Result<()> {
+    let experts = arch.experts.map_or(0, |of| of.count);
+    for (key, asked) in [("num_hidden_layers", arch.num_layers), ("num_experts", experts)] {
+        if asked > stored {
+            let expected = format!("at most {stored}, the number of tensors in the folder's files");
+            return Err(Error::Key { key: key.into(), found: asked.to_string(), expected });
+        }
+    }
+    Ok(())
 }
 
 fn architecture(path: &Path) -> Result<Architecture> {
@@ -65,18 +86,39 @@ fn architecture(path: &Path) -> Result<Architecture> {
     Architecture::from_config(&config).map_err(|e| e.within(&file))
 }
 
-/// The tensors of a folder, by name.
-#[derive(Default)]
+/// The tensors of a folder, by the architecture's names.
 struct Tensors {
+    /// Whose names they are.
+    family: Family,
     /// Those that are numbers.
-    tensors: HashMap<String, Stored>,
+    numbers: HashMap<String, Stored>,
     /// Those that are bytes: parts of quantised tensors.
     raw: HashMap<String, Raw>,
+    /// The names as the files have them, with those as the architecture has them.
+    seen: BTreeMap<String, String>,
 }
 
 impl Tensors {
-    fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name) || self.raw.contains_key(name)
+    fn new(family: Family) -> Self {
+        Self { family, numbers: HashMap::new(), raw: HashMap::new(), seen: BTreeMap::new() }
+    }
+
+    /// The architecture's name of a tensor of a file, if it is one of weights.
+    fn name(&mut self, path: &Path, stored: &str) -> Result<Option<String>> {
+        if is_buffer(self.family, stored) {
+            self.seen.insert(stored.into(), String::new());
+            return Ok(None);
+        }
+        let name = canonical(self.family, stored);
+        if self.numbers.contains_key(&name) || self.raw.contains_key(&name) {
+            let other = self.seen.iter().find(|(_, known)| **known == name).map_or("", |(other, _)| other.as_str());
+            return Err(Error::malformed(
+                path,
+                format!("the tensor '{name}' is there twice, as '{other}' and '{stored}'"),
+            ));
+        }
+        self.seen.insert(stored.into(), name.clone());
+        Ok(Some(name))
     }
 }
 
@@ -116,12 +158,13 @@ fn add_file(
         if index.is_some_and(|index| index.get(&entry.name).is_none_or(|shard| !path.ends_with(shard))) {
             continue;
         }
+        let Some(name) = tensors.name(path, &entry.name)? else { continue };
         let (file, offset, shape) = (Arc::clone(&file), entry.offset, entry.shape);
         if let Some(format) = format(entry.dtype) {
             let stored = Stored { file, offset, format, shape, order: RowOrder::Plain, added: 0.0, constants: None };
-            tensors.tensors.insert(entry.name, stored);
+            tensors.numbers.insert(name, stored);
         } else {
-            tensors.raw.insert(entry.name, Raw { file, offset, len: entry.len, dtype: entry.dtype, shape });
+            tensors.raw.insert(name, Raw { file, offset, len: entry.len, dtype: entry.dtype, shape });
         }
     }
     Ok(header.metadata)

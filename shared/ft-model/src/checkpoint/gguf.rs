@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
-use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
+use ft_io::gguf::{Content, MAGIC, TensorInfo, type_name};
 
 use super::Checkpoint;
 use super::file::DataFile;
@@ -20,18 +20,17 @@ use crate::error::{Error, Result};
 pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     let file = Arc::new(DataFile::open(path)?);
     let mut magic = [0; 4];
-    if file.len() < 8 || file.read_at(0, &mut magic).is_err() || &magic != b"GGUF" {
+    if file.len() < 8 || file.read_at(0, &mut magic).is_err() || &magic != MAGIC {
         let reason = "the file does not begin as a GGUF file does; expected one, or a Hugging Face model folder".into();
         return Err(Error::NoModel { path: path.to_path_buf(), reason });
     }
-    let content = Content::read(&mut file.reader())
-        .map_err(|e| Error::malformed(path, format!("it is not a whole GGUF file: {e}")))?;
+    let content = Content::read(file.reader(), file.len()).map_err(|reason| Error::malformed(path, reason))?;
     let reader = Reader { file, content };
     let rope = reader.rope_tensors()?;
     let arch = Architecture::from_gguf(&reader.content, &rope).map_err(|e| e.within(path))?;
     let tensors = reader.tensors(&arch)?;
     let metadata =
-        reader.content.metadata.iter().filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect();
+        reader.content.metadata.iter().filter_map(|(key, value)| Some((key.clone(), value.text()?))).collect();
     Ok(Checkpoint { path: path.to_path_buf(), arch, tensors, files: vec![path.to_path_buf()], metadata })
 }
 
@@ -43,6 +42,7 @@ struct Reader {
 impl Reader {
     /// The tensors by Hugging Face's names. What has no such name keeps its own.
     fn tensors(&self, arch: &Architecture) -> Result<HashMap<String, Stored>> {
+        self.refuse_overlaps()?;
         let expected = arch.tensors();
         // All experts' matrices of a kind are one tensor, so several names may stand for one.
         let mut names: HashMap<String, Vec<&str>> = HashMap::new();
@@ -52,7 +52,7 @@ impl Reader {
             }
         }
         let mut tensors = HashMap::new();
-        for (own, info) in &self.content.tensor_infos {
+        for (own, info) in &self.content.tensors {
             if ROPE_TENSORS.contains(&own.as_str()) {
                 continue;
             }
@@ -115,26 +115,17 @@ impl Reader {
 
     fn stored(&self, name: &str, info: &TensorInfo) -> Result<Stored> {
         let path = self.file.path();
-        let format = match info.ggml_dtype {
-            GgmlDType::F32 => Format::F32,
-            GgmlDType::F16 => Format::F16,
-            GgmlDType::BF16 => Format::Bf16,
-            // candle has no expansion for these two: they are llama.cpp's types for activations.
-            GgmlDType::Q8_1 | GgmlDType::Q8K => {
-                return Err(Error::TensorType {
-                    path: path.to_path_buf(),
-                    tensor: name.into(),
-                    found: format!("{:?}", info.ggml_dtype),
-                    expected: "a type for weights",
-                });
-            }
-            other => Format::Blocks(other),
-        };
-        let shape = info.shape.dims().to_vec();
+        let format = format(info.kind).ok_or_else(|| Error::TensorType {
+            path: path.to_path_buf(),
+            tensor: name.into(),
+            found: type_name(info.kind).into_owned(),
+            expected: "F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K",
+        })?;
+        let shape = info.shape.clone();
         let elements = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         let len = elements.and_then(|n| format.bytes(n)).filter(|_| {
             // A row of a matrix begins with a block.
-            shape.len() < 2 || format.bytes(shape.iter().skip(1).product()).is_some()
+            shape.len() < 2 || format.bytes(shape.iter().skip(1).fold(1, |n, d| n.saturating_mul(*d))).is_some()
         });
         let len = len.ok_or_else(|| {
             Error::malformed(
@@ -142,7 +133,7 @@ impl Reader {
                 format!("the tensor '{name}' of shape {shape:?} is no whole number of {format} blocks"),
             )
         })?;
-        let offset = self.content.tensor_data_offset.checked_add(info.offset);
+        let offset = self.content.data_offset.checked_add(info.offset);
         let end = offset.and_then(|offset| offset.checked_add(len));
         match (offset, end) {
             (Some(offset), Some(end)) if end <= self.file.len() => {
@@ -157,12 +148,38 @@ impl Reader {
         }
     }
 
+    /// Fails where a byte of the file belongs to two tensors.
+    fn refuse_overlaps(&self) -> Result<()> {
+        let mut places = Vec::with_capacity(self.content.tensors.len());
+        for (name, info) in &self.content.tensors {
+            let stored = self.stored(name, info)?;
+            places.push((stored.offset, stored.offset + stored.bytes() as u64, name));
+        }
+        places.sort_unstable();
+        let mut before: Option<(u64, &str)> = None;
+        for (start, end, name) in places.into_iter().filter(|(start, end, _)| start < end) {
+            if let Some((taken, other)) = before.filter(|(taken, _)| start < *taken) {
+                let told =
+                    format!("the tensor '{name}' begins at byte {start}, within '{other}', which ends at {taken}");
+                return Err(Error::malformed(self.file.path(), told));
+            }
+            before = Some((end, name));
+        }
+        Ok(())
+    }
+
     /// The small tensors that change the rotary embedding.
     fn rope_tensors(&self) -> Result<RopeTensors> {
         let mut tensors = RopeTensors::new();
         for name in ROPE_TENSORS {
-            let Some(info) = self.content.tensor_infos.get(name) else { continue };
+            let Some(info) = self.content.tensors.get(name) else { continue };
             let stored = self.stored(name, info)?;
+            // There is one for each pair of a head's elements.
+            if stored.elements() > MOST_FACTORS {
+                let told =
+                    format!("the tensor '{name}' has {} elements, expected at most {MOST_FACTORS}", stored.elements());
+                return Err(Error::malformed(self.file.path(), told));
+            }
             let mut factors = vec![0.0; stored.rows() * stored.columns()];
             stored.read_all(&mut factors)?;
             tensors.insert(name, factors);
@@ -171,18 +188,29 @@ impl Reader {
     }
 }
 
+/// More elements than half a head has.
+const MOST_FACTORS: usize = 1 << 16;
+
 /// Tensors that are no weights.
 const ROPE_TENSORS: [&str; 3] = [ROPE_FACTORS, LONG_FACTORS, SHORT_FACTORS];
 
-/// A scalar as text.
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::F32(x) => Some(x.to_string()),
-        Value::F64(x) => Some(x.to_string()),
-        Value::I8(_) | Value::I16(_) | Value::I32(_) | Value::I64(_) => value.to_i64().ok().map(|n| n.to_string()),
-        Value::Array(_) => None,
-        other => other.to_u64().ok().map(|n| n.to_string()),
-    }
+/// How numbers of a type of ggml are stored, if they can be expanded here. Q8_1 and Q8_K are for activations.
+fn format(kind: u32) -> Option<Format> {
+    Some(match kind {
+        0 => Format::F32,
+        1 => Format::F16,
+        2 => Format::Blocks(GgmlDType::Q4_0),
+        3 => Format::Blocks(GgmlDType::Q4_1),
+        6 => Format::Blocks(GgmlDType::Q5_0),
+        7 => Format::Blocks(GgmlDType::Q5_1),
+        8 => Format::Blocks(GgmlDType::Q8_0),
+        10 => Format::Blocks(GgmlDType::Q2K),
+        11 => Format::Blocks(GgmlDType::Q3K),
+        12 => Format::Blocks(GgmlDType::Q4K),
+        13 => Format::Blocks(GgmlDType::Q5K),
+        14 => Format::Blocks(GgmlDType::Q6K),
+        28 => Format::F64,
+        30 => Format::Bf16,
+        _ => return None,
+    })
 }

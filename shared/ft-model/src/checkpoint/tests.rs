@@ -269,6 +269,7 @@ fn write_gguf(model: &Checkpoint, path: &Path, kind: GgmlDType, more: &[(&str, V
         ("tokenizer.ggml.eos_token_id", Value::U32(2)),
         ("tokenizer.ggml.padding_token_id", Value::U32(0)),
     ];
+    metadata.retain(|(key, _)| more.iter().all(|(other, _)| other != key));
     metadata.extend(more.iter().map(|(key, value)| (*key, value.clone())));
     let mut tensors = Vec::new();
     for name in model.names() {

@@ -23,7 +23,7 @@ enum Layer {
 }
 
 impl Cache {
-    /// An empty cache of all layers with room for `tokens` tokens.
+    /// An empty cache of all layers with room for `tokens` tokens; it grows with more.
     pub(super) fn new(arch: &Architecture, tokens: usize) -> Self {
         let columns = (arch.query_columns(), arch.key_columns());
         let room = || Vec::with_capacity(tokens * columns.1);

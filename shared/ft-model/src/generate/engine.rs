@@ -10,6 +10,10 @@ use crate::arch::Architecture;
 use crate::block::{Attended, Attention, Products, Rows};
 use crate::decoder::Decoder;
 use crate::error::Result;
+use crate::finite::expect_finite;
+
+/// New tokens that a cache has room for from the start; for longer answers it grows as they come.
+const RESERVED: usize = 256;
 
 /// A model that reads prompts and continues them.
 pub struct Engine<'a> {
@@ -59,14 +63,14 @@ impl<'a> Engine<'a> {
         self.decoder.arch
     }
 
-    /// Reads prompts: their caches, with room for `more` tokens each, and the logits of their last
+    /// Reads prompts: their caches, which will take about `more` tokens each, and the logits of their last
     /// tokens, `[prompts, vocabulary]`. No prompt may be empty.
     ///
     /// # Errors
     /// If a layer cannot be had, a prompt has a token outside the vocabulary, or an operator fails.
     pub fn prefill(&self, prompts: &[&[u32]], more: usize) -> Result<(Vec<Cache>, Tensor)> {
         let arch = self.decoder.arch;
-        let cache = |prompt: &&[u32]| Cache::new(arch, prompt.len() + more);
+        let cache = |prompt: &&[u32]| Cache::new(arch, prompt.len() + more.min(RESERVED));
         let mut caches: Vec<Cache> = prompts.iter().map(cache).collect();
         let logits = self.read(&self.laid_out(prompts), |layer, qkv, starts| {
             for (cache, span) in caches.iter_mut().zip(starts.windows(2)) {
@@ -78,12 +82,12 @@ impl<'a> Engine<'a> {
         Ok((caches, logits))
     }
 
-    /// The cache of `tokens` as the first ones of a sequence of `length`, with room for `more`.
+    /// The cache of `tokens` as the first ones of a sequence of `length`, which will take about `more`.
     ///
     /// # Errors
     /// As [`Self::prefill`].
     pub fn reread(&self, tokens: &[u32], length: usize, more: usize) -> Result<Cache> {
-        let mut cache = Cache::new(self.decoder.arch, tokens.len() + more);
+        let mut cache = Cache::new(self.decoder.arch, tokens.len() + more.min(RESERVED));
         let mut prompts = Prompts::new(&[tokens], false);
         prompts.runs[0].1 = length;
         self.read(&prompts, |layer, qkv, _| Ok(cache.extend(layer, qkv)?))?;
@@ -138,6 +142,8 @@ impl<'a> Engine<'a> {
 
     /// The logits of hidden states `[rows, hidden]` of the last layer, on the host.
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(on_host(&self.decoder.head().logits_of_few(x)?)?)
+        let logits = on_host(&self.decoder.head().logits_of_few(x)?)?;
+        expect_finite(&logits, || "the model's head".into())?;
+        Ok(logits)
     }
 }

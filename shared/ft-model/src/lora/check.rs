@@ -28,7 +28,7 @@ impl Adapter {
                     pair.module
                 ))
             })?;
-            let [a, b] = projection.pair_shapes(arch, layer, config.rank(&pair.module));
+            let [a, b] = projection.pair_shapes(arch, layer, config.rank(&pair.module)?);
             expect_shape(pair, "lora_A.weight", &pair.a, a)?;
             expect_shape(pair, "lora_B.weight", &pair.b, b)?;
             if let Some(magnitude) = &pair.magnitude {

@@ -89,18 +89,13 @@ impl Layers {
 
 /// Keys of peft that change the mathematics, or the base's weights, and are not implemented: each must
 /// be absent, null, false or empty.
-const UNSUPPORTED: [&str; 20] = [
-    "layers_pattern",
+const UNSUPPORTED: [&str; 15] = [
     "layer_replication",
     "lora_bias",
     "trainable_token_indices",
     "alora_invocation_tokens",
     "arrow_config",
     "megatron_config",
-    "loftq_config",
-    "eva_config",
-    "corda_config",
-    "lora_ga_config",
     "kasa_config",
     "velora_config",
     "monteclora_config",
@@ -112,8 +107,12 @@ const UNSUPPORTED: [&str; 20] = [
     "ensure_weight_tying",
 ];
 
-/// Ways to draw `A` and `B` that leave the base's weights as they are.
-const HARMLESS_INITS: [&str; 3] = ["gaussian", "orthogonal", "kaiming"];
+/// More than any matrix has rows.
+const MOST_RANK: u64 = u32::MAX as u64;
+
+/// Ways to begin that change the base's weights, so that a trained adapter is none of the base as it is: peft changes
+/// them again when it reads one. All others are over once an adapter is trained.
+const INITS_ON_THE_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
 
 impl Default for LoraConfig {
     /// peft's defaults, on all linear layers of a causal language model.
@@ -170,16 +169,17 @@ impl LoraConfig {
         self.modules_to_save()?;
         self.target_parameters()?;
         let init = &self.init_lora_weights;
-        let harmless = init.as_str().is_some_and(|name| HARMLESS_INITS.contains(&name));
-        if !(init.is_boolean() || harmless) {
+        let word = init.as_str().map(str::to_ascii_lowercase);
+        if word.is_some_and(|word| INITS_ON_THE_BASE.iter().any(|changing| word.starts_with(changing))) {
             return Err(feature(
                 "init_lora_weights",
                 init,
-                "true, false, gaussian or orthogonal, which leave the base as it is",
+                "an adapter of the base as it is: this one changes its weights; save it with path_initial_model_for_weight_conversion",
             ));
         }
-        if self.r == 0 {
-            return Err(feature("r", &self.r, "1 or more"));
+        self.layers_pattern()?;
+        if self.r == 0 || self.r as u64 > MOST_RANK {
+            return Err(feature("r", &self.r, "1 or more, and less than the weights have rows"));
         }
         if !self.lora_alpha.is_finite() {
             return Err(feature("lora_alpha", &self.lora_alpha, "a finite number"));
@@ -212,6 +212,28 @@ impl LoraConfig {
         self.names("modules_to_save", "a list of modules' names")
     }
 
+    /// What stands before a layer's number in the names of modules, one of them; none where that may be anything.
+    ///
+    /// # Errors
+    /// If the key is neither a word nor a list of them, or is there without `layers_to_transform`.
+    pub fn layers_pattern(&self) -> Result<Vec<&str>> {
+        let key = "layers_pattern";
+        let patterns = match self.other.get(key) {
+            Some(Value::String(one)) => {
+                if one.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![one.as_str()]
+                }
+            }
+            _ => self.names(key, "a word or a list of words")?,
+        };
+        if !patterns.is_empty() && self.layers_to_transform.is_none() {
+            return Err(feature(key, &self.other[key], "layers_to_transform beside it"));
+        }
+        Ok(patterns)
+    }
+
     /// The parameters that are adapted: those of mixtures of experts, by what their names end with.
     ///
     /// # Errors
@@ -233,7 +255,7 @@ impl LoraConfig {
     fn check_patterns(&self) -> Result<()> {
         for (pattern, rank) in &self.rank_pattern {
             ending(pattern)?;
-            if rank.as_u64().is_none_or(|rank| rank == 0) {
+            if rank.as_u64().is_none_or(|rank| rank == 0 || rank > MOST_RANK) {
                 return Err(feature("rank_pattern", &format!("{rank} for '{pattern}'"), "whole numbers, 1 or more"));
             }
         }
@@ -247,17 +269,23 @@ impl LoraConfig {
     }
 
     /// The rank of a module's adapter.
-    pub fn rank(&self, module: &str) -> usize {
-        let own = first_match(&self.rank_pattern, module).and_then(Value::as_u64);
-        own.map_or(self.r, |rank| rank as usize)
+    ///
+    /// # Errors
+    /// If a pattern cannot be matched with its name.
+    pub fn rank(&self, module: &str) -> Result<usize> {
+        let own = first_match(&self.rank_pattern, module)?.and_then(Value::as_u64);
+        Ok(own.map_or(self.r, |rank| usize::try_from(rank).unwrap_or(usize::MAX)))
     }
 
     /// The factor of a module's `B·A`: `alpha / r`, or `alpha / sqrt(r)` with `use_rslora`. The one
     /// place where this is decided.
-    pub fn scaling(&self, module: &str) -> f64 {
-        let alpha = first_match(&self.alpha_pattern, module).and_then(Value::as_f64).unwrap_or(self.lora_alpha);
-        let rank = self.rank(module) as f64;
-        alpha / if self.use_rslora { rank.sqrt() } else { rank }
+    ///
+    /// # Errors
+    /// As [`Self::rank`].
+    pub fn scaling(&self, module: &str) -> Result<f64> {
+        let alpha = first_match(&self.alpha_pattern, module)?.and_then(Value::as_f64).unwrap_or(self.lora_alpha);
+        let rank = self.rank(module)? as f64;
+        Ok(alpha / if self.use_rslora { rank.sqrt() } else { rank })
     }
 
     /// `adapter_config.json`: indented, sorted by key. The patterns keep their order, which counts.
@@ -276,9 +304,23 @@ impl LoraConfig {
 
 /// The value of the first pattern that matches the end of a module's name, from a point on or from the
 /// start, as peft's `get_pattern_key` does it.
-fn first_match<'a>(patterns: &'a Map<String, Value>, module: &str) -> Option<&'a Value> {
-    let matches = |pattern: &str| ending(pattern).is_ok_and(|regex| regex.is_match(module).unwrap_or(false));
-    patterns.iter().find(|(pattern, _)| matches(pattern)).map(|(_, value)| value)
+fn first_match<'a>(patterns: &'a Map<String, Value>, module: &str) -> Result<Option<&'a Value>> {
+    for (pattern, value) in patterns {
+        if names(pattern, module)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a pattern of `rank_pattern` or `alpha_pattern` matches the end of a module's name.
+///
+/// # Errors
+/// If it is no regular expression, or matching takes more steps than anybody waits for.
+pub(super) fn names(pattern: &str, module: &str) -> Result<bool> {
+    ending(pattern)?.is_match(module).map_err(|e| {
+        Error::Adapter(format!("has the pattern '{pattern}', which cannot be matched with '{module}': {e}"))
+    })
 }
 
 fn ending(pattern: &str) -> Result<Regex> {

@@ -80,7 +80,7 @@ fn pair(config: &LoraConfig, module: String, key: String, [a, b, magnitude]: Par
             "has {has} lora_magnitude_vector for '{module}', but its use_dora asks for {wants}"
         )));
     }
-    let scaling = config.scaling(&module);
+    let scaling = config.scaling(&module)?;
     Ok(LoraPair { module, key, a, b, scaling, magnitude })
 }
 
@@ -89,13 +89,13 @@ fn end_pair(config: &LoraConfig, end: End, module: String, parts: [Option<Tensor
         return Err(EndPair::lacks(&module, end.kinds()[usize::from(parts[0].is_some())]));
     };
     check_rank(config, &module, &a, &b)?;
-    let scaling = config.scaling(&module);
+    let scaling = config.scaling(&module)?;
     Ok(EndPair { end, module, a, b, scaling })
 }
 
 /// The scale depends on the rank, so the file's must be the configuration's. Of experts each has one.
 fn check_rank(config: &LoraConfig, module: &str, a: &Tensor, b: &Tensor) -> Result<()> {
-    let expected = config.rank(module);
+    let expected = config.rank(module)?;
     let (found_a, found_b) = (a.dims()[0], b.dims()[1]);
     let of_experts = is_of_experts(module) && found_a == found_b && found_a.is_multiple_of(expected);
     if of_experts || (found_a, found_b) == (expected, expected) {

@@ -38,11 +38,13 @@ impl Adapter {
         config.check()?;
         config.other.insert("fan_in_fan_out".into(), arch.family.is_transposed().into());
         config = config.for_model(arch)?;
+        config.refuse_unknown_targets(arch)?;
+        config.check_size(arch)?;
         let targets = config.modules(arch)?;
         let mut modules = Vec::with_capacity(targets.len());
         for (layer, projection) in targets {
             let module = projection.module(arch, layer);
-            let rank = config.rank(&module);
+            let rank = config.rank(&module)?;
             let [shape_a, shape_b] = projection.pair_shapes(arch, layer, rank);
             let index = projection.stream(layer) as u64;
             let (mut a, mut b) = (vec![0.0; shape_a.iter().product()], vec![0.0; shape_b.iter().product()]);
@@ -61,7 +63,7 @@ impl Adapter {
                 }
                 other => return Err(unknown_start(other)),
             }
-            let (scaling, key) = (config.scaling(&module), config.key_of(&module));
+            let (scaling, key) = (config.scaling(&module)?, config.key_of(&module));
             let (a, b) = (from_vec(a, &shape_a)?, from_vec(b, &shape_b)?);
             modules.push(LoraPair { module, key, a, b, scaling, magnitude: None });
         }
@@ -75,7 +77,7 @@ impl Adapter {
 /// normal, or both normal.
 fn new_end(arch: &Architecture, config: &LoraConfig, end: End, seed: u64) -> Result<EndPair> {
     let module = end.module(arch.family).to_owned();
-    let rank = config.rank(&module);
+    let rank = config.rank(&module)?;
     let shapes = end.shapes(arch, rank);
     let [mut a, mut b] = shapes.map(|shape| vec![0.0; shape.iter().product()]);
     // Numbers that no module of a layer has.
@@ -99,7 +101,7 @@ fn new_end(arch: &Architecture, config: &LoraConfig, end: End, seed: u64) -> Res
         }
         (other, _) => return Err(unknown_start(other)),
     }
-    let scaling = config.scaling(&module);
+    let scaling = config.scaling(&module)?;
     Ok(EndPair { end, module, a: from_vec(a, &shapes[0])?, b: from_vec(b, &shapes[1])?, scaling })
 }
 

@@ -81,11 +81,12 @@ fn widen(entry: &Entry, bytes: &[u8]) -> Result<Tensor> {
     let name = &entry.name;
     let values: Vec<f32> = match entry.dtype {
         Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
         Dtype::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
         other => {
             return Err(Error::Adapter(format!(
-                "has the tensor '{name}' stored as {other}, expected F32, BF16 or F16"
+                "has the tensor '{name}' stored as {other}, expected F64, F32, BF16 or F16"
             )));
         }
     };

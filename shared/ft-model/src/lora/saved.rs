@@ -9,7 +9,6 @@ use ft_kernels::tensor::on_host;
 use super::adapter::{Adapter, SavedTensor};
 use super::config::LoraConfig;
 use super::ends::End;
-use super::targets::ends_with;
 use crate::arch::{Architecture, Expected, NormKind, QkNorm};
 use crate::error::{Error, Result};
 use crate::layers::{LayerSource, NormWeights};
@@ -54,13 +53,14 @@ impl LoraConfig {
     fn saved_modules(&self, arch: &Architecture) -> Result<Vec<&'static str>> {
         let known = [arch.names().embedding, arch.names().head];
         let names = self.modules_to_save()?;
-        if let Some(name) = names.iter().find(|name| !known.iter().any(|module| ends_with(module, name))) {
+        let other = |name: &&&str| !known.iter().any(|module| module.ends_with(**name)) && is_module(arch, name);
+        if let Some(name) = names.iter().find(other) {
             return Err(Error::Adapter(format!(
                 "has '{name}' in modules_to_save, which is not implemented; there are {} and {}",
                 known[0], known[1]
             )));
         }
-        Ok(known.into_iter().filter(|module| names.iter().any(|name| ends_with(module, name))).collect())
+        Ok(known.into_iter().filter(|module| names.iter().any(|name| module.ends_with(name))).collect())
     }
 
     /// peft's name of a tensor that is trained whole.
@@ -104,6 +104,43 @@ impl Adapter {
         Ok(Self::new(config, modules, ends, saved))
     }
 
+    /// Whether a saved tensor that the configuration does not name is the embedding's or the head's matrix, which peft
+    /// writes beside an adapter where it thinks that the vocabulary has changed, and puts in the base's place.
+    fn is_unnamed_end(arch: &Architecture, saved: &SavedTensor) -> bool {
+        let ends = End::ALL.map(|end| format!("{}.weight", end.module(arch.family)));
+        ends.contains(&saved.name) && saved.tensor.dims() == [arch.vocab_size, arch.hidden_size]
+    }
+
+    /// The saved tensors that the configuration does not name, by their names in the base's checkpoint: they take the
+    /// place of the base's, but are not trained.
+    ///
+    /// # Errors
+    /// If the configuration does not fit the model.
+    pub fn unnamed(&self, arch: &Architecture) -> Result<Vec<&str>> {
+        let expected = self.config.saved(arch)?;
+        let names = self.saved.iter().map(|saved| saved.name.as_str());
+        Ok(names.filter(|name| expected.iter().all(|e| e.name != *name)).collect())
+    }
+
+    /// Where embedding and head of the model are one matrix, a saved one that the configuration does not name is both.
+    pub(super) fn tie_unnamed(self, arch: &Architecture) -> Result<Self> {
+        let [embedding, head] = End::ALL.map(|end| format!("{}.weight", end.module(arch.family)));
+        let unnamed = self.unnamed(arch)?;
+        let (has_embedding, has_head) = (unnamed.contains(&embedding.as_str()), unnamed.contains(&head.as_str()));
+        if !arch.tie_word_embeddings || has_embedding == has_head {
+            return Ok(self);
+        }
+        let (there, other) = if has_head { (head, embedding) } else { (embedding, head) };
+        if self.saved.iter().any(|saved| saved.name == other) {
+            return Ok(self);
+        }
+        let Self { config, modules, ends, mut saved, .. } = self;
+        let found = saved.iter().find(|saved| saved.name == there).map(|saved| saved.tensor.clone());
+        saved.extend(found.map(|tensor| SavedTensor { key: other.clone(), name: other, tensor }));
+        saved.sort_by(|x, y| x.name.cmp(&y.name));
+        Ok(Self::new(config, modules, ends, saved))
+    }
+
     /// Whether the saved tensors are those that the configuration names, in the base's shapes.
     pub(super) fn check_saved(&self, arch: &Architecture) -> Result<()> {
         let expected = self.config.saved(arch)?;
@@ -119,7 +156,9 @@ impl Adapter {
                 )));
             }
         }
-        match self.saved.iter().find(|saved| expected.iter().all(|e| e.name != saved.name)) {
+        let unknown =
+            |saved: &&SavedTensor| expected.iter().all(|e| e.name != saved.name) && !Self::is_unnamed_end(arch, saved);
+        match self.saved.iter().find(unknown) {
             None => Ok(()),
             Some(saved) => Err(Error::Adapter(format!(
                 "has the tensor '{}', which neither its bias nor its modules_to_save name",
@@ -127,6 +166,14 @@ impl Adapter {
             ))),
         }
     }
+}
+
+/// Whether the model has a module whose name ends so, as peft asks of `modules_to_save`.
+pub(super) fn is_module(arch: &Architecture, ending: &str) -> bool {
+    arch.tensors().iter().any(|tensor| {
+        let mut modules = tensor.name.match_indices('.').map(|(end, _)| &tensor.name[..end]);
+        modules.any(|module| module.ends_with(ending))
+    })
 }
 
 /// A tensor of the base that can be trained whole, from wherever its layers come.

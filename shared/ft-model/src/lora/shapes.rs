@@ -3,7 +3,7 @@
 use super::config::LoraConfig;
 use super::keys::Kind;
 use crate::arch::{Architecture, Expected};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A tensor that is trained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +22,30 @@ impl TrainedShape {
 
     /// The number of elements.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |n, size| n.saturating_mul(*size))
     }
 }
 
 impl LoraConfig {
+    /// Refuses an adapter that this machine's memory cannot hold, before any of it is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] with what it would take and what there is.
+    pub fn check_size(&self, arch: &Architecture) -> Result<()> {
+        let elements = self.trained_shapes(arch)?.iter().fold(0u64, |n, one| n.saturating_add(one.elements() as u64));
+        // Each with its gradient.
+        let (bytes, there) = (elements.saturating_mul(8), ft_kernels::memory::available_bytes().unwrap_or(u64::MAX));
+        if bytes <= there {
+            return Ok(());
+        }
+        Err(Error::Adapter(format!(
+            "has {elements} parameters at rank {}, which take {:.1} GB with their gradients, but {:.1} GB are free; take a lower rank or fewer modules",
+            self.r,
+            bytes as f64 / 1e9,
+            there as f64 / 1e9
+        )))
+    }
+
     /// What [`super::Adapter::trainable`] of a new adapter gives, in its order, without making one.
     ///
     /// # Errors
@@ -38,7 +57,7 @@ impl LoraConfig {
         for (layer, projection) in config.modules(arch)? {
             let module = projection.module(arch, layer);
             let key = config.key_of(&module);
-            let [a, b] = projection.pair_shapes(arch, layer, config.rank(&module));
+            let [a, b] = projection.pair_shapes(arch, layer, config.rank(&module)?);
             all.push(TrainedShape::new(&module, &key, Kind::A, &a));
             all.push(TrainedShape::new(&module, &key, Kind::B, &b));
             if config.use_dora() {
@@ -47,7 +66,7 @@ impl LoraConfig {
         }
         for end in config.ends(arch)? {
             let module = end.module(arch.family);
-            for (kind, shape) in end.kinds().into_iter().zip(end.shapes(arch, config.rank(module))) {
+            for (kind, shape) in end.kinds().into_iter().zip(end.shapes(arch, config.rank(module)?)) {
                 all.push(TrainedShape::new(module, module, kind, &shape));
             }
         }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::config::LoraConfig;
+use super::config::{Layers, LoraConfig};
 use super::ends::End;
 use super::parameters::{expert_words, parameter};
 use crate::arch::Architecture;
@@ -109,20 +109,20 @@ impl LoraConfig {
                 return Err(Error::Adapter(format!("has no target_modules; expected all-linear, or some of {known}")));
             }
         };
-        refuse_unknown(targets, arch)?;
         self.check_parameters(arch)?;
+        let in_layers = LayersOf::new(self)?;
         let (take, leave) = (targets.matcher()?, self.exclude_modules.as_ref().map(Targets::matcher).transpose()?);
         let taken = |module: &str| -> Result<bool> {
             Ok(take.takes(module)? && !leave.as_ref().map_or(Ok(false), |leave| leave.takes(module))?)
         };
         let mut modules = Vec::new();
-        for layer in (0..arch.num_layers).filter(|l| self.layers_to_transform.as_ref().is_none_or(|of| of.contains(*l)))
-        {
+        for layer in 0..arch.num_layers {
             for projection in Projection::of_layer(arch, layer) {
+                let module = projection.module(arch, layer);
                 let is_taken = if projection.is_of_mixture() {
                     self.adapts_parameter(&parameter(arch, layer, projection))
                 } else {
-                    taken(&projection.module(arch, layer))?
+                    in_layers.contain(layer, &module)? && taken(&module)?
                 };
                 if is_taken {
                     modules.push((layer, projection));
@@ -137,6 +137,23 @@ impl LoraConfig {
             )));
         }
         Ok(modules)
+    }
+
+    /// Refuses a name in `target_modules` of a new adapter that matches nothing: a mistyped one among good ones would
+    /// leave a module untrained. Of a trained adapter it is no fault, see [`LoraConfig::warnings`].
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] naming it.
+    pub fn refuse_unknown_targets(&self, arch: &Architecture) -> Result<()> {
+        let config = self.for_model(arch)?;
+        match config.target_modules.as_ref().map(|targets| unknown(targets, arch)).unwrap_or_default()[..] {
+            [name, ..] => Err(Error::Adapter(format!(
+                "has '{name}' in target_modules, which matches none of the model's modules; there are {} in layers 0 to {}",
+                known(arch),
+                arch.num_layers.saturating_sub(1)
+            ))),
+            [] => Ok(()),
+        }
     }
 
     /// The configuration as it is written: `all-linear` in words, as peft does before it saves, for other readers do
@@ -155,9 +172,46 @@ impl LoraConfig {
     }
 }
 
-/// A mistyped name among good ones would leave a module untrained without a word.
-fn refuse_unknown(targets: &Targets, arch: &Architecture) -> Result<()> {
-    let Targets::Many(names) = targets else { return Ok(()) };
+/// `layers_to_transform`, and where in a module's name the layer's number stands.
+struct LayersOf<'a> {
+    layers: Option<&'a Layers>,
+    patterns: Vec<Regex>,
+}
+
+impl<'a> LayersOf<'a> {
+    fn new(config: &'a LoraConfig) -> Result<Self> {
+        let pattern = |text: &str| {
+            Regex::new(&format!(r"\A(?:.*?\.)?(?:{text})\.(\d+)\.")).map_err(|e| {
+                Error::Adapter(format!("has layers_pattern '{text}', which is no regular expression: {e}"))
+            })
+        };
+        let patterns = config.layers_pattern()?.into_iter().map(pattern).collect::<Result<_>>()?;
+        let layers = config.layers_to_transform.as_ref().filter(|layers| !layers.is_all());
+        Ok(Self { layers, patterns })
+    }
+
+    /// Whether a module of layer `layer` is among them. As in peft the first pattern that matches says which number is
+    /// the layer's.
+    fn contain(&self, layer: usize, module: &str) -> Result<bool> {
+        let Some(layers) = self.layers else { return Ok(true) };
+        if self.patterns.is_empty() {
+            return Ok(layers.contains(layer));
+        }
+        for pattern in &self.patterns {
+            let found = pattern.captures(module).map_err(|e| {
+                Error::Adapter(format!("has a layers_pattern that cannot be matched with '{module}': {e}"))
+            })?;
+            if let Some(number) = found.as_ref().and_then(|found| found.get(1)) {
+                return Ok(number.as_str().parse().is_ok_and(|layer| layers.contains(layer)));
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The names among `targets` that match none of the model's modules.
+pub(super) fn unknown<'a>(targets: &'a Targets, arch: &Architecture) -> Vec<&'a str> {
+    let Targets::Many(names) = targets else { return Vec::new() };
     let of = |layer: usize| {
         let modules = Projection::of_layer(arch, layer).into_iter().filter(|p| !p.is_of_mixture());
         modules.map(move |p| p.module(arch, layer))
@@ -169,14 +223,7 @@ fn refuse_unknown(targets: &Targets, arch: &Architecture) -> Result<()> {
             .chain(End::ALL.map(|end| end.module(arch.family)))
             .any(|module| ends_with(module, name))
     };
-    match names.iter().find(|name| !exists(name)) {
-        Some(name) => Err(Error::Adapter(format!(
-            "has '{name}' in target_modules, which matches none of the model's modules; there are {} in layers 0 to {}",
-            known(arch),
-            arch.num_layers.saturating_sub(1)
-        ))),
-        None => Ok(()),
-    }
+    names.iter().map(String::as_str).filter(|name| !exists(name)).collect()
 }
 
 /// The last parts of the names of all linear layers that are modules, sorted.

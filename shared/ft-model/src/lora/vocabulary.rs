@@ -71,7 +71,7 @@ impl Adapter {
                     "has tensors for '{module}', which its target_modules do not name"
                 )));
             }
-            let shapes = end.shapes(arch, self.config.rank(module));
+            let shapes = end.shapes(arch, self.config.rank(module)?);
             for (trained, shape) in pair.trainable().zip(shapes) {
                 if trained.tensor.dims() != shape {
                     return Err(Error::Adapter(format!(

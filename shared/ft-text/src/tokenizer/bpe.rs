@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::quantized::gguf_file::Content;
+use ft_io::gguf::Content;
 use tokenizers::Tokenizer;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 pub(super) fn build(path: &Path, content: &Content, tokens: &[&str]) -> Result<Tokenizer> {
     let malformed = |what: &str, e: &dyn std::fmt::Display| Error::malformed(path, format!("tokenizer: {what}: {e}"));
-    let name = gguf::string(content, gguf::PRE).unwrap_or("gpt-2");
+    let name = content.string(gguf::PRE).unwrap_or("gpt-2");
     let scheme = pre::scheme(name)
         .ok_or_else(|| Error::UnsupportedTokenizer {
             path: path.to_path_buf(),
@@ -40,7 +40,8 @@ pub(super) fn build(path: &Path, content: &Content, tokens: &[&str]) -> Result<T
 }
 
 pub(super) fn merges(path: &Path, content: &Content) -> Result<Vec<(String, String)>> {
-    gguf::strings(content, gguf::MERGES)
+    content
+        .strings(gguf::MERGES)
         .ok_or_else(|| Error::NoTokenizer {
             path: path.to_path_buf(),
             reason: format!("the file has no {}", gguf::MERGES),

@@ -1,10 +1,10 @@
-//! The metadata of a GGUF file, by key.
+//! The metadata of a GGUF file that tell of its tokenizer.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::BufReader;
 use std::path::Path;
 
-use candle_core::quantized::gguf_file::{Content, Value};
+use ft_io::gguf::Content;
 
 use crate::error::{Error, Result};
 
@@ -22,102 +22,11 @@ pub(crate) const TOOL_TEMPLATE: &str = "tokenizer.chat_template.tool_use";
 
 /// Reads the header of the GGUF file at `path`; no tensor is touched.
 pub(crate) fn read(path: &Path) -> Result<Content> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    Content::read(&mut Counted { inner: BufReader::with_capacity(1 << 20, file), position: 0 })
-        .map_err(|e| Error::malformed(path, format!("not a whole GGUF file: {e}")))
-}
-
-/// A reader that knows where it is: candle asks before each text, and `BufReader`
-/// would ask the system.
-struct Counted {
-    inner: BufReader<File>,
-    position: u64,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.position += count as u64;
-        Ok(count)
-    }
-}
-
-impl Seek for Counted {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.position = self.inner.seek(to)?;
-        Ok(self.position)
-    }
-
-    fn stream_position(&mut self) -> io::Result<u64> {
-        Ok(self.position)
-    }
-}
-
-/// The text under `key`.
-pub(crate) fn string<'a>(content: &'a Content, key: &str) -> Option<&'a str> {
-    match content.metadata.get(key)? {
-        Value::String(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// The flag under `key`.
-pub(crate) fn flag(content: &Content, key: &str) -> Option<bool> {
-    match content.metadata.get(key)? {
-        Value::Bool(flag) => Some(*flag),
-        _ => None,
-    }
-}
-
-/// The number under `key`.
-pub(crate) fn number(content: &Content, key: &str) -> Option<u32> {
-    as_number(content.metadata.get(key)?)
-}
-
-/// The list of texts under `key`.
-pub(crate) fn strings<'a>(content: &'a Content, key: &str) -> Option<Vec<&'a str>> {
-    list(content, key)?
-        .iter()
-        .map(|value| match value {
-            Value::String(text) => Some(text.as_str()),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The list of whole numbers under `key`.
-pub(crate) fn numbers(content: &Content, key: &str) -> Option<Vec<u32>> {
-    list(content, key)?.iter().map(as_number).collect()
-}
-
-/// The list of floats under `key`.
-pub(crate) fn floats(content: &Content, key: &str) -> Option<Vec<f32>> {
-    list(content, key)?
-        .iter()
-        .map(|value| match value {
-            Value::F32(x) => Some(*x),
-            _ => None,
-        })
-        .collect()
-}
-
-fn list<'a>(content: &'a Content, key: &str) -> Option<&'a [Value]> {
-    match content.metadata.get(key)? {
-        Value::Array(values) => Some(values),
-        _ => None,
-    }
-}
-
-fn as_number(value: &Value) -> Option<u32> {
-    match *value {
-        Value::U8(x) => Some(x.into()),
-        Value::U16(x) => Some(x.into()),
-        Value::U32(x) => Some(x),
-        Value::U64(x) => x.try_into().ok(),
-        Value::I8(x) => x.try_into().ok(),
-        Value::I16(x) => x.try_into().ok(),
-        Value::I32(x) => x.try_into().ok(),
-        Value::I64(x) => x.try_into().ok(),
-        _ => None,
-    }
+    let open = || -> std::io::Result<(File, u64)> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        Ok((file, len))
+    };
+    let (file, len) = open().map_err(|e| Error::io(path, e))?;
+    Content::read(BufReader::with_capacity(1 << 20, file), len).map_err(|reason| Error::malformed(path, reason))
 }

@@ -8,7 +8,7 @@ mod spm;
 use std::borrow::Cow;
 use std::path::Path;
 
-use candle_core::quantized::gguf_file::Content;
+use ft_io::gguf::Content;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
@@ -27,7 +27,7 @@ pub(crate) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer> {
     let missing = |key: &str| Error::NoTokenizer { path: path.to_path_buf(), reason: format!("the file has no {key}") };
     let pieces = pieces(content).ok_or_else(|| missing(gguf::TOKENS))?;
     let tokens: Vec<&str> = pieces.iter().map(AsRef::as_ref).collect();
-    let kind = gguf::string(content, gguf::MODEL).ok_or_else(|| missing(gguf::MODEL))?;
+    let kind = content.string(gguf::MODEL).ok_or_else(|| missing(gguf::MODEL))?;
     let mut tokenizer = match kind {
         "gpt2" => bpe::build(path, content, &tokens)?,
         "llama" | "gemma4" => spm::build(path, content, &tokens)?,
@@ -53,10 +53,10 @@ pub(crate) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer> {
 
 /// The vocabulary's pieces by id.
 pub(crate) fn pieces(content: &Content) -> Option<Vec<Cow<'_, str>>> {
-    let tokens = gguf::strings(content, gguf::TOKENS)?;
-    Some(match gguf::string(content, gguf::MODEL) {
+    let tokens = content.strings(gguf::TOKENS)?;
+    Some(match content.string(gguf::MODEL) {
         Some("llama" | "gemma4") => spm::pieces(content, tokens),
-        _ => tokens.into_iter().map(Cow::Borrowed).collect(),
+        _ => tokens,
     })
 }
 
@@ -68,9 +68,9 @@ fn ends(
     tokens: &[&str],
 ) -> std::result::Result<Option<TemplateProcessing>, Box<dyn std::error::Error + Send + Sync>> {
     // Files that do not say mean what their kind has always meant.
-    let by_default = matches!(kind, "llama" | "gemma4") || gguf::string(content, gguf::PRE) == Some("llama-bpe");
+    let by_default = matches!(kind, "llama" | "gemma4") || content.string(gguf::PRE) == Some("llama-bpe");
     let wanted = |flag: &str, default: bool, id: &str| {
-        let id = gguf::flag(content, flag).unwrap_or(default).then(|| gguf::number(content, id))??;
+        let id = content.flag(flag).unwrap_or(default).then(|| content.number(id))??;
         Some(((*tokens.get(id as usize)?).to_owned(), id))
     };
     let bos = wanted(gguf::ADD_BOS, by_default, "tokenizer.ggml.bos_token_id");
@@ -92,7 +92,7 @@ fn ends(
 
 /// Control and user-defined tokens, in the order of their ids.
 fn added_tokens(content: &Content, tokens: &[&str]) -> Vec<AddedToken> {
-    let kinds = gguf::numbers(content, gguf::TOKEN_TYPE).unwrap_or_default();
+    let kinds = content.numbers(gguf::TOKEN_TYPE).unwrap_or_default();
     tokens
         .iter()
         .zip(kinds)

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::quantized::gguf_file::Content;
+use ft_io::gguf::Content;
 use tokenizers::Tokenizer;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::decoders::byte_fallback::ByteFallback;
@@ -30,14 +30,14 @@ const USER_DEFINED: u32 = 4;
 
 /// The pieces of a SentencePiece vocabulary as they are: converters write the pieces of
 /// several spaces, which are user-defined, with plain spaces.
-pub(super) fn pieces<'a>(content: &Content, tokens: Vec<&'a str>) -> Vec<Cow<'a, str>> {
-    let kinds = gguf::numbers(content, gguf::TOKEN_TYPE).unwrap_or_default();
+pub(super) fn pieces<'a>(content: &Content, tokens: Vec<Cow<'a, str>>) -> Vec<Cow<'a, str>> {
+    let kinds = content.numbers(gguf::TOKEN_TYPE).unwrap_or_default();
     let spaces = |token: &str| token.len() > 1 && token.bytes().all(|b| b == b' ');
-    let piece = |(id, token): (usize, &'a str)| {
-        if kinds.get(id) == Some(&USER_DEFINED) && spaces(token) {
+    let piece = |(id, token): (usize, Cow<'a, str>)| {
+        if kinds.get(id) == Some(&USER_DEFINED) && spaces(&token) {
             Cow::Owned(token.replace(' ', SPACE))
         } else {
-            Cow::Borrowed(token)
+            token
         }
     };
     tokens.into_iter().enumerate().map(piece).collect()
@@ -45,22 +45,23 @@ pub(super) fn pieces<'a>(content: &Content, tokens: Vec<&'a str>) -> Vec<Cow<'a,
 
 pub(super) fn build(path: &Path, content: &Content, tokens: &[&str]) -> Result<Tokenizer> {
     let malformed = |what: &str, e: &dyn std::fmt::Display| Error::malformed(path, format!("tokenizer: {what}: {e}"));
-    let merges = if gguf::strings(content, gguf::MERGES).is_some() {
+    let merges = if content.metadata.contains_key(gguf::MERGES) {
         bpe::merges(path, content)?
     } else {
-        let scores = gguf::floats(content, gguf::SCORES)
+        let scores = content
+            .floats(gguf::SCORES)
             .filter(|s| s.len() == tokens.len())
             .ok_or_else(|| malformed(gguf::SCORES, &"expected one score for each token"))?;
-        merges(tokens, &scores, &gguf::numbers(content, gguf::TOKEN_TYPE).unwrap_or_default())
+        merges(tokens, &scores, &content.numbers(gguf::TOKEN_TYPE).unwrap_or_default())
     };
     let vocabulary: Vocab = tokens.iter().map(|t| (*t).to_owned()).zip(0..).collect();
-    let unknown = gguf::number(content, "tokenizer.ggml.unknown_token_id").and_then(|id| tokens.get(id as usize));
+    let unknown = content.number("tokenizer.ggml.unknown_token_id").and_then(|id| tokens.get(id as usize));
     let mut builder = BPE::builder().vocab_and_merges(vocabulary, merges).fuse_unk(true).byte_fallback(true);
     if let Some(token) = unknown {
         builder = builder.unk_token((*token).to_owned());
     }
     let model = builder.build().map_err(|e| malformed("merges", &e))?;
-    let prefix = gguf::flag(content, gguf::ADD_SPACE_PREFIX).unwrap_or(true);
+    let prefix = content.flag(gguf::ADD_SPACE_PREFIX).unwrap_or(true);
     let replace = Replace::new(" ", SPACE).map_err(|e| malformed("normalizer", &e))?;
     let restore = Replace::new(SPACE, " ").map_err(|e| malformed("decoder", &e))?;
     let mut normalizers: Vec<NormalizerWrapper> = vec![replace.into()];

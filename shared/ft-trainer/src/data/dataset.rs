@@ -133,6 +133,10 @@ impl Dataset {
         for (sequence, row) in self.sequences.iter().zip(&self.rows) {
             sequence.check(arch).with_context(|| format!("{}, row {row}", self.name))?;
         }
+        let longest = self.sequences.iter().map(|sequence| sequence.input_ids.len()).max().unwrap_or(0);
+        if let Some(told) = arch.beyond(longest) {
+            tracing::warn!("{}: {told}", self.name);
+        }
         Ok(())
     }
 

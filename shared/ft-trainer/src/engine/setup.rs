@@ -12,13 +12,13 @@ use ft_model::decoder::Decoder;
 use ft_model::layers::{
     self, Held, LayerSource, LoadAs, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits, dtype,
 };
-use ft_model::lora::{Adapter, pissa};
+use ft_model::lora::{Adapter, LoraConfig, pissa};
 use ft_model::optimizer::Cut;
 
 use crate::data::dataset::{Dataset, Limit, model_tokenizer};
 use crate::data::model_sample;
 use crate::engine::precision;
-use crate::options::{MemoryOptions, MixedPrecision, Offload, Options, Sharding};
+use crate::options::{MixedPrecision, Offload, Options, Sharding};
 use ft_io::progress::{NoProgress, Progress};
 
 /// A run that is ready to start.
@@ -59,6 +59,9 @@ impl Setup {
         // What cannot be is said before the weights are read.
         let lora = options.lora_config();
         lora.modules(&arch)?;
+        if options.init_adapter.is_none() {
+            check_new(&lora, &arch)?;
+        }
         if let (true, [first, ..]) = (arch.tie_word_embeddings, &lora.ends(&arch)?[..]) {
             tracing::warn!(
                 "embedding and head are one matrix in '{}': an adapter of '{}' changes that one alone, and ft-merge will write two",
@@ -67,6 +70,7 @@ impl Setup {
             );
         }
         refuse_base_dropout(&arch, &options.model)?;
+        refuse_auxiliary_loss(&arch, options.training.router_aux_loss_coef)?;
         let tokenizer = model_tokenizer(&options.model)?;
         let read = |path: &Path| -> Result<Dataset> {
             let data = Dataset::read(path, &arch, Limit::of(&options.rows), &*ranks)?;
@@ -84,7 +88,7 @@ impl Setup {
         if let Some(taken) = &taken {
             source = Box::new(Without::new(source, arch.clone(), taken.clone()));
         }
-        let activation_memory = activation_memory(&options.memory, &device) / u64::from(options.ranks.nproc_per_node);
+        let activation_memory = activation_memory(options, &device);
         let lengths = adapter.trainable().map(|trained| trained.tensor.elem_count());
         let cut = (sharding >= Sharding::Zero2).then(|| Cut::new(lengths, ranks.world()));
         Ok(Self {
@@ -115,7 +119,7 @@ impl Setup {
     ) -> Self {
         let device = source.device();
         Self {
-            activation_memory: activation_memory(&options.memory, device),
+            activation_memory: activation_memory(options, device),
             arch,
             adapter,
             taken: None,
@@ -186,6 +190,24 @@ fn refuse_base_dropout(arch: &Architecture, model: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The peers add the routers' auxiliary loss where there are routers.
+fn refuse_auxiliary_loss(arch: &Architecture, weight: f64) -> Result<()> {
+    if arch.experts.is_some() && weight.to_bits() != 0 {
+        bail!("--router-aux-loss-coef is {weight}, but the routers' auxiliary loss is not implemented; give 0");
+    }
+    Ok(())
+}
+
+/// Refuses a new adapter that names what the model has not, or is larger than memory; says what else has no effect.
+fn check_new(lora: &LoraConfig, arch: &Architecture) -> Result<()> {
+    lora.refuse_unknown_targets(arch)?;
+    for warning in lora.warnings(arch)? {
+        tracing::warn!("the adapter {warning}");
+    }
+    // However it begins, it has the same size.
+    Ok(LoraConfig { init_lora_weights: true.into(), ..lora.clone() }.check_size(arch)?)
+}
+
 fn initial_adapter(options: &Options, arch: &Architecture, source: &dyn LayerSource) -> Result<Adapter> {
     let Some(path) = &options.init_adapter else {
         let (config, seed) = (options.lora_config(), options.training.seed);
@@ -194,9 +216,16 @@ fn initial_adapter(options: &Options, arch: &Architecture, source: &dyn LayerSou
             None => Adapter::init_on(arch, source, config, seed)?,
         });
     };
-    let mut adapter = Adapter::load(path)?;
-    adapter.check(arch)?;
-    adapter.config.lora_dropout = options.lora.lora_dropout;
+    let mut adapter = Adapter::load(path)?.fitted(arch)?;
+    if let [name, ..] = adapter.unnamed(arch)?[..] {
+        bail!(
+            "'{}' has '{name}' beside its adapter, which nothing in its configuration names: it is not trained; make it part of the base with ft-merge, or name it in modules_to_save",
+            path.display()
+        );
+    }
+    if let Some(dropout) = options.init_adapter_dropout {
+        adapter.config.lora_dropout = dropout;
+    }
     adapter.config.base_model_name_or_path = Some(options.model.display().to_string());
     Ok(adapter)
 }
@@ -277,7 +306,12 @@ fn pages(options: &Options) -> PathBuf {
     if options.output_dir.is_dir() { options.output_dir.clone() } else { std::env::temp_dir() }
 }
 
-/// What may be kept between forward and backward.
-fn activation_memory(memory: &MemoryOptions, device: &Device) -> u64 {
-    memory.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(device))
+/// What this rank may keep between forward and backward. Ranks on one machine share its memory; ranks that have a GPU
+/// each share nothing of that, and what a process is told is shared by its threads alone.
+fn activation_memory(options: &Options, device: &Device) -> u64 {
+    let each = |ranks: u32| if device.is_cpu() { u64::from(ranks.max(1)) } else { 1 };
+    match options.memory.activation_memory {
+        Some(told) => told / each(options.ranks.nproc_per_node),
+        None => ft_model::device::activation_memory(device) / each(options.ranks.sharing),
+    }
 }

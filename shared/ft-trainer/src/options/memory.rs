@@ -51,13 +51,21 @@ pub struct RankOptions {
     pub fsdp_reshard_after_forward: bool,
     /// Ranks of this process, which share its memory.
     pub nproc_per_node: u32,
+    /// Ranks that share this machine's processors and memory.
+    pub sharing: u32,
     /// For tests: the rank and the step, from 1, that fail.
     pub inject_failure: Option<(usize, u64)>,
 }
 
 impl Default for RankOptions {
     fn default() -> Self {
-        Self { sharding: Sharding::None, fsdp_reshard_after_forward: true, nproc_per_node: 1, inject_failure: None }
+        Self {
+            sharding: Sharding::None,
+            fsdp_reshard_after_forward: true,
+            nproc_per_node: 1,
+            sharing: 1,
+            inject_failure: None,
+        }
     }
 }
 

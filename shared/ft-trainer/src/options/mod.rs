@@ -40,6 +40,8 @@ pub struct Options {
     pub lora: LoraConfig,
     /// The PEFT adapter to start from; it then decides rank, alpha and modules.
     pub init_adapter: Option<PathBuf>,
+    /// The dropout of `init_adapter` in place of its own.
+    pub init_adapter_dropout: Option<f64>,
     pub training: TrainingOptions,
     pub rows: RowOptions,
     pub log: LogOptions,
@@ -69,6 +71,7 @@ impl Default for Options {
             resume_from_checkpoint: None,
             lora: LoraConfig::new(16, 32.0, "all-linear"),
             init_adapter: None,
+            init_adapter_dropout: None,
             training: TrainingOptions::default(),
             rows: RowOptions::default(),
             log: LogOptions::default(),

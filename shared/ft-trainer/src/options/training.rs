@@ -19,6 +19,8 @@ pub struct TrainingOptions {
     pub num_train_epochs: f64,
     /// Steps to take, whatever the epochs.
     pub max_steps: Option<u64>,
+    /// Weight of the routers' auxiliary loss, which is not implemented: 0 for mixtures of experts.
+    pub router_aux_loss_coef: f64,
     /// Sequences in a micro-batch of a rank.
     pub per_device_train_batch_size: u32,
     /// Sequences in an evaluation batch of a rank.
@@ -52,6 +54,7 @@ impl Default for TrainingOptions {
             warmup_steps: 0.0,
             num_train_epochs: 3.0,
             max_steps: None,
+            router_aux_loss_coef: 0.0,
             per_device_train_batch_size: 8,
             per_device_eval_batch_size: 8,
             gradient_accumulation_steps: 1,
@@ -95,6 +98,10 @@ ft_io::named_values! {
         Constant = ["constant"],
         /// The peak in every step after the warm-up
         ConstantWithWarmup = ["constant_with_warmup"],
+        /// DeepSpeed's WarmupLR: the peak in every step, after a warm-up by the logarithm of the step
+        ConstantWithLogWarmup = ["constant_with_log_warmup"],
+        /// DeepSpeed's WarmupDecayLR: a straight line to 0, after such a warm-up
+        LinearWithLogWarmup = ["linear_with_log_warmup"],
         /// 1 / √step (timescale)
         InverseSqrt = ["inverse_sqrt"],
         /// The peak, then down over num_decay_steps to min_lr_ratio of it

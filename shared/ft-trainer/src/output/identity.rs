@@ -59,6 +59,7 @@ const FREE: &[&str] = &[
     "fsdp_reshard_after_forward",
     "ddp_backend",
     "ddp_timeout",
+    "rdzv_timeout",
     "inject_failure",
     "offload_optimizer_device",
     // Another device has other roundings, as another build of a driver has.

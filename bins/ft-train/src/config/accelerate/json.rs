@@ -13,6 +13,9 @@ pub fn read(text: &str, settings: &mut FileSettings) -> Result<(), String> {
     let mut top = Section::new("", node)?;
     zero(top.part("zero_optimization")?, settings)?;
     precision(&mut top, settings)?;
+    if !top.has("gradient_clipping") && !settings.has("max-grad-norm") {
+        settings.set("max-grad-norm", "0", &absent("gradient_clipping", "0"))?;
+    }
     accumulation_and_clipping(&mut top, settings)?;
     if let Some((given, _)) = top.number("train_micro_batch_size_per_gpu")? {
         settings.fix("per-device-train-batch-size", given.word.clone(), &given)?;
@@ -96,11 +99,16 @@ fn optimizer(mut part: Section, settings: &mut FileSettings) -> Result<(), Strin
 }
 
 fn scheduler(mut part: Section, settings: &mut FileSettings) -> Result<(), String> {
-    if let Some(given) = part.word("type")? {
-        let schedule = match given.word.as_str() {
-            "WarmupLR" => "constant_with_warmup",
-            "WarmupDecayLR" => "linear",
-            other => {
+    let kind = part.word("type")?;
+    let mut params = part.part("params")?;
+    let log = warms_up_by_logarithm(&mut params)?;
+    if let Some(given) = kind {
+        let schedule = match (given.word.as_str(), log) {
+            ("WarmupLR", false) => "constant_with_warmup",
+            ("WarmupDecayLR", false) => "linear",
+            ("WarmupLR", true) => "constant_with_log_warmup",
+            ("WarmupDecayLR", true) => "linear_with_log_warmup",
+            (other, _) => {
                 return Err(format!(
                     "{} {other} is not implemented; expected WarmupLR or WarmupDecayLR, or none, and --lr-scheduler-type",
                     given.key
@@ -108,8 +116,10 @@ fn scheduler(mut part: Section, settings: &mut FileSettings) -> Result<(), Strin
             }
         };
         settings.set("lr-scheduler-type", schedule, &given)?;
+        if !params.has("warmup_num_steps") {
+            settings.set("warmup-steps", "1000", &absent("scheduler.params.warmup_num_steps", "1000"))?;
+        }
     }
-    let mut params = part.part("params")?;
     for (key, argument) in [("warmup_max_lr", "learning-rate"), ("warmup_num_steps", "warmup-steps")] {
         if let Some((given, _)) = params.number(key)? {
             settings.fix(argument, given.word.clone(), &given)?;
@@ -118,4 +128,19 @@ fn scheduler(mut part: Section, settings: &mut FileSettings) -> Result<(), Strin
     settings.total_steps = params.number("total_num_steps")?.map(|(_, number)| number as u64);
     params.finish(tables::SCHEDULER, settings)?;
     part.finish(&[], settings)
+}
+
+/// `warmup_type`, whose default is log.
+fn warms_up_by_logarithm(params: &mut Section) -> Result<bool, String> {
+    match params.word("warmup_type")? {
+        None => Ok(true),
+        Some(given) if given.word == "log" => Ok(true),
+        Some(given) if given.word == "linear" => Ok(false),
+        Some(given) => Err(format!("{} is {}, expected log or linear", given.key, given.word)),
+    }
+}
+
+/// A key that is not there, and what DeepSpeed takes then; a flag wins over it.
+fn absent(key: &str, default: &str) -> Given {
+    Given { key: key.into(), word: format!("is absent, which is {default} in DeepSpeed") }
 }

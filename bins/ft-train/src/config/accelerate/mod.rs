@@ -20,7 +20,7 @@ use self::given::Given;
 use self::section::Section;
 use self::settings::FileSettings;
 use super::node::Node;
-use crate::placement;
+use crate::environment;
 
 /// What a file says.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Accelerate {
     /// One line that names the file, the key, what was expected and what was found.
     pub fn named(flags: &ArgMatches) -> Result<Option<Self>, String> {
         let Some(path) = flags.get_one::<PathBuf>("accelerate_config") else { return Ok(None) };
-        let launched = placement::launched().map_err(|error| format!("{error:#}"))?;
+        let launched = environment::launched().map_err(|error| format!("{error:#}"))?;
         Self::read(path, launched).map(Some)
     }
 

@@ -41,6 +41,11 @@ impl Section {
         Some(self.left.remove(place).1).filter(|node| *node != Node::Null)
     }
 
+    /// Whether something is said under this name, `auto` too.
+    pub fn has(&self, key: &str) -> bool {
+        self.left.iter().any(|(name, node)| name == key && *node != Node::Null)
+    }
+
     /// The part of this name; empty where there is none.
     ///
     /// # Errors

@@ -223,6 +223,5 @@ pub const OPTIMIZER: &[Knob] = &[
 #[rustfmt::skip]
 pub const SCHEDULER: &[Knob] = &[
     only(&["0"], "warmup_min_lr", "the warm-up begins at 0"),
-    only(&["linear"], "warmup_type", "the warm-up is a straight line, which is linear"),
     only(&["-1"], "last_batch_iteration", "a resumed run goes on where it stopped"),
 ];

@@ -113,19 +113,32 @@ fn deepspeeds_own_file() {
             r#"{"zero_optimization": {"stage": 3, "cpu_offload": true, "offload_param": {"device": "nvme"}},
                   "bf16": {"enabled": true}, "fp16": {"enabled": false}}"#
         ),
-        ["--sharding=zero3", "--offload-optimizer-device=cpu", "--offload-param-device=disk", "--precision=bf16"]
+        [
+            "--sharding=zero3",
+            "--offload-optimizer-device=cpu",
+            "--offload-param-device=disk",
+            "--precision=bf16",
+            "--max-grad-norm=0"
+        ]
     );
-    assert_eq!(found(r#"{"fp16": {"enabled": false}}"#), ["--sharding=none", "--precision=f32"]);
-    assert_eq!(found(r#"{"fp16": {"enabled": "auto"}, "bf16": {"enabled": "auto"}}"#), ["--sharding=none"]);
+    assert_eq!(
+        found(r#"{"fp16": {"enabled": false}, "gradient_clipping": 0.5}"#),
+        ["--sharding=none", "--precision=f32", "--max-grad-norm=0.5"]
+    );
+    assert_eq!(
+        found(r#"{"fp16": {"enabled": "auto"}, "bf16": {"enabled": "auto"}, "gradient_clipping": "auto"}"#),
+        ["--sharding=none"]
+    );
     assert_eq!(
         found(
             r#"{"optimizer": {"type": "Adam", "params": {"lr": "auto", "betas": "auto", "eps": 1e-8, "torch_adam": true}},
-                  "scheduler": {"type": "WarmupLR", "params": {"warmup_max_lr": 0.001}}}"#
-        )[1..],
+                  "scheduler": {"type": "WarmupLR", "params": {"warmup_max_lr": 0.001, "warmup_type": "linear"}}}"#
+        )[2..],
         [
             "--optim=adamw_torch",
             "--adam-epsilon=0.00000001",
             "--lr-scheduler-type=constant_with_warmup",
+            "--warmup-steps=1000",
             "--learning-rate=0.001"
         ]
     );
@@ -138,7 +151,7 @@ fn deepspeeds_own_file() {
         (r#"{"optimizer": {"type": "Lamb"}}"#, "Lamb is not implemented"),
         (r#"{"optimizer": {"params": {"betas": [0.9]}}}"#, "expected a list of two numbers"),
         (r#"{"scheduler": {"type": "OneCycle"}}"#, "OneCycle is not implemented"),
-        (r#"{"scheduler": {"params": {"warmup_type": "log"}}}"#, "warmup_type log is refused"),
+        (r#"{"scheduler": {"params": {"warmup_type": "cubic"}}}"#, "warmup_type is cubic, expected log or linear"),
         (r#"{"optimizer": {"params": {"lr": 1e-3}}, "scheduler": {"params": {"warmup_max_lr": 1e-4}}}"#, "contradict"),
         (r#"{"zero_optimization": {"stage": 3, "zero_quantized_weights": true}}"#, "use --load-in 8bit or 4bit"),
         (r#"{"zero_optimization": {"stag": 3}}"#, "unknown key 'zero_optimization.stag'"),
@@ -149,6 +162,23 @@ fn deepspeeds_own_file() {
         assert!(told.contains(expected) && told.contains("ds.json'"), "{json}: {told}");
     }
     of_json(r#"{"flops_profiler": {"enabled": true}, "elasticity": {"enabled": false}}"#).unwrap();
+}
+
+#[test]
+fn what_deepspeeds_own_file_does_not_say_is_as_deepspeed_has_it() {
+    let found = |json: &str| of_json(json).unwrap().words().skip(1).collect::<Vec<_>>();
+    assert_eq!(found("{}"), ["--max-grad-norm=0"]);
+    for (kind, schedule) in [("WarmupLR", "constant_with_log_warmup"), ("WarmupDecayLR", "linear_with_log_warmup")] {
+        for params in ["{}", r#"{"warmup_type": "log"}"#, r#"{"warmup_type": null}"#] {
+            let json = format!(r#"{{"scheduler": {{"type": "{kind}", "params": {params}}}}}"#);
+            let schedule = format!("--lr-scheduler-type={schedule}");
+            assert_eq!(found(&json), ["--max-grad-norm=0", &schedule, "--warmup-steps=1000"], "{json}");
+        }
+    }
+    let auto = r#"{"scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": "auto"}}}"#;
+    assert_eq!(found(auto), ["--max-grad-norm=0", "--lr-scheduler-type=constant_with_log_warmup"]);
+    // accelerate itself takes auto, which is ours, where its own part has no clipping.
+    assert_eq!(words("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 2}\n"), ["--sharding=zero2"]);
 }
 
 #[test]

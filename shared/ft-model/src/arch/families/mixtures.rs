@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{common, window};
+use super::{MOST_EXPERTS, common, window};
 use crate::arch::config::unsupported;
 use crate::arch::keys::{Keys, wrong};
 use crate::arch::rope_config::Defaults;
@@ -46,7 +46,10 @@ pub(super) fn qwen3_moe(keys: Keys<'_>) -> Result<Architecture> {
 
 /// The experts by their number, which transformers has called by two names.
 fn experts(keys: Keys<'_>, intermediate_size: usize, normalised: bool, usual: usize) -> Result<Experts> {
-    let count = keys.size_or("num_local_experts", keys.size_or("num_experts", Some(usual)).ok())?;
+    let count = match keys.get("num_local_experts") {
+        Some(_) => keys.count_or("num_local_experts", None, MOST_EXPERTS)?,
+        None => keys.count_or("num_experts", Some(usual), MOST_EXPERTS)?,
+    };
     let usual = if usual == 8 { 2 } else { 8 };
     let per_token = keys.size_or("num_experts_per_tok", Some(usual))?;
     if per_token > count {

@@ -1,6 +1,6 @@
 //! What each family's `config.json` would say.
 
-use candle_core::quantized::gguf_file::{Content, Value as Gguf};
+use ft_io::gguf::{Content, Value as Gguf};
 use serde_json::{Map, Value, json};
 
 use super::keys::GgufKeys;
@@ -32,7 +32,7 @@ impl Sizes {
         Ok(Self {
             hidden,
             heads,
-            layers: keys.size("block_count")?,
+            layers: keys.size_up_to("block_count", keys.content.tensors.len(), "tensors of the file")?,
             intermediate: keys.size("feed_forward_length")?,
             context: keys.size("context_length")?,
             head_dim,
@@ -141,8 +141,11 @@ pub(super) fn own(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<
 
 /// The experts' numbers.
 fn experts(keys: &GgufKeys<'_>, count: &str) -> Result<Value> {
+    let used = keys.size("expert_used_count")?;
+    let first = keys.content.tensors.iter().find(|(name, _)| name.ends_with("_exps.weight"));
+    let there = first.and_then(|(_, info)| info.shape.first().copied()).unwrap_or(0);
     Ok(json!({
-        count: keys.size("expert_count")?, "num_experts_per_tok": keys.size("expert_used_count")?,
+        count: keys.size_up_to("expert_count", there, "experts in the file's tensors")?, "num_experts_per_tok": used,
         "output_router_logits": false,
     }))
 }
@@ -185,8 +188,8 @@ fn gemma(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<Value> {
 fn windows(keys: &GgufKeys<'_>, sizes: &Sizes, every: usize) -> Result<Vec<bool>> {
     let key = "attention.sliding_window_pattern";
     if let Some(Gguf::Array(list)) = keys.get(key) {
-        let flag = |value: &Gguf| if let Gguf::Bool(flag) = value { Some(*flag) } else { None };
-        let given: Option<Vec<bool>> = list.iter().map(flag).collect();
+        let flag = |value: Gguf| if let Gguf::Bool(flag) = value { Some(flag) } else { None };
+        let given: Option<Vec<bool>> = list.values().and_then(|values| values.map(flag).collect());
         let given = given.filter(|list| list.len() == sizes.layers);
         return given.ok_or_else(|| keys.wrong(key, "a number, or true or false for each layer"));
     }
@@ -203,7 +206,7 @@ fn query_scalar(family: Family, sizes: &Sizes) -> usize {
 
 /// The rows of the embedding.
 fn vocabulary(content: &Content) -> Result<usize> {
-    let rows = content.tensor_infos.get("token_embd.weight").and_then(|info| info.shape.dims().first().copied());
+    let rows = content.tensors.get("token_embd.weight").and_then(|info| info.shape.first().copied());
     rows.ok_or_else(|| wrong("token_embd.weight", None, "the embedding's tensor"))
 }
 

@@ -1,6 +1,6 @@
 //! The metadata, where keys begin with the architecture's name.
 
-use candle_core::quantized::gguf_file::{Content, Value};
+use ft_io::gguf::{Content, Value};
 
 use crate::arch::Family;
 use crate::arch::keys::wrong;
@@ -9,10 +9,7 @@ use crate::error::{Error, Result};
 /// llama.cpp's name of the file's architecture.
 pub(super) fn architecture(content: &Content) -> Result<String> {
     let key = "general.architecture";
-    match content.metadata.get(key) {
-        Some(Value::String(name)) => Ok(name.clone()),
-        _ => Err(wrong(key, None, "the architecture's name")),
-    }
+    content.string(key).map(str::to_owned).ok_or_else(|| wrong(key, None, "the architecture's name"))
 }
 
 pub(super) struct GgufKeys<'a> {
@@ -30,32 +27,39 @@ impl<'a> GgufKeys<'a> {
     }
 
     pub fn wrong(&self, key: &str, expected: &str) -> Error {
-        let found = self.get(key).map_or_else(|| "missing".into(), |value| format!("{value:?}"));
+        let found = self.get(key).map_or_else(|| "missing".into(), Value::told);
         Error::Key { key: format!("{}.{key}", self.prefix), found, expected: expected.into() }
     }
 
     pub fn unsupported(&self, key: &str, expected: &str) -> Error {
-        let value = self.get(key).map_or_else(|| "missing".into(), |value| format!("{value:?}"));
+        let value = self.get(key).map_or_else(|| "missing".into(), Value::told);
         Error::Unsupported { key: format!("{}.{key}", self.prefix), value, expected: expected.into() }
     }
 
     /// A whole number of any width, if that is what it is.
     pub fn whole(&self, key: &str) -> Option<u64> {
-        self.get(key).and_then(whole)
+        self.get(key).and_then(Value::whole)
     }
 
     /// A whole number above 0; where there is one a layer, they must be equal.
     pub fn size(&self, key: &str) -> Result<usize> {
         let number = match self.get(key) {
             Some(Value::Array(list)) => {
-                let first = list.first().and_then(whole);
-                first.filter(|_| list.iter().all(|v| whole(v) == first))
+                let mut values = list.values().into_iter().flatten();
+                let first = values.next().and_then(|value| value.whole());
+                first.filter(|_| values.all(|value| value.whole() == first))
             }
-            Some(value) => whole(value),
+            Some(value) => value.whole(),
             None => None,
         };
         let number = number.filter(|&n| n > 0 && n < 1 << 40);
         number.map(|n| n as usize).ok_or_else(|| self.wrong(key, "a whole number above 0, the same for each layer"))
+    }
+
+    /// [`Self::size`], at most `most`, the number of `what`.
+    pub fn size_up_to(&self, key: &str, most: usize, what: &str) -> Result<usize> {
+        let size = self.size(key)?;
+        if size <= most { Ok(size) } else { Err(self.wrong(key, &format!("at most {most}, the number of {what}"))) }
     }
 
     pub fn size_or(&self, key: &str, default: usize) -> Result<usize> {
@@ -68,7 +72,7 @@ impl<'a> GgufKeys<'a> {
             // The shortest decimal: 1e-5, not the 9.99999974e-6 of the nearest f32.
             Value::F32(x) => x.to_string().parse().ok(),
             Value::F64(x) => Some(*x),
-            other => whole(other).map(|n| n as f64),
+            other => other.whole().map(|n| n as f64),
         };
         let number = number.filter(|x: &f64| x.is_finite() && *x > 0.0);
         number.map(Some).ok_or_else(|| self.wrong(key, "a number above 0"))
@@ -82,12 +86,11 @@ impl<'a> GgufKeys<'a> {
     }
 
     pub fn has_tensor(&self, name: &str) -> bool {
-        self.content.tensor_infos.contains_key(name)
+        self.content.tensors.contains_key(name)
     }
 
     pub fn token(&self, name: &str) -> Option<u32> {
-        let value = self.content.metadata.get(&format!("tokenizer.ggml.{name}_token_id"))?;
-        whole(value).and_then(|n| u32::try_from(n).ok())
+        self.content.number(&format!("tokenizer.ggml.{name}_token_id"))
     }
 
     /// Whether layers have a mixture of experts.
@@ -136,17 +139,5 @@ impl<'a> GgufKeys<'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// A whole number of any width.
-fn whole(value: &Value) -> Option<u64> {
-    match *value {
-        Value::I8(n) => u64::try_from(n).ok(),
-        Value::I16(n) => u64::try_from(n).ok(),
-        Value::I32(n) => u64::try_from(n).ok(),
-        Value::I64(n) => u64::try_from(n).ok(),
-        Value::Bool(_) => None,
-        ref other => other.to_u64().ok(),
     }
 }

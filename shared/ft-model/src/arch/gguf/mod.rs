@@ -22,7 +22,7 @@ pub(crate) use rope::{LONG_FACTORS, ROPE_FACTORS, SHORT_FACTORS};
 
 use std::collections::HashMap;
 
-use candle_core::quantized::gguf_file::Content;
+use ft_io::gguf::Content;
 use serde_json::Value;
 
 use self::keys::GgufKeys;

@@ -1,6 +1,6 @@
 //! The rotary embedding in a GGUF file's metadata and small tensors.
 
-use candle_core::quantized::gguf_file::Value as Gguf;
+use ft_io::gguf::Value as Gguf;
 use serde_json::{Map, Value, json};
 
 use super::RopeTensors;

@@ -9,9 +9,9 @@ fn read(text: &str) -> LoraConfig {
 #[test]
 fn the_scale_is_alpha_over_the_rank_or_its_root() {
     let mut config = LoraConfig::new(16, 32.0, "all-linear");
-    assert_eq!(config.scaling("model.layers.0.mlp.up_proj"), 2.0);
+    assert_eq!(config.scaling("model.layers.0.mlp.up_proj").unwrap(), 2.0);
     config.use_rslora = true;
-    assert_eq!(config.scaling("model.layers.0.mlp.up_proj"), 8.0);
+    assert_eq!(config.scaling("model.layers.0.mlp.up_proj").unwrap(), 8.0);
 }
 
 #[test]
@@ -22,15 +22,15 @@ fn patterns_change_single_modules_and_the_first_counts() {
             "alpha_pattern": {"model.layers.\\d+.mlp.(up|gate)_proj": 3.5}}"#,
     );
     config.check().unwrap();
-    assert_eq!(config.rank("model.layers.1.self_attn.q_proj"), 4);
-    assert_eq!(config.rank("model.layers.11.self_attn.q_proj"), 2);
-    assert_eq!(config.rank("model.layers.1.self_attn.k_proj"), 8);
-    assert_eq!(config.scaling("model.layers.0.self_attn.q_proj"), 8.0);
-    assert_eq!(config.scaling("model.layers.7.mlp.gate_proj"), 3.5 / 8.0);
-    assert_eq!(config.scaling("model.layers.7.mlp.down_proj"), 2.0);
+    assert_eq!(config.rank("model.layers.1.self_attn.q_proj").unwrap(), 4);
+    assert_eq!(config.rank("model.layers.11.self_attn.q_proj").unwrap(), 2);
+    assert_eq!(config.rank("model.layers.1.self_attn.k_proj").unwrap(), 8);
+    assert_eq!(config.scaling("model.layers.0.self_attn.q_proj").unwrap(), 8.0);
+    assert_eq!(config.scaling("model.layers.7.mlp.gate_proj").unwrap(), 3.5 / 8.0);
+    assert_eq!(config.scaling("model.layers.7.mlp.down_proj").unwrap(), 2.0);
     let back = read(&config.to_json().unwrap());
     assert_eq!(back, config);
-    assert_eq!(back.rank("model.layers.1.self_attn.q_proj"), 4, "the patterns keep their order");
+    assert_eq!(back.rank("model.layers.1.self_attn.q_proj").unwrap(), 4, "the patterns keep their order");
 }
 
 #[test]

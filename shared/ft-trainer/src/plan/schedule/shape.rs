@@ -34,6 +34,14 @@ pub enum Shape {
         timescale: Option<f64>,
     },
     StableDecay(StableDecay),
+    LogWarmup(LogWarmup),
+}
+
+/// DeepSpeed's `WarmupLR` and `WarmupDecayLR` with `warmup_type` log (`deepspeed/runtime/lr_schedules.py`).
+#[derive(Debug, Clone, Copy)]
+pub struct LogWarmup {
+    /// Whether a straight line to 0 follows.
+    decays: bool,
 }
 
 /// The warm-up of `cosine_warmup_with_min_lr`, which does not begin at 0.
@@ -78,6 +86,8 @@ impl Shape {
             SchedulerType::CosineWarmupWithMinLr => kwargs.cosine_to_floor(options.learning_rate, true)?,
             SchedulerType::Polynomial => kwargs.polynomial(options.learning_rate)?,
             SchedulerType::InverseSqrt => Self::InverseSqrt { timescale: kwargs.maybe("timescale")? },
+            SchedulerType::ConstantWithLogWarmup => Self::LogWarmup(LogWarmup { decays: false }),
+            SchedulerType::LinearWithLogWarmup => Self::LogWarmup(LogWarmup { decays: true }),
             SchedulerType::WarmupStableDecay => Self::StableDecay(kwargs.stable_decay()?),
         };
         match kwargs.left.keys().next() {
@@ -91,6 +101,7 @@ impl Shape {
         match *self {
             Self::Constant => return 1.0,
             Self::StableDecay(stages) => return stages.factor(step, warmup, steps),
+            Self::LogWarmup(log) => return log.factor(step, warmup, steps),
             Self::CosineToFloor { cycles, floor, early: Some(early) } => {
                 return early.factor(step, warmup, steps, cycles, floor);
             }
@@ -112,7 +123,7 @@ impl Shape {
                 let timescale = timescale.unwrap_or(if warmup > 0.0 { warmup } else { 10_000.0 });
                 1.0 / ((step + (timescale - warmup)) / timescale).sqrt()
             }
-            Self::Constant | Self::ConstantWithWarmup | Self::StableDecay(_) => 1.0,
+            Self::Constant | Self::ConstantWithWarmup | Self::StableDecay(_) | Self::LogWarmup(_) => 1.0,
         }
     }
 }
@@ -127,6 +138,24 @@ impl EarlyWarmup {
         }
         let progress = (step - warmup + 1.0) / (steps - warmup).max(1.0);
         above(wave(cycles, progress), floor)
+    }
+}
+
+impl LogWarmup {
+    /// DeepSpeed moves its schedule on after a step, from -1: the first two steps are made at 0, the first before it has
+    /// begun and the second at ln 1.
+    fn factor(self, step: f64, warmup: f64, steps: f64) -> f64 {
+        let iteration = step - 1.0;
+        let warmup = warmup.max(2.0);
+        if iteration < 0.0 {
+            0.0
+        } else if iteration < warmup {
+            (1.0 / warmup.ln()) * (iteration + 1.0).ln()
+        } else if self.decays {
+            ((steps - iteration) / (steps - warmup).max(1.0)).max(0.0)
+        } else {
+            1.0
+        }
     }
 }
 

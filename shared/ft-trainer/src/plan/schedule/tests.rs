@@ -45,6 +45,30 @@ fn a_share_of_the_steps_may_have_either_name() {
     assert_eq!(rates(&["--warmup-steps", "2.9", "--warmup-ratio", "0.9"]), expected);
 }
 
+/// By hand from DeepSpeed's `WarmupLR` and `WarmupDecayLR`: warmup_num_steps 4 of 10, warmup_max_lr 0.1; the gamma of
+/// iteration i is ln(i + 1) / ln 4, and the first step is made before iteration 0.
+#[test]
+fn the_warm_up_by_the_logarithm_is_deepspeeds() {
+    let rates = |kind: &str, warmup: &str| {
+        let line = ["--lr-scheduler-type", kind, "--warmup-steps", warmup, "--learning-rate", "0.1"];
+        let schedule = schedule(&line, 10).unwrap();
+        (0..10).map(|step| schedule.learning_rate(step)).collect::<Vec<_>>()
+    };
+    // ln 2 / ln 4 = 0.5, ln 3 / ln 4 = 0.792481250360578.
+    let rise = [0.0, 0.0, 0.05, 0.0792481250360578, 0.1];
+    let near = |found: &[f64], expected: &[f64]| {
+        found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15)
+    };
+    let constant = rates("constant_with_log_warmup", "4");
+    assert!(near(&constant, &[&rise[..], &[0.1; 5]].concat()), "{constant:?}");
+    // (10 - i) / 6 from i = 4 on, which is the sixth step.
+    let fall = [0.1, 0.5 / 6.0, 0.4 / 6.0, 0.05, 0.2 / 6.0];
+    let decay = rates("linear_with_log_warmup", "4");
+    assert!(near(&decay, &[&rise[..], &fall].concat()), "{decay:?}");
+    // DeepSpeed warms up over two steps at least.
+    assert!(near(&rates("constant_with_log_warmup", "0")[..4], &[0.0, 0.0, 0.1, 0.1]));
+}
+
 #[test]
 fn wrong_kwargs_are_refused_with_what_would_do() {
     let fault = |kind: &str, kwargs: &str| {

@@ -1,0 +1,113 @@
+//! Answers as rows of a Parquet file, written as they come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, ListBuilder, RecordBatch, StringArray, UInt32Array, UInt32Builder,
+    UInt64Array,
+};
+use arrow::datatypes::{DataType, Field};
+use ft_cli::typed_arguments;
+use ft_io::{InputDigest, Provenance, Source, Target};
+use ft_measure::{Prediction, Prompts};
+use ft_table::ParquetWriter;
+use ft_text::Tokenizer;
+
+use crate::report::LEFT_OUT;
+
+/// Rows of a row group; they are cut by number, so that the file does not depend on how many answers are made at a time.
+const GROUP: usize = 1024;
+
+/// The file of `ft-eval generate -o`: rows in the order of their prompts.
+pub struct AnswerFile<'a> {
+    target: Target,
+    writer: ParquetWriter,
+    prompts: &'a Prompts,
+    tokenizer: &'a Tokenizer,
+    /// The first prompt whose row is not written.
+    next: usize,
+}
+
+impl<'a> AnswerFile<'a> {
+    /// Opens `target`; it has its name once the file is finished.
+    pub fn create(target: Target, prompts: &'a Prompts, tokenizer: &'a Tokenizer, source: &Source) -> Result<Self> {
+        let provenance = Provenance {
+            tool: "ft-eval".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            arguments: typed_arguments(&LEFT_OUT, &[source]),
+            inputs: vec![InputDigest { name: source.file_name(), sha256: prompts.sha256.clone() }],
+            extra: BTreeMap::new(),
+        };
+        let schema = rows(&[], prompts, tokenizer)?.schema();
+        let writer = ParquetWriter::create(&target, schema, &provenance.to_pairs())?;
+        Ok(Self { target, writer, prompts, tokenizer, next: 0 })
+    }
+
+    /// Its name, for messages.
+    pub fn name(&self) -> String {
+        self.target.name()
+    }
+
+    /// Writes the next groups of rows, as far as all of their answers are `done`.
+    pub fn write_ready(&mut self, done: &[Option<Prediction>]) -> Result<()> {
+        while let Some(group) = done.get(self.next..self.next + GROUP)
+            && group.iter().all(Option::is_some)
+        {
+            self.write(group)?;
+            self.next += GROUP;
+        }
+        Ok(())
+    }
+
+    /// Writes the rest of what is `done`, and says in the file's metadata where that is not all.
+    pub fn finish(mut self, done: &[Option<Prediction>]) -> Result<()> {
+        self.write(&done[self.next..])?;
+        let count = done.iter().flatten().count();
+        if count < done.len() {
+            let told = format!("{count} of {} rows", done.len());
+            self.writer.add_metadata([("ft.interrupted".to_owned(), told)]);
+        }
+        Ok(self.writer.finish()?)
+    }
+
+    fn write(&mut self, some: &[Option<Prediction>]) -> Result<()> {
+        let some: Vec<&Prediction> = some.iter().flatten().collect();
+        self.writer.write(&rows(&some, self.prompts, self.tokenizer)?)?;
+        Ok(self.writer.end_group()?)
+    }
+}
+
+/// A row an answer: `row` is its prompt's, counted from 1.
+fn rows(some: &[&Prediction], prompts: &Prompts, tokenizer: &Tokenizer) -> Result<RecordBatch> {
+    let prompt = |answer: &&Prediction| match &prompts.texts[answer.prompt] {
+        Some(text) => Ok(text.clone()),
+        None => decode(tokenizer, &prompts.ids[answer.prompt]),
+    };
+    let texts: Vec<String> = some.iter().map(prompt).collect::<Result<_>>()?;
+    let item = Field::new_list_field(DataType::UInt32, false);
+    let mut ids = ListBuilder::new(UInt32Builder::new()).with_field(item);
+    for answer in some {
+        ids.values().append_slice(&answer.tokens);
+        ids.append(true);
+    }
+    let all = || some.iter();
+    let references = all().map(|a| prompts.references[a.prompt].as_deref());
+    let columns: [(&str, ArrayRef, bool); 9] = [
+        ("row", Arc::new(UInt64Array::from_iter_values(all().map(|a| a.prompt as u64 + 1))), false),
+        ("prompt", Arc::new(StringArray::from_iter_values(texts)), false),
+        ("prediction", Arc::new(StringArray::from_iter_values(all().map(|a| &a.text))), false),
+        ("reference", Arc::new(references.collect::<StringArray>()), true),
+        ("exact_match", Arc::new(all().map(|a| a.score.map(|s| s.0)).collect::<BooleanArray>()), true),
+        ("f1", Arc::new(all().map(|a| a.score.map(|s| s.1)).collect::<Float64Array>()), true),
+        ("tokens", Arc::new(UInt32Array::from_iter_values(all().map(|a| a.tokens.len() as u32))), false),
+        ("ended", Arc::new(all().map(|a| Some(a.ended)).collect::<BooleanArray>()), false),
+        ("output_ids", Arc::new(ids.finish()), false),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
+    tokenizer.decode(ids, false).map_err(|error| anyhow!("tokens cannot be turned into text: {error}"))
+}
