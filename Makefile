@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing \
+.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing fuzz \
 	dist-test ranks torchrun mpi-build weak-scaling cuda-toolchain cuda-check cuda-build gpu-check
 
 help: ## this list
@@ -53,6 +53,13 @@ packing: fetch build ## the same rows packed, grouped and neither: tokens/s, and
 
 ranks-memory: fetch build ## what 1, 2, 4 and 8 ranks hold and send under every sharding, beside what ft-bench plan foretells
 	@scripts/ranks_memory.sh
+
+# How many damaged files 'make fuzz' tries, and what they are drawn from.
+FUZZ_RUNS ?= 20000
+FUZZ_SEED ?= 1
+
+fuzz: build ## every kind of file that is read, damaged in FUZZ_RUNS ways from FUZZ_SEED on: a word and no panic, hang or partial output
+	@scripts/fuzz.py --runs $(FUZZ_RUNS) --seed $(FUZZ_SEED)
 
 kill-test: setup ## kill -9 of a run and of ranks, 50 times each, at known points, and what goes on from there (10 in make test)
 	FT_KILLS=$${FT_KILLS:-50} $(CARGO) test --release --workspace --config scripts/checked.toml --test cli -- --nocapture --test-threads 1 \

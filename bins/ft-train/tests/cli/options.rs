@@ -109,6 +109,21 @@ fn a_checkpoint_whose_parts_are_of_different_steps_is_refused() {
 }
 
 #[test]
+fn counts_that_no_run_arrives_at_are_refused() {
+    let scratch = Scratch::with_rows();
+    scratch.train("out", "--save-steps 3 --logging-steps 2");
+    let window = scratch.path("out/checkpoint-3/log_window.json");
+    let whole = fs::read_to_string(&window).unwrap();
+    for (key, count) in [("labels", u64::MAX), ("steps", u64::MAX), ("correct", 1 << 40)] {
+        let mut value: Value = serde_json::from_str(&whole).unwrap();
+        value[key] = count.into();
+        fs::write(&window, value.to_string()).unwrap();
+        let told = scratch.failure(&with_base("--output-dir out --resume-from-checkpoint out/checkpoint-3"), 1);
+        assert!(told.contains("is damaged: its log_window.json counts"), "{key}: {told}");
+    }
+}
+
+#[test]
 fn a_state_of_half_precision_has_trainers_keys_alone() {
     let scratch = Scratch::with_rows();
     scratch.train("out", "--fp16 --save-steps 3");

@@ -69,6 +69,7 @@ pub fn load(path: &Path, optimizer: &mut Optimizer) -> Result<Resumed> {
     let window: LogWindow =
         serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
     require_one_step(path, &state, optimizer)?;
+    require_counted(path, &state, &window)?;
     Ok(Resumed { adapter, state, window, is_own: false })
 }
 
@@ -93,6 +94,26 @@ fn require_one_step(path: &Path, state: &TrainerState, optimizer: &Optimizer) ->
         ),
         None => Ok(()),
     }
+}
+
+/// Refuses counts that no run arrives at, before anything is added to them.
+fn require_counted(path: &Path, state: &TrainerState, window: &LogWindow) -> Result<()> {
+    let labels = window.labels as u64;
+    let fits = window.steps <= state.global_step
+        && window.correct <= window.labels
+        && labels <= state.num_input_tokens_seen
+        && state.num_input_tokens_seen < 1 << 53;
+    if !fits {
+        bail!(
+            "'{}' is damaged: its {WINDOW} counts {} steps and {labels} labels, its trainer_state.json {} steps and {} \
+             tokens; take another one",
+            path.display(),
+            window.steps,
+            state.global_step,
+            state.num_input_tokens_seen
+        );
+    }
+    Ok(())
 }
 
 /// The checkpoint that `resume_from_checkpoint` names, where it is given; the empty path is the newest one.
