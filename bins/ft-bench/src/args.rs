@@ -1,14 +1,19 @@
 //! What is typed.
 
+mod numbers;
+mod output;
 mod plan;
 mod precision;
 
+pub use output::OutputArgs;
 pub use plan::PlanArgs;
-pub use precision::{Precision, PrecisionArgs};
+pub use precision::{NumberType, PrecisionArgs};
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use numbers::{at_least_two, positive};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,17 +47,17 @@ pub enum What {
 
 #[derive(Debug, Subcommand)]
 pub enum Measure {
-    /// GFLOP/s of the matrix products that training is made of, on one thread and on all
+    /// Speed (GFLOP/s) of the matrix products of training, on one thread and on all
     Matmul(MatmulArgs),
     /// Tokens/s, GFLOP/s, peak memory and time to the first step of real training steps on random tokens
     Train(TrainArgs),
-    /// Tokens/s of reading prompts and of answering them greedily, for several batch sizes
+    /// Speed (tokens/s) of prefill and greedy decoding, for several batch sizes
     Generate(GenerateArgs),
-    /// What a run on ranks will hold and send, from a model's shape; nothing is loaded
+    /// Memory and traffic of each rank of a run, from a model's shape; no weights are loaded
     Plan(PlanArgs),
     /// Speed against accuracy: the same training steps with the frozen weights in every type that the device has
     Precision(PrecisionArgs),
-    /// Whether a device computes what the CPU does: every operator, and whole training runs with known losses
+    /// Compare a device with the CPU: every operator, and training runs with reference losses
     Check(CheckArgs),
 }
 
@@ -101,7 +106,7 @@ pub struct PlotArgs {
     /// svg or png, where the output's name does not say it
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub format: Option<Format>,
-    /// What stands above the curves [default: the run's folder]
+    /// Title of the drawing [default: the run's folder]
     #[arg(long, value_name = "TEXT")]
     pub title: Option<String>,
 }
@@ -113,28 +118,17 @@ pub enum Format {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Output")]
-pub struct OutputArgs {
-    /// Write all figures as JSON
-    #[arg(long, value_name = "FILE|-")]
-    pub json: Option<PathBuf>,
-    /// Draw the figures
-    #[arg(long, value_name = "FILE|-")]
-    pub svg: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
 pub struct MatmulArgs {
     /// Take the shapes from this model [default: those of SmolLM2-135M]
     #[arg(long, value_name = "DIR|GGUF")]
     pub model: Option<PathBuf>,
-    /// Rows of the left side: the tokens of a micro-batch
+    /// Rows of the left-hand matrix: the tokens of a micro-batch
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = positive)]
     pub tokens: usize,
-    /// Rank of the thin products of an adapter
+    /// LoRA rank, for the low-rank products of an adapter
     #[arg(long, value_name = "R", default_value_t = 16, value_parser = positive)]
     pub lora_r: usize,
-    /// Times that each product is measured; the median counts
+    /// Measure each product N times and report the median
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive)]
     pub repeats: usize,
     #[command(flatten)]
@@ -146,7 +140,7 @@ pub struct TrainArgs {
     /// The model: a Hugging Face folder or a GGUF file
     #[arg(long, value_name = "DIR|GGUF")]
     pub model: PathBuf,
-    /// Steps to take; the median counts
+    /// Training steps to take; the median time is reported
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub max_steps: usize,
     /// Sequences in a step, all in one micro-batch
@@ -155,11 +149,11 @@ pub struct TrainArgs {
     /// Tokens in a sequence, each with a label
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_two)]
     pub seq_len: usize,
-    /// Rank of the adapter, on all linear layers
+    /// LoRA rank; all linear layers are adapted
     #[arg(long, value_name = "R", default_value_t = 16, value_parser = positive)]
     pub lora_r: usize,
-    /// Bytes (or 512MB, 2GB) of activations kept for backward; the rest is computed twice [default: a quarter of the
-    /// memory that is free]
+    /// Memory for activations kept for the backward pass, in bytes or as 512MB, 2GB; what does not fit is recomputed
+    /// [default: a quarter of the free memory]
     #[arg(long, value_name = "BYTES", value_parser = ft_io::bytes)]
     pub activation_memory: Option<u64>,
     /// Keep the frozen matrices as f32, bf16, f16, 8bit (Q8_0), 4bit or as-is (a GGUF's own blocks); products widen them
@@ -168,13 +162,13 @@ pub struct TrainArgs {
     pub load_in: ft_model::layers::LoadAs,
     #[command(flatten)]
     pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
-    /// Take random weights of the shape that the folder's config.json has, which needs no other file
+    /// Use random weights of the shape in the folder's config.json; no weight file is needed
     #[arg(long)]
     pub random_weights: bool,
-    /// Measure no products to hold the steps against
+    /// Do not measure a matrix product to compare the steps with
     #[arg(long, hide = true)]
     pub no_best_product: bool,
-    /// Products of a GPU with 10 bits behind the point (TF32)
+    /// Use TF32 (10 bits of mantissa) for f32 matrix products on a GPU
     #[arg(long)]
     pub tf32: bool,
     #[command(flatten)]
@@ -191,16 +185,16 @@ pub struct GenerateArgs {
     /// The model: a Hugging Face folder or a GGUF file
     #[arg(long, value_name = "DIR|GGUF")]
     pub model: PathBuf,
-    /// Sequences at a time, one measurement each
+    /// Batch sizes to measure: sequences generated at a time
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4, 8], value_parser = positive)]
     pub batch_sizes: Vec<usize>,
-    /// Random tokens in a prompt
+    /// Prompt length, in random tokens
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     pub prompt_len: usize,
-    /// Tokens of an answer
+    /// Tokens to generate for each prompt
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_two)]
     pub max_new_tokens: usize,
-    /// Times that each batch is measured; the median counts
+    /// Measure each batch size N times and report the median
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub repeats: usize,
     /// Keep the matrices as f32, bf16 or f16; products widen them as they go
@@ -223,23 +217,13 @@ pub struct CheckArgs {
     /// Take only the models whose names begin with one of these
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Products of a GPU with 10 bits behind the point (TF32); errors are told, and none is too large
+    /// Use TF32 (10 bits of mantissa) for f32 matrix products on a GPU; errors are reported but never fail the check
     #[arg(long)]
     pub tf32: bool,
     #[command(flatten)]
     pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".into())
-}
-
-/// A sequence of one token has no label that something before it could predict; an answer of one token is all
-/// reading of the prompt.
-fn at_least_two(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 1).ok_or_else(|| "expected a whole number of at least 2".into())
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use ft_cli::Usage;
+use ft_kernels::{Compute, Precision};
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::with_slice;
-use ft_kernels::{Compute, Precision};
 use ft_model::decoder::Decoder;
 use ft_model::generate::{Generator, Options};
 use ft_model::layers::{LayerSource, Resident};
@@ -41,7 +41,7 @@ struct Measured {
 }
 
 /// What the whole run found.
-struct Found {
+struct GenerationTimes {
     /// From the program's start to the first batch's.
     to_first_step: f64,
     /// And to the first token of the first batch.
@@ -81,7 +81,7 @@ fn batches(
     arch: &Architecture,
     source: &dyn LayerSource,
     started: Instant,
-) -> Result<Found> {
+) -> Result<GenerationTimes> {
     let to_first_step = started.elapsed().as_secs_f64();
     let mut to_first_token = None;
     let mut batches = Vec::new();
@@ -101,7 +101,12 @@ fn batches(
     }
     bar.finish();
     let to_first_token = to_first_token.unwrap_or(to_first_step);
-    Ok(Found { to_first_step, to_first_token, batches, peak_bytes: ft_model::device::peak_bytes(source.device()) })
+    Ok(GenerationTimes {
+        to_first_step,
+        to_first_token,
+        batches,
+        peak_bytes: ft_model::device::peak_bytes(source.device()),
+    })
 }
 
 fn measured(args: &GenerateArgs, arch: &Architecture, n: usize, prefill: Vec<f64>, decode: Vec<f64>) -> Measured {
@@ -168,7 +173,7 @@ fn report(
     args: &GenerateArgs,
     threads: usize,
     arch: &Architecture,
-    found: &Found,
+    found: &GenerationTimes,
     (product, best): (&str, f64),
 ) -> Report {
     let mut table =
@@ -215,7 +220,7 @@ fn report(
 fn figures(
     args: &GenerateArgs,
     arch: &Architecture,
-    found: &Found,
+    found: &GenerationTimes,
     (product, best): (&str, f64),
 ) -> Map<String, Value> {
     let all = json!({

@@ -12,14 +12,14 @@ use ft_plot::{Dot, Scatter, figure};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::args::{Precision, PrecisionArgs};
+use crate::args::{NumberType, PrecisionArgs};
 use crate::machine;
 use crate::report::Report;
 use crate::table::Table;
 
 /// What one type took and gave.
 #[derive(Debug, Serialize)]
-struct Found {
+struct TypeFigures {
     #[serde(rename = "type")]
     name: &'static str,
     tokens_per_second: f64,
@@ -36,7 +36,7 @@ pub fn run(args: &PrecisionArgs, threads: usize) -> Result<Report> {
     let device = ft_model::device::named(args.device.device)?;
     let types = types(args, &device)?;
     let bar = ft_cli::progress(Some(types.len() as u64), "training");
-    let mut all: Vec<Found> = Vec::new();
+    let mut all: Vec<TypeFigures> = Vec::new();
     for precision in types {
         ft_io::interrupt::check()?;
         let mut found = train(args, threads, precision).with_context(|| format!("--types {}", precision.name()))?;
@@ -56,20 +56,20 @@ pub fn run(args: &PrecisionArgs, threads: usize) -> Result<Report> {
 }
 
 /// f32, which the others are held against, and what was asked for.
-fn types(args: &PrecisionArgs, device: &Device) -> Result<Vec<Precision>> {
-    let there = |precision: &Precision| !is_host(device) || *precision != Precision::Tf32;
+fn types(args: &PrecisionArgs, device: &Device) -> Result<Vec<NumberType>> {
+    let there = |precision: &NumberType| !is_host(device) || *precision != NumberType::Tf32;
     if let Some(missing) = args.types.iter().find(|precision| !there(precision)) {
         bail!(Usage(format!("--types {}: a CPU has no such products; it takes a GPU", missing.name())));
     }
-    let wanted = |precision: &Precision| match args.types.as_slice() {
+    let wanted = |precision: &NumberType| match args.types.as_slice() {
         [] => there(precision),
-        some => *precision == Precision::F32 || some.contains(precision),
+        some => *precision == NumberType::F32 || some.contains(precision),
     };
-    Ok(Precision::ALL.into_iter().filter(wanted).collect())
+    Ok(NumberType::ALL.into_iter().filter(wanted).collect())
 }
 
 /// Takes the steps in another process.
-fn train(args: &PrecisionArgs, threads: usize, precision: Precision) -> Result<Found> {
+fn train(args: &PrecisionArgs, threads: usize, precision: NumberType) -> Result<TypeFigures> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.args(["train", "--quiet", "--json", "-", "--no-best-product", "--model"]).arg(&args.model);
@@ -87,7 +87,7 @@ fn train(args: &PrecisionArgs, threads: usize, precision: Precision) -> Result<F
     if args.device.reference_operators {
         command.arg("--reference-operators");
     }
-    if precision == Precision::Tf32 {
+    if precision == NumberType::Tf32 {
         command.arg("--tf32");
     }
     let output = command.stdin(Stdio::null()).output().context("cannot start another process")?;
@@ -100,8 +100,8 @@ fn train(args: &PrecisionArgs, threads: usize, precision: Precision) -> Result<F
     read(precision, &found).context("the other process left out a figure")
 }
 
-fn read(precision: Precision, found: &Value) -> Option<Found> {
-    Some(Found {
+fn read(precision: NumberType, found: &Value) -> Option<TypeFigures> {
+    Some(TypeFigures {
         name: precision.name(),
         tokens_per_second: found["tokens_per_second"].as_f64()?,
         gflops: found["gflops"].as_f64()?,
@@ -116,7 +116,7 @@ fn largest_difference(exact: &[f64], losses: &[f64]) -> f64 {
     exact.iter().zip(losses).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max)
 }
 
-fn report(args: &PrecisionArgs, threads: usize, device: &Device, all: &[Found]) -> Report {
+fn report(args: &PrecisionArgs, threads: usize, device: &Device, all: &[TypeFigures]) -> Report {
     let mut table =
         Table::new(&["type", "frozen", "peak memory", "tokens/s", "of f32's", "GFLOP/s", "last loss", "loss off by"]);
     let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
@@ -144,7 +144,8 @@ fn report(args: &PrecisionArgs, threads: usize, device: &Device, all: &[Found]) 
     if is_host(device) {
         notes.push("on a CPU types are storage: products widen the frozen weights and compute in f32".into());
     }
-    let dot = |found: &Found| Dot { label: found.name.into(), x: found.loss_difference, y: found.tokens_per_second };
+    let dot =
+        |found: &TypeFigures| Dot { label: found.name.into(), x: found.loss_difference, y: found.tokens_per_second };
     let figures = json!({
         "model": args.model.file_name().map(|name| name.to_string_lossy()),
         "device": place,
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn names_are_those_that_are_typed() {
-        for precision in Precision::ALL {
+        for precision in NumberType::ALL {
             assert_eq!(precision.to_possible_value().unwrap().get_name(), precision.name());
         }
         assert_eq!(largest_difference(&[1.0, 2.0], &[1.5, 1.0]), 1.0);

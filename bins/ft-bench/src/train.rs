@@ -1,5 +1,6 @@
 //! Real training steps on random tokens.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -11,10 +12,19 @@ use ft_model::batch::Sequence;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{self, FourBitOptions, LayerSource, Resident};
 use ft_model::lora::{Adapter, LoraConfig};
-use ft_model::optimizer::{Optimizer, OptimizerConfig};
-use ft_model::step::Step;
+use ft_model::step::StepResult;
 use ft_model::{Architecture, Checkpoint};
 use ft_plot::{Bar, Panel, figure};
+use ft_trainer::data::dataset::Dataset;
+use ft_trainer::engine::setup::Setup;
+use ft_trainer::json::Entry;
+use ft_trainer::options::{
+    EvaluationOptions, Interval, LogOptions, MemoryOptions, Options, RowOptions, SaveStrategy, SchedulerType,
+    TrainingOptions,
+};
+use ft_trainer::run::Observer;
+use ft_trainer::run::trainer::{Outlets, Trainer};
+use ft_trainer::run::trainer_state::TrainerState;
 use serde_json::{Map, json};
 
 use crate::args::TrainArgs;
@@ -28,6 +38,8 @@ use crate::table::Table;
 const TOKENS: u32 = 0x100;
 const LEARNING_RATE: f64 = 1e-4;
 const MAX_GRAD_NORM: f64 = 1.0;
+/// Of a token and its label.
+const BYTES_A_TOKEN: usize = 8;
 /// Measurements of each product that the steps are held against.
 const REPEATS: usize = 3;
 const MEGABYTE: f64 = 1e6;
@@ -61,7 +73,8 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
             args.model.display()
         )));
     }
-    let measured = steps(args, compute, &arch, &*model.load(args, &device)?, started)?;
+    options(args)?;
+    let measured = steps(args, compute, &arch, model.load(args, &device)?, started)?;
     let best = if args.no_best_product { None } else { Some(best_product(args, &arch, &device)?) };
     let mut report = report(args, threads, &arch, &measured, best);
     report.figures.insert("device".into(), ft_model::device::describe(&device).into());
@@ -140,45 +153,98 @@ fn steps(
     args: &TrainArgs,
     compute: Compute,
     arch: &Architecture,
-    source: &dyn LayerSource,
+    source: Box<dyn LayerSource>,
     started: Instant,
 ) -> Result<Measured> {
-    let mut adapter =
-        Adapter::init(arch, LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"), args.seed)?;
-    let mut optimizer = Optimizer::new(&adapter, OptimizerConfig::default())?;
-    let activation_memory =
-        args.activation_memory.unwrap_or_else(|| ft_model::device::activation_memory(source.device()));
-    let tokens = args.batch_size * args.seq_len;
+    let options = options(args)?;
+    let adapter = Adapter::init(arch, options.lora.clone(), args.seed)?;
+    let rows = (0..args.max_steps).flat_map(|step| rows(args, arch.vocab_size, step)).collect();
+    let mut setup = Setup::of_parts(&options, arch.clone(), source, adapter, Dataset::of("random tokens", rows));
+    setup.progress = Arc::new(ft_cli::Bars);
+    setup.compute = compute;
     // A step is cut to the budget; a layer is computed twice only where one row does not fit it.
-    let decoder = Decoder { compute, arch, source, adapter: Some(&adapter) };
-    let recomputed_layers = decoder.recomputed_layers(args.seq_len, activation_memory);
-    let mut measured = Measured {
-        to_first_step: started.elapsed().as_secs_f64(),
-        seconds: Vec::new(),
-        losses: Vec::new(),
-        flops: StepFlops::new(arch, &adapter, args.batch_size, args.seq_len),
+    let decoder = Decoder { compute, arch, source: &*setup.source, adapter: Some(&setup.adapter) };
+    let recomputed_layers = decoder.recomputed_layers(args.seq_len, setup.activation_memory);
+    let flops = StepFlops::new(arch, &setup.adapter, args.batch_size, args.seq_len);
+    let (activation_memory, frozen_bytes) = (setup.activation_memory, setup.source.held_bytes());
+    let tokens = args.batch_size * args.seq_len;
+    let mut watch = Stopwatch { tokens, started, to_first_step: 0.0, step: started, seconds: vec![], losses: vec![] };
+    let mut trainer = Trainer::new(&options, setup, &mut (), started)?;
+    trainer.take_steps(&mut Outlets { observer: &mut watch, checkpoints: &mut () })?;
+    Ok(Measured {
+        to_first_step: watch.to_first_step,
+        seconds: watch.seconds,
+        losses: watch.losses,
+        flops,
         recomputed_layers,
         activation_memory,
-        frozen_bytes: source.held_bytes(),
-        peak_bytes: None,
+        frozen_bytes,
+        peak_bytes: ft_model::device::peak_bytes(trainer.setup.source.device()),
+    })
+}
+
+/// What the trainer is asked for: as many steps over as many rows, each row once.
+fn options(args: &TrainArgs) -> Result<Options> {
+    let rows = args.batch_size.checked_mul(args.max_steps);
+    let bytes = rows.and_then(|rows| rows.checked_mul(args.seq_len)?.checked_mul(BYTES_A_TOKEN));
+    let room = ft_kernels::memory::available_bytes().unwrap_or(u64::MAX);
+    let (Ok(batch_size), Some(_)) = (u32::try_from(args.batch_size), bytes.filter(|&bytes| bytes as u64 <= room))
+    else {
+        bail!(Usage(format!(
+            "--batch-size {} × --seq-len {} × --max-steps {} are more tokens than this machine's memory holds; take fewer",
+            args.batch_size, args.seq_len, args.max_steps
+        )));
     };
-    let bar = ft_cli::progress(Some(args.max_steps as u64), "training");
-    for number in 0..args.max_steps {
-        ft_io::interrupt::check()?;
-        let rows = rows(args, arch.vocab_size, number);
-        let begun = Instant::now();
-        let step = Step { compute, ..Step::alone(arch, source, activation_memory) };
-        let found = step.run(&adapter, &step.cut(&rows.iter().collect::<Vec<_>>()))?;
-        optimizer.update(&mut adapter, &found.gradients, LEARNING_RATE, MAX_GRAD_NORM, step.ranks)?;
-        let seconds = begun.elapsed().as_secs_f64();
-        tracing::info!("step {}: loss {:.4}, {:.0} tokens/s", number + 1, found.loss, tokens as f64 / seconds);
-        measured.seconds.push(seconds);
-        measured.losses.push(found.loss);
-        bar.inc(1);
+    Ok(Options {
+        lora: LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, "all-linear"),
+        training: TrainingOptions {
+            learning_rate: LEARNING_RATE,
+            lr_scheduler_type: SchedulerType::Constant,
+            max_steps: Some(args.max_steps as u64),
+            per_device_train_batch_size: batch_size,
+            max_grad_norm: MAX_GRAD_NORM,
+            seed: args.seed,
+            ..TrainingOptions::default()
+        },
+        rows: RowOptions { shuffle: false, ..RowOptions::default() },
+        log: LogOptions { logging_strategy: Interval::No, ..LogOptions::default() },
+        evaluation: EvaluationOptions { save_strategy: SaveStrategy::No, ..EvaluationOptions::default() },
+        memory: MemoryOptions { activation_memory: args.activation_memory, ..MemoryOptions::default() },
+        ..Options::default()
+    })
+}
+
+/// Measures each step.
+struct Stopwatch {
+    tokens: usize,
+    /// When the program began, and when the step did.
+    started: Instant,
+    step: Instant,
+    to_first_step: f64,
+    seconds: Vec<f64>,
+    losses: Vec<f64>,
+}
+
+impl Observer for Stopwatch {
+    fn started(&mut self, _: &TrainerState, _: &Entry) -> Result<()> {
+        self.to_first_step = self.started.elapsed().as_secs_f64();
+        self.step = Instant::now();
+        Ok(())
     }
-    bar.finish();
-    measured.peak_bytes = ft_model::device::peak_bytes(source.device());
-    Ok(measured)
+
+    fn computed(&mut self, _: u64, found: &StepResult) -> Result<()> {
+        self.losses.push(found.loss);
+        Ok(())
+    }
+
+    fn stepped(&mut self, step: u64, _: &Adapter) -> Result<()> {
+        let seconds = self.step.elapsed().as_secs_f64();
+        let loss = self.losses.last().copied().unwrap_or(f64::NAN);
+        tracing::info!("step {step}: loss {loss:.4}, {:.0} tokens/s", self.tokens as f64 / seconds);
+        self.seconds.push(seconds);
+        self.step = Instant::now();
+        Ok(())
+    }
 }
 
 /// The rows of step `number`: random tokens, each with a label.

@@ -1,21 +1,22 @@
 //! `ft-train`: fine-tune a language model with LoRA.
 
+mod args;
 mod config;
+mod dry_run;
 mod environment;
 mod launch;
-mod plan;
 mod verify;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ft_dist::Communicator;
-use ft_trainer::engine::agreement;
+use ft_io::Target;
 use ft_trainer::engine::setup::Setup;
-use ft_trainer::output::folder;
-use ft_trainer::output::run_record::Record;
-use ft_trainer::run::trainer::Trainer;
+use ft_trainer::output::folder::adapter_bytes;
+use ft_trainer::recipe;
 
 use config::Cli;
 
@@ -42,25 +43,19 @@ fn run(cli: Cli) -> Result<()> {
 
 /// What each rank does for a plan.
 fn plan(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
-    plan::tell(&cli.args, Setup::new(&cli.args, ranks)?)
+    let options = cli.args.options()?;
+    dry_run::tell(&options, cli.args.common.log_format, Setup::new(&options, ranks, Arc::new(ft_cli::Bars))?)
 }
 
 /// What each rank does to train; the first one alone writes.
 #[allow(clippy::needless_pass_by_value, reason = "a rank has its own")]
 fn train(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
-    agreement::on_arguments(&cli.configuration(), &*ranks)?;
-    let folder = folder::prepare(&cli.args, &*ranks)?;
-    let output = folder.as_ref().map(|folder| folder.path.as_path());
-    let setup = Setup::new(&cli.args, Arc::clone(&ranks))?;
-    agreement::on_inputs(&setup)?;
-    let first = ranks.rank() == 0;
-    if first {
-        folder::clear(&cli.args, output)?;
-    }
-    let record = Record::new(&cli.args, cli.configuration(), &setup, output.is_some() && first)?;
-    let outcome = Trainer::new(&cli.args, setup, record, output.map(Into::into), cli.started)?.run()?;
-    if first {
-        folder::write(output, &outcome)?;
+    let options = cli.args.options()?;
+    let outcome = recipe::train(&options, &cli.configuration(), &ranks, Arc::new(ft_cli::Bars), cli.started)?;
+    if ranks.rank() == 0 && Target::parse(&options.output_dir) == Target::Stdout {
+        let mut stdout = ft_io::output::stdout();
+        let written = stdout.write_all(&adapter_bytes(&outcome)?).and_then(|()| stdout.flush());
+        written.context("cannot write the adapter to stdout")?;
     }
     // Nobody leaves before all is written.
     Ok(ranks.barrier()?)

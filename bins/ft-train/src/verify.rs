@@ -13,13 +13,18 @@ use ft_kernels::tensor::with_slice;
 use ft_model::lora::Adapter;
 use serde_json::{Map, Value};
 
-use crate::config::Cli;
 use ft_trainer::engine::setup::Setup;
+use ft_trainer::json::{Entry, write_json};
 use ft_trainer::output::checkpoint;
+use ft_trainer::output::checkpoint_folder::CheckpointFolder;
 use ft_trainer::output::identity::Identity;
-use ft_trainer::output::run_record::{self, Record};
-use ft_trainer::run::trainer::{Trainer, Witness};
-use ft_trainer::run::trainer_state::{Entry, State, is_evaluation, step_of, write_json};
+use ft_trainer::output::run_record::{self, RunRecord};
+use ft_trainer::output::watch::Watchers;
+use ft_trainer::run::Observer;
+use ft_trainer::run::trainer::{Outlets, Trainer};
+use ft_trainer::run::trainer_state::{TrainerState, checkpoint_name, is_evaluation, step_of};
+
+use crate::config::Cli;
 
 /// Arguments that may be given anew.
 const ANEW: [&str; 8] =
@@ -37,20 +42,27 @@ pub fn verify(cli: &Cli, dir: &Path) -> Result<()> {
     let again = configure(cli, &kept, steps.0, scratch.path())?;
     let output = again.args.output_dir.clone();
     std::fs::create_dir(&output).with_context(|| format!("cannot make the folder '{}'", output.display()))?;
-    let setup = Setup::new(&again.args, Arc::new(Solo))?;
-    let record = Record::new(&again.args, again.configuration(), &setup, true)?;
+    let (options, configuration) = (again.args.options()?, again.configuration());
+    let setup = Setup::new(&options, Arc::new(Solo), Arc::new(ft_cli::Bars))?;
+    let record = RunRecord::new(&options, configuration.clone(), &setup, true)?;
     record
         .identity(kept.identity.max_steps)?
         .require_same(&kept.identity, &format!("the run in '{}'", dir.display()))?;
-    let mut trainer = Trainer::new(&again.args, setup, record, Some(output), cli.started)?;
+    let watchers = Watchers::new(&options, Some(&output), configuration);
+    let mut checkpoints = CheckpointFolder::new(&options, Some(output), record);
+    let mut trainer = Trainer::new(&options, setup, &mut checkpoints, cli.started)?;
+    trainer.announce();
     trainer.until = steps.1;
-    let mut comparison = Comparison { kept: &kept, from: steps.0, logs: 0, checkpoints: 0 };
-    trainer.take_steps(&mut comparison)?;
+    let comparison = Comparison { kept: &kept, from: steps.0, logs: 0, checkpoints: 0 };
+    let mut observer = (watchers, comparison);
+    let mut to = Outlets { observer: &mut observer, checkpoints: &mut checkpoints };
+    trainer.take_steps(&mut to)?;
     let mut whole = String::new();
     if steps.1 == kept.steps {
-        let outcome = trainer.finish(&mut comparison)?;
+        let outcome = trainer.finish(&mut to)?;
         whole = kept.require_final(&outcome.setup.plain_adapter()?)?;
     }
+    let comparison = observer.1;
     let Comparison { logs, checkpoints, .. } = comparison;
     if logs + checkpoints == 0 && whole.is_empty() {
         bail!("'{}' keeps nothing of steps {} to {} to compare with", dir.display(), steps.0 + 1, steps.1);
@@ -83,7 +95,7 @@ impl Kept {
             bail!("the run in '{}' has not ended; go on with --resume-from-checkpoint", dir.display());
         }
         let identity = Identity::of_record(&record).with_context(damaged)?;
-        let state = State::load(dir)?;
+        let state = TrainerState::load(dir)?;
         let other = identity.resumed.iter().filter(|resume| resume.max_steps_before != identity.max_steps);
         Ok(Self {
             dir: dir.to_path_buf(),
@@ -138,7 +150,7 @@ fn configure(cli: &Cli, kept: &Kept, from: u64, scratch: &Path) -> Result<Cli> {
     }
     let output = scratch.join("run");
     configuration.insert("output_dir".into(), output.to_string_lossy().into());
-    let resume = (from > 0).then(|| kept.dir.join(checkpoint::name(from)));
+    let resume = (from > 0).then(|| kept.dir.join(checkpoint_name(from)));
     if let Some(path) = &resume {
         checkpoint::require_whole(path).with_context(|| format!("step {from} cannot be begun from"))?;
     }
@@ -159,8 +171,8 @@ struct Comparison<'a> {
     checkpoints: usize,
 }
 
-impl Witness for Comparison<'_> {
-    fn logged(&mut self, entry: &Entry) -> Result<()> {
+impl Observer for Comparison<'_> {
+    fn logged(&mut self, _: u64, entry: &Entry) -> Result<()> {
         let (Some(step), true) = (step_of(entry), entry.contains_key("loss") || is_evaluation(entry)) else {
             return Ok(());
         };
@@ -178,7 +190,7 @@ impl Witness for Comparison<'_> {
     }
 
     fn stepped(&mut self, step: u64, adapter: &Adapter) -> Result<()> {
-        let path = self.kept.dir.join(checkpoint::name(step));
+        let path = self.kept.dir.join(checkpoint_name(step));
         if checkpoint::require_whole(&path).is_err() {
             return Ok(());
         }

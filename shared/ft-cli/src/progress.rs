@@ -34,6 +34,30 @@ pub(crate) fn suspend<R>(write: impl FnOnce() -> R) -> R {
 #[derive(Debug)]
 pub struct Progress(ProgressBar);
 
+/// Draws the bars of a library's work where there is a terminal to see them.
+#[derive(Debug, Clone, Copy)]
+pub struct Bars;
+
+impl ft_io::progress::Progress for Bars {
+    fn begin(&self, what: &'static str, units: u64) -> Box<dyn ft_io::progress::ProgressBar> {
+        Box::new(progress(Some(units), what))
+    }
+}
+
+impl ft_io::progress::ProgressBar for Progress {
+    fn advance(&self, units: u64) {
+        self.inc(units);
+    }
+
+    fn set_position(&self, units: u64) {
+        Self::set_position(self, units);
+    }
+
+    fn set_message(&self, message: String) {
+        Self::set_message(self, message);
+    }
+}
+
 /// Begins a progress bar of `len` units (a spinner without a length), labelled
 /// `what`.
 pub fn progress(len: Option<u64>, what: &str) -> Progress {

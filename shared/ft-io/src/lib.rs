@@ -11,7 +11,9 @@ mod fifo;
 pub mod gguf;
 pub mod input;
 pub mod interrupt;
+mod named;
 pub mod output;
+pub mod progress;
 mod provenance;
 mod size;
 
@@ -19,6 +21,7 @@ pub use digest::{HashingReader, Sha256, sha256_file, sha256_hex};
 pub use distinct::Distinct;
 pub use error::{Error, Interrupted};
 pub use input::Source;
+pub use named::NamedValue;
 pub use output::{AtomicDir, AtomicFile, Target};
 pub use provenance::{InputDigest, Provenance};
 pub use size::bytes;

@@ -1,9 +1,8 @@
 //! The numeric operators of the training engine.
 //!
-//! Every operator takes and returns candle tensors and exists twice: a plain *reference* in
-//! candle operations, which runs on every device and is what the tests hold the other to, and a
-//! *fused* version over `f32` slices for the CPU. The functions at the top of each module choose:
-//! fused where all the tensors are contiguous `f32` on the CPU, the reference elsewhere.
+//! Every operator takes a [`Compute`] and candle tensors, and returns tensors. Its folder holds the contract, the plain
+//! *reference* in candle operations, which runs on every device and is what the tests hold the others to, and the fused
+//! *cpu* version over `f32` slices. The functions at the top of each module go by the value alone; see [`backend`].
 //!
 //! Two rules make results independent of how the work is cut:
 //!

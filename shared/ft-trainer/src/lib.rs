@@ -1,12 +1,14 @@
 //! What `ft-train` does, as a library: the plan of a run, its data, its engine, the run itself, and what it leaves.
 //!
-//! Imports run one way: `args`, [`plan`], [`data`], [`engine`], [`run`], [`output`].
-#![allow(clippy::missing_errors_doc)]
+//! Imports run one way: [`options`], [`plan`], [`data`], [`engine`], [`run`], [`output`]. [`run`] hands what it finds to
+//! a [`run::Observer`] and a [`run::CheckpointStore`], and knows none of them; [`recipe::train`] puts all together as
+//! `ft-train` does.
 
-pub mod args;
-pub mod configuration;
 pub mod data;
 pub mod engine;
+pub mod json;
+pub mod options;
 pub mod output;
 pub mod plan;
+pub mod recipe;
 pub mod run;

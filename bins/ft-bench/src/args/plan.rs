@@ -7,7 +7,8 @@ use clap::{ArgAction, ValueEnum};
 use ft_model::optimizer::OptimizerKind;
 use ft_model::plan::Stage;
 
-use super::{OutputArgs, at_least_two, positive};
+use super::numbers::{at_least_two, positive};
+use super::output::OutputArgs;
 
 /// Names and defaults are those of ft-train.
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,7 @@ pub struct PlanArgs {
     /// Numbers of ranks
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 2, 4, 8], value_parser = positive)]
     pub world: Vec<usize>,
-    /// What ranks share out among themselves
+    /// What to shard across ranks: none (DDP), zero1, zero2, zero3 (FSDP) or all of these
     #[arg(long, value_name = "WHAT,…", value_enum, value_delimiter = ',', default_values = ["all"])]
     pub sharding: Vec<StageName>,
     /// How the frozen matrices are kept
@@ -27,7 +28,7 @@ pub struct PlanArgs {
     pub load_in: Vec<ft_model::layers::LoadAs>,
     #[command(flatten)]
     pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
-    /// Rank of the adapter's matrices
+    /// LoRA rank: rows of A and columns of B
     #[arg(long, alias = "r", value_name = "R", default_value_t = 16, value_parser = positive)]
     pub lora_r: usize,
     /// Modules to adapt: all-linear, names, or a regular expression of the full name
@@ -42,17 +43,17 @@ pub struct PlanArgs {
     /// Tokens in each sequence [default: 512, or as many as the model takes]
     #[arg(long, value_name = "N", value_parser = at_least_two)]
     pub max_seq_length: Option<usize>,
-    /// Micro-batches in an optimizer step of a rank
+    /// Micro-batches whose gradients are accumulated before an optimizer step
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     pub gradient_accumulation_steps: usize,
-    /// With zero3: give a layer up after its forward and gather it again for its backward, instead of keeping it
+    /// With zero3: free a layer's gathered weights after its forward pass and gather them again for its backward pass
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true",
         action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub fsdp_reshard_after_forward: bool,
-    /// Bytes (or 512MB, 2GB) of activations kept for backward [default: a quarter of what is free]
+    /// Memory for activations kept for the backward pass, in bytes or as 512MB, 2GB [default: a quarter of what is free]
     #[arg(long, value_name = "BYTES", value_parser = ft_io::bytes)]
     pub activation_memory: Option<u64>,
-    /// Keep no activations: --activation-memory 0
+    /// Gradient checkpointing: recompute all activations in the backward pass (--activation-memory 0)
     #[arg(long, alias = "activation-checkpointing")]
     pub gradient_checkpointing: bool,
     /// Each rank computes on a GPU of so much memory (80GB): say what fits [default: ranks share this machine's CPU]
@@ -65,13 +66,13 @@ pub struct PlanArgs {
 /// `--sharding`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StageName {
-    /// Nothing: every rank has all (DDP)
+    /// Nothing: every rank holds everything (DDP)
     None,
-    /// The optimizer's state
+    /// Optimizer states
     Zero1,
-    /// And the gradients
+    /// Optimizer states and gradients
     Zero2,
-    /// And the frozen weights, gathered one layer at a time
+    /// Optimizer states, gradients and frozen weights, gathered one layer at a time
     #[value(aliases = ["fsdp", "full_shard"])]
     Zero3,
     /// Each of them

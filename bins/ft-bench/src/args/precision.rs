@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{OutputArgs, at_least_two, positive};
+use super::numbers::{at_least_two, positive};
+use super::output::OutputArgs;
 
 /// The steps are those of `ft-bench train`.
 #[derive(Debug, clap::Args)]
@@ -12,8 +13,8 @@ pub struct PrecisionArgs {
     pub model: PathBuf,
     /// Types to compare with f32 [default: all that the device has]
     #[arg(long, value_name = "TYPE,…", value_enum, value_delimiter = ',')]
-    pub types: Vec<Precision>,
-    /// Steps to take; the median counts
+    pub types: Vec<NumberType>,
+    /// Training steps to take; the median time is reported
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive)]
     pub max_steps: usize,
     /// Sequences in a step, all in one micro-batch
@@ -22,7 +23,7 @@ pub struct PrecisionArgs {
     /// Tokens in a sequence, each with a label
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_two)]
     pub seq_len: usize,
-    /// Rank of the adapter, on all linear layers
+    /// LoRA rank; all linear layers are adapted
     #[arg(long, value_name = "R", default_value_t = 16, value_parser = positive)]
     pub lora_r: usize,
     #[command(flatten)]
@@ -39,25 +40,25 @@ pub struct PrecisionArgs {
 
 /// A way to hold the frozen weights and to multiply with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Precision {
-    /// Four bytes a number
+pub enum NumberType {
+    /// 32-bit floats
     F32,
-    /// f32 whose products have 10 bits behind the point (GPUs)
+    /// f32 storage, TF32 matrix products (GPUs)
     Tf32,
-    /// Two bytes, f32's exponents
+    /// bfloat16
     Bf16,
-    /// Two bytes, more digits
+    /// IEEE half precision
     #[value(alias = "f16")]
     Fp16,
-    /// A byte a number
+    /// 8-bit blocks (Q8_0)
     #[value(name = "8bit")]
     EightBit,
-    /// Half a byte a number
+    /// 4-bit blocks (NF4)
     #[value(name = "4bit")]
     FourBit,
 }
 
-impl Precision {
+impl NumberType {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::F32, Self::Tf32, Self::Bf16, Self::Fp16, Self::EightBit, Self::FourBit];
 

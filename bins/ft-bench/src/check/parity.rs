@@ -10,9 +10,16 @@ use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::Decoder;
 use ft_model::layers::{LayerSource, Resident};
 use ft_model::lora::{Adapter, Kind};
-use ft_model::optimizer::{Optimizer, OptimizerConfig};
-use ft_model::step::Step;
+use ft_model::step::StepResult;
 use ft_model::{Architecture, Checkpoint};
+use ft_trainer::data::dataset::Dataset;
+use ft_trainer::engine::setup::Setup;
+use ft_trainer::options::{
+    EvaluationOptions, Interval, LogOptions, MemoryOptions, Options, RowOptions, SaveStrategy, SchedulerType,
+    TrainingOptions,
+};
+use ft_trainer::run::Observer;
+use ft_trainer::run::trainer::{Outlets, Trainer};
 use serde_json::Value;
 
 use super::inputs::On;
@@ -68,7 +75,7 @@ pub fn run(dir: &Path, on: &On) -> Result<Errors> {
     let mut errors = Errors::default();
     let plain = Decoder { compute: on.compute, arch: &arch, source: &source, adapter: None };
     errors.logits = apart(&data, "logits", &plain.logits(&batch)?, &batch)?;
-    let adapter = train(dir, on, &meta, &arch, &source, &batch, &mut errors)?;
+    let Setup { arch, source, adapter, .. } = train(dir, on, &meta, (arch, Box::new(source)), rows, &mut errors)?;
     let expected = Adapter::load(&dir.join("adapter_final"))?;
     let first = candle_core::safetensors::load(dir.join("grads_step0.safetensors"), &Device::Cpu)?;
     for (found, expected) in adapter.trainable().zip(expected.trainable()) {
@@ -80,44 +87,79 @@ pub fn run(dir: &Path, on: &On) -> Result<Errors> {
         errors.adapter = errors.adapter.max(share(&(found.tensor * &felt)?, &(expected.tensor * &felt)?)?);
     }
     let placed = expected.on(&on.device)?;
-    let trained = Decoder { compute: on.compute, arch: &arch, source: &source, adapter: Some(&placed) };
+    let trained = Decoder { compute: on.compute, arch: &arch, source: &*source, adapter: Some(&placed) };
     errors.final_logits = apart(&data, "final_logits", &trained.logits(&batch)?, &batch)?;
     errors.seconds = started.elapsed().as_secs_f64();
     Ok(errors)
 }
 
-/// The steps that `meta.json` has losses of; the adapter after them.
+/// Takes the steps that `meta.json` has losses of, each on all rows; the adapter is then that after them.
 fn train(
     dir: &Path,
     on: &On,
     meta: &Value,
-    arch: &Architecture,
-    source: &dyn LayerSource,
-    batch: &Batch,
+    (arch, source): (Architecture, Box<dyn LayerSource>),
+    rows: Vec<Sequence>,
     errors: &mut Errors,
-) -> Result<Adapter> {
+) -> Result<Setup> {
     let mut adapter = Adapter::load(&dir.join("adapter_init"))?;
-    adapter.check(arch)?;
+    adapter.check(&arch)?;
+    adapter.config.lora_dropout = 0.0;
+    let losses = meta["losses"].as_array().context("meta.json has no losses")?;
+    let losses = losses.iter().map(|loss| loss.as_f64().context("a loss of meta.json is no number"));
     let number = |key: &str, default: f64| meta["settings"][key].as_f64().unwrap_or(default);
-    let config = OptimizerConfig { weight_decay: number("weight_decay", 0.0), ..OptimizerConfig::default() };
-    let mut optimizer = Optimizer::new(&adapter, config)?;
-    let first = candle_core::safetensors::load(dir.join("grads_step0.safetensors"), &Device::Cpu)?;
-    for (number_of, expected) in meta["losses"].as_array().context("meta.json has no losses")?.iter().enumerate() {
-        let step = Step { compute: on.compute, ..Step::alone(arch, source, u64::MAX) };
-        let found = step.run(&adapter, std::slice::from_ref(batch))?;
-        let expected = expected.as_f64().context("a loss of meta.json is no number")?;
-        errors.loss = errors.loss.max((found.loss - expected).abs());
-        errors.losses.push(found.loss);
-        if number_of == 0 {
-            for (trained, gradient) in adapter.trainable().zip(&found.gradients) {
-                let name = trained.name();
-                let expected = first.get(&name).with_context(|| format!("there is no gradient of '{name}'"))?;
-                errors.gradient = errors.gradient.max(share(gradient, expected)?);
-            }
+    let mut against = Against {
+        losses: losses.collect::<Result<_>>()?,
+        names: adapter.trainable().map(|trained| trained.name()).collect(),
+        gradients: candle_core::safetensors::load(dir.join("grads_step0.safetensors"), &Device::Cpu)?,
+        errors,
+    };
+    let options = Options {
+        training: TrainingOptions {
+            learning_rate: number("lr", 1e-3),
+            lr_scheduler_type: SchedulerType::Constant,
+            weight_decay: number("weight_decay", 0.0),
+            max_grad_norm: 0.0,
+            max_steps: Some(against.losses.len() as u64),
+            per_device_train_batch_size: u32::try_from(rows.len())?,
+            ..TrainingOptions::default()
+        },
+        rows: RowOptions { shuffle: false, ..RowOptions::default() },
+        log: LogOptions { logging_strategy: Interval::No, ..LogOptions::default() },
+        evaluation: EvaluationOptions { save_strategy: SaveStrategy::No, ..EvaluationOptions::default() },
+        memory: MemoryOptions { activation_memory: Some(u64::MAX), ..MemoryOptions::default() },
+        ..Options::default()
+    };
+    let mut setup = Setup::of_parts(&options, arch, source, adapter, Dataset::of("data.safetensors", rows));
+    setup.compute = on.compute;
+    let mut trainer = Trainer::new(&options, setup, &mut (), Instant::now())?;
+    trainer.take_steps(&mut Outlets { observer: &mut against, checkpoints: &mut () })?;
+    Ok(trainer.setup)
+}
+
+/// Holds each step's loss, and the first one's gradients, against what was found elsewhere.
+struct Against<'a> {
+    losses: Vec<f64>,
+    /// Of what is trained.
+    names: Vec<String>,
+    gradients: HashMap<String, Tensor>,
+    errors: &'a mut Errors,
+}
+
+impl Observer for Against<'_> {
+    fn computed(&mut self, step: u64, found: &StepResult) -> Result<()> {
+        let expected = self.losses[step as usize - 1];
+        self.errors.loss = self.errors.loss.max((found.loss - expected).abs());
+        self.errors.losses.push(found.loss);
+        if step > 1 {
+            return Ok(());
         }
-        optimizer.update(&mut adapter, &found.gradients, number("lr", 1e-3), 0.0, step.ranks)?;
+        for (name, gradient) in self.names.iter().zip(&found.gradients) {
+            let expected = self.gradients.get(name).with_context(|| format!("there is no gradient of '{name}'"))?;
+            self.errors.gradient = self.errors.gradient.max(share(gradient, expected)?);
+        }
+        Ok(())
     }
-    Ok(adapter)
 }
 
 /// The rows without their padding, which stands on the right.

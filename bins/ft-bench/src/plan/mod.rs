@@ -1,6 +1,7 @@
 //! What a run on ranks will hold and send, from a model's shape.
 
 mod model;
+mod model_plan;
 mod table;
 
 use std::path::Path;
@@ -19,30 +20,7 @@ use serde_json::{Value, json};
 use crate::args::PlanArgs;
 use crate::report::Report;
 use model::Model;
-
-/// The plan of one way to run a model.
-pub struct Planned {
-    /// How it is asked for.
-    sharding: &'static str,
-    ranks: Ranks,
-    /// Of each rank.
-    each: Vec<RankPlan>,
-    /// What the largest would need if nothing were kept for backward.
-    checkpointed: u64,
-}
-
-/// A model held in one way, and its plans.
-pub struct Case {
-    model: String,
-    load_in: LoadAs,
-    /// Tokens in a sequence.
-    length: usize,
-    parameters: usize,
-    trainable: usize,
-    /// Of the whole model.
-    frozen: u64,
-    plans: Vec<Planned>,
-}
+use model_plan::{ModelPlan, Planned};
 
 /// `ft-bench plan`
 pub fn run(args: &PlanArgs) -> Result<Report> {
@@ -78,7 +56,7 @@ fn length(args: &PlanArgs, arch: &Architecture, path: &Path) -> Result<usize> {
     }
 }
 
-fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Result<Case> {
+fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Result<ModelPlan> {
     let held = match bits(
         load_in,
         FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
@@ -104,7 +82,7 @@ fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Resul
         }
     }
     let parameters = model.arch.parameters();
-    Ok(Case { model: model.name.clone(), load_in, length, parameters, trainable, frozen: frozen.bytes(), plans })
+    Ok(ModelPlan { model: model.name.clone(), load_in, length, parameters, trainable, frozen: frozen.bytes(), plans })
 }
 
 /// The step, cut to the memory that ft-train would find free.
@@ -135,19 +113,7 @@ fn keeping(step: StepShape, arch: &Architecture, activation_memory: u64) -> Step
     }
 }
 
-impl Planned {
-    /// The rank that needs most.
-    fn largest(&self) -> Option<&RankPlan> {
-        self.each.iter().max_by_key(|rank| (rank.total_bytes(), std::cmp::Reverse(rank.rank)))
-    }
-
-    /// The most that a rank sends in a step.
-    fn most_sent(&self) -> Option<&RankPlan> {
-        self.each.iter().max_by_key(|rank| (rank.sent_bytes_per_step.total(), std::cmp::Reverse(rank.rank)))
-    }
-}
-
-fn figures(args: &PlanArgs, cases: &[Case]) -> serde_json::Map<String, Value> {
+fn figures(args: &PlanArgs, cases: &[ModelPlan]) -> serde_json::Map<String, Value> {
     let rank = |rank: &RankPlan| {
         let mut all = json!(rank);
         all["total_bytes"] = rank.total_bytes().into();
@@ -164,7 +130,7 @@ fn figures(args: &PlanArgs, cases: &[Case]) -> serde_json::Map<String, Value> {
             "ranks": plan.each.iter().map(rank).collect::<Vec<_>>(),
         })
     };
-    let case = |case: &Case| {
+    let case = |case: &ModelPlan| {
         json!({
             "model": case.model,
             "load_in": case.load_in.name(),

@@ -3,7 +3,7 @@
 use ft_model::plan::RankPlan;
 use ft_plot::{Bar, Panel};
 
-use super::{Case, Planned};
+use super::model_plan::{ModelPlan, Planned};
 use crate::args::PlanArgs;
 use crate::table::Table;
 
@@ -25,7 +25,7 @@ const HEAD: [&str; 14] = [
 ];
 
 /// A row a plan: the rank that needs most, and the one that sends most.
-pub fn table(args: &PlanArgs, case: &Case) -> Table {
+pub fn table(args: &PlanArgs, case: &ModelPlan) -> Table {
     let mut table = Table::new(&HEAD);
     for plan in &case.plans {
         let (Some(most), Some(sender)) = (plan.largest(), plan.most_sent()) else { continue };
@@ -96,7 +96,7 @@ pub fn notes(args: &PlanArgs) -> Vec<String> {
 }
 
 /// The total of each plan.
-pub fn panel(case: &Case) -> Panel {
+pub fn panel(case: &ModelPlan) -> Panel {
     let bar = |plan: &Planned| Bar {
         label: format!("{} ranks", plan.ranks.world),
         series: plan.sharding.into(),

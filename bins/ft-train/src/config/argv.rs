@@ -5,8 +5,9 @@ use std::sync::OnceLock;
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
+use super::kept::kept;
 use super::peers;
-use ft_trainer::args::Args;
+use crate::args::Args;
 
 /// Switches of all our programs, which stay what they are there.
 const PLAIN: [&str; 5] = ["quiet", "verbose", "print_config", "config_schema", "dry_run"];
@@ -59,11 +60,6 @@ fn as_theirs(arg: Arg) -> Arg {
         .hide_default_value(true)
         .default_missing_value("true")
         .value_parser(BoolishValueParser::new())
-}
-
-/// A name that lives as long as the program, as clap asks for. The command is made once, so they are few.
-pub fn kept(name: String) -> &'static str {
-    Box::leak(name.into_boxed_str())
 }
 
 /// The argument that a key of a file names, in whichever way it is written.

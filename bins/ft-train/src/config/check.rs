@@ -4,8 +4,10 @@ use ft_kernels::quant::Kind;
 use ft_model::layers::LoadAs;
 
 use super::resolved::Resolved;
-use ft_trainer::args::{Args, Interval, Offload, Optim, SamplingStrategy, SaveStrategy, SchedulerType};
+use crate::args::{Args, Optim, SamplingStrategy};
+use ft_io::NamedValue;
 use ft_trainer::engine::evaluation::EVALUATION_KEYS;
+use ft_trainer::options::{Interval, Offload, SaveStrategy, SchedulerType};
 use ft_trainer::plan::schedule::Schedule;
 
 /// Refuses what contradicts itself; the message is one line.
@@ -28,7 +30,8 @@ pub fn check(args: &Args, resolved: &Resolved) -> Result<(), String> {
     if args.training.optim_args.is_some() && args.training.optim != Optim::Sgd {
         return Err("--optim-args are momentum, dampening and nesterov of --optim sgd; leave them out".into());
     }
-    Schedule::new(&args.training, 1).map(|_| ()).map_err(|e| format!("{e:#}"))
+    let options = args.options().map_err(|e| format!("{e:#}"))?;
+    Schedule::new(&options.training, 1).map(|_| ()).map_err(|e| format!("{e:#}"))
 }
 
 fn adapter(args: &Args, resolved: &Resolved) -> Result<(), String> {
@@ -138,7 +141,7 @@ fn watch(args: &Args) -> Result<(), String> {
     if watch.early_stopping_threshold > 0.0 && watch.early_stopping_patience.is_none() {
         return Err("--early-stopping-threshold needs --early-stopping-patience".into());
     }
-    let metric = watch.best_metric();
+    let metric = watch.options().best_metric();
     if watch.metric_for_best_model.is_some() && !EVALUATION_KEYS.contains(&metric.as_str()) {
         return Err(format!(
             "--metric-for-best-model {}: an evaluation has only {}",

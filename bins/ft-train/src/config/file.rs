@@ -67,20 +67,20 @@ pub fn read(path: &Path, command: &Command) -> Result<Said, String> {
         Node::Null => Vec::new(),
         other => return Err(wrong(&format!("expected names and values, found {}", other.what()))),
     };
-    let mut found = Found { command, seen: BTreeMap::new(), words: Vec::new() };
+    let mut found = ReadKeys { command, seen: BTreeMap::new(), words: Vec::new() };
     found.take(top, true).map_err(|e| wrong(&e))?;
     Ok(Said { keys: found.seen.into_keys().collect(), words: found.words })
 }
 
 /// What was read so far.
-struct Found<'a> {
+struct ReadKeys<'a> {
     command: &'a Command,
     /// The argument of each key, and the key as it was written.
     seen: BTreeMap<String, String>,
     words: Vec<String>,
 }
 
-impl Found<'_> {
+impl ReadKeys<'_> {
     fn take(&mut self, pairs: Vec<(String, Node)>, top: bool) -> Result<(), String> {
         for (written, node) in pairs {
             let name = written.replace('-', "_");

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use clap::Arg;
 use serde_json::{Map, Number, Value};
 
-use ft_trainer::args::Object;
+use crate::args::Object;
 
 /// A sort of value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

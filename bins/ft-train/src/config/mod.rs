@@ -7,6 +7,7 @@ mod accelerate;
 mod argv;
 mod check;
 mod file;
+mod kept;
 mod kind;
 mod node;
 mod peers;
@@ -22,9 +23,9 @@ use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
+use crate::args::{Args, LogLevel};
 use ft_model::device::DeviceName;
-use ft_trainer::args::{Args, LogLevel};
-use ft_trainer::configuration::Configuration;
+use ft_trainer::options::Configuration;
 use serde_json::{Map, Value};
 
 use crate::environment;

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use ft_trainer::args::{Interval, Optim, SchedulerType};
+use crate::args::Optim;
+use ft_trainer::options::{Interval, SchedulerType};
 
 const FIXED: &str = "--model m --train t -o o";
 

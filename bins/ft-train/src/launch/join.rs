@@ -8,8 +8,8 @@ use ft_dist::{Communicator, JoinOptions, Rendezvous, Tcp};
 use ft_kernels::backend::is_host;
 use ft_model::device::DeviceName;
 
+use crate::args::{Args, Backend};
 use crate::environment::{Launcher, Placement};
-use ft_trainer::args::{Args, Backend};
 
 /// Meets the other ranks.
 ///

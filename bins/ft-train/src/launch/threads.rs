@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
 use ft_dist::{Communicator, Threads};
 
-use super::{Body, Ended, heard, is_secondary, join, named, on_device};
+use super::join;
+use super::rank::{Body, Ended, heard, is_secondary, named, on_device};
+use crate::args::Backend;
 use crate::config::Cli;
-use ft_trainer::args::Backend;
 
 /// Once one rank has failed the others have so long to see it and leave by themselves.
 const GRACE: Duration = Duration::from_secs(8);

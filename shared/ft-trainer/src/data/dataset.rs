@@ -11,7 +11,7 @@ use ft_model::batch::Sequence;
 use ft_table::Tokens;
 use ft_text::origin::{self, Origin};
 
-use crate::args::{DataArgs, Overlong};
+use crate::options::{Overlong, RowOptions};
 use crate::plan::sampler;
 
 /// The longest row that is taken as it is, in tokens, and what happens to longer ones.
@@ -23,9 +23,9 @@ pub struct Limit {
 
 impl Limit {
     /// `--max-seq-length` and `--overlong`; none where every length is taken.
-    pub fn of(args: &DataArgs) -> Option<Self> {
-        let tokens = args.max_seq_length.map(|tokens| tokens as usize).or_else(|| sampler::bin_length(args))?;
-        Some(Self { tokens, overlong: args.overlong })
+    pub fn of(options: &RowOptions) -> Option<Self> {
+        let tokens = options.max_seq_length.map(|tokens| tokens as usize).or_else(|| sampler::bin_length(options))?;
+        Some(Self { tokens, overlong: options.overlong })
     }
 }
 
@@ -43,6 +43,9 @@ pub struct Dataset {
 impl Dataset {
     /// Reads `path` (`-` is a pipe), does with rows that are too long what was asked, and holds every row against the
     /// model. What comes through a pipe comes to the first rank, which hands it on.
+    ///
+    /// # Errors
+    /// If the file cannot be read, holds no tokens, or a row does not fit the model; names the row.
     pub fn read(path: &Path, arch: &Architecture, limit: Option<Limit>, ranks: &dyn Communicator) -> Result<Self> {
         let source = Source::parse(path);
         let tokens = match source {
@@ -60,6 +63,12 @@ impl Dataset {
         data.check(arch)?;
         data.leave_out_unlabelled()?;
         Ok(data)
+    }
+
+    /// Rows that are in memory already.
+    pub fn of(name: &str, sequences: Vec<Sequence>) -> Self {
+        let rows = (1..=sequences.len()).collect();
+        Self { name: name.into(), sequences, rows, sha256: String::new(), tokenizer: None }
     }
 
     /// The number of a sequence's row in the file, from 1.
@@ -160,6 +169,9 @@ impl Dataset {
     }
 
     /// Refuses tokens of another tokenizer than the model's; warns where one of the two is not known.
+    ///
+    /// # Errors
+    /// If the two tokenizers differ.
     pub fn check_tokenizer(&self, model: &Path, fingerprint: Option<&str>) -> Result<()> {
         match origin::compare(&self.name, self.tokenizer.as_deref(), model, fingerprint)? {
             Origin::Same => {}
@@ -199,6 +211,9 @@ fn handed_on(source: &Source, ranks: &dyn Communicator) -> Result<Tokens> {
 }
 
 /// The fingerprint of the model's tokenizer, where the model has one.
+///
+/// # Errors
+/// If the tokenizer is there and cannot be read.
 pub fn model_tokenizer(model: &Path) -> Result<Option<String>> {
     ft_text::fingerprint(model).with_context(|| format!("cannot read the tokenizer of '{}'", model.display()))
 }

@@ -4,8 +4,8 @@ use anyhow::Result;
 use ft_dist::{Communicator, agree};
 use serde_json::Value;
 
-use crate::configuration::Configuration;
 use crate::engine::setup::Setup;
+use crate::options::Configuration;
 
 /// What may differ from machine to machine: where things lie, what is told, and how many threads there are.
 const LOCAL: [&str; 9] =

@@ -6,6 +6,8 @@ use ft_model::head::SequenceLoss;
 use ft_model::lora::Adapter;
 use ft_model::step::Step;
 
+use ft_io::progress::Progress;
+
 /// The keys of an evaluation's log entry, any of which may say what is best.
 pub const EVALUATION_KEYS: [&str; 5] =
     ["eval_loss", "eval_mean_token_accuracy", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"];
@@ -20,8 +22,17 @@ pub struct Evaluation {
 
 /// Runs all the sequences, each rank its share of them and `batch_size` at a time, cut to the memory that `step` has;
 /// the loss is one mean over all their labels, added in the sequences' order whoever has them.
-pub fn evaluate(step: &Step<'_>, adapter: &Adapter, sequences: &[Sequence], batch_size: usize) -> Result<Evaluation> {
-    let bar = ft_cli::progress(Some(sequences.len() as u64), "evaluating");
+///
+/// # Errors
+/// If the loss is not finite, another rank fails, or a signal came: [`ft_io::Interrupted`].
+pub fn evaluate(
+    step: &Step<'_>,
+    adapter: &Adapter,
+    sequences: &[Sequence],
+    batch_size: usize,
+    progress: &dyn Progress,
+) -> Result<Evaluation> {
+    let bar = progress.begin("evaluating", sequences.len() as u64);
     let shares = ft_dist::shares(sequences.len(), step.ranks.world());
     let longest = shares.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
     let mut losses = vec![SequenceLoss::default(); sequences.len()];
@@ -41,10 +52,10 @@ pub fn evaluate(step: &Step<'_>, adapter: &Adapter, sequences: &[Sequence], batc
         let places = (0..shares.len()).flat_map(of);
         for (place, loss) in places.zip(found) {
             losses[place] = loss;
-            bar.inc(1);
+            bar.advance(1);
         }
     }
-    bar.finish();
+    drop(bar);
     mean(&losses)
 }
 

@@ -4,11 +4,12 @@ use ft_kernels::memory::{current_rss_bytes, peak_rss_bytes};
 use ft_model::batch::Batch;
 
 use crate::engine::setup::Setup;
+use crate::engine::step::pieces;
 use crate::plan::sampler::Sampler;
 
 /// What is foreseen, and what came.
 #[derive(Debug, Clone)]
-pub struct Forecast {
+pub struct MemoryForecast {
     /// Tokens of the run's largest piece.
     heaviest: usize,
     /// Of one copy of everything that is trained.
@@ -22,7 +23,7 @@ pub struct Forecast {
 /// Copies of what is trained that the first step brings: the gradients with their partial sums, and two moments.
 const COPIES: u64 = 6;
 
-impl Forecast {
+impl MemoryForecast {
     /// Of a run that is ready to start.
     pub fn new(setup: &Setup, sampler: &Sampler, steps: u64) -> Self {
         Self {
@@ -70,7 +71,7 @@ pub fn heaviest(setup: &Setup, sampler: &Sampler, steps: u64) -> Vec<Batch> {
         micro_batches().max_by_key(|micro_batch| micro_batch.iter().map(tokens).max()),
     ];
     let step = setup.step(None);
-    let cut = |micro_batch: Vec<usize>| crate::run::trainer::pieces(&step, rows, &[micro_batch]);
+    let cut = |micro_batch: Vec<usize>| pieces(&step, rows, &[micro_batch]);
     let largest = |pieces: &Vec<Batch>| pieces.iter().map(Batch::tokens).max();
     candidates.into_iter().flatten().map(cut).max_by_key(largest).unwrap_or_default()
 }

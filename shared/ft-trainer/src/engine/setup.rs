@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use ft_dist::Communicator;
+use ft_dist::{Communicator, Solo};
 use ft_kernels::backend::{Compute, is_host};
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{
-    self, FourBitOptions, Held, LayerSource, LoadAs, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits,
-    dtype,
+    self, Held, LayerSource, LoadAs, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits, dtype,
 };
 use ft_model::lora::{Adapter, LoraConfig, pissa};
 use ft_model::optimizer::Cut;
 
-use crate::args::{Args, LoraArgs, Offload, Precision, Sharding};
 use crate::data::dataset::{Dataset, Limit, model_tokenizer};
-use crate::output::digest;
+use crate::data::model_sample;
+use crate::engine::precision;
+use crate::options::{MixedPrecision, Offload, Options, Sharding};
+use ft_io::progress::{NoProgress, Progress};
 
 /// A run that is ready to start.
 pub struct Setup {
@@ -38,56 +39,61 @@ pub struct Setup {
     /// This rank and the others.
     pub ranks: Arc<dyn Communicator>,
     /// What products are made in; never `Auto`.
-    pub precision: Precision,
+    pub precision: MixedPrecision,
     /// Which operators compute, and in what.
     pub compute: Compute,
     pub sharding: Sharding,
     /// Who gets which part of the gradients, where they are shared out.
     pub cut: Option<Cut>,
+    /// Who draws progress bars.
+    pub progress: Arc<dyn Progress>,
 }
 
 impl Setup {
     /// Reads model, adapter and data, and holds them against each other.
-    pub fn new(args: &Args, ranks: Arc<dyn Communicator>) -> Result<Self> {
-        let device = ft_model::device::named(args.device.device)?;
-        let precision = args.precision.begin(&device)?;
-        let compute =
-            ft_model::device::compute(&device, args.device.reference_operators, args.precision.of_operators(precision));
-        let checkpoint = Checkpoint::open(&args.model)?;
+    ///
+    /// # Errors
+    /// What is wrong with the model, the adapter that is asked for, or the rows.
+    pub fn new(options: &Options, ranks: Arc<dyn Communicator>, progress: Arc<dyn Progress>) -> Result<Self> {
+        let device = ft_model::device::named(options.device)?;
+        let precision = precision::begin(options.precision, options.tf32, &device)?;
+        let numbers = precision::of_operators(precision, options.tf32);
+        let compute = ft_model::device::compute(&device, options.reference_operators, numbers);
+        let checkpoint = Checkpoint::open(&options.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
-        let lora = args.lora.config(&args.model);
+        let lora = options.lora_config();
         lora.modules(&arch)?;
-        if args.lora.init_adapter.is_none() {
+        if options.init_adapter.is_none() {
             check_new(&lora, &arch)?;
         }
         if let (true, [first, ..]) = (arch.tie_word_embeddings, &lora.ends(&arch)?[..]) {
             tracing::warn!(
                 "embedding and head are one matrix in '{}': an adapter of '{}' changes that one alone, and ft-merge will write two",
-                args.model.display(),
+                options.model.display(),
                 first.module(arch.family)
             );
         }
-        refuse_base_dropout(&arch, &args.model)?;
-        refuse_auxiliary_loss(&arch, args.training.router_aux_loss_coef.unwrap_or(0.0))?;
-        let tokenizer = model_tokenizer(&args.model)?;
+        refuse_base_dropout(&arch, &options.model)?;
+        refuse_auxiliary_loss(&arch, options.training.router_aux_loss_coef)?;
+        let tokenizer = model_tokenizer(&options.model)?;
         let read = |path: &Path| -> Result<Dataset> {
-            let data = Dataset::read(path, &arch, Limit::of(&args.data), &*ranks)?;
-            data.check_tokenizer(&args.model, tokenizer.as_deref())?;
+            let data = Dataset::read(path, &arch, Limit::of(&options.rows), &*ranks)?;
+            data.check_tokenizer(&options.model, tokenizer.as_deref())?;
             Ok(data)
         };
-        let train = read(&args.train)?;
-        let eval = args.eval.as_deref().map(read).transpose()?;
-        let sharding = if ranks.world() > 1 { args.ranks.sharding } else { Sharding::None };
-        let model_sample = if ranks.world() > 1 { digest::sample(checkpoint.files())? } else { String::new() };
-        let mut source = frozen(checkpoint, args, (precision, sharding), &*ranks, (&device, compute))?;
-        let adapter = initial_adapter(&args.lora, &arch, &*source, &args.model, args.training.seed)?;
-        let begins_with_pissa = args.lora.init_adapter.is_none() && args.lora.config(&args.model).pissa().is_some();
+        let train = read(&options.train)?;
+        let eval = options.eval.as_deref().map(read).transpose()?;
+        let sharding = if ranks.world() > 1 { options.ranks.sharding } else { Sharding::None };
+        let model_sample = if ranks.world() > 1 { model_sample(checkpoint.files())? } else { String::new() };
+        let mut source = frozen(checkpoint, options, (precision, sharding), &*ranks, (&device, compute), &*progress)?;
+        let adapter = initial_adapter(options, &arch, &*source)?;
+        let begins_with_pissa = options.init_adapter.is_none() && options.lora.pissa().is_some();
         let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
         if let Some(taken) = &taken {
             source = Box::new(Without::new(source, arch.clone(), taken.clone()));
         }
-        let activation_memory = activation_memory(args, &device);
+        let activation_memory = activation_memory(options, &device);
         let lengths = adapter.trainable().map(|trained| trained.tensor.elem_count());
         let cut = (sharding >= Sharding::Zero2).then(|| Cut::new(lengths, ranks.world()));
         Ok(Self {
@@ -105,10 +111,42 @@ impl Setup {
             compute,
             sharding,
             cut,
+            progress,
         })
     }
 
+    /// Of a model and rows that are in memory already: one rank, nothing shared out.
+    pub fn of_parts(
+        options: &Options,
+        arch: Architecture,
+        source: Box<dyn LayerSource>,
+        adapter: Adapter,
+        train: Dataset,
+    ) -> Self {
+        let (device, numbers) = (source.device(), precision::of_operators(MixedPrecision::F32, options.tf32));
+        Self {
+            activation_memory: activation_memory(options, device),
+            arch,
+            adapter,
+            taken: None,
+            train,
+            eval: None,
+            tokenizer: None,
+            model_sample: String::new(),
+            ranks: Arc::new(Solo),
+            precision: MixedPrecision::F32,
+            compute: ft_model::device::compute(device, options.reference_operators, numbers),
+            sharding: Sharding::None,
+            cut: None,
+            progress: Arc::new(NoProgress),
+            source,
+        }
+    }
+
     /// The adapter as other programs read it, on the whole base.
+    ///
+    /// # Errors
+    /// If the adapter cannot be rewritten for the whole base.
     pub fn plain_adapter(&self) -> Result<Adapter> {
         Ok(match &self.taken {
             Some(taken) => pissa::plain(&self.adapter, taken)?,
@@ -138,8 +176,7 @@ impl Setup {
             self.adapter.sha256().map_or_else(|_| "unknown".into(), |hash| hash[..12].to_owned()),
         );
         let longest = self.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
-        let decoder =
-            Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
+        let decoder = Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
         let recomputed = decoder.recomputed_layers(longest, self.activation_memory);
         tracing::info!(
             "{} MB for activations; for the longest row of {longest} tokens, {recomputed} of {} layers are computed twice",
@@ -178,15 +215,9 @@ fn check_new(lora: &LoraConfig, arch: &Architecture) -> Result<()> {
     Ok(LoraConfig { init_lora_weights: true.into(), ..lora.clone() }.check_size(arch)?)
 }
 
-fn initial_adapter(
-    args: &LoraArgs,
-    arch: &Architecture,
-    source: &dyn LayerSource,
-    model: &Path,
-    seed: u64,
-) -> Result<Adapter> {
-    let Some(path) = &args.init_adapter else {
-        let config = args.config(model);
+fn initial_adapter(options: &Options, arch: &Architecture, source: &dyn LayerSource) -> Result<Adapter> {
+    let Some(path) = &options.init_adapter else {
+        let (config, seed) = (options.lora_config(), options.training.seed);
         return Ok(match config.pissa() {
             Some(_) => Adapter::init_pissa(arch, source, config, seed)?,
             None => Adapter::init_on(arch, source, config, seed)?,
@@ -199,31 +230,32 @@ fn initial_adapter(
             path.display()
         );
     }
-    if let Some(dropout) = args.lora_dropout {
+    if let Some(dropout) = options.init_adapter_dropout {
         adapter.config.lora_dropout = dropout;
     }
-    adapter.config.base_model_name_or_path = Some(model.display().to_string());
+    adapter.config.base_model_name_or_path = Some(options.model.display().to_string());
     Ok(adapter)
 }
 
 fn frozen(
     checkpoint: Checkpoint,
-    all: &Args,
-    (precision, sharding): (Precision, Sharding),
+    options: &Options,
+    (precision, sharding): (MixedPrecision, Sharding),
     ranks: &dyn Communicator,
     (device, compute): (&Device, Compute),
+    progress: &dyn Progress,
 ) -> Result<Box<dyn LayerSource>> {
     let products = compute.precision.products;
-    let args = &all.memory;
-    let load_in = args.load_in(precision);
-    let on_host = args.offload_param_device == Offload::Cpu;
+    let memory = &options.memory;
+    let load_in = memory.load_in.unwrap_or(precision.load_as());
+    let on_host = memory.offload_param_device == Offload::Cpu;
     if on_host && (is_host(device) || sharding == Sharding::Zero3) {
         tracing::info!("--offload-param-device cpu is without effect: the frozen weights are in the host's memory");
     }
     if sharding == Sharding::Zero3 {
-        return Ok(Placed::on(sharded(&checkpoint, all, load_in, ranks)?, device, products)?);
+        return Ok(Placed::on(sharded(&checkpoint, options, load_in, ranks, progress)?, device, products)?);
     }
-    if args.offload_param_device == Offload::Disk {
+    if memory.offload_param_device == Offload::Disk {
         let float = load_in.float().with_context(|| {
             format!(
                 "--offload-param-device disk reads floats from the file; --load-in {} holds the weights in memory",
@@ -233,15 +265,9 @@ fn frozen(
         return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device, products)?);
     }
     let place = if on_host { &Device::Cpu } else { device };
-    let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let opened = layers::open(
-        &checkpoint,
-        load_in,
-        FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
-        (place, products),
-        |_| bar.inc(1),
-    );
-    bar.finish();
+    let bar = progress.begin("loading", checkpoint.architecture().num_layers as u64);
+    let opened = layers::open(&checkpoint, load_in, memory.four_bit, (place, products), |_| bar.advance(1));
+    drop(bar);
     let Opened { source, packed } = opened?;
     if let Some(packed) = packed {
         tracing::info!("{packed}");
@@ -252,29 +278,24 @@ fn frozen(
 /// Each rank's part of the frozen weights, in memory or on disk.
 fn sharded(
     checkpoint: &Checkpoint,
-    args: &Args,
+    options: &Options,
     load_in: LoadAs,
     ranks: &dyn Communicator,
+    progress: &dyn Progress,
 ) -> Result<Box<dyn LayerSource>> {
-    let held = match bits(
-        load_in,
-        FourBitOptions {
-            kind: args.memory.four_bit.bnb_4bit_quant_type,
-            double: args.memory.four_bit.bnb_4bit_use_double_quant,
-        },
-    ) {
+    let held = match bits(load_in, options.memory.four_bit) {
         Some(bits) => Held::Packed(bits),
         None => Held::Float(dtype(load_in.float().unwrap_or_default())),
     };
-    let on_disk = args.memory.offload_param_device == Offload::Disk;
-    let options = ShardedOptions {
+    let on_disk = options.memory.offload_param_device == Offload::Disk;
+    let sharded = ShardedOptions {
         held,
-        reshard_after_forward: args.ranks.fsdp_reshard_after_forward,
-        folder: on_disk.then(|| pages(args)),
+        reshard_after_forward: options.ranks.fsdp_reshard_after_forward,
+        folder: on_disk.then(|| pages(options)),
     };
-    let bar = ft_cli::progress(Some(checkpoint.architecture().num_layers as u64), "loading");
-    let sharded = Sharded::load(checkpoint, &options, ranks, |_| bar.inc(1));
-    bar.finish();
+    let bar = progress.begin("loading", checkpoint.architecture().num_layers as u64);
+    let sharded = Sharded::load(checkpoint, &sharded, ranks, |_| bar.advance(1));
+    drop(bar);
     let sharded = sharded?;
     tracing::info!(
         "frozen weights {}: {:.3} MB in memory and {:.3} MB on disk on each of {} ranks; the largest part that is \
@@ -289,19 +310,16 @@ fn sharded(
 }
 
 /// Where files without a name go: the output folder, or where there is none, where temporary files are.
-fn pages(args: &Args) -> PathBuf {
-    if args.output_dir.is_dir() { args.output_dir.clone() } else { std::env::temp_dir() }
+fn pages(options: &Options) -> PathBuf {
+    if options.output_dir.is_dir() { options.output_dir.clone() } else { std::env::temp_dir() }
 }
 
 /// What this rank may keep between forward and backward. Ranks on one machine share its memory; ranks that have a GPU
 /// each share nothing of that, and what a process is told is shared by its threads alone.
-fn activation_memory(args: &Args, device: &Device) -> u64 {
-    if args.memory.gradient_checkpointing {
-        return 0;
-    }
+fn activation_memory(options: &Options, device: &Device) -> u64 {
     let each = |ranks: u32| if is_host(device) { u64::from(ranks.max(1)) } else { 1 };
-    match args.memory.activation_memory {
-        Some(told) => told / each(args.ranks.nproc_per_node),
-        None => ft_model::device::activation_memory(device) / each(args.ranks.sharing),
+    match options.memory.activation_memory {
+        Some(told) => told / each(options.ranks.nproc_per_node),
+        None => ft_model::device::activation_memory(device) / each(options.ranks.sharing),
     }
 }

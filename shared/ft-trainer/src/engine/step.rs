@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
+use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::{DropoutKey, NeftuneKey};
-use ft_model::optimizer::{LoraPlus, Optimizer, OptimizerConfig, OptimizerKind, SgdOptions};
+use ft_model::optimizer::{LoraPlus, Optimizer, OptimizerConfig};
 use ft_model::step::Step;
 use serde_json::json;
 
-use crate::args::{Args, Offload, Sharding};
 use crate::engine::setup::Setup;
+use crate::json::{Entry, entry, rounded};
+use crate::options::{Offload, Options, Sharding};
 use crate::plan::sampler::Sampler;
-use crate::run::trainer_state::{Entry, entry, rounded};
 
 /// What a training step's random numbers depend on.
 #[derive(Debug, Clone, Copy)]
@@ -25,24 +25,25 @@ pub struct Draws {
 
 impl Setup {
     /// Who deals the rows out to steps.
-    pub fn sampler(&self, args: &Args) -> Result<Sampler> {
-        Sampler::new(args, &self.train.lengths(), self.train.rows(), self.ranks.world())
+    ///
+    /// # Errors
+    /// If the rows make no step.
+    pub fn sampler(&self, options: &Options) -> Result<Sampler> {
+        Sampler::new(options, &self.train.lengths(), self.train.rows(), self.ranks.world())
     }
 
     /// The optimizer before its first step; the paged kinds keep their file in `output`, or where temporary files are.
-    pub fn optimizer(&self, args: &Args, output: Option<&Path>) -> Result<Optimizer> {
-        let t = &args.training;
-        let name = t.optim.to_possible_value();
-        let mut kind: OptimizerKind = name.as_ref().context("the optimizer has no name")?.get_name().parse()?;
-        if args.memory.offload_optimizer_device == Offload::Disk {
+    ///
+    /// # Errors
+    /// If its file cannot be made, or it has none where one is asked for.
+    pub fn optimizer(&self, options: &Options, output: Option<&Path>) -> Result<Optimizer> {
+        let t = &options.training;
+        let mut kind = t.optim;
+        if options.memory.offload_optimizer_device == Offload::Disk {
             let paged = kind.paged();
             kind =
                 paged.with_context(|| format!("--offload-optimizer-device disk: {kind} has no moments in a file"))?;
         }
-        let sgd = match (&t.optim_args, kind) {
-            (Some(text), OptimizerKind::Sgd) => text.parse()?,
-            _ => SgdOptions::default(),
-        };
         let config = OptimizerConfig {
             kind,
             learning_rate: t.learning_rate,
@@ -50,7 +51,7 @@ impl Setup {
             beta2: t.adam_beta2,
             eps: t.adam_epsilon,
             weight_decay: t.weight_decay,
-            sgd,
+            sgd: t.sgd,
             loraplus: t.loraplus_lr_ratio.map(|ratio| LoraPlus { ratio, embedding: LoraPlus::EMBEDDING }),
             page_folder: output.map_or_else(std::env::temp_dir, Path::to_path_buf),
         };
@@ -86,8 +87,8 @@ impl Setup {
     }
 
     /// The figures of the data and of what is made of it.
-    pub fn figures(&self, sampler: &Sampler, args: &Args) -> Entry {
-        let plan = sampler.plan();
+    pub fn figures(&self, sampler: &Sampler, options: &Options) -> Entry {
+        let epoch = sampler.first_epoch();
         let lengths = self.train.lengths();
         entry(json!({
             "train_rows": lengths.len(),
@@ -96,14 +97,20 @@ impl Setup {
             "longest_row": lengths.iter().max(),
             "eval_rows": self.eval.as_ref().map(|eval| eval.sequences.len()),
             "eval_tokens": self.eval.as_ref().map(crate::data::dataset::Dataset::tokens),
-            "sequences_an_epoch": plan.items,
-            "packing_efficiency": plan.packing_efficiency.map(|share| rounded(share, 4)),
-            "tokens_an_epoch": plan.tokens,
-            "padding_of_peers": rounded(plan.padding(), 4),
-            "steps_an_epoch": plan.steps_an_epoch,
-            "sequences_a_step": args.training.sequences_a_step(self.ranks.world()),
+            "sequences_an_epoch": epoch.items,
+            "packing_efficiency": epoch.packing_efficiency.map(|share| rounded(share, 4)),
+            "tokens_an_epoch": epoch.tokens,
+            "padding_of_peers": rounded(epoch.padding(), 4),
+            "steps_an_epoch": epoch.steps_an_epoch,
+            "sequences_a_step": options.training.sequences_a_step(self.ranks.world()),
             "trainable_parameters": self.adapter.parameters(),
             "parameters": self.arch.parameters(),
         }))
     }
+}
+
+/// The micro-batches, each cut to the memory that there is.
+pub fn pieces(step: &Step<'_>, sequences: &[Sequence], micro_batches: &[Vec<usize>]) -> Vec<Batch> {
+    let of = |rows: &Vec<usize>| rows.iter().map(|&r| &sequences[r]).collect::<Vec<_>>();
+    micro_batches.iter().flat_map(|rows| step.cut(&of(rows))).collect()
 }

@@ -13,9 +13,10 @@ use ft_io::AtomicDir;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 
-use crate::args::Args;
+use crate::json::write_json;
 use crate::output::identity::Identity;
-use crate::run::trainer_state::{State, Window, step_of, write_json};
+use crate::run::trainer_state::{LogWindow, TrainerState, checkpoint_name, step_of};
+use crate::run::{Resumed, Snapshot};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// What goes into the next log, for which Trainer's state has no key.
@@ -35,28 +36,13 @@ const OTHERS: [&str; 9] = [
     "loss.png",
 ];
 
-/// The name of the checkpoint after step `step`.
-pub fn name(step: u64) -> String {
-    format!("{PREFIX}{step}")
-}
-
-/// What of a run is trained and where it stands.
-pub struct Whole<'a> {
-    pub adapter: &'a Adapter,
-    pub optimizer: &'a Optimizer,
-    pub state: &'a State,
-}
-
 /// Writes `output/checkpoint-N`, one for all ranks; the others hand over their parts of the optimizer's state.
-pub fn save(
-    output: &Path,
-    whole: &Whole<'_>,
-    window: &Window,
-    identity: &Identity,
-    ranks: &dyn Communicator,
-) -> Result<PathBuf> {
-    let Whole { adapter, optimizer, state } = *whole;
-    let path = output.join(name(state.global_step));
+///
+/// # Errors
+/// If it cannot be written.
+pub fn save(output: &Path, snapshot: &Snapshot<'_>, identity: &Identity, ranks: &dyn Communicator) -> Result<PathBuf> {
+    let Snapshot { adapter, optimizer, state, window } = *snapshot;
+    let path = output.join(checkpoint_name(state.global_step));
     let dir = AtomicDir::create(&path)?;
     let in_it = || format!("cannot write '{}'", path.display());
     adapter.save(dir.path(), &BTreeMap::new()).with_context(in_it)?;
@@ -69,30 +55,26 @@ pub fn save(
     Ok(path)
 }
 
-/// Where a run was.
-pub struct Saved {
-    pub adapter: Adapter,
-    pub optimizer: Optimizer,
-    pub state: State,
-    pub window: Window,
-}
-
-/// Reads a whole checkpoint; `optimizer` is a fresh one of this run's adapter.
-pub fn load(path: &Path, mut optimizer: Optimizer) -> Result<Saved> {
+/// Reads a whole checkpoint; `optimizer`, a fresh one of this run's adapter, is given what it remembered.
+///
+/// # Errors
+/// If a part is missing or damaged.
+pub fn load(path: &Path, optimizer: &mut Optimizer) -> Result<Resumed> {
     require_whole(path)?;
     let adapter = Adapter::load(path)?;
-    let state = State::load(path)?;
+    let state = TrainerState::load(path)?;
     optimizer.load(&path.join(OPTIMIZER))?;
     let window = path.join(WINDOW);
     let text = fs::read(&window).with_context(|| format!("cannot read '{}'", window.display()))?;
-    let window = serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
-    require_one_step(path, &state, &optimizer)?;
+    let window: LogWindow =
+        serde_json::from_slice(&text).with_context(|| format!("'{}' is damaged", window.display()))?;
+    require_one_step(path, &state, optimizer)?;
     require_counted(path, &state, &window)?;
-    Ok(Saved { adapter, optimizer, state, window })
+    Ok(Resumed { adapter, state, window, is_own: false })
 }
 
 /// Holds the parts of a checkpoint against each other: all of them were written after the same step.
-fn require_one_step(path: &Path, state: &State, optimizer: &Optimizer) -> Result<()> {
+fn require_one_step(path: &Path, state: &TrainerState, optimizer: &Optimizer) -> Result<()> {
     let marker = path.join(MARKER);
     let text = fs::read_to_string(&marker).with_context(|| format!("cannot read '{}'", marker.display()))?;
     let marked: u64 = text.trim().parse().with_context(|| format!("'{}' names no step", marker.display()))?;
@@ -115,7 +97,7 @@ fn require_one_step(path: &Path, state: &State, optimizer: &Optimizer) -> Result
 }
 
 /// Refuses counts that no run arrives at, before anything is added to them.
-fn require_counted(path: &Path, state: &State, window: &Window) -> Result<()> {
+fn require_counted(path: &Path, state: &TrainerState, window: &LogWindow) -> Result<()> {
     let labels = window.labels as u64;
     let fits = window.steps <= state.global_step
         && window.correct <= window.labels
@@ -134,9 +116,12 @@ fn require_counted(path: &Path, state: &State, window: &Window) -> Result<()> {
     Ok(())
 }
 
-/// The checkpoint that `--resume-from-checkpoint` names, where it is given.
-pub fn to_resume(args: &Args, output: Option<&Path>) -> Result<Option<PathBuf>> {
-    let Some(path) = args.resumes_from() else { return Ok(None) };
+/// The checkpoint that `resume_from_checkpoint` names, where it is given; the empty path is the newest one.
+///
+/// # Errors
+/// If there is no whole checkpoint.
+pub fn to_resume(asked: Option<&Path>, output: Option<&Path>) -> Result<Option<PathBuf>> {
+    let Some(path) = asked else { return Ok(None) };
     let path = match (output, path.as_os_str().is_empty()) {
         (Some(output), true) => newest(output)?,
         (None, true) => bail!("--resume-from-checkpoint needs a folder where the output is a pipe"),
@@ -148,6 +133,9 @@ pub fn to_resume(args: &Args, output: Option<&Path>) -> Result<Option<PathBuf>> 
 
 /// Removes the checkpoints after `step`, from which the run goes on with another number of steps and so, with another
 /// schedule: a later resume would take them for this run's.
+///
+/// # Errors
+/// If one cannot be removed.
 pub fn supersede(output: &Path, step: u64) -> Result<()> {
     for (_, path) in all(output)?.into_iter().filter(|(other, _)| *other > step) {
         tracing::info!("removed '{}': its steps are taken anew", path.display());
@@ -157,6 +145,9 @@ pub fn supersede(output: &Path, step: u64) -> Result<()> {
 }
 
 /// Refuses a folder that is no whole checkpoint.
+///
+/// # Errors
+/// If it lacks the marker.
 pub fn require_whole(path: &Path) -> Result<()> {
     if !path.join(MARKER).exists() {
         bail!("'{}' is no whole checkpoint: it has no file '{MARKER}'; take an older one", path.display());
@@ -165,6 +156,9 @@ pub fn require_whole(path: &Path) -> Result<()> {
 }
 
 /// The whole checkpoints of an output folder and their steps, the oldest first.
+///
+/// # Errors
+/// If the folder cannot be read.
 pub fn all(output: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = fs::read_dir(output).with_context(|| format!("cannot read '{}'", output.display()))?;
     let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse::<u64>().ok();
@@ -175,6 +169,9 @@ pub fn all(output: &Path) -> Result<Vec<(u64, PathBuf)>> {
 }
 
 /// The newest whole checkpoint of an output folder.
+///
+/// # Errors
+/// If there is none.
 pub fn newest(output: &Path) -> Result<PathBuf> {
     let newest = all(output)?.pop().map(|(_, path)| path);
     newest.with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
@@ -182,6 +179,9 @@ pub fn newest(output: &Path) -> Result<PathBuf> {
 
 /// Removes checkpoints, the oldest first, until `limit` are left; never the newest one, and none of `protected`. As
 /// transformers' `rotate_checkpoints`.
+///
+/// # Errors
+/// If one cannot be removed.
 pub fn rotate(output: &Path, limit: usize, protected: &[u64]) -> Result<()> {
     let all = all(output)?;
     let Some((newest, _)) = all.last() else { return Ok(()) };
@@ -196,6 +196,9 @@ pub fn rotate(output: &Path, limit: usize, protected: &[u64]) -> Result<()> {
 }
 
 /// Removes a checkpoint; killed in between, what is left does not bear its name.
+///
+/// # Errors
+/// If it cannot be removed.
 pub fn remove(path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let away = path.with_file_name(format!(".{name}.tmp-removed"));
@@ -205,6 +208,9 @@ pub fn remove(path: &Path) -> Result<()> {
 
 /// Tidies up after a run that was killed: what was being built goes, and a checkpoint that was moved out of the way of
 /// its successor comes back, where that one never came.
+///
+/// # Errors
+/// If something cannot be removed or moved.
 pub fn recover(output: &Path) -> Result<()> {
     let entries = fs::read_dir(output).with_context(|| format!("cannot read '{}'", output.display()))?;
     for path in entries.filter_map(Result::ok).map(|e| e.path()) {

@@ -1,7 +1,5 @@
 //! The files that a run reads, and their SHA-256.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -34,6 +32,9 @@ impl ModelDigests {
     }
 
     /// Waits for the digests.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
     pub fn get(&self) -> Result<&[InputFile]> {
         let thread = self.thread.lock().map_err(|_| anyhow!("the digests of the model failed"))?.take();
         if let Some(thread) = thread {
@@ -65,33 +66,4 @@ fn digest(path: &Path) -> Result<InputFile> {
         bytes: Some(std::fs::metadata(path).with_context(read)?.len()),
         sha256: ft_io::sha256_file(path).with_context(read)?,
     })
-}
-
-/// Bytes of a file that [`sample`] takes at a time, and how many times.
-const PIECE: u64 = 1 << 16;
-const PIECES: u64 = 16;
-
-/// A digest of each file's length and of some pieces all over it: fast for files of any length, and another one for
-/// other weights.
-///
-/// # Errors
-/// If a file cannot be read.
-pub fn sample(files: &[PathBuf]) -> Result<String> {
-    let mut hash = ft_io::Sha256::new();
-    for path in files {
-        let mut take = || -> std::io::Result<()> {
-            let mut file = File::open(path)?;
-            let length = file.metadata()?.len();
-            hash.update(length.to_le_bytes());
-            for i in 0..PIECES {
-                file.seek(SeekFrom::Start(length.saturating_sub(PIECE) / (PIECES - 1) * i))?;
-                let mut bytes = Vec::new();
-                file.by_ref().take(PIECE).read_to_end(&mut bytes)?;
-                hash.update(&bytes);
-            }
-            Ok(())
-        };
-        take().with_context(|| format!("cannot read '{}'", path.display()))?;
-    }
-    Ok(hash.finish())
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -11,12 +10,12 @@ use ft_io::{AtomicDir, Target};
 use ft_kernels::memory::peak_rss_bytes;
 use serde_json::{Value, json};
 
-use crate::args::Args;
+use crate::json::{Entry, entry, write_json};
+use crate::options::Options;
 use crate::output::checkpoint;
 use crate::output::lock::{Lock, lock};
-use crate::output::run_record;
+use crate::output::run_record::{self, RunRecord};
 use crate::run::trainer::Outcome;
-use crate::run::trainer_state::{Entry, entry, write_json};
 
 const CONFIG: &str = "adapter_config.json";
 const ADAPTER: &str = "adapter_model.safetensors";
@@ -43,11 +42,14 @@ pub struct Folder {
 }
 
 /// Makes the output folder ready; none where the adapter goes to a pipe. The other ranks wait for the first one.
-pub fn prepare(args: &Args, ranks: &dyn Communicator) -> Result<Option<Folder>> {
+///
+/// # Errors
+/// If it cannot be made, another run writes to it, or it holds a run that is neither overwritten nor resumed.
+pub fn prepare(options: &Options, ranks: &dyn Communicator) -> Result<Option<Folder>> {
     let folder = if ranks.rank() == 0 {
-        prepare_alone(args)?
+        prepare_alone(options)?
     } else {
-        match Target::parse(&args.output_dir) {
+        match Target::parse(&options.output_dir) {
             Target::Path(path) => Some(Folder { path, _lock: None }),
             Target::Stdout => None,
         }
@@ -56,11 +58,11 @@ pub fn prepare(args: &Args, ranks: &dyn Communicator) -> Result<Option<Folder>> 
     Ok(folder)
 }
 
-fn prepare_alone(args: &Args) -> Result<Option<Folder>> {
-    let Target::Path(path) = Target::binary(Some(Target::parse(&args.output_dir)))? else { return Ok(None) };
+fn prepare_alone(options: &Options) -> Result<Option<Folder>> {
+    let Target::Path(path) = Target::binary(Some(Target::parse(&options.output_dir)))? else { return Ok(None) };
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder '{}'", path.display()))?;
     let lock = lock(&path)?;
-    if !args.overwrite_output_dir && args.resumes_from().is_none() && is_used(&path)? {
+    if !options.overwrite_output_dir && options.resume_from_checkpoint.is_none() && is_used(&path)? {
         bail!(
             "'{}' already holds a run; give another folder, --resume-from-checkpoint to go on, or --overwrite-output-dir",
             path.display()
@@ -78,10 +80,13 @@ fn is_used(dir: &Path) -> Result<bool> {
 
 /// Removes what a run that is overwritten left: its checkpoints, which a later resume would take for this run's, and
 /// its results. Called once model and data are known to be good.
-pub fn clear(args: &Args, output: Option<&Path>) -> Result<()> {
-    let Some(dir) = output.filter(|_| args.overwrite_output_dir && args.resumes_from().is_none()) else {
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn clear(options: &Options, dir: &Path) -> Result<()> {
+    if !options.overwrite_output_dir || options.resume_from_checkpoint.is_some() {
         return Ok(());
-    };
+    }
     for (_, path) in checkpoint::all(dir)? {
         checkpoint::remove(&path)?;
         tracing::info!("removed '{}' of the run that is overwritten", path.display());
@@ -102,15 +107,20 @@ fn events(runs: &Path) -> Vec<PathBuf> {
     inside(runs).flat_map(|run| inside(&run).collect::<Vec<_>>()).filter(ours).collect()
 }
 
-/// Writes adapter, state, results and the run's record, or the adapter alone to a pipe.
-pub fn write(output: Option<&Path>, outcome: &Outcome) -> Result<()> {
+/// The adapter as one safetensors file, for a pipe.
+///
+/// # Errors
+/// If the adapter's tensors cannot be read.
+pub fn adapter_bytes(outcome: &Outcome) -> Result<Vec<u8>> {
+    Ok(outcome.setup.plain_adapter()?.to_bytes(&metadata(outcome))?)
+}
+
+/// Writes adapter, state, results and the run's record.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write(dir: &Path, outcome: &Outcome, record: &RunRecord) -> Result<()> {
     let metadata = metadata(outcome);
-    let Some(dir) = output else {
-        let bytes = outcome.setup.plain_adapter()?.to_bytes(&metadata)?;
-        let mut stdout = ft_io::output::stdout();
-        stdout.write_all(&bytes).and_then(|()| stdout.flush()).context("cannot write the adapter to stdout")?;
-        return Ok(());
-    };
     save_adapter(dir, outcome, &metadata)?;
     outcome.state.save(dir)?;
     let with_epoch = |results: &Entry| {
@@ -127,7 +137,7 @@ pub fn write(output: Option<&Path>, outcome: &Outcome) -> Result<()> {
         all.extend(eval.clone());
     }
     write_json(&dir.join("all_results.json"), &with_epoch(&all))?;
-    outcome.record.write(Some(dir), "finished", &found(outcome)?)?;
+    record.write(Some(dir), "finished", &found(outcome)?)?;
     tracing::info!("wrote the adapter to '{}'", dir.display());
     Ok(())
 }

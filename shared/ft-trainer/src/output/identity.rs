@@ -4,14 +4,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use ft_io::NamedValue;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use clap::ValueEnum;
-
-use crate::args::Precision;
+use crate::json::write_json;
+use crate::options::MixedPrecision;
 use crate::output::digest::InputFile;
-use crate::run::trainer_state::write_json;
 
 const FILE: &str = "configuration.json";
 
@@ -105,10 +104,18 @@ pub struct Resume {
 }
 
 impl Identity {
+    /// In a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         write_json(&dir.join(FILE), &serde_json::to_value(self)?)
     }
 
+    /// In a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be read.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         let text = std::fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
@@ -116,6 +123,9 @@ impl Identity {
     }
 
     /// What the record of a finished run says.
+    ///
+    /// # Errors
+    /// Names the key that is missing or wrong.
     pub fn of_record(record: &Value) -> Result<Self> {
         let part = |key: &str| record.get(key).cloned().with_context(|| format!("it has no '{key}'"));
         Ok(Self {
@@ -181,14 +191,14 @@ impl Identity {
 }
 
 /// What a configuration asks for, in whichever words.
-fn precision(configuration: &Map<String, Value>) -> Precision {
+fn precision(configuration: &Map<String, Value>) -> MixedPrecision {
     let word = configuration.get("precision").and_then(Value::as_str);
     let on = |key: &str| configuration.get(key) == Some(&Value::Bool(true));
-    match word.and_then(|word| Precision::from_str(word, true).ok()) {
-        Some(said) if said != Precision::Auto => said,
-        _ if on("bf16") => Precision::Bf16,
-        _ if on("fp16") => Precision::Fp16,
-        _ => Precision::Auto,
+    match word.and_then(MixedPrecision::named) {
+        Some(said) if said != MixedPrecision::Auto => said,
+        _ if on("bf16") => MixedPrecision::Bf16,
+        _ if on("fp16") => MixedPrecision::Fp16,
+        _ => MixedPrecision::Auto,
     }
 }
 
@@ -216,7 +226,7 @@ fn short(sha256: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::trainer_state::entry;
+    use crate::json::entry;
     use serde_json::json;
 
     fn identity(train: &str, configuration: Value) -> Identity {

@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use anyhow::Result;
-use serde_json::{Map, Value, json};
+use ft_io::NamedValue;
+use serde_json::{Value, json};
 
-use crate::args::Args;
-use crate::configuration::Configuration;
 use crate::engine::setup::Setup;
+use crate::json::{Entry, entry, write_json};
+use crate::options::{Configuration, Options};
 use crate::output::digest::{InputFile, ModelDigests};
 use crate::output::identity::{Identity, Resume};
-use crate::run::trainer_state::{Entry, entry, write_json};
 
 /// The file's name in the output folder.
 pub const FILE: &str = "run.json";
 
 /// Everything about a run that does not change while it runs.
-pub struct Record {
+pub struct RunRecord {
     /// None where nothing is written but the adapter, to a pipe.
     digests: Option<ModelDigests>,
     train: InputFile,
@@ -39,23 +39,26 @@ pub struct Record {
     resumed: Vec<Resume>,
 }
 
-impl Record {
+impl RunRecord {
     /// Of a run that is ready to start; `kept` says whether there is a folder for it.
-    pub fn new(args: &Args, configuration: Configuration, setup: &Setup, kept: bool) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If the adapter's digest cannot be taken.
+    pub fn new(options: &Options, configuration: Configuration, setup: &Setup, kept: bool) -> Result<Self> {
         let input = |data: &crate::data::dataset::Dataset| InputFile {
             name: data.name.clone(),
             bytes: None,
             sha256: data.sha256.clone(),
         };
         Ok(Self {
-            digests: kept.then(|| ModelDigests::start(&args.model)),
+            digests: kept.then(|| ModelDigests::start(&options.model)),
             train: input(&setup.train),
             eval: setup.eval.as_ref().map(input),
             tokenizer: setup.tokenizer.clone(),
             initial_adapter: setup.adapter.sha256()?,
             configuration,
-            seed: args.training.seed,
-            threads: args.common.thread_count(),
+            seed: options.training.seed,
+            threads: options.threads,
             rank: setup.ranks.rank(),
             world_size: setup.ranks.world(),
             backend: setup.ranks.kind(),
@@ -67,6 +70,9 @@ impl Record {
     }
 
     /// What a checkpoint says of its run. Waits for the digests of the model.
+    ///
+    /// # Errors
+    /// If a file of the model cannot be read.
     pub fn identity(&self, max_steps: u64) -> Result<Identity> {
         let model = self.digests.as_ref().map_or(Ok(&[][..]), ModelDigests::get)?;
         Ok(Identity {
@@ -101,18 +107,10 @@ impl Record {
         self.resumed.push(Resume { after_step: step, max_steps_before: saved.max_steps });
     }
 
-    /// The arguments that a file or a flag gave.
-    pub fn given(&self) -> Map<String, Value> {
-        let given = |key: &str| self.configuration.origins.get(key).is_some_and(|origin| origin != "default");
-        self.configuration
-            .values
-            .iter()
-            .filter(|(key, _)| given(key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
-    }
-
     /// Writes the file, with `status` and what else is known by now.
+    ///
+    /// # Errors
+    /// If a file of the model cannot be read, or the record not written.
     pub fn write(&self, output: Option<&Path>, status: &str, found: &Entry) -> Result<()> {
         let Some(output) = output else { return Ok(()) };
         let model = if status == "running" { None } else { Some(self.identity(0)?.model) };

@@ -1,10 +1,10 @@
 //! What is due after which step, as transformers' `DefaultFlowCallback` decides it.
 
-use crate::args::{Args, Interval, SaveStrategy};
+use crate::options::{Interval, Options, SaveStrategy};
 
 /// When a run logs, evaluates and saves.
 #[derive(Debug, Clone)]
-pub struct Flow {
+pub struct Due {
     log: Interval,
     log_every: Option<u64>,
     log_first: bool,
@@ -27,19 +27,19 @@ pub struct At {
     pub last: bool,
 }
 
-impl Flow {
+impl Due {
     /// Of a run of `steps` steps.
-    pub fn new(args: &Args, steps: u64) -> Self {
-        let Args { log, watch, .. } = args;
+    pub fn new(options: &Options, steps: u64) -> Self {
+        let Options { log, evaluation, .. } = options;
         Self {
             log: log.logging_strategy,
             log_every: log.every(steps),
             log_first: log.logging_first_step,
-            evaluate: watch.eval_strategy(),
-            evaluate_every: watch.eval_every(log, steps),
-            evaluate_delay: watch.eval_delay,
-            save: watch.save_strategy,
-            save_every: watch.save_every(steps),
+            evaluate: evaluation.eval_strategy,
+            evaluate_every: evaluation.eval_every(log, steps),
+            evaluate_delay: evaluation.eval_delay,
+            save: evaluation.save_strategy,
+            save_every: evaluation.save_every(steps),
         }
     }
 

@@ -1,17 +1,17 @@
 //! Which evaluation is the best one, which checkpoints it keeps, and when to stop waiting for a better one.
 
-use std::path::Path;
-
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::args::{Args, SaveStrategy};
-use crate::output::checkpoint;
-use crate::run::trainer_state::{Counter, EarlyStopping, Entry, Patience, State, is_evaluation, step_of, write_json};
+use crate::json::Entry;
+use crate::options::{EvaluationOptions, SaveStrategy};
+use crate::run::trainer_state::{
+    Counter, EarlyStopping, Patience, TrainerState, checkpoint_name, is_evaluation, step_of,
+};
 
 /// How evaluations are compared.
 #[derive(Debug, Clone)]
-pub struct Best {
+pub struct BestTracker {
     metric: String,
     more_is_better: bool,
     /// Whether the best one is followed at all.
@@ -32,9 +32,9 @@ pub struct Verdict {
     pub kept: bool,
 }
 
-impl Best {
-    pub fn new(args: &Args) -> Self {
-        let w = &args.watch;
+impl BestTracker {
+    pub fn new(options: &EvaluationOptions) -> Self {
+        let w = options;
         let by_best = w.save_strategy == SaveStrategy::Best;
         Self {
             metric: w.best_metric(),
@@ -58,7 +58,10 @@ impl Best {
 
     /// Takes note of the evaluation that `state` logged last: as transformers' `EarlyStoppingCallback`, which sees it
     /// first, and then its `_determine_best_metric`.
-    pub fn judge(&self, state: &mut State, found: &Entry) -> Result<Verdict> {
+    ///
+    /// # Errors
+    /// If the evaluation has no such metric.
+    pub fn judge(&self, state: &mut TrainerState, found: &Entry) -> Result<Verdict> {
         if !self.followed {
             return Ok(Verdict { best: false, kept: false });
         }
@@ -84,7 +87,7 @@ impl Best {
     }
 
     /// Counts the evaluations in a row that were not better by enough.
-    fn count(&self, state: &mut State, better: bool) {
+    fn count(&self, state: &mut TrainerState, better: bool) {
         let Some(patience) = self.patience else { return };
         let before = state.stateful_callbacks.early_stopping.take().map_or(0, |early| early.attributes.counter());
         state.stateful_callbacks.early_stopping = Some(EarlyStopping {
@@ -94,7 +97,7 @@ impl Best {
     }
 
     /// Whether patience has run out.
-    pub fn stops(&self, state: &State) -> bool {
+    pub fn stops(&self, state: &TrainerState) -> bool {
         let counted = state.stateful_callbacks.early_stopping.as_ref().map_or(0, |early| early.attributes.counter());
         self.patience.is_some_and(|patience| counted >= patience)
     }
@@ -114,18 +117,17 @@ impl Best {
         all
     }
 
-    /// Writes `best_checkpoints.json`.
-    pub fn write_index(&self, output: &Path, history: &[Entry]) -> Result<()> {
+    /// `best_checkpoints.json`: the best checkpoints, the best first.
+    pub fn index(&self, history: &[Entry]) -> Value {
         let ranked = self.ranked(history);
         let entries = ranked.iter().enumerate().map(|(i, (step, value))| {
-            json!({"rank": i + 1, "checkpoint": checkpoint::name(*step), "step": step, &self.metric: value})
+            json!({"rank": i + 1, "checkpoint": checkpoint_name(*step), "step": step, &self.metric: value})
         });
-        let index = json!({
+        json!({
             "metric": self.metric,
             "greater_is_better": self.more_is_better,
             "best": entries.collect::<Vec<_>>(),
-        });
-        write_json(&output.join("best_checkpoints.json"), &index)
+        })
     }
 }
 
@@ -138,17 +140,16 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::trainer_state::entry;
-    use clap::Parser;
+    use crate::json::entry;
+    use crate::options::Interval;
 
-    fn best(line: &str) -> Best {
-        let line = format!("ft-train --model m --train t -o o --eval e --eval-strategy steps {line}");
-        Best::new(&Args::parse_from(line.split_whitespace()))
+    fn best(options: EvaluationOptions) -> BestTracker {
+        BestTracker::new(&EvaluationOptions { eval_strategy: Interval::Steps, ..options })
     }
 
     /// The counter, the best metric and whether it stops, after each of these losses.
-    fn course(best: &Best, losses: &[f64]) -> Vec<(u32, f64, bool)> {
-        let mut state = State::default();
+    fn course(best: &BestTracker, losses: &[f64]) -> Vec<(u32, f64, bool)> {
+        let mut state = TrainerState::default();
         let mut course = Vec::new();
         for loss in losses {
             state.global_step += 1;
@@ -165,16 +166,27 @@ mod tests {
     /// the best metric that later ones are held against.
     #[test]
     fn patience_is_transformers() {
-        let found =
-            course(&best("--early-stopping-patience 2 --early-stopping-threshold 0.1"), &[2.0, 1.95, 1.8, 1.9, 1.85]);
+        let found = course(
+            &best(EvaluationOptions {
+                early_stopping_patience: Some(2),
+                early_stopping_threshold: 0.1,
+                ..EvaluationOptions::default()
+            }),
+            &[2.0, 1.95, 1.8, 1.9, 1.85],
+        );
         let expected = [(0, 2.0, false), (1, 1.95, false), (0, 1.8, false), (1, 1.8, false), (2, 1.8, true)];
         assert_eq!(found, expected);
     }
 
     #[test]
     fn more_may_be_better_and_unknown_metrics_are_named() {
-        let more = best("--early-stopping-patience 1 --metric-for-best-model mean_token_accuracy --save-best-k 2");
-        let mut state = State { global_step: 1, ..State::default() };
+        let more = best(EvaluationOptions {
+            early_stopping_patience: Some(1),
+            metric_for_best_model: Some("mean_token_accuracy".into()),
+            save_best_k: Some(2),
+            ..EvaluationOptions::default()
+        });
+        let mut state = TrainerState { global_step: 1, ..TrainerState::default() };
         for (step, accuracy) in [(1, 0.2), (2, 0.5), (3, 0.4)] {
             state.global_step = step;
             let found = entry(json!({"eval_loss": 1.0, "eval_mean_token_accuracy": accuracy, "step": step}));
@@ -183,7 +195,9 @@ mod tests {
         }
         assert_eq!((state.best_metric, state.best_global_step, more.stops(&state)), (Some(0.5), Some(2), true));
         assert_eq!(more.ranked(&state.log_history), [(2, 0.5), (3, 0.4)]);
-        let told = best("--metric-for-best-model f1").judge(&mut state, &entry(json!({"eval_loss": 1.0}))).unwrap_err();
+        let told = best(EvaluationOptions { metric_for_best_model: Some("f1".into()), ..EvaluationOptions::default() })
+            .judge(&mut state, &entry(json!({"eval_loss": 1.0})))
+            .unwrap_err();
         assert!(told.to_string().contains("eval_f1: an evaluation has only eval_loss"), "{told}");
     }
 }

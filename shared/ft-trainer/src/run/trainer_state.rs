@@ -1,24 +1,21 @@
 //! Where a run stands, in the keys and files of Hugging Face's Trainer.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ft_io::AtomicFile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::engine::loss_scale::LossScale;
+use crate::json::{Entry, write_json};
 
 /// The loss scale of half precision, as Trainer has a `scaler.pt`.
 const SCALER: &str = "scaler.json";
 
-/// A log entry.
-pub type Entry = Map<String, Value>;
-
 /// `trainer_state.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct State {
+pub struct TrainerState {
     pub global_step: u64,
     pub max_steps: u64,
     pub epoch: f64,
@@ -89,7 +86,7 @@ pub struct Flags {
 
 /// What was seen since the last log.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Window {
+pub struct LogWindow {
     pub steps: u64,
     pub loss: f64,
     pub labels: usize,
@@ -99,8 +96,11 @@ pub struct Window {
     pub learning_rate: f64,
 }
 
-impl State {
+impl TrainerState {
     /// As Trainer writes it: sorted keys, two blanks of indent.
+    ///
+    /// # Errors
+    /// If it cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         let nothing = Value::Null;
         let mut all = json!({
@@ -118,6 +118,9 @@ impl State {
     }
 
     /// Reads what [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// If it is missing or damaged.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("trainer_state.json");
         let text = std::fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
@@ -147,6 +150,11 @@ impl State {
     }
 }
 
+/// What the checkpoint after step `step` is called.
+pub fn checkpoint_name(step: u64) -> String {
+    format!("checkpoint-{step}")
+}
+
 /// Whether an entry is an evaluation's.
 pub fn is_evaluation(entry: &Entry) -> bool {
     entry.contains_key("eval_loss")
@@ -157,37 +165,10 @@ pub fn step_of(entry: &Entry) -> Option<u64> {
     entry.get("step")?.as_u64()
 }
 
-/// The map of a `json!` object.
-pub fn entry(value: Value) -> Entry {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
-}
-
-/// Writes a JSON file of Trainer's style in one go.
-pub fn write_json(path: &Path, value: &Value) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)?;
-    text.push(b'\n');
-    write_file(path, &text)
-}
-
-/// Writes a file whole or not at all.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = AtomicFile::create(path)?;
-    file.write_all(bytes).with_context(|| format!("cannot write '{}'", path.display()))?;
-    Ok(file.commit()?)
-}
-
-/// A number rounded as people read it; the full one is in memory only.
-pub fn rounded(x: f64, digits: i32) -> f64 {
-    let factor = 10f64.powi(digits);
-    (x * factor).round() / factor
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::entry;
 
     #[test]
     fn the_state_comes_back_to_the_last_bit_and_has_trainers_keys_in_order() {
@@ -196,10 +177,15 @@ mod tests {
         let loss = 3.560_223_579_406_738_3_f64;
         let logged = entry(json!({"loss": loss, "step": 7}));
         let loss_scale = Some(LossScale::default());
-        let state =
-            State { global_step: 7, epoch: 0.1 + 0.2, log_history: vec![logged], loss_scale, ..State::default() };
+        let state = TrainerState {
+            global_step: 7,
+            epoch: 0.1 + 0.2,
+            log_history: vec![logged],
+            loss_scale,
+            ..TrainerState::default()
+        };
         state.save(dir.path()).unwrap();
-        let again = State::load(dir.path()).unwrap();
+        let again = TrainerState::load(dir.path()).unwrap();
         assert_eq!((again.global_step, again.epoch.to_bits()), (7, state.epoch.to_bits()));
         assert_eq!(again.loss_scale, state.loss_scale);
         assert_eq!(again.log_history[0]["loss"].as_f64().unwrap().to_bits(), loss.to_bits());

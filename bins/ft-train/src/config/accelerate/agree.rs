@@ -1,9 +1,11 @@
 //! What a file and the other arguments must say alike, as transformers' Trainer asks of DeepSpeed's.
 
 use super::Accelerate;
-use super::found::{Setting, same};
+use super::settings::{Setting, same};
+use crate::args::Args;
 use crate::config::resolved::Resolved;
-use ft_trainer::args::{Args, Precision};
+use ft_io::NamedValue;
+use ft_trainer::options::MixedPrecision;
 
 impl Accelerate {
     /// Holds the file against what flags and `--config` say.
@@ -61,7 +63,7 @@ fn other_value(setting: &Setting, key: &str, resolved: &Resolved) -> Option<Stri
 /// The same, where `bf16` and `fp16` speak too.
 fn other_precision(setting: &Setting, args: &Args) -> Option<String> {
     let p = &args.precision;
-    let short = [(p.bf16, Precision::Bf16), (p.fp16, Precision::Fp16)];
+    let short = [(p.bf16, MixedPrecision::Bf16), (p.fp16, MixedPrecision::Fp16)];
     let other = short.into_iter().find(|(said, means)| *said && means.name() != setting.value);
     match other {
         _ if p.precision.name() != setting.value => Some(format!("precision {}", p.precision.name())),

@@ -1,34 +1,35 @@
 //! DeepSpeed's own file.
 
-use super::deepspeed::{accumulation_and_clipping, sharding, to};
-use super::found::Found;
-use super::section::{Given, Section};
+use super::given::Given;
+use super::section::Section;
+use super::settings::FileSettings;
 use super::tables;
+use super::zero::{accumulation_and_clipping, offload_to, sharding};
 use crate::config::node::Node;
 
 /// Reads the file's text.
-pub fn read(text: &str, found: &mut Found) -> Result<(), String> {
+pub fn read(text: &str, settings: &mut FileSettings) -> Result<(), String> {
     let node: Node = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let mut top = Section::new("", node)?;
-    zero(top.part("zero_optimization")?, found)?;
-    precision(&mut top, found)?;
-    if !top.has("gradient_clipping") && !found.has("max-grad-norm") {
-        found.set("max-grad-norm", "0", &absent("gradient_clipping", "0"))?;
+    zero(top.part("zero_optimization")?, settings)?;
+    precision(&mut top, settings)?;
+    if !top.has("gradient_clipping") && !settings.has("max-grad-norm") {
+        settings.set("max-grad-norm", "0", &absent("gradient_clipping", "0"))?;
     }
-    accumulation_and_clipping(&mut top, found)?;
+    accumulation_and_clipping(&mut top, settings)?;
     if let Some((given, _)) = top.number("train_micro_batch_size_per_gpu")? {
-        found.fix("per-device-train-batch-size", given.word.clone(), &given)?;
+        settings.fix("per-device-train-batch-size", given.word.clone(), &given)?;
     }
-    found.train_batch_size = top.number("train_batch_size")?.map(|(_, number)| number as u64);
-    optimizer(top.part("optimizer")?, found)?;
-    scheduler(top.part("scheduler")?, found)?;
-    top.finish(tables::JSON, found)
+    settings.train_batch_size = top.number("train_batch_size")?.map(|(_, number)| number as u64);
+    optimizer(top.part("optimizer")?, settings)?;
+    scheduler(top.part("scheduler")?, settings)?;
+    top.finish(tables::JSON, settings)
 }
 
-fn zero(mut part: Section, found: &mut Found) -> Result<(), String> {
+fn zero(mut part: Section, settings: &mut FileSettings) -> Result<(), String> {
     // Without a stage DeepSpeed shares nothing.
     let stage = part.word("stage")?.unwrap_or(Given { key: "zero_optimization.stage".into(), word: "0".into() });
-    sharding(&stage, found)?;
+    sharding(&stage, settings)?;
     let offloads = [
         ("offload_optimizer", "cpu_offload", "offload-optimizer-device"),
         ("offload_param", "cpu_offload_params", "offload-param-device"),
@@ -36,41 +37,41 @@ fn zero(mut part: Section, found: &mut Found) -> Result<(), String> {
     for (name, old, argument) in offloads {
         let mut offload = part.part(name)?;
         if let Some(device) = offload.word("device")? {
-            to(&device, argument, found)?;
+            offload_to(&device, argument, settings)?;
         }
-        offload.finish(tables::OFFLOAD, found)?;
+        offload.finish(tables::OFFLOAD, settings)?;
         // What versions before 0.3.16 called it.
         if part.switch(old)? == Some(true) {
             let from = Given { key: format!("zero_optimization.{old}"), word: "true".into() };
-            found.set(argument, "cpu", &from)?;
+            settings.set(argument, "cpu", &from)?;
         }
     }
-    part.finish(tables::ZERO, found)
+    part.finish(tables::ZERO, settings)
 }
 
 /// `bf16` and `fp16`: one of them on, both off, or left to our arguments.
-fn precision(top: &mut Section, found: &mut Found) -> Result<(), String> {
+fn precision(top: &mut Section, settings: &mut FileSettings) -> Result<(), String> {
     let (mut off, mut ours) = (None, false);
     for (name, precision) in [("bf16", "bf16"), ("bfloat16", "bf16"), ("fp16", "fp16")] {
         let mut part = top.part(name)?;
         let said = !part.is_empty();
         let enabled = part.switch("enabled")?;
-        part.finish(if precision == "fp16" { tables::FP16 } else { tables::BF16 }, found)?;
+        part.finish(if precision == "fp16" { tables::FP16 } else { tables::BF16 }, settings)?;
         let given = |word: &str| Given { key: format!("{name}.enabled"), word: word.into() };
         match enabled {
-            Some(true) => found.fix("precision", precision, &given("true"))?,
+            Some(true) => settings.fix("precision", precision, &given("true"))?,
             Some(false) => off = off.or(Some(given("false"))),
             // auto: ours decide.
             None => ours = ours || said,
         }
     }
     match off {
-        Some(given) if !ours && !found.has("precision") => found.fix("precision", "f32", &given),
+        Some(given) if !ours && !settings.has("precision") => settings.fix("precision", "f32", &given),
         _ => Ok(()),
     }
 }
 
-fn optimizer(mut part: Section, found: &mut Found) -> Result<(), String> {
+fn optimizer(mut part: Section, settings: &mut FileSettings) -> Result<(), String> {
     if let Some(given) = part.word("type")? {
         let optim = match given.word.to_ascii_lowercase().as_str() {
             // DeepSpeed's Adam is AdamW unless adam_w_mode says otherwise, which is refused below.
@@ -81,23 +82,23 @@ fn optimizer(mut part: Section, found: &mut Found) -> Result<(), String> {
                 return Err(format!("{} {} is not implemented; expected AdamW, Lion or SGD", given.key, given.word));
             }
         };
-        found.set("optim", optim, &given)?;
+        settings.set("optim", optim, &given)?;
     }
     let mut params = part.part("params")?;
     for (key, argument) in [("lr", "learning-rate"), ("eps", "adam-epsilon"), ("weight_decay", "weight-decay")] {
         if let Some((given, _)) = params.number(key)? {
-            found.fix(argument, given.word.clone(), &given)?;
+            settings.fix(argument, given.word.clone(), &given)?;
         }
     }
     if let Some([first, second]) = params.pair("betas")? {
-        found.fix("adam-beta1", first.word.clone(), &first)?;
-        found.fix("adam-beta2", second.word.clone(), &second)?;
+        settings.fix("adam-beta1", first.word.clone(), &first)?;
+        settings.fix("adam-beta2", second.word.clone(), &second)?;
     }
-    params.finish(tables::OPTIMIZER, found)?;
-    part.finish(&[], found)
+    params.finish(tables::OPTIMIZER, settings)?;
+    part.finish(&[], settings)
 }
 
-fn scheduler(mut part: Section, found: &mut Found) -> Result<(), String> {
+fn scheduler(mut part: Section, settings: &mut FileSettings) -> Result<(), String> {
     let kind = part.word("type")?;
     let mut params = part.part("params")?;
     let log = warms_up_by_logarithm(&mut params)?;
@@ -114,19 +115,19 @@ fn scheduler(mut part: Section, found: &mut Found) -> Result<(), String> {
                 ));
             }
         };
-        found.set("lr-scheduler-type", schedule, &given)?;
+        settings.set("lr-scheduler-type", schedule, &given)?;
         if !params.has("warmup_num_steps") {
-            found.set("warmup-steps", "1000", &absent("scheduler.params.warmup_num_steps", "1000"))?;
+            settings.set("warmup-steps", "1000", &absent("scheduler.params.warmup_num_steps", "1000"))?;
         }
     }
     for (key, argument) in [("warmup_max_lr", "learning-rate"), ("warmup_num_steps", "warmup-steps")] {
         if let Some((given, _)) = params.number(key)? {
-            found.fix(argument, given.word.clone(), &given)?;
+            settings.fix(argument, given.word.clone(), &given)?;
         }
     }
-    found.total_steps = params.number("total_num_steps")?.map(|(_, number)| number as u64);
-    params.finish(tables::SCHEDULER, found)?;
-    part.finish(&[], found)
+    settings.total_steps = params.number("total_num_steps")?.map(|(_, number)| number as u64);
+    params.finish(tables::SCHEDULER, settings)?;
+    part.finish(&[], settings)
 }
 
 /// `warmup_type`, whose default is log.

@@ -4,18 +4,21 @@
 
 mod agree;
 mod deepspeed;
-mod found;
 mod fsdp;
+mod given;
 mod json;
 mod section;
+mod settings;
 mod tables;
+mod zero;
 
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 
-use self::found::Found;
-use self::section::{Given, Section};
+use self::given::Given;
+use self::section::Section;
+use self::settings::FileSettings;
 use super::node::Node;
 use crate::environment;
 
@@ -24,7 +27,7 @@ use crate::environment;
 pub struct Accelerate {
     /// The file's name.
     file: String,
-    found: Found,
+    found: FileSettings,
     /// Ranks that something else has started.
     launched: Option<usize>,
 }
@@ -45,7 +48,7 @@ impl Accelerate {
     /// # Errors
     /// As [`Self::named`].
     pub fn read(path: &Path, launched: Option<usize>) -> Result<Self, String> {
-        let mut all = Self { file: path.display().to_string(), found: Found::default(), launched };
+        let mut all = Self { file: path.display().to_string(), found: FileSettings::default(), launched };
         let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read '{}': {e}", all.file))?;
         let node: Node = match path.extension().and_then(|e| e.to_str()) {
             Some("json") => serde_json::from_str(&text).map_err(|e| all.wrong(&e.to_string()))?,
@@ -88,7 +91,7 @@ enum Kind {
     Fsdp,
 }
 
-fn top_level(mut top: Section, folder: &Path, launched: Option<usize>, found: &mut Found) -> Result<(), String> {
+fn top_level(mut top: Section, folder: &Path, launched: Option<usize>, found: &mut FileSettings) -> Result<(), String> {
     let kind = kind(&mut top)?;
     ranks(&mut top, kind, launched, found)?;
     device(&mut top, kind, found)?;
@@ -127,7 +130,7 @@ fn kind(top: &mut Section) -> Result<Kind, String> {
 }
 
 /// The number of ranks: what was launched must be what the file says, and nothing else starts more than one machine's.
-fn ranks(top: &mut Section, kind: Kind, launched: Option<usize>, found: &mut Found) -> Result<(), String> {
+fn ranks(top: &mut Section, kind: Kind, launched: Option<usize>, found: &mut FileSettings) -> Result<(), String> {
     let machines = top.number("num_machines")?.map_or(1.0, |(_, number)| number);
     let Some((given, processes)) = top.number("num_processes")? else { return Ok(()) };
     if kind == Kind::Alone && processes > 1.0 {
@@ -148,7 +151,7 @@ fn ranks(top: &mut Section, kind: Kind, launched: Option<usize>, found: &mut Fou
     }
 }
 
-fn device(top: &mut Section, kind: Kind, found: &mut Found) -> Result<(), String> {
+fn device(top: &mut Section, kind: Kind, found: &mut FileSettings) -> Result<(), String> {
     let use_cpu = top.switch("use_cpu")?;
     let ids = top.word("gpu_ids")?;
     if use_cpu == Some(true) || kind == Kind::Cpus {
@@ -166,7 +169,7 @@ fn device(top: &mut Section, kind: Kind, found: &mut Found) -> Result<(), String
     }
 }
 
-fn precision(top: &mut Section, found: &mut Found) -> Result<(), String> {
+fn precision(top: &mut Section, found: &mut FileSettings) -> Result<(), String> {
     // What very old versions wrote.
     let old = top.switch("fp16")?.filter(|on| *on);
     let old = old.map(|_| Given { key: "fp16".into(), word: "true".into() });

@@ -1,6 +1,7 @@
 //! A part of a file, of which every key is taken, or told of, or refused.
 
-use super::found::Found;
+use super::given::Given;
+use super::settings::FileSettings;
 use crate::config::node::Node;
 use crate::config::peers::Knob;
 
@@ -10,13 +11,6 @@ pub struct Section {
     /// What stands before a key's name in a message: `fsdp_config.`, or nothing.
     prefix: String,
     left: Vec<(String, Node)>,
-}
-
-/// One value, with the name of its key as messages write it.
-#[derive(Debug, Clone)]
-pub struct Given {
-    pub key: String,
-    pub word: String,
 }
 
 impl Section {
@@ -124,7 +118,7 @@ impl Section {
     ///
     /// # Errors
     /// If a key is unknown, or its value is none of those that are accepted.
-    pub fn finish(self, table: &[Knob], found: &mut Found) -> Result<(), String> {
+    pub fn finish(self, table: &[Knob], found: &mut FileSettings) -> Result<(), String> {
         for (name, node) in self.left {
             let key = format!("{}{name}", self.prefix);
             let word = plain(&node);

@@ -1,8 +1,7 @@
 //! The table.
 
-use super::Knob;
+use super::knob::{Knob, accept, only};
 
-const ANY: &[&str] = &[];
 const NOTHING: &[&str] = &["false", "none", "null", "0", "{}", "[]"];
 const NOTHING_AT_ALL: &[&str] = &["false", "none", "null", "0", "{}", "[]", ""];
 const NULL: &[&str] = &["null", "none"];
@@ -15,16 +14,6 @@ const SUMS_ALONE: &str = "an evaluation sums its loss as it goes and keeps no ou
 const BY_MEMORY: &str = "which activations are computed twice follows from --activation-memory and changes no bit";
 const NOT_HERE: &str = "this is not in this version; leave it out";
 const OF_TEMPLATE: &str = "ft-template made the tokens; this belongs to it";
-
-/// Accepted, whatever its value.
-pub const fn accept(name: &'static str, why: &'static str) -> Knob {
-    Knob { name, harmless: ANY, why }
-}
-
-/// Accepted with some values.
-pub const fn only(harmless: &'static [&'static str], name: &'static str, why: &'static str) -> Knob {
-    Knob { name, harmless, why }
-}
 
 /// Every argument of theirs that is not one of ours.
 #[rustfmt::skip]

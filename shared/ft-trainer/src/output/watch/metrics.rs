@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::run::trainer_state::Entry;
+use crate::json::Entry;
 
 /// The file, open.
 pub struct Metrics {
@@ -16,6 +16,9 @@ pub struct Metrics {
 
 impl Metrics {
     /// Starts the file of a run anew with what is already logged (after a resume).
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn create(dir: &Path, history: &[Entry]) -> Result<Self> {
         let path = dir.join("metrics.jsonl");
         let file = File::create(&path).with_context(|| format!("cannot write '{}'", path.display()))?;
@@ -25,6 +28,9 @@ impl Metrics {
     }
 
     /// Adds a line.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn write(&mut self, entry: &Entry) -> Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');

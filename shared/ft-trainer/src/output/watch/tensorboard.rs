@@ -23,6 +23,9 @@ pub struct TensorBoard {
 
 impl TensorBoard {
     /// Begins a file in `folder`; what earlier files there say of steps after `step` is to be forgotten.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn create(folder: &Path, step: u64) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder '{}'", folder.display()))?;
         let now = now();
@@ -38,6 +41,9 @@ impl TensorBoard {
     }
 
     /// The figures of a log entry: `loss` as `train/loss`, `eval_loss` as `eval/loss`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn scalars(&mut self, step: u64, entry: &Map<String, Value>) -> Result<()> {
         let figure = |(key, value): (&String, &Value)| {
             let tag = key.strip_prefix("eval_").map_or_else(|| format!("train/{key}"), |key| format!("eval/{key}"));
@@ -48,6 +54,9 @@ impl TensorBoard {
     }
 
     /// A text under `tag`, in Markdown.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn text(&mut self, tag: &str, text: &str) -> Result<()> {
         let tensor = StringTensor {
             dtype: 7,
@@ -63,6 +72,9 @@ impl TensorBoard {
     }
 
     /// The hyperparameters of the run; what is null, a list or a map goes as JSON text.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn hparams(&mut self, group: &str, hparams: &Map<String, Value>) -> Result<()> {
         let hparam = |value: &Value| {
             let value = match value {

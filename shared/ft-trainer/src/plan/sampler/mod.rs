@@ -1,12 +1,13 @@
 //! Which rows make which step: a function of the rows' lengths, the seed and the step's number alone.
 //!
-//! An item is what a batch counts: a row, which may be packed already, or with `--packing` a bin of sequences. A step is `per_device_train_batch_size` ×
+//! An item is what a batch counts: a row, which may be packed already, or with `--packing` a bin of sequences. A step is
+//! `per_device_train_batch_size` ×
 //! `gradient_accumulation_steps` × ranks items, and depends on that product only: how it is cut into micro-batches and
 //! dealt out to ranks changes neither its rows nor their order.
 
+mod epoch;
 mod grouping;
 mod packing;
-mod plan;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use ft_kernels::philox::Stream;
 
-use crate::args::{Args, DataArgs, TrainingArgs};
+use crate::options::{Options, RowOptions, TrainingOptions};
 
 /// The random streams of the rows' order and of the order of grouped steps.
 const SHUFFLE: u32 = 1;
@@ -46,8 +47,8 @@ pub struct Sampler {
 }
 
 /// The tokens that a packed sequence may have; none without `--packing`.
-pub fn bin_length(data: &DataArgs) -> Option<usize> {
-    data.packing.then(|| data.max_seq_length.map_or(PACKED_LENGTH, |length| length as usize))
+pub fn bin_length(rows: &RowOptions) -> Option<usize> {
+    rows.packing.then(|| rows.max_seq_length.map_or(PACKED_LENGTH, |length| length as usize))
 }
 
 impl Sampler {
@@ -56,13 +57,13 @@ impl Sampler {
     ///
     /// # Errors
     /// Where a row is longer than a bin, and where `--dataloader-drop-last` would leave nothing.
-    pub fn new(args: &Args, lengths: &[usize], rows: &[usize], world: usize) -> Result<Self> {
-        let Args { training, data, .. } = args;
-        let bin_length = bin_length(data);
+    pub fn new(options: &Options, lengths: &[usize], rows: &[usize], world: usize) -> Result<Self> {
+        let bin_length = bin_length(&options.rows);
         let bins = match bin_length {
             Some(length) => Some(packing::best_fit_decreasing(lengths, length)?),
             None => packing::of_rows(rows),
         };
+        let Options { training, rows, .. } = options;
         let of_bin = |rows: &Vec<usize>| rows.iter().map(|&row| lengths[row]).sum();
         let sampler = Self {
             lengths: bins.as_ref().map_or_else(|| lengths.to_vec(), |bins| bins.iter().map(of_bin).collect()),
@@ -71,10 +72,10 @@ impl Sampler {
             micro_batch: training.per_device_train_batch_size as usize,
             world,
             size: training.sequences_a_step(world),
-            seed: data.data_seed.unwrap_or(training.seed),
-            shuffle: data.shuffled(),
-            group: data.grouped(),
-            drop_last: data.dataloader_drop_last,
+            seed: rows.data_seed.unwrap_or(training.seed),
+            shuffle: rows.shuffle,
+            group: rows.group_by_length,
+            drop_last: rows.dataloader_drop_last,
             epoch: RefCell::new(None),
         };
         if sampler.taken() == 0 {
@@ -101,10 +102,10 @@ impl Sampler {
     }
 
     /// Optimizer steps of the whole run.
-    pub fn steps(&self, args: &TrainingArgs) -> u64 {
-        match u64::try_from(args.max_steps) {
-            Ok(steps) if steps > 0 => steps,
-            _ => (args.num_train_epochs * self.steps_an_epoch() as f64).ceil() as u64,
+    pub fn steps(&self, options: &TrainingOptions) -> u64 {
+        match options.max_steps {
+            Some(steps) => steps,
+            None => (options.num_train_epochs * self.steps_an_epoch() as f64).ceil() as u64,
         }
     }
 

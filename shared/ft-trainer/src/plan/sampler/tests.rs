@@ -1,13 +1,11 @@
 use std::collections::HashMap;
 
-use clap::Parser;
 use serde_json::Value;
 
 use super::*;
 
-fn args(line: &str) -> Args {
-    let line = format!("ft-train --model m --train t -o o {line}");
-    Args::parse_from(line.split_whitespace())
+fn options(line: &str) -> Options {
+    crate::options::words::options(&line.split_whitespace().collect::<Vec<_>>())
 }
 
 /// A sampler of `rows` rows of the lengths of [`reference`].
@@ -17,7 +15,7 @@ fn sampler(line: &str, rows: usize) -> Sampler {
 
 /// A sampler of rows of one sequence each.
 fn of(line: &str, lengths: &[usize]) -> Result<Sampler> {
-    Sampler::new(&args(line), lengths, &(1..=lengths.len()).collect::<Vec<_>>(), 1)
+    Sampler::new(&options(line), lengths, &(1..=lengths.len()).collect::<Vec<_>>(), 1)
 }
 
 /// What `scripts/make_sampler_reference.py` wrote.
@@ -62,7 +60,7 @@ fn an_epoch_takes_every_row_once_and_the_next_in_another_order() {
         assert_eq!(epoch(&sampler, 0), one, "{way}: an epoch that is asked for again is the same");
     }
     let sampler = sampler("--per-device-train-batch-size 2 --gradient-accumulation-steps 2", 10);
-    assert_eq!((sampler.steps_an_epoch(), sampler.steps(&args("--num-train-epochs 2.5").training)), (3, 8));
+    assert_eq!((sampler.steps_an_epoch(), sampler.steps(&options("--num-train-epochs 2.5").training)), (3, 8));
     assert_eq!(sampler.step(2).iter().map(Vec::len).collect::<Vec<_>>(), [2], "the last window is short");
 }
 
@@ -87,7 +85,7 @@ fn drop_last_drops_what_does_not_fill_a_micro_batch_and_not_a_step() {
     assert_eq!(sampler.steps_an_epoch(), 1);
     assert_eq!(epoch(&sampler, 0)[0].len(), 14);
     // Of ranks, what does not fill a micro-batch of each.
-    let two = Sampler::new(&args(line), &[5; 15], &(1..=15).collect::<Vec<_>>(), 2).unwrap();
+    let two = Sampler::new(&options(line), &[5; 15], &(1..=15).collect::<Vec<_>>(), 2).unwrap();
     assert_eq!((two.steps_an_epoch(), epoch(&two, 0).concat().len()), (3, 12));
     let told = of("--dataloader-drop-last", &[5; 7]).unwrap_err().to_string();
     assert!(told.contains("a micro-batch takes 8 sequences, and there are 7"), "{told}");
@@ -97,17 +95,15 @@ fn drop_last_drops_what_does_not_fill_a_micro_batch_and_not_a_step() {
 fn a_row_that_is_packed_already_is_one_item() {
     let rows = [1, 1, 2, 4, 4, 4];
     let packed =
-        Sampler::new(&args("--no-shuffle --per-device-train-batch-size 2"), &[3, 4, 5, 1, 1, 1], &rows, 1).unwrap();
+        Sampler::new(&options("--no-shuffle --per-device-train-batch-size 2"), &[3, 4, 5, 1, 1, 1], &rows, 1).unwrap();
     assert_eq!((packed.step(0), packed.step(1)), (vec![vec![0, 1, 2]], vec![vec![3, 4, 5]]));
-    assert_eq!((packed.tokens(0), packed.plan().packing_efficiency), (12, None));
+    assert_eq!((packed.tokens(0), packed.first_epoch().packing_efficiency), (12, None));
 }
 
 #[test]
 fn no_number_of_steps_is_by_epochs() {
-    for steps in ["0", "-1", "-7"] {
-        let line = format!("--max-steps={steps} --num-train-epochs 2 --per-device-train-batch-size 2");
-        assert_eq!(sampler(&line, 10).steps(&args(&line).training), 10, "{steps}");
-    }
+    let line = "--num-train-epochs 2 --per-device-train-batch-size 2";
+    assert_eq!(sampler(line, 10).steps(&options(line).training), 10);
 }
 
 #[test]
@@ -119,13 +115,11 @@ fn the_order_follows_data_seed_or_else_seed() {
 
 #[test]
 fn without_a_shuffle_the_files_order_stands() {
-    for way in ["--no-shuffle", "--train-sampling-strategy sequential"] {
-        let line = format!("{way} --max-steps 5 --per-device-train-batch-size 3");
-        let sampler = sampler(&line, 4);
-        assert_eq!(sampler.steps(&args(&line).training), 5);
-        assert_eq!(sampler.step(0), [[0, 1, 2]]);
-        assert_eq!(sampler.step(3), [[3]]);
-    }
+    let line = "--no-shuffle --max-steps 5 --per-device-train-batch-size 3";
+    let sampler = sampler(line, 4);
+    assert_eq!(sampler.steps(&options(line).training), 5);
+    assert_eq!(sampler.step(0), [[0, 1, 2]]);
+    assert_eq!(sampler.step(3), [[3]]);
 }
 
 #[test]
@@ -135,7 +129,7 @@ fn bins_are_those_of_trl() {
         let length = case["max_seq_length"].as_u64().unwrap() as usize;
         let expected: Vec<Vec<usize>> = case["bins"].as_array().unwrap().iter().map(numbers).collect();
         assert_eq!(packing::best_fit_decreasing(&lengths, length).unwrap(), expected, "{length}");
-        let plan = sampler(&format!("--packing --max-seq-length {length}"), lengths.len()).plan();
+        let plan = sampler(&format!("--packing --max-seq-length {length}"), lengths.len()).first_epoch();
         assert_eq!(plan.items, expected.len());
         let efficiency = lengths.iter().sum::<usize>() as f64 / (expected.len() * length) as f64;
         assert_eq!(plan.packing_efficiency, Some(efficiency));
@@ -161,13 +155,13 @@ fn grouping_pads_as_little_as_transformers_does() {
     let lengths = lengths();
     for case in reference()["grouping"].as_array().unwrap() {
         let (size, micro) = (case["size"].as_u64().unwrap(), case["micro_batch"].as_u64().unwrap());
-        for (key, way) in [("grouped", "--train-sampling-strategy group_by_length"), ("shuffled", "")] {
+        for (key, way) in [("grouped", "--group-by-length"), ("shuffled", "")] {
             let expected = case[key]["mean"].as_f64().unwrap();
             let deviation = case[key]["deviation"].as_f64().unwrap();
             let padded = |seed: u64| {
                 let batch =
                     format!("--per-device-train-batch-size {micro} --gradient-accumulation-steps {}", size / micro);
-                sampler(&format!("{batch} {way} --seed {seed}"), lengths.len()).plan().padded_tokens as f64
+                sampler(&format!("{batch} {way} --seed {seed}"), lengths.len()).first_epoch().padded_tokens as f64
             };
             let mean = (0..40).map(padded).sum::<f64>() / 40.0;
             // Both means have an error of a 40th root's share; five of them never happen by chance.
@@ -196,7 +190,7 @@ fn grouped_steps_are_shuffled_with_the_longest_first_and_the_short_one_last() {
 #[test]
 fn the_plan_counts_what_is_computed_and_what_padding_would_add() {
     let lengths = [3, 1, 2, 4, 4];
-    let plan = |line: &str| of(&format!("--no-shuffle {line}"), &lengths).unwrap().plan();
+    let plan = |line: &str| of(&format!("--no-shuffle {line}"), &lengths).unwrap().first_epoch();
     let pairs = plan("--per-device-train-batch-size 2");
     assert_eq!((pairs.items, pairs.steps_an_epoch, pairs.tokens, pairs.padded_tokens), (5, 3, 14, 6 + 8 + 4));
     assert_eq!((pairs.largest_micro_batch, pairs.packing_efficiency), (6, None));

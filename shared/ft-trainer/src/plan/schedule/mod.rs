@@ -4,7 +4,7 @@ mod shape;
 
 use anyhow::Result;
 
-use crate::args::TrainingArgs;
+use crate::options::TrainingOptions;
 use shape::Shape;
 
 /// A learning-rate schedule over a known number of steps.
@@ -21,12 +21,13 @@ impl Schedule {
     ///
     /// # Errors
     /// What `--lr-scheduler-kwargs` lacks, or has and should not have.
-    pub fn new(args: &TrainingArgs, steps: u64) -> Result<Self> {
-        let shape = Shape::read(args)?;
-        let ratio = if args.warmup_steps > 0.0 { args.warmup_steps } else { args.warmup_ratio };
+    pub fn new(options: &TrainingOptions, steps: u64) -> Result<Self> {
+        let shape = Shape::read(options)?;
+        let ratio = if options.warmup_steps > 0.0 { options.warmup_steps } else { options.warmup_ratio };
         // As transformers: below 1 it is a share of the steps, rounded up; above, what it is without its fraction.
-        let warmup = if args.warmup_steps >= 1.0 { args.warmup_steps.trunc() } else { (steps as f64 * ratio).ceil() };
-        Ok(Self { shape, peak: args.learning_rate, warmup, steps: steps as f64 })
+        let warmup =
+            if options.warmup_steps >= 1.0 { options.warmup_steps.trunc() } else { (steps as f64 * ratio).ceil() };
+        Ok(Self { shape, peak: options.learning_rate, warmup, steps: steps as f64 })
     }
 
     /// The learning rate of step `step`, counted from 0.

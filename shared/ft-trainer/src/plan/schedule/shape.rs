@@ -6,7 +6,7 @@ use std::f64::consts::PI;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
-use crate::args::{SchedulerType, TrainingArgs};
+use crate::options::{SchedulerType, TrainingOptions};
 
 /// A curve and its numbers.
 #[derive(Debug, Clone, Copy)]
@@ -71,18 +71,20 @@ enum Curve {
 
 impl Shape {
     /// What `--lr-scheduler-type` and `--lr-scheduler-kwargs` say.
-    pub fn read(args: &TrainingArgs) -> Result<Self> {
-        let given = args.lr_scheduler_kwargs.clone().unwrap_or_default();
-        let mut kwargs = Kwargs { left: given.0 };
-        let shape = match args.lr_scheduler_type {
+    ///
+    /// # Errors
+    /// What `lr_scheduler_kwargs` lacks, or has and should not have.
+    pub fn read(options: &TrainingOptions) -> Result<Self> {
+        let mut kwargs = Kwargs { left: options.lr_scheduler_kwargs.clone() };
+        let shape = match options.lr_scheduler_type {
             SchedulerType::Constant => Self::Constant,
             SchedulerType::ConstantWithWarmup => Self::ConstantWithWarmup,
             SchedulerType::Linear => Self::Linear,
             SchedulerType::Cosine => Self::Cosine { cycles: kwargs.number("num_cycles", 0.5)? },
             SchedulerType::CosineWithRestarts => Self::Restarts { cycles: kwargs.number("num_cycles", 1.0)? },
-            SchedulerType::CosineWithMinLr => kwargs.cosine_to_floor(args.learning_rate, false)?,
-            SchedulerType::CosineWarmupWithMinLr => kwargs.cosine_to_floor(args.learning_rate, true)?,
-            SchedulerType::Polynomial => kwargs.polynomial(args.learning_rate)?,
+            SchedulerType::CosineWithMinLr => kwargs.cosine_to_floor(options.learning_rate, false)?,
+            SchedulerType::CosineWarmupWithMinLr => kwargs.cosine_to_floor(options.learning_rate, true)?,
+            SchedulerType::Polynomial => kwargs.polynomial(options.learning_rate)?,
             SchedulerType::InverseSqrt => Self::InverseSqrt { timescale: kwargs.maybe("timescale")? },
             SchedulerType::ConstantWithLogWarmup => Self::LogWarmup(LogWarmup { decays: false }),
             SchedulerType::LinearWithLogWarmup => Self::LogWarmup(LogWarmup { decays: true }),

@@ -1,12 +1,9 @@
 use serde_json::Value;
 
 use super::*;
-use crate::args::Args;
 
 fn schedule(line: &[&str], steps: u64) -> Result<Schedule> {
-    let fixed = ["ft-train", "--model", "m", "--train", "t", "-o", "o"];
-    let args: Args = clap::Parser::parse_from(fixed.iter().chain(line));
-    Schedule::new(&args.training, steps)
+    Schedule::new(&crate::options::words::options(line).training, steps)
 }
 
 /// The values that `scripts/make_schedule_reference.py` wrote, to 1e-12 of their size; the few that are the difference

@@ -2,55 +2,38 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
-use ft_model::lora::Adapter;
+use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Trainer, Witness};
+use super::{Outlets, Trainer};
 use crate::engine::evaluation::{Evaluation, evaluate};
-use crate::output::checkpoint;
+use crate::json::{Entry, entry, rounded};
 use crate::plan::due::At;
-use crate::run::trainer_state::{Entry, entry, rounded};
+use crate::run::Snapshot;
+use crate::run::trainer_state::checkpoint_name;
 
 impl Trainer<'_> {
     /// Before the first step: an evaluation that was asked for, or that the step a resume begins at still lacks.
-    pub(super) fn before_steps(&mut self, witness: &mut dyn Witness) -> Result<()> {
+    pub(super) fn before_steps(&mut self, to: &mut Outlets<'_>) -> Result<()> {
         if self.state.global_step == 0 {
-            if self.args.watch.eval_on_start && self.state.evaluation(0).is_none() {
-                self.evaluate(witness)?;
+            if self.options.evaluation.eval_on_start && self.state.evaluation(0).is_none() {
+                self.evaluate(to)?;
             }
-        } else if self.flow.evaluates(self.at(false)) && self.state.evaluation(self.state.global_step).is_none() {
-            self.evaluate_and_save(false, witness)?;
+        } else if self.due.evaluates(self.at(false)) && self.state.evaluation(self.state.global_step).is_none() {
+            self.evaluate_and_save(false, to)?;
         }
         Ok(())
     }
 
     /// What is due after a step, in Trainer's order: log, evaluation, checkpoint; and signals.
-    pub(super) fn after_step(&mut self, witness: &mut dyn Witness) -> Result<()> {
+    pub(super) fn after_step(&mut self, to: &mut Outlets<'_>) -> Result<()> {
         let at = self.at(false);
         // Where every step since the last log was left out there is nothing to say.
-        if self.flow.logs(at) && self.window.steps > 0 {
-            self.log_window(witness)?;
+        if self.due.logs(at) && self.window.steps > 0 {
+            self.log_window(to)?;
         }
-        self.evaluate_and_save(self.flow.saves(at), witness)?;
-        self.require_a_reader()?;
+        self.evaluate_and_save(self.due.saves(at), to)?;
         if self.interrupted()? { Err(ft_io::Interrupted.into()) } else { Ok(()) }
-    }
-
-    /// Ends a run whose adapter would go to a pipe that nobody reads any more; all ranks ask together.
-    fn require_a_reader(&self) -> Result<()> {
-        if self.args.output_dir.as_os_str() != "-" || self.args.prove.verify.is_some() {
-            return Ok(());
-        }
-        let ranks = &*self.setup.ranks;
-        if ft_dist::any(ranks, ranks.rank() == 0 && ft_io::output::reader_is_gone())? {
-            bail!(
-                "standard output has no reader any more, so the adapter of step {} would be lost; give --output-dir a \
-                 folder",
-                self.state.global_step
-            );
-        }
-        Ok(())
     }
 
     /// Whether a signal came to any rank; all ranks ask together, and so act together.
@@ -68,37 +51,37 @@ impl Trainer<'_> {
 
     /// Evaluates where that is due, and writes a checkpoint where it is due or the evaluation asks for one. A signal
     /// leaves a checkpoint behind; what is not evaluated then is after the resume.
-    fn evaluate_and_save(&mut self, mut save: bool, witness: &mut dyn Witness) -> Result<()> {
-        if self.flow.evaluates(self.at(false)) && !self.interrupted()? {
-            match self.evaluate(witness) {
+    fn evaluate_and_save(&mut self, mut save: bool, to: &mut Outlets<'_>) -> Result<()> {
+        if self.due.evaluates(self.at(false)) && !self.interrupted()? {
+            match self.evaluate(to) {
                 Ok(found) => {
                     let verdict = self.best.judge(&mut self.state, &found)?;
-                    save |= verdict.kept || (verdict.best && self.flow.saves_the_best());
+                    save |= verdict.kept || (verdict.best && self.due.saves_the_best());
                 }
                 Err(error) if error.is::<ft_io::Interrupted>() => {
-                    self.save()?;
+                    self.save(to)?;
                     return Err(error);
                 }
                 Err(error) => return Err(error),
             }
             if self.best.stops(&self.state) {
                 let at = self.at(true);
-                if self.flow.logs(at) && self.window.steps > 0 {
-                    self.log_window(witness)?;
+                if self.due.logs(at) && self.window.steps > 0 {
+                    self.log_window(to)?;
                 }
-                save |= self.flow.saves(at);
+                save |= self.due.saves(at);
             }
         }
-        if save || self.interrupted()? { self.save() } else { Ok(()) }
+        if save || self.interrupted()? { self.save(to) } else { Ok(()) }
     }
 
     /// Evaluates and logs what was found.
-    fn evaluate(&mut self, witness: &mut dyn Witness) -> Result<Entry> {
+    fn evaluate(&mut self, to: &mut Outlets<'_>) -> Result<Entry> {
         let eval = self.setup.eval.as_ref().context("there are no rows to evaluate on; give --eval")?;
         let started = Instant::now();
-        let batch_size = self.args.training.per_device_eval_batch_size as usize;
+        let batch_size = self.options.training.per_device_eval_batch_size as usize;
         let Evaluation { loss, accuracy } =
-            evaluate(&self.setup.step(None), &self.setup.adapter, &eval.sequences, batch_size)?;
+            evaluate(&self.setup.step(None), &self.setup.adapter, &eval.sequences, batch_size, &*self.setup.progress)?;
         let (seconds, rows) = (started.elapsed().as_secs_f64(), eval.sequences.len());
         let found = entry(json!({
             "eval_loss": loss,
@@ -107,87 +90,78 @@ impl Trainer<'_> {
             "eval_samples_per_second": rounded(rows as f64 / seconds, 3),
             "eval_steps_per_second": rounded(rows.div_ceil(batch_size) as f64 / seconds, 3),
         }));
-        self.log(found.clone(), witness)?;
+        self.log(found.clone(), to)?;
         Ok(found)
     }
 
-    /// Writes a checkpoint, where there is a folder for it, and removes those that are not to be kept.
-    fn save(&mut self) -> Result<()> {
-        let Some(output) = self.output.as_deref().filter(|_| self.saved != Some(self.state.global_step)) else {
-            return Ok(());
-        };
+    /// Writes a checkpoint, and removes those that are not to be kept.
+    fn save(&mut self, to: &mut Outlets<'_>) -> Result<()> {
         let now = self.state.global_step;
-        let best =
-            self.state.best_global_step.filter(|&step| step == now || output.join(checkpoint::name(step)).is_dir());
-        self.state.best_model_checkpoint = best.map(checkpoint::name);
-        let ranks = &*self.setup.ranks;
-        if ranks.rank() > 0 {
-            self.optimizer.save(None, ranks)?;
-            // The first rank has written it now.
-            ranks.barrier()?;
-            self.saved = Some(now);
+        if self.saved == Some(now) {
             return Ok(());
         }
-        let identity = self.record.identity(self.state.max_steps)?;
-        let whole = checkpoint::Whole { adapter: &self.setup.adapter, optimizer: &self.optimizer, state: &self.state };
-        let path = checkpoint::save(output, &whole, &self.window, &identity, ranks)?;
+        let best = self.state.best_global_step.filter(|&step| step == now || to.checkpoints.holds(step));
+        self.state.best_model_checkpoint = best.map(checkpoint_name);
+        let ranks = &*self.setup.ranks;
+        let (adapter, optimizer) = (&self.setup.adapter, &self.optimizer);
+        to.checkpoints.save(&Snapshot { adapter, optimizer, state: &self.state, window: &self.window }, ranks)?;
+        // The first rank has written it now.
         ranks.barrier()?;
         self.saved = Some(now);
-        tracing::info!("wrote '{}'", path.display());
+        if ranks.rank() > 0 {
+            return Ok(());
+        }
         let mut protected: Vec<u64> = best.into_iter().collect();
         if self.best.ranks() {
-            self.best.write_index(output, &self.state.log_history)?;
+            to.checkpoints.rank_best(&self.best, &self.state)?;
             protected.extend(self.best.ranked(&self.state.log_history).iter().map(|(step, _)| step));
         }
         // The best ones are kept beside the newest one alone, unless more are asked for.
-        let limit = self.args.watch.save_total_limit.or(self.best.ranks().then_some(1));
-        limit.map_or(Ok(()), |limit| checkpoint::rotate(output, limit as usize, &protected))
+        let limit = self.options.evaluation.save_total_limit.or(self.best.ranks().then_some(1));
+        limit.map_or(Ok(()), |limit| to.checkpoints.rotate(limit as usize, &protected))
     }
 
     /// The index of the best checkpoints once more: a kill may have come between the last of them and its index.
-    pub(super) fn rank_best(&self) -> Result<()> {
-        match self.output.as_deref().filter(|_| self.best.ranks() && self.setup.ranks.rank() == 0) {
-            Some(output) => self.best.write_index(output, &self.state.log_history),
-            None => Ok(()),
+    pub(super) fn rank_best(&self, to: &mut Outlets<'_>) -> Result<()> {
+        if self.best.ranks() && self.setup.ranks.rank() == 0 {
+            to.checkpoints.rank_best(&self.best, &self.state)?;
         }
+        Ok(())
     }
 
     /// Takes the adapter of the best checkpoint, where that is asked for; gives the step that the adapter is of.
-    pub(super) fn load_best(&mut self) -> Result<u64> {
+    pub(super) fn load_best(&mut self, to: &mut Outlets<'_>) -> Result<u64> {
         let now = self.state.global_step;
-        let best = self.state.best_global_step.filter(|_| self.args.watch.load_best_model_at_end);
-        let (Some(step), Some(output)) = (best.filter(|&step| step != now), self.output.as_deref()) else {
-            return Ok(now);
-        };
-        let path = output.join(checkpoint::name(step));
-        if checkpoint::require_whole(&path).is_err() {
-            tracing::warn!("the best evaluation was after step {step}, of which there is no checkpoint");
-            return Ok(now);
+        let best = self.state.best_global_step.filter(|_| self.options.evaluation.load_best_model_at_end);
+        let Some(step) = best.filter(|&step| step != now) else { return Ok(now) };
+        match to.checkpoints.adapter(step)? {
+            Some(adapter) => {
+                self.setup.adapter = adapter;
+                Ok(step)
+            }
+            None => Ok(now),
         }
-        tracing::info!("the adapter is that of '{}', the best one", path.display());
-        self.setup.adapter = Adapter::load(&path)?;
-        Ok(step)
     }
 
     /// The evaluation of the adapter that is written, which is that after step `step`.
-    pub(super) fn last_evaluation(&mut self, step: u64, witness: &mut dyn Witness) -> Result<Option<Entry>> {
+    pub(super) fn last_evaluation(&mut self, step: u64, to: &mut Outlets<'_>) -> Result<Option<Entry>> {
         if self.setup.eval.is_none() {
             return Ok(None);
         }
         if let Some(found) = self.state.evaluation(step) {
             return Ok(Some(found.clone()));
         }
-        let evaluated = self.evaluate(witness);
+        let evaluated = self.evaluate(to);
         if let Err(error) = &evaluated
             && error.is::<ft_io::Interrupted>()
             && step == self.state.global_step
         {
-            self.save()?;
+            self.save(to)?;
         }
         evaluated.map(Some)
     }
 
-    fn log_window(&mut self, witness: &mut dyn Witness) -> Result<()> {
+    fn log_window(&mut self, to: &mut Outlets<'_>) -> Result<()> {
         let window = std::mem::take(&mut self.window);
         let found = json!({
             "loss": window.loss / window.steps as f64,
@@ -196,15 +170,14 @@ impl Trainer<'_> {
             "mean_token_accuracy": window.correct as f64 / window.labels as f64,
             "num_tokens": self.state.num_input_tokens_seen,
         });
-        self.log(entry(found), witness)
+        self.log(entry(found), to)
     }
 
     /// Adds epoch and step to an entry, and writes it wherever entries go.
-    pub(super) fn log(&mut self, mut entry: Entry, witness: &mut dyn Witness) -> Result<()> {
+    pub(super) fn log(&mut self, mut entry: Entry, to: &mut Outlets<'_>) -> Result<()> {
         entry.insert("epoch".into(), json!(rounded(self.state.epoch, 6)));
         entry.insert("step".into(), json!(self.state.global_step));
-        self.watch.log(self.state.global_step, &entry)?;
-        witness.logged(&entry)?;
+        to.observer.logged(self.state.global_step, &entry)?;
         self.state.log_history.push(entry);
         Ok(())
     }
@@ -214,7 +187,7 @@ impl Trainer<'_> {
         let began = &self.began;
         let seconds = began.steps.elapsed().as_secs_f64();
         let steps = self.state.global_step - began.step;
-        let samples = steps as f64 * self.args.training.sequences_a_step(self.setup.ranks.world()) as f64;
+        let samples = steps as f64 * self.options.training.sequences_a_step(self.setup.ranks.world()) as f64;
         let tokens = self.state.num_input_tokens_seen - began.tokens;
         entry(json!({
             "train_loss": began.loss / began.taken.max(1) as f64,

@@ -2,52 +2,44 @@
 
 mod between_steps;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Error, Result, bail};
-use ft_cli::Progress;
-use ft_model::batch::{Batch, Sequence};
-use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
 use serde_json::Value;
 
-use crate::args::{Args, Precision};
 use crate::data::dataset::Dataset;
 use crate::engine::fault;
 use crate::engine::footprint::{Before, Footprint};
 use crate::engine::loss_scale::LossScale;
-use crate::engine::memory_forecast::Forecast;
+use crate::engine::memory_forecast::MemoryForecast;
 use crate::engine::setup::Setup;
-use crate::engine::step::Draws;
-use crate::output::checkpoint;
-use crate::output::run_record::Record;
-use crate::output::watch::Watch;
-use crate::plan::due::Flow;
+use crate::engine::step::{Draws, pieces};
+use crate::json::Entry;
+use crate::options::{MixedPrecision, Options};
+use crate::plan::due::Due;
 use crate::plan::sampler::Sampler;
 use crate::plan::schedule::Schedule;
-use crate::run::best::Best;
-use crate::run::trainer_state::{Entry, State, Window};
+use crate::run::best::BestTracker;
+use crate::run::trainer_state::{LogWindow, TrainerState};
+use crate::run::{CheckpointStore, Observer};
+use ft_io::progress::ProgressBar;
 
 /// A run under way.
 pub struct Trainer<'a> {
-    args: &'a Args,
+    options: &'a Options,
     pub setup: Setup,
     sampler: Sampler,
     schedule: Schedule,
     optimizer: Optimizer,
-    pub state: State,
+    pub state: TrainerState,
     /// What goes into the next log.
-    window: Window,
-    flow: Flow,
-    best: Best,
-    watch: Watch,
-    record: Record,
-    forecast: Forecast,
+    window: LogWindow,
+    due: Due,
+    best: BestTracker,
+    forecast: MemoryForecast,
     footprint: Footprint,
-    /// Where checkpoints go; none where the adapter goes to a pipe. The first rank alone writes there.
-    output: Option<PathBuf>,
     /// The step after which the run takes no more, whatever its configuration says.
     pub until: u64,
     /// The step of the newest checkpoint.
@@ -68,7 +60,7 @@ struct Began {
 }
 
 impl Began {
-    fn at(state: &State, program: Instant) -> Self {
+    fn at(state: &TrainerState, program: Instant) -> Self {
         Self {
             program,
             steps: Instant::now(),
@@ -84,9 +76,8 @@ impl Began {
 /// How the run went.
 pub struct Outcome {
     pub setup: Setup,
-    pub state: State,
-    pub record: Record,
-    pub forecast: Forecast,
+    pub state: TrainerState,
+    pub forecast: MemoryForecast,
     /// What each rank held and sent.
     pub memory_per_rank: Vec<Value>,
     /// `train_results.json` and `eval_results.json`.
@@ -96,70 +87,41 @@ pub struct Outcome {
     pub seconds_to_first_step: f64,
 }
 
-/// Somebody who looks on, and may end the run.
-pub trait Witness {
-    /// An entry was logged.
-    fn logged(&mut self, entry: &Entry) -> Result<()>;
-    /// A step was taken, and all that was due after it.
-    fn stepped(&mut self, step: u64, adapter: &Adapter) -> Result<()>;
-}
-
-/// Nobody.
-impl Witness for () {
-    fn logged(&mut self, _: &Entry) -> Result<()> {
-        Ok(())
-    }
-
-    fn stepped(&mut self, _: u64, _: &Adapter) -> Result<()> {
-        Ok(())
-    }
+/// Where what a run finds goes.
+pub struct Outlets<'a> {
+    pub observer: &'a mut dyn Observer,
+    pub checkpoints: &'a mut dyn CheckpointStore,
 }
 
 impl<'a> Trainer<'a> {
-    /// Gets ready, from the beginning or from a checkpoint.
+    /// Gets ready, from the beginning or from a checkpoint; `program` is when the program began.
+    ///
+    /// # Errors
+    /// If the options contradict the data, or what the run is to go on from cannot be had.
     pub fn new(
-        args: &'a Args,
+        options: &'a Options,
         mut setup: Setup,
-        mut record: Record,
-        output: Option<PathBuf>,
+        checkpoints: &mut dyn CheckpointStore,
         program: Instant,
     ) -> Result<Self> {
-        let sampler = setup.sampler(args)?;
-        let steps = sampler.steps(&args.training);
-        let mut optimizer = setup.optimizer(args, output.as_deref())?;
-        let (mut state, mut window, mut saved) =
-            (fresh_state(args, setup.precision, steps, &sampler), Window::default(), None);
-        let first = setup.ranks.rank() == 0;
-        if let Some(path) = checkpoint::to_resume(args, output.as_deref())? {
-            ft_dist::agree(&*setup.ranks, "the checkpoint to go on from", &path.display().to_string())?;
-            let found = record.require_same(&path)?;
-            let from = checkpoint::load(&path, optimizer)?;
-            tracing::info!("going on after step {} from '{}'", from.state.global_step, path.display());
-            let laid_out_anew = found.max_steps != steps;
-            record.resumed(from.state.global_step, found);
-            if let Some(output) = output.as_deref().filter(|output| path.parent() == Some(output)) {
-                saved = Some(from.state.global_step);
-                if laid_out_anew && first {
-                    checkpoint::supersede(output, from.state.global_step)?;
-                }
-            }
-            (setup.adapter, optimizer, window) = (from.adapter, from.optimizer, from.window);
-            state = from.state.going_on(&state);
+        let sampler = setup.sampler(options)?;
+        let steps = sampler.steps(&options.training);
+        let mut optimizer = setup.optimizer(options, checkpoints.folder())?;
+        let fresh = fresh_state(options, setup.precision, steps, &sampler);
+        let (mut state, mut window, mut saved) = (fresh.clone(), LogWindow::default(), None);
+        if let Some(from) = checkpoints.resume(&mut optimizer, steps, &*setup.ranks)? {
+            saved = from.is_own.then_some(from.state.global_step);
+            (setup.adapter, window) = (from.adapter, from.window);
+            state = from.state.going_on(&fresh);
         }
         // Nobody writes before all have read.
         setup.ranks.barrier()?;
-        record.max_steps = steps;
-        let own_output = output.as_deref().filter(|_| first);
-        let mut watch = Watch::start(args, own_output, &state)?;
-        watch.introduce(&record, &setup.figures(&sampler, args))?;
-        setup.announce(steps, args.training.sequences_a_step(setup.ranks.world()));
-        record.write(own_output, "running", &Entry::new())?;
         Ok(Self {
-            args,
-            schedule: Schedule::new(&args.training, steps)?,
-            flow: Flow::new(args, steps),
-            best: Best::new(args),
-            forecast: Forecast::new(&setup, &sampler, steps),
+            options,
+            schedule: Schedule::new(&options.training, steps)?,
+            due: Due::new(options, steps),
+            best: BestTracker::new(&options.evaluation),
+            forecast: MemoryForecast::new(&setup, &sampler, steps),
             footprint: Footprint::default(),
             until: steps,
             began: Began::at(&state, program),
@@ -168,34 +130,45 @@ impl<'a> Trainer<'a> {
             optimizer,
             state,
             window,
-            watch,
-            record,
-            output,
             saved,
         })
+    }
+
+    /// Logs what will happen.
+    pub fn announce(&self) {
+        let sequences = self.options.training.sequences_a_step(self.setup.ranks.world());
+        self.setup.announce(self.state.max_steps, sequences);
     }
 
     /// The whole run.
     ///
     /// A signal finishes the step, writes a checkpoint and ends with [`ft_io::Interrupted`].
-    pub fn run(mut self) -> Result<Outcome> {
-        self.take_steps(&mut ())?;
-        self.finish(&mut ())
+    ///
+    /// # Errors
+    /// What ended the run: a number that is not finite and where it is, a file that cannot be written, another rank's
+    /// failure, or what the observer says.
+    pub fn run(mut self, to: &mut Outlets<'_>) -> Result<Outcome> {
+        self.take_steps(to)?;
+        self.finish(to)
     }
 
     /// Takes all the steps that are left.
-    pub fn take_steps(&mut self, witness: &mut dyn Witness) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn take_steps(&mut self, to: &mut Outlets<'_>) -> Result<()> {
+        to.observer.started(&self.state, &self.setup.figures(&self.sampler, self.options))?;
         self.began.seconds_to_first_step = self.began.program.elapsed().as_secs_f64();
         self.began.steps = Instant::now();
-        self.before_steps(witness)?;
-        let bar = ft_cli::progress(Some(self.state.max_steps), "training");
+        self.before_steps(to)?;
+        let bar = self.setup.progress.begin("training", self.state.max_steps);
         bar.set_position(self.state.global_step);
         while self.state.global_step < self.state.max_steps.min(self.until) && !self.best.stops(&self.state) {
-            self.step(&bar)?;
-            self.after_step(witness)?;
-            witness.stepped(self.state.global_step, &self.setup.adapter)?;
+            self.step(&*bar, to)?;
+            self.after_step(to)?;
+            to.observer.stepped(self.state.global_step, &self.setup.adapter)?;
         }
-        bar.finish();
+        drop(bar);
         if self.best.stops(&self.state) {
             tracing::info!("stopped after step {}: --early-stopping-patience has run out", self.state.global_step);
         }
@@ -203,25 +176,28 @@ impl<'a> Trainer<'a> {
     }
 
     /// The summary, the best adapter, the last evaluation.
-    pub fn finish(mut self, witness: &mut dyn Witness) -> Result<Outcome> {
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn finish(mut self, to: &mut Outlets<'_>) -> Result<Outcome> {
         let results = self.train_results();
-        self.log(results.clone(), witness)?;
-        self.rank_best()?;
-        let step = self.load_best()?;
-        let eval_results = self.last_evaluation(step, witness)?;
-        self.watch.draw(&self.state.log_history)?;
+        self.log(results.clone(), to)?;
+        self.rank_best(to)?;
+        let step = self.load_best(to)?;
+        let eval_results = self.last_evaluation(step, to)?;
+        to.observer.finished(&self.state.log_history)?;
         self.forecast.compare();
         let memory_per_rank = self.footprint.of_all(&self.setup, &self.optimizer)?;
-        let Self { setup, state, record, forecast, began, .. } = self;
+        let Self { setup, state, forecast, began, .. } = self;
         let seconds_to_first_step = began.seconds_to_first_step;
-        Ok(Outcome { setup, state, record, forecast, memory_per_rank, results, eval_results, seconds_to_first_step })
+        Ok(Outcome { setup, state, forecast, memory_per_rank, results, eval_results, seconds_to_first_step })
     }
 
     /// One optimizer step.
-    fn step(&mut self, bar: &Progress) -> Result<()> {
+    fn step(&mut self, bar: &dyn ProgressBar, to: &mut Outlets<'_>) -> Result<()> {
         let number = self.state.global_step;
         let started = Instant::now();
-        if self.args.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
+        if self.options.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
             bail!("step {}: a failure that was asked for", number + 1);
         }
         let before = Before::step(&self.setup, &self.optimizer);
@@ -232,8 +208,9 @@ impl<'a> Trainer<'a> {
             Ok(found) => found,
             Err(error) => return self.left_out(error, number),
         };
+        to.observer.computed(number + 1, &found)?;
         let lr = self.schedule.learning_rate(number - self.skipped());
-        let max_norm = self.args.training.max_grad_norm;
+        let max_norm = self.options.training.max_grad_norm;
         let ranks = &*self.setup.ranks;
         let norm = match self.optimizer.update(&mut self.setup.adapter, &found.gradients, lr, max_norm, ranks) {
             Ok(norm) => norm,
@@ -246,7 +223,7 @@ impl<'a> Trainer<'a> {
         self.forecast.after_step(&batches);
         let speed = tokens as f64 / started.elapsed().as_secs_f64();
         bar.set_message(format!("loss {:.4} lr {lr:.2e} {speed:.0} tokens/s", found.loss));
-        bar.inc(1);
+        bar.advance(1);
         Ok(())
     }
 
@@ -276,7 +253,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn draws(&self, step: u64) -> Draws {
-        Draws { seed: self.args.training.seed, step, neftune: self.args.training.neftune_noise_alpha }
+        Draws { seed: self.options.training.seed, step, neftune: self.options.training.neftune_noise_alpha }
     }
 
     fn account(&mut self, found: &StepResult, tokens: usize, grad_norm: f64, learning_rate: f64) {
@@ -321,24 +298,18 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The micro-batches, each cut to the memory that there is.
-pub fn pieces(step: &Step<'_>, sequences: &[Sequence], micro_batches: &[Vec<usize>]) -> Vec<Batch> {
-    let of = |rows: &Vec<usize>| rows.iter().map(|&r| &sequences[r]).collect::<Vec<_>>();
-    micro_batches.iter().flat_map(|rows| step.cut(&of(rows))).collect()
-}
-
-fn fresh_state(args: &Args, precision: Precision, steps: u64, sampler: &Sampler) -> State {
+fn fresh_state(options: &Options, precision: MixedPrecision, steps: u64, sampler: &Sampler) -> TrainerState {
     let loss_scale = precision.scales_loss().then(LossScale::default);
-    let Args { training: t, log, watch, .. } = args;
-    State {
+    let Options { training: t, log, evaluation, .. } = options;
+    TrainerState {
         max_steps: steps,
         num_train_epochs: steps.div_ceil(sampler.steps_an_epoch()),
         train_batch_size: t.per_device_train_batch_size,
         logging_steps: log.every(steps).unwrap_or(0),
-        eval_steps: watch.eval_every(log, steps).unwrap_or(0),
-        save_steps: watch.save_every(steps).unwrap_or(0),
+        eval_steps: evaluation.eval_every(log, steps).unwrap_or(0),
+        save_steps: evaluation.save_every(steps).unwrap_or(0),
         loss_scale,
-        ..State::default()
+        ..TrainerState::default()
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, ValueEnum};
+use ft_cli::named_value;
+use ft_trainer::options::Sharding;
 
 /// Seconds for ranks to meet.
 const RENDEZVOUS: u64 = 120;
@@ -17,17 +19,18 @@ pub struct RanksArgs {
     /// Ranks of this process, each on its own device or its share of the threads
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = ranks_here)]
     pub nproc_per_node: u32,
-    /// What ranks share out among themselves, instead of each having all of it
-    #[arg(long, value_name = "WHAT", value_enum, default_value = "none")]
+    /// What to shard across ranks: none (DDP), optimizer states (ZeRO-1), and gradients (ZeRO-2), and frozen weights
+    /// (ZeRO-3, FSDP)
+    #[arg(long, value_name = "WHAT", default_value = "none", value_parser = named_value::<Sharding>())]
     pub sharding: Sharding,
-    /// With zero3: give a layer up after its forward and gather it again for its backward, instead of keeping it
+    /// With zero3: free a layer's gathered weights after its forward pass and gather them again for its backward pass
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value = "true", default_missing_value = "true",
         action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub fsdp_reshard_after_forward: bool,
-    /// What carries bytes between ranks [default: threads with --nproc-per-node, else what started them]
+    /// Communication backend of the ranks [default: threads with --nproc-per-node, else what the launcher uses]
     #[arg(long, value_name = "BACKEND", value_enum, default_value = "auto")]
     pub ddp_backend: Backend,
-    /// Seconds that a rank waits for the others before it gives up
+    /// Seconds to wait for the other ranks before giving up
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub ddp_timeout: u64,
     /// Seconds that ranks wait at the start for others of which nothing has been heard, as torchrun's join_timeout
@@ -68,20 +71,6 @@ fn ranks_here(text: &str) -> Result<u32, String> {
 fn rank_and_step(text: &str) -> Result<(usize, u64), String> {
     let both = text.split_once(':').and_then(|(rank, step)| Some((rank.parse().ok()?, step.parse().ok()?)));
     both.ok_or_else(|| "expected RANK:STEP".into())
-}
-
-/// `--sharding`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Sharding {
-    /// Nothing: every rank has all (DDP)
-    None,
-    /// The optimizer's state
-    Zero1,
-    /// And the gradients
-    Zero2,
-    /// And the frozen weights, gathered one layer at a time
-    #[value(aliases = ["fsdp", "full_shard"])]
-    Zero3,
 }
 
 /// `--ddp-backend`

@@ -1,6 +1,9 @@
 //! The steps: how many, how long, how far.
 
 use clap::ValueEnum;
+use ft_cli::named_value;
+use ft_model::optimizer::OptimizerKind;
+use ft_trainer::options::SchedulerType;
 
 use super::values::{Object, not_negative, probability, share};
 
@@ -11,65 +14,66 @@ pub struct TrainingArgs {
     /// Peak learning rate
     #[arg(long, value_name = "LR", default_value_t = 2e-5, value_parser = not_negative)]
     pub learning_rate: f64,
-    /// How the learning rate goes on after the warm-up
-    #[arg(long, value_name = "TYPE", value_enum, default_value = "linear")]
+    /// Learning-rate schedule after the warm-up
+    #[arg(long, value_name = "TYPE", default_value = "linear", value_parser = named_value::<SchedulerType>())]
     pub lr_scheduler_type: SchedulerType,
-    /// What the schedule needs besides: {"num_cycles": 2}, {"min_lr": 1e-6}, {"num_decay_steps": 10} …
+    /// Parameters of the schedule, as JSON: {"num_cycles": 2}, {"min_lr": 1e-6}, {"num_decay_steps": 10} …
     #[arg(long, value_name = "JSON")]
     pub lr_scheduler_kwargs: Option<Object>,
-    /// Share of the steps over which the learning rate rises from 0
+    /// Warm-up: fraction of all steps over which the learning rate rises linearly from 0
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub warmup_ratio: f64,
-    /// Steps over which the learning rate rises from 0 (below 1: a share); wins over --warmup-ratio
+    /// Warm-up: steps over which the learning rate rises linearly from 0 (below 1: a fraction of all steps); overrides
+    /// --warmup-ratio
     #[arg(long, value_name = "N", default_value_t = 0.0, value_parser = not_negative)]
     pub warmup_steps: f64,
-    /// Times to go through the training rows
+    /// Epochs: passes over the training rows; may be a fraction
     #[arg(long, value_name = "N", default_value_t = 3.0, value_parser = not_negative)]
     pub num_train_epochs: f64,
-    /// Steps to take, whatever the epochs; 0 and -1 leave it to the epochs
+    /// Optimizer steps to take; overrides --num-train-epochs; 0 and -1: as many as the epochs make
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub max_steps: i64,
     /// Weight of the routers' auxiliary loss, which is not implemented: it has to be 0 for mixtures of experts, and means
     /// nothing for other models
     #[arg(long, value_name = "COEF", hide = true)]
     pub router_aux_loss_coef: Option<f64>,
-    /// Sequences in a micro-batch
+    /// Sequences in a micro-batch on each rank
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub per_device_train_batch_size: u32,
-    /// Sequences in an evaluation batch
+    /// Sequences in an evaluation batch on each rank
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub per_device_eval_batch_size: u32,
-    /// Micro-batches in an optimizer step
+    /// Micro-batches whose gradients are accumulated before an optimizer step
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub gradient_accumulation_steps: u32,
     /// The optimizer
     #[arg(long, value_name = "OPTIMIZER", value_enum, default_value = "adamw_torch")]
     pub optim: Optim,
-    /// What the optimizer needs besides: name=value, with commas between them (momentum=0.9)
+    /// Parameters of --optim sgd, as name=value with commas between them: momentum=0.9,nesterov=true
     #[arg(long, value_name = "ARGS")]
     pub optim_args: Option<String>,
-    /// Decoupled weight decay (sgd: added to the gradient, as torch does)
+    /// Weight decay, decoupled as in AdamW (sgd: L2, added to the gradient as torch does)
     #[arg(long, value_name = "DECAY", default_value_t = 0.0, value_parser = not_negative)]
     pub weight_decay: f64,
-    /// Decay of the first moment
+    /// beta1 of AdamW and Lion: decay of the running mean of the gradient
     #[arg(long, value_name = "BETA", default_value_t = 0.9, value_parser = probability)]
     pub adam_beta1: f64,
-    /// Decay of the second moment
+    /// beta2 of AdamW and Lion: decay of the running mean of the squared gradient
     #[arg(long, value_name = "BETA", default_value_t = 0.999, value_parser = probability)]
     pub adam_beta2: f64,
-    /// AdamW's epsilon
+    /// Epsilon of AdamW: added to the denominator for numerical stability
     #[arg(long, value_name = "EPS", default_value_t = 1e-8, value_parser = not_negative)]
     pub adam_epsilon: f64,
-    /// Clip gradients to this L2 norm; 0 disables
+    /// Clip gradients to this L2 norm; 0 disables clipping
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = not_negative)]
     pub max_grad_norm: f64,
-    /// Noise on the embeddings while training (NEFTune)
+    /// NEFTune: alpha of the uniform noise that is added to the embeddings while training
     #[arg(long, value_name = "ALPHA", value_parser = not_negative)]
     pub neftune_noise_alpha: Option<f64>,
-    /// How many times A's learning rate B's is (LoRA+)
+    /// LoRA+: the learning rate of the B matrices divided by that of the A matrices
     #[arg(long, value_name = "RATIO", value_parser = not_negative)]
     pub loraplus_lr_ratio: Option<f64>,
-    /// Seed of the initial adapter, the order of the rows and dropout
+    /// Random seed: initial adapter weights, order of the rows, dropout
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub seed: u64,
 }
@@ -79,36 +83,6 @@ impl TrainingArgs {
     pub fn sequences_a_step(&self, world: usize) -> usize {
         self.per_device_train_batch_size as usize * self.gradient_accumulation_steps as usize * world
     }
-}
-
-/// `--lr-scheduler-type`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum SchedulerType {
-    /// A straight line, to 0
-    Linear,
-    /// Half a cosine, to 0 (num_cycles)
-    Cosine,
-    /// Several half cosines, each from the peak to 0 (num_cycles)
-    CosineWithRestarts,
-    /// Half a cosine, to min_lr or to min_lr_rate of the peak
-    CosineWithMinLr,
-    /// As cosine_with_min_lr, but the warm-up does not begin at 0 (warmup_lr_rate)
-    CosineWarmupWithMinLr,
-    /// A power of a straight line (power), to lr_end
-    Polynomial,
-    /// As it is, without a warm-up
-    Constant,
-    /// As it is, after the warm-up
-    ConstantWithWarmup,
-    /// DeepSpeed's WarmupLR: as it is, after a warm-up by the logarithm of the step
-    ConstantWithLogWarmup,
-    /// DeepSpeed's WarmupDecayLR: a straight line to 0, after such a warm-up
-    LinearWithLogWarmup,
-    /// 1 / √step (timescale)
-    InverseSqrt,
-    /// As it is, then down over num_decay_steps to min_lr_ratio of the peak
-    WarmupStableDecay,
 }
 
 /// `--optim`
@@ -126,10 +100,24 @@ pub enum Optim {
     /// AdamW, moments of 8 bits in a mapped file
     #[value(name = "paged_adamw_8bit")]
     PagedAdamW8bit,
-    /// Gradient descent (momentum, nesterov, dampening in --optim-args)
+    /// Stochastic gradient descent (momentum, nesterov, dampening in --optim-args)
     #[value(name = "sgd")]
     Sgd,
     /// Lion
     #[value(name = "lion", alias = "lion_32bit")]
     Lion,
+}
+
+impl Optim {
+    /// What the engine calls it.
+    pub fn kind(self) -> OptimizerKind {
+        match self {
+            Self::AdamW => OptimizerKind::AdamwTorch,
+            Self::AdamW8bit => OptimizerKind::Adamw8bit,
+            Self::PagedAdamW => OptimizerKind::PagedAdamw32bit,
+            Self::PagedAdamW8bit => OptimizerKind::PagedAdamw8bit,
+            Self::Sgd => OptimizerKind::Sgd,
+            Self::Lion => OptimizerKind::Lion32bit,
+        }
+    }
 }

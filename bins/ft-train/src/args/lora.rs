@@ -1,6 +1,6 @@
 //! The adapter, in the words of peft's `LoraConfig`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ft_model::lora::{Layers, LoraConfig, Targets};
 use serde_json::{Value, json};
@@ -11,13 +11,13 @@ use super::values::{Object, probability};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Adapter")]
 pub struct LoraArgs {
-    /// Rank of the adapter's matrices
+    /// LoRA rank: rows of A and columns of B
     #[arg(long, alias = "r", value_name = "R", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     pub lora_r: u32,
-    /// The adapter's output is multiplied by lora_alpha / r
+    /// LoRA alpha: the adapter's output is scaled by lora_alpha / r
     #[arg(long, value_name = "ALPHA", default_value_t = 32.0)]
     pub lora_alpha: f64,
-    /// Probability of dropping an element of an adapter's input [default: 0, or what --init-adapter says]
+    /// Dropout probability on the adapter's input [default: 0, or that of --init-adapter]
     #[arg(long, value_name = "P", value_parser = probability)]
     pub lora_dropout: Option<f64>,
     /// Modules to adapt: all-linear, names, or a regular expression of the full name
@@ -32,29 +32,30 @@ pub struct LoraArgs {
     #[arg(long, alias = "lora-target-parameters", value_name = "PARAMETERS", num_args = 1.., value_delimiter = ',',
         action = clap::ArgAction::Set)]
     pub target_parameters: Vec<String>,
-    /// Multiply by lora_alpha / √r instead
+    /// Rank-stabilised LoRA: scale by lora_alpha / √r instead
     #[arg(long)]
     pub use_rslora: bool,
-    /// Train each row's length beside its direction (DoRA)
+    /// DoRA: train a magnitude for each output beside the low-rank direction
     #[arg(long)]
     pub use_dora: bool,
-    /// Ranks of single modules: {"pattern": rank}
+    /// LoRA ranks of single modules, by name or regular expression: {"pattern": rank}
     #[arg(long, value_name = "JSON")]
     pub rank_pattern: Option<Object>,
-    /// Alphas of single modules: {"pattern": alpha}
+    /// LoRA alphas of single modules, by name or regular expression: {"pattern": alpha}
     #[arg(long, value_name = "JSON")]
     pub alpha_pattern: Option<Object>,
     /// Layers to adapt, counted from 0 [default: all]
     #[arg(long, value_name = "LAYER", num_args = 1.., value_delimiter = ',', action = clap::ArgAction::Set)]
     pub layers_to_transform: Vec<usize>,
-    /// Modules that are trained and saved whole beside the adapter
+    /// Modules to train in full (not by LoRA) and save beside the adapter, such as embed_tokens and lm_head
     #[arg(long, alias = "lora-modules-to-save", value_name = "MODULES", num_args = 1.., value_delimiter = ',',
         action = clap::ArgAction::Set)]
     pub modules_to_save: Vec<String>,
-    /// Which biases are trained: none, all or lora_only
+    /// Bias vectors to train: none, all, or lora_only (those of adapted modules)
     #[arg(long, value_name = "WHICH", default_value = "none", value_parser = ["none", "all", "lora_only"])]
     pub bias: String,
-    /// How the adapter begins: true (or default), gaussian, pissa or pissa_niter_N; false draws B as well
+    /// Initial adapter weights: true or default (Kaiming-uniform A, B = 0), gaussian, pissa, pissa_niter_N, or false
+    /// (random A and B, for tests)
     #[arg(long, value_name = "INIT", default_value = "true", value_parser = init)]
     pub init_lora_weights: String,
     /// Start from this PEFT adapter; it then decides rank, alpha and modules
@@ -64,9 +65,8 @@ pub struct LoraArgs {
 
 impl LoraArgs {
     /// As `adapter_config.json` says it. What is not implemented is refused where the adapter is made.
-    pub fn config(&self, model: &Path) -> LoraConfig {
+    pub fn config(&self) -> LoraConfig {
         let mut config = LoraConfig::new(self.lora_r as usize, self.lora_alpha, &self.target_modules.join(","));
-        config.base_model_name_or_path = Some(model.display().to_string());
         config.lora_dropout = self.lora_dropout.unwrap_or(0.0);
         config.exclude_modules = targets(&self.exclude_modules);
         config.use_rslora = self.use_rslora;

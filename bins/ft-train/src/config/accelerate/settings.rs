@@ -1,6 +1,6 @@
 //! What a file says, as far as it was read.
 
-use super::section::Given;
+use super::given::Given;
 
 /// One of our arguments, as a file sets it.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub struct Setting {
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FileSettings {
     pub settings: Vec<Setting>,
     /// Why nothing follows from some keys, and those keys with their values.
     notes: Vec<(&'static str, Vec<String>)>,
@@ -26,7 +26,7 @@ pub struct Found {
     pub total_steps: Option<u64>,
 }
 
-impl Found {
+impl FileSettings {
     /// The file sets this argument; a flag wins.
     ///
     /// # Errors

@@ -1,36 +1,38 @@
 //! Which rows go together, and in which order.
 
 use clap::ValueEnum;
+use ft_cli::named_value;
+use ft_trainer::options::{Overlong, RowOptions};
 
 /// The order and the grouping of the rows.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Rows")]
 pub struct DataArgs {
-    /// Seed of the rows' order [default: --seed]
+    /// Random seed of the order of the rows [default: --seed]
     #[arg(long, value_name = "SEED")]
     pub data_seed: Option<u64>,
-    /// Take the rows in the file's order in every epoch
+    /// Keep the file's order of rows in every epoch
     #[arg(long)]
     pub no_shuffle: bool,
-    /// Put rows of about one length into one batch
+    /// Batch rows of similar length together
     #[arg(long)]
     pub group_by_length: bool,
-    /// The order of the rows: random, sequential (--no-shuffle) or group_by_length
+    /// Order of the rows: random, sequential (--no-shuffle) or group_by_length
     #[arg(long, value_name = "STRATEGY", value_enum)]
     pub train_sampling_strategy: Option<SamplingStrategy>,
-    /// Fill each sequence of --max-seq-length tokens with whole rows, which never see each other
+    /// Packing: fill each sequence of --max-seq-length tokens with whole rows; attention never crosses rows
     #[arg(long)]
     pub packing: bool,
-    /// How rows are packed: bfd, best-fit decreasing
+    /// Packing strategy: bfd (best-fit decreasing)
     #[arg(long, value_name = "STRATEGY", default_value = "bfd", value_parser = packing_strategy)]
     pub packing_strategy: String,
-    /// Longest row, in tokens, and the length that packing fills [default: what the model takes; packing: 1024]
+    /// Maximum length of a row in tokens, and of a packed sequence [default: the model's context; packing: 1024]
     #[arg(long, alias = "max-length", value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_seq_length: Option<u32>,
-    /// What happens to rows over --max-seq-length
-    #[arg(long, value_name = "WHAT", value_enum, default_value = "error")]
+    /// What to do with rows longer than --max-seq-length
+    #[arg(long, value_name = "WHAT", default_value = "error", value_parser = named_value::<Overlong>())]
     pub overlong: Overlong,
-    /// Leave out an epoch's last sequences where they do not fill a micro-batch of each rank
+    /// Drop an epoch's last sequences where they do not fill a micro-batch of each rank
     #[arg(long)]
     pub dataloader_drop_last: bool,
 }
@@ -47,18 +49,20 @@ pub enum SamplingStrategy {
     GroupByLength,
 }
 
-/// `--overlong`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Overlong {
-    /// The run stops before it begins
-    Error,
-    /// They are left out, and counted
-    Drop,
-    /// Their ends are cut off, and counted
-    Truncate,
-}
-
 impl DataArgs {
+    /// What they mean.
+    pub fn options(&self) -> RowOptions {
+        RowOptions {
+            data_seed: self.data_seed,
+            shuffle: self.shuffled(),
+            group_by_length: self.grouped(),
+            packing: self.packing,
+            max_seq_length: self.max_seq_length,
+            overlong: self.overlong,
+            dataloader_drop_last: self.dataloader_drop_last,
+        }
+    }
+
     /// Whether rows are grouped by their lengths.
     pub fn grouped(&self) -> bool {
         self.group_by_length || self.train_sampling_strategy == Some(SamplingStrategy::GroupByLength)

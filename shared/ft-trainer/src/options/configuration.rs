@@ -14,3 +14,11 @@ pub struct Configuration {
     /// What was typed, as `run.json` keeps it.
     pub typed: Vec<String>,
 }
+
+impl Configuration {
+    /// The arguments that a file or a flag gave.
+    pub fn given(&self) -> Map<String, Value> {
+        let given = |key: &str| self.origins.get(key).is_some_and(|origin| origin != "default");
+        self.values.iter().filter(|(key, _)| given(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}

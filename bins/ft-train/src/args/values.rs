@@ -52,9 +52,3 @@ pub fn steps(text: &str) -> Result<f64, String> {
 fn within(text: &str, range: Range<f64>, what: &str) -> Result<f64, String> {
     text.parse().ok().filter(|x| range.contains(x)).ok_or_else(|| format!("expected {what}"))
 }
-
-/// Every how many steps something is due, of a value that [`steps`] read and a run of `all` steps; none where it is 0.
-pub fn every(steps: f64, all: u64) -> Option<u64> {
-    let every = if steps < 1.0 { (steps * all as f64).ceil() } else { steps };
-    (every > 0.0).then_some(every as u64)
-}

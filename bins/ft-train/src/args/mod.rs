@@ -3,6 +3,7 @@
 mod data;
 mod lora;
 mod memory;
+mod options;
 mod precision;
 mod prove;
 mod ranks;
@@ -14,15 +15,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-pub use data::{DataArgs, Overlong, SamplingStrategy};
+pub use data::{DataArgs, SamplingStrategy};
 pub use lora::LoraArgs;
-pub use memory::{MemoryArgs, Offload};
-pub use precision::{Precision, PrecisionArgs};
+pub use memory::MemoryArgs;
+pub use precision::PrecisionArgs;
 pub use prove::ProveArgs;
-pub use ranks::{Backend, RanksArgs, Sharding};
-pub use training::{Optim, SchedulerType, TrainingArgs};
+pub use ranks::{Backend, RanksArgs};
+pub use training::{Optim, TrainingArgs};
 pub use values::Object;
-pub use watch::{Interval, LogArgs, LogLevel, Report, SaveStrategy, WatchArgs};
+pub use watch::{LogArgs, LogLevel, WatchArgs};
 
 use values::path_or_nothing;
 

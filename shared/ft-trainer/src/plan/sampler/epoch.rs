@@ -4,7 +4,7 @@ use super::Sampler;
 
 /// The first epoch in numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Plan {
+pub struct EpochFigures {
     /// Rows, or bins of rows with `--packing`, in an epoch.
     pub items: usize,
     pub steps_an_epoch: u64,
@@ -18,7 +18,7 @@ pub struct Plan {
     pub packing_efficiency: Option<f64>,
 }
 
-impl Plan {
+impl EpochFigures {
     /// The share of `padded_tokens` that is padding.
     pub fn padding(&self) -> f64 {
         1.0 - self.tokens as f64 / self.padded_tokens.max(1) as f64
@@ -27,7 +27,7 @@ impl Plan {
 
 impl Sampler {
     /// The first epoch in numbers.
-    pub fn plan(&self) -> Plan {
+    pub fn first_epoch(&self) -> EpochFigures {
         let of_step = |step| (0..self.world).flat_map(move |rank| self.micro_batches(step, rank));
         let all = (0..self.steps_an_epoch()).flat_map(of_step);
         let (mut items, mut tokens, mut padded_tokens, mut largest_micro_batch) = (0, 0, 0, 0);
@@ -42,6 +42,6 @@ impl Sampler {
         let held: usize = self.lengths.iter().sum();
         let packing_efficiency = self.bin_length.map(|length| held as f64 / (self.lengths.len() * length) as f64);
         let steps_an_epoch = self.steps_an_epoch();
-        Plan { items, steps_an_epoch, tokens, padded_tokens, largest_micro_batch, packing_efficiency }
+        EpochFigures { items, steps_an_epoch, tokens, padded_tokens, largest_micro_batch, packing_efficiency }
     }
 }
