@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use ft_cli::Usage;
-use ft_kernels::{Compute, Precision};
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::with_slice;
+use ft_kernels::{Compute, Precision};
 use ft_model::decoder::Decoder;
 use ft_model::generate::{Generator, Options};
 use ft_model::layers::{LayerSource, Resident};

@@ -176,7 +176,8 @@ impl Setup {
             self.adapter.sha256().map_or_else(|_| "unknown".into(), |hash| hash[..12].to_owned()),
         );
         let longest = self.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
-        let decoder = Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
+        let decoder =
+            Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: Some(&self.adapter) };
         let recomputed = decoder.recomputed_layers(longest, self.activation_memory);
         tracing::info!(
             "{} MB for activations; for the longest row of {longest} tokens, {recomputed} of {} layers are computed twice",
