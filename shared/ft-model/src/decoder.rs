@@ -61,7 +61,7 @@ impl<'a> Decoder<'a> {
         attention: &mut dyn Attention,
         see: &mut dyn FnMut(usize, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
-        expect_finite(&x, || "the model's embedding".into())?;
+        expect_finite(&x, || format!("what goes into the model's '{}.0'", self.arch.names().layers))?;
         for i in 0..self.arch.num_layers {
             see(i, &x)?;
             let layer = self.layer(i)?;
@@ -79,7 +79,7 @@ impl<'a> Decoder<'a> {
         if !is_host(x.device()) && layer + 1 < self.arch.num_layers {
             return Ok(());
         }
-        expect_finite(x, || format!("layer {layer} of the model"))
+        expect_finite(x, || format!("the model's '{}.{layer}'", self.arch.names().layers))
     }
 
     /// The logits of every token: `[tokens, vocabulary]`. For tests and short texts: it is large.

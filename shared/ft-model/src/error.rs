@@ -205,7 +205,8 @@ pub enum Error {
         "{place} gives {value} for token {token} of a row, expected finite numbers; are its weights, or the adapter's, whole?"
     )]
     NotANumber {
-        /// The part of the model that gives it: the embedding, a layer by its number, or the head.
+        /// The part of the model that gives it: the embedding, or a layer by its name. What is not finite after the last
+        /// layer is for those who know the row.
         place: String,
         /// What it gives.
         value: f32,

@@ -14,7 +14,7 @@ use ft_kernels::rows::sum_rows;
 
 use crate::arch::Architecture;
 use crate::batch::Batch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layers::{LayerSource, NormWeights, Table};
 use crate::lora::{Adapter, End, OnEnd, PairGradients};
 use crate::sink::{Gradient, Sink};
@@ -116,7 +116,6 @@ impl Head<'_> {
             let chunk = from..(from + most).min(batch.rows.len());
             let logits = self.products(&weights, x, &batch.rows[chunk.clone()])?;
             let rows = cross_entropy_forward(self.compute, &logits, &batch.targets[chunk.clone()], self.shape())?;
-            expect_finite_losses(&rows, &batch.rows[chunk.clone()])?;
             add(&mut losses, &rows, &batch.owners[chunk]);
         }
         Ok(losses)
@@ -132,7 +131,6 @@ impl Head<'_> {
         let most = chunk_rows(is_host(x.device()));
         for (rows, targets) in batch.rows.chunks(most).zip(batch.targets.chunks(most)) {
             let found = cross_entropy_forward(self.compute, &self.products(&weights, x, rows)?, targets, self.shape())?;
-            expect_finite_losses(&found, rows)?;
             all.nll.extend(found.nll);
             all.correct.extend(found.correct);
         }
@@ -196,14 +194,6 @@ impl Head<'_> {
             None => FinalNorm { weights: weights.clone(), trained: None },
         }
     }
-}
-
-/// Fails unless the losses of these rows are finite: what the head read was.
-fn expect_finite_losses(losses: &RowLosses, rows: &[u32]) -> Result<()> {
-    let found = losses.nll.iter().zip(rows).find(|(nll, _)| !nll.is_finite());
-    found.map_or(Ok(()), |(&value, &row)| {
-        Err(Error::NotANumber { place: "the model's head".into(), value, token: row as usize + 1 })
-    })
 }
 
 /// The factors of the dropout of some rows of one sequence, `[rows, hidden]`; none without dropout.

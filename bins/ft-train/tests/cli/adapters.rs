@@ -194,5 +194,5 @@ fn evaluation_with_weights_that_are_not_finite_ends_the_run() {
     });
     let line = "--model spoiled --train rows.parquet --eval rows.parquet -o out --max-steps 1 --eval-on-start";
     let told = scratch.failure(line, 1);
-    assert!(told.contains("layer 2 of the model gives NaN"), "{told}");
+    assert!(told.contains("the model's 'model.layers.2' gives NaN"), "{told}");
 }
