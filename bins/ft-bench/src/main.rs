@@ -1,6 +1,7 @@
 //! `ft-bench`: measure this machine's matrix products, training and generation.
 
 mod args;
+mod bounds;
 mod check;
 mod flops;
 mod generate;

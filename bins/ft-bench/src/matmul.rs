@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::MatmulArgs;
+use crate::bounds::{self, product};
 use crate::machine;
 use crate::report::{Report, median};
 use crate::table::Table;
@@ -86,6 +87,12 @@ impl Product {
 
     fn flops(&self) -> f64 {
         2.0 * (self.m * self.k) as f64 * self.n as f64
+    }
+    /// Bytes of its operands and its result.
+    fn bytes(&self) -> Option<u64> {
+        let sides = [[self.m, self.k], [self.k, self.n], [self.m, self.n]];
+        let elements = sides.iter().try_fold(0u64, |all, side| all.checked_add(product(side)?))?;
+        elements.checked_mul(size_of::<f32>() as u64)
     }
 
     /// GFLOP/s of `repeats` measurements on the threads of the current pool.
@@ -216,6 +223,9 @@ pub fn run(args: &MatmulArgs, threads: usize) -> Result<Report> {
         None => SMOLLM2,
     };
     let products = products(sizes, args.tokens, args.lora_r);
+    products.iter().try_for_each(|product| {
+        bounds::require_memory(&format!("--tokens {} with --lora-r {}", args.tokens, args.lora_r), product.bytes())
+    })?;
     let counts = if threads > 1 { vec![1, threads] } else { vec![1] };
     let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().context("cannot start a thread")?;
     let bar = ft_cli::progress(Some((products.len() * counts.len()) as u64), "products");

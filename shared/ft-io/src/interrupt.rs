@@ -1,17 +1,18 @@
-//! SIGINT and SIGTERM ask; the program finishes its step, saves and leaves.
-//! A second signal ends it at once.
+//! SIGINT, SIGTERM and SIGHUP (a closed terminal) ask; the program finishes its
+//! step, saves and leaves with exit code 130, whichever it was. A second SIGINT
+//! or SIGTERM ends it at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::error::Interrupted;
 
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Whether SIGINT or SIGTERM came.
+/// Whether SIGINT, SIGTERM or SIGHUP came.
 pub fn requested() -> bool {
     FLAG.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
@@ -19,7 +20,7 @@ pub fn requested() -> bool {
 /// For loops: an error with exit code 130 once a signal came.
 ///
 /// # Errors
-/// [`Interrupted`] after SIGINT or SIGTERM.
+/// [`Interrupted`] after SIGINT, SIGTERM or SIGHUP.
 pub fn check() -> Result<(), Interrupted> {
     if requested() { Err(Interrupted) } else { Ok(()) }
 }
@@ -37,4 +38,17 @@ pub fn install() {
             tracing::debug!("signal {signal} is not caught: {error}");
         }
     }
+    // A closing terminal may send it twice, and under nohup it is to be ignored.
+    if !is_ignored(SIGHUP)
+        && let Err(error) = flag::register(SIGHUP, Arc::clone(flag))
+    {
+        tracing::debug!("signal {SIGHUP} is not caught: {error}");
+    }
+}
+
+/// Whether who started the process had it ignore a signal, as Linux tells it.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

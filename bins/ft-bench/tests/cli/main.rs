@@ -333,3 +333,12 @@ fn a_shape_without_weights_is_trained() {
     let loss = found["losses"][0].as_f64().unwrap();
     assert!((loss - 256f64.ln()).abs() < 1.0, "{loss}");
 }
+
+#[test]
+fn more_tokens_than_the_machine_holds_are_a_word() {
+    let scratch = Scratch::new();
+    let told = scratch.failure("matmul --tokens 4294967295", 2);
+    assert!(told.contains("--tokens 4294967295 with --lora-r 16 needs") && told.contains("ask for less"), "{told}");
+    let told = scratch.failure("train --model MODEL --batch-size 1000000000 -q", 2);
+    assert!(told.contains("--batch-size 1000000000") && told.contains("take fewer"), "{told}");
+}

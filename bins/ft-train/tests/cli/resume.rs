@@ -163,7 +163,7 @@ fn signal_at(signal: &str, scratch: &Scratch, line: &str, word: &str) -> (Option
 #[test]
 #[cfg(unix)]
 fn a_signal_ends_the_step_writes_a_checkpoint_and_leaves() {
-    for signal in ["-INT", "-TERM"] {
+    for signal in ["-INT", "-TERM", "-HUP"] {
         a_signal_leaves_a_checkpoint(signal);
     }
 }
