@@ -4,6 +4,7 @@
 //! Whatever goes to stdout goes through [`output::Stdout`]: as a result, which must arrive, or as a listing, whose reader
 //! may go.
 
+mod caught;
 mod digest;
 mod distinct;
 mod error;
@@ -17,6 +18,7 @@ pub mod progress;
 mod provenance;
 mod size;
 
+pub use caught::caught;
 pub use digest::{HashingReader, Sha256, sha256_file, sha256_hex};
 pub use distinct::Distinct;
 pub use error::{Error, Interrupted};

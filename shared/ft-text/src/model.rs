@@ -139,8 +139,10 @@ fn from_folder(folder: &Path) -> Result<Parts> {
         });
     }
     let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
+    // The library panics over some damaged files.
+    let read = ft_io::caught(|| Tokenizer::from_bytes(&bytes).map_err(|e| e.to_string()));
     let mut tokenizer =
-        Tokenizer::from_bytes(&bytes).map_err(|e| Error::malformed(&file, format!("not a tokenizer.json: {e}")))?;
+        read.and_then(|read| read).map_err(|e| Error::malformed(&file, format!("not a tokenizer.json: {e}")))?;
     // A tokenizer that was saved after a training run carries that run's settings.
     tokenizer.with_padding(None).with_truncation(None).map_err(|e| Error::malformed(&file, e.to_string()))?;
     let config = json(folder, "tokenizer_config.json")?;
