@@ -339,6 +339,6 @@ fn more_tokens_than_the_machine_holds_are_a_word() {
     let scratch = Scratch::new();
     let told = scratch.failure("matmul --tokens 4294967295", 2);
     assert!(told.contains("--tokens 4294967295 with --lora-r 16 needs") && told.contains("ask for less"), "{told}");
-    let told = scratch.failure("train --model MODEL --batch-size 1000000000 -q", 2);
+    let told = scratch.failure("train --model MODEL --seq-len 64 --batch-size 1000000000 -q", 2);
     assert!(told.contains("--batch-size 1000000000") && told.contains("take fewer"), "{told}");
 }
