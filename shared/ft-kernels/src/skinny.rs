@@ -16,9 +16,10 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::gemm::{widen_bf16, widen_f16};
-use crate::linear::RowSource;
+use crate::linear::Rows;
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
+use crate::tensor::uninit;
 
 /// Below this many multiply-adds waking other threads costs more than they save.
 const WORTH_THREADS: usize = 1 << 18;
@@ -70,7 +71,7 @@ impl Weights<'_> {
 pub fn skinny(isa: Isa, x: &[f32], weights: Weights<'_>, k: usize, y: &mut [f32]) {
     let n = weights.len() / k.max(1);
     assert!(weights.len() == n * k, "a matrix of {} elements in rows of {k}", weights.len());
-    let Ok(()) = in_pieces(isa, x, k, n, y, |product, columns| {
+    let Ok(()) = in_pieces(isa, x, k, n, 1, y, |product, columns| {
         product.columns(weights, columns);
         Ok::<_, Infallible>(())
     });
@@ -83,12 +84,14 @@ pub fn skinny(isa: Isa, x: &[f32], weights: Weights<'_>, k: usize, y: &mut [f32]
 ///
 /// # Panics
 /// As [`skinny`].
-pub fn skinny_by_rows(isa: Isa, x: &[f32], weights: &dyn RowSource, y: &mut [f32]) -> candle_core::Result<()> {
-    let k = weights.columns();
-    in_pieces(isa, x, k, weights.rows(), y, |product, columns| {
-        let mut expanded = vec![0.0; LEAST_ROWS.min(columns.len()) * k];
-        for first in columns.clone().step_by(LEAST_ROWS) {
-            let part = &mut expanded[..LEAST_ROWS.min(columns.end - first) * k];
+pub fn skinny_by_rows(isa: Isa, x: &[f32], weights: &Rows, y: &mut [f32]) -> candle_core::Result<()> {
+    let (k, granule) = (weights.columns(), weights.granule());
+    let step = LEAST_ROWS.next_multiple_of(granule);
+    in_pieces(isa, x, k, weights.rows(), granule, y, |product, columns| {
+        // Every element that is read was written, or the expanding failed.
+        let mut expanded = uninit(step.min(columns.len()) * k);
+        for first in columns.clone().step_by(step) {
+            let part = &mut expanded[..step.min(columns.end - first) * k];
             weights.expand(isa, first, part)?;
             product.with(Weights::F32(part), first);
         }
@@ -96,12 +99,14 @@ pub fn skinny_by_rows(isa: Isa, x: &[f32], weights: &dyn RowSource, y: &mut [f32
     })
 }
 
-/// Calls `piece` for ranges of columns that together are all `n`, with all threads where it is worth it.
+/// Calls `piece` for ranges of columns that together are all `n`, each but the last a multiple of `granule`, with all
+/// threads where it is worth it.
 fn in_pieces<E: Send>(
     isa: Isa,
     x: &[f32],
     k: usize,
     n: usize,
+    granule: usize,
     y: &mut [f32],
     piece: impl Fn(&Product<'_>, Range<usize>) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
@@ -123,7 +128,9 @@ fn in_pieces<E: Send>(
         _ if rows * n * k < WORTH_THREADS => 1,
         threads => (threads * PIECES_A_THREAD).min(n.div_ceil(LEAST_ROWS)),
     };
-    let piece = |i: usize| piece(&product, i * n / pieces..(i + 1) * n / pieces);
+    let units = n.div_ceil(granule);
+    let end = |i: usize| (i * units / pieces * granule).min(n);
+    let piece = |i: usize| piece(&product, end(i)..end(i + 1));
     if pieces == 1 {
         return piece(0);
     }

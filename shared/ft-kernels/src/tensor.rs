@@ -44,6 +44,22 @@ pub fn with_slices<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f
     Ok(f(slices))
 }
 
+/// [`with_slices`] for any number of them.
+///
+/// # Errors
+/// As [`with_slices`].
+pub fn with_list<R>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> R) -> Result<R> {
+    let guards: Vec<_> = tensors.iter().map(|tensor| tensor.storage_and_layout()).collect();
+    let mut slices: Vec<&[f32]> = Vec::with_capacity(guards.len());
+    for (storage, layout) in &guards {
+        let Storage::Cpu(storage) = &**storage else {
+            candle_core::bail!("a fused operator needs a tensor on the CPU");
+        };
+        slices.push(&storage.as_slice::<f32>()?[range(layout)?]);
+    }
+    Ok(f(&slices))
+}
+
 /// Calls `f` with the elements of a contiguous `f32` tensor on the CPU, to be changed in place.
 ///
 /// Every other handle on the same storage sees the change, so this is for tensors that the caller

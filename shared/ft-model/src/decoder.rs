@@ -19,7 +19,7 @@ use crate::block::{Adapted, Attention, Block, Kept, Products, Rows, WithoutCache
 use crate::error::{Error, Result};
 use crate::finite::expect_finite;
 use crate::head::{Head, SequenceLoss};
-use crate::layers::{LayerSource, LayerWeights, Table, Unit};
+use crate::layers::{LayerSource, LayerWeights, Unit, Weight};
 use crate::lora::{Adapter, End, OnEnd, PairGradients, add_by_token};
 use crate::sink::{Gradient, Sink};
 use crate::trained::{Biases, Saved, with_biases};
@@ -262,7 +262,7 @@ impl<'a> Decoder<'a> {
         }
         let ends = self.source.ends();
         let table = match self.saved_embedding() {
-            Some(saved) => Table::Float(saved.tensor.clone()),
+            Some(saved) => Weight::from(saved.tensor),
             None => self.source.embedding()?,
         };
         let mut x = table.look_up(ids)?;

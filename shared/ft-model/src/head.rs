@@ -8,14 +8,14 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 use ft_kernels::backend::{Compute, is_host};
-use ft_kernels::linear::{Dropout, dropout_factors, weight_gradient};
+use ft_kernels::linear::{Dropout, dropout_factors, product, product_few, weight_gradient};
 use ft_kernels::loss::{LogitShape, RowLosses, cross_entropy, cross_entropy_forward, shape_logits};
 use ft_kernels::rows::sum_rows;
 
 use crate::arch::Architecture;
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::layers::{LayerSource, NormWeights, Table};
+use crate::layers::{LayerSource, NormWeights, Weight};
 use crate::lora::{Adapter, End, OnEnd, PairGradients};
 use crate::sink::{Gradient, Sink};
 use crate::step_options::StepOptions;
@@ -45,7 +45,7 @@ pub struct Head<'a> {
 
 /// The head's weight and bias, and where they are trained; and its pair.
 struct Weights<'a> {
-    weight: Table,
+    weight: Weight,
     bias: Option<Tensor>,
     trained: [Option<TrainableId>; 2],
     pair: Option<OnEnd<'a>>,
@@ -85,7 +85,7 @@ impl Head<'_> {
         Ok(Weights {
             trained: [id(&weight), id(&bias)],
             pair: self.adapter.and_then(|adapter| adapter.on_end(self.arch, End::Head)),
-            weight: weight.map_or_else(|| self.source.head(), |saved| Ok(Table::Float(saved.tensor.clone())))?,
+            weight: weight.map_or_else(|| self.source.head(), |saved| Ok(saved.tensor.into()))?,
             bias: bias.map(|saved| saved.tensor).or(self.source.ends().head_bias.as_ref()).cloned(),
         })
     }
@@ -94,7 +94,7 @@ impl Head<'_> {
     pub(crate) fn logits_of_few(&self, x: &Tensor) -> Result<Tensor> {
         let normed = self.final_norm().weights.forward(self.compute, self.arch, x)?;
         let Weights { weight, bias, pair, .. } = self.weights()?;
-        let mut logits = weight.logits_of_few(self.compute, &normed)?;
+        let mut logits = product_few(self.compute, &normed, &weight)?;
         if let Some(bias) = bias {
             logits = logits.broadcast_add(&bias)?;
         }
@@ -169,7 +169,7 @@ impl Head<'_> {
                 }
                 let (nll, dlogits) = cross_entropy(self.compute, logits, targets, scale, self.shape())?;
                 add(&mut losses, &nll, &batch.owners[rows]);
-                let mut dnormed = weights.weight.input_gradient(self.compute, &dlogits)?;
+                let mut dnormed = product(self.compute, &dlogits, &weights.weight, true)?;
                 if let Some((pair, low, masks)) = low {
                     let (gradients, through) = pair.logits_backward(self.compute, &dlogits, &low)?;
                     dnormed = (dnormed + masks.applied(&through)?)?;
@@ -311,7 +311,7 @@ fn more(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
 impl Weights<'_> {
     /// `[rows, hidden]` to `[rows, vocabulary]`.
     fn logits(&self, compute: Compute, normed: &Tensor) -> Result<Tensor> {
-        let logits = self.weight.logits(compute, normed)?;
+        let logits = product(compute, normed, &self.weight, false)?;
         Ok(match &self.bias {
             Some(bias) => logits.broadcast_add(bias)?,
             None => logits,

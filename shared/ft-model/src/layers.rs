@@ -5,6 +5,7 @@ mod load_as;
 mod mapped;
 mod open;
 mod packed;
+mod packed_matrix;
 mod placed;
 mod quantised;
 mod random;
@@ -21,17 +22,18 @@ pub use quantised::{Bits, Quantised};
 pub use resident::Resident;
 pub(crate) use sharded::shares;
 pub use sharded::{Held, Sharded, ShardedOptions};
-pub use table::{Table, TableBytes};
+pub use table::TableBytes;
 pub use without::Without;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+pub use ft_kernels::linear::Weight;
 
 use crate::error::Result;
 use crate::projection::Site;
 
-/// The weights of one block, with matrices of some kind: tensors to compute with, or what expands to them.
+/// The weights of one block, with matrices of some kind: what products take, or what becomes that.
 /// Projections of the same input are one matrix. Norms and biases are f32.
 #[derive(Debug, Clone)]
 pub struct Layer<M> {
@@ -55,8 +57,9 @@ pub struct Layer<M> {
     pub down: Product<M>,
 }
 
-/// The weights of one block to compute with: the matrices have the type that the source was asked for.
-pub type LayerWeights = Layer<Tensor>;
+/// The weights of one block to compute with: numbers of the type that the source was asked for, or what products expand
+/// a few rows at a time.
+pub type LayerWeights = Layer<Weight>;
 
 /// A product's matrix `[out, in]`, and its bias `[out]`.
 #[derive(Debug, Clone)]
@@ -87,9 +90,9 @@ pub struct Ends {
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
     /// `[vocabulary, hidden]`
-    pub embedding: Table,
+    pub embedding: Weight,
     /// `[vocabulary, hidden]`: the embedding itself where they are tied
-    pub head: Table,
+    pub head: Weight,
 }
 
 /// What is asked of a source at a time.
@@ -113,13 +116,13 @@ pub trait LayerSource: Send + Sync {
     ///
     /// # Errors
     /// If it cannot be had.
-    fn embedding(&self) -> Result<Table>;
+    fn embedding(&self) -> Result<Weight>;
 
     /// The matrix that makes logits, `[vocabulary, hidden]`.
     ///
     /// # Errors
     /// If it cannot be had.
-    fn head(&self) -> Result<Table>;
+    fn head(&self) -> Result<Weight>;
 
     /// What else stands before and after the blocks.
     fn ends(&self) -> &Ends;

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use crate::arch::Architecture;
 use crate::error::Result;
-use crate::layers::{LayerWeights, Product};
+use crate::layers::{LayerWeights, Product, Weight};
 use crate::lora::{Adapter, End, LoraPair, OnEnd};
 use crate::projection::{Projection, Site};
 use crate::trainable::{PairIds, TrainableId};
@@ -115,7 +115,7 @@ fn replace_bias(
     arch: &Architecture,
     layer: usize,
     site: Site,
-    product: &mut Product<Tensor>,
+    product: &mut Product<Weight>,
     adapter: &Adapter,
     biases: &mut Biases,
 ) -> Result<()> {

@@ -102,7 +102,7 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
             }
         }
         let frozen = w.product(site);
-        let layer = Linear { weight: &frozen.weight, bias: frozen.bias.as_ref(), lora };
+        let layer = Linear { weight: frozen.weight.clone(), bias: frozen.bias.as_ref(), lora };
         Ok(linear::reference::forward(Compute::reference(), &layer, x, &STARTS, None)?)
     };
     let norm = |norm: Option<&NormWeights>, x: &Tensor| match (norm, arch.norm) {
@@ -164,10 +164,10 @@ fn mixture(case: &Case, of: &Experts, x: &Tensor, pairs: &[(Var, Var)]) -> ft_ke
         Ok((weight + (b.matmul(&a)? * pair.scaling)?)?)
     };
     let (first, second) = (&case.weights.gate_up.weight, &case.weights.down.weight);
-    let (stacked, count) = (first.dim(0)? - of.count, of.count);
-    let gate_up = merged("experts.gate_up_proj", first.narrow(0, 0, stacked)?, count)?;
-    let down = merged("experts.down_proj", second.clone(), count)?;
-    let router = merged("mlp.gate", first.narrow(0, stacked, count)?, 1)?.squeeze(0)?;
+    let (stacked, count) = (first.dims2()?.0 - of.count, of.count);
+    let gate_up = merged("experts.gate_up_proj", first.narrow(0, stacked)?.widened()?, count)?;
+    let down = merged("experts.down_proj", second.widened()?, count)?;
+    let router = merged("mlp.gate", first.narrow(stacked, count)?.widened()?, 1)?.squeeze(0)?;
     let logits = x.matmul(&router.t()?)?;
     let routing = experts::reference::route(&logits.detach(), of.per_token, of.normalised)?;
     let weights = experts::reference::weights(&logits, &routing.experts, of.normalised)?;
@@ -232,7 +232,8 @@ fn wide(t: &Tensor) -> Vec<f64> {
 impl<'a> Plain<'a> {
     fn new(case: &'a Case) -> Self {
         let w = &case.weights;
-        let weights = [&w.qkv.weight, &w.o.weight, &w.gate_up.weight, &w.down.weight].map(wide);
+        let weights =
+            [&w.qkv.weight, &w.o.weight, &w.gate_up.weight, &w.down.weight].map(|w| wide(&w.widened().unwrap()));
         let norms = [&w.input_norm, &w.mlp_norm].map(|norm| wide(&norm.as_ref().unwrap().weight));
         let biases = [&w.qkv, &w.o, &w.gate_up, &w.down].map(|product| product.bias.as_ref().map(wide));
         Self { case, weights, norms, biases }

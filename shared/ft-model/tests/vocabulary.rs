@@ -18,7 +18,7 @@ use ft_model::batch::{Batch, Sequence};
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::{Decoder, DropoutKey, NeftuneKey};
 use ft_model::generate::{Generator, Options};
-use ft_model::layers::{Bits, Ends, LayerSource, LayerWeights, Quantised, Table};
+use ft_model::layers::{Bits, Ends, LayerSource, LayerWeights, Quantised, Weight};
 use ft_model::lora::{Adapter, LoraConfig};
 use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
@@ -71,13 +71,13 @@ fn model(folder: &Path, embedding: GgmlDType, head: Option<GgmlDType>) -> PathBu
 /// A source with its embedding and head in f32.
 struct Widened {
     source: Quantised,
-    embedding: Table,
-    head: Table,
+    embedding: Weight,
+    head: Weight,
 }
 
 impl Widened {
     fn new(source: Quantised) -> Self {
-        let widened = |table: &Table| Table::Float(table.widened().unwrap().to_dtype(DType::F32).unwrap());
+        let widened = |table: &Weight| Weight::Float(table.widened().unwrap().to_dtype(DType::F32).unwrap());
         let (embedding, head) = (source.embedding().unwrap(), source.head().unwrap());
         let wide = widened(&embedding);
         Self { head: if head.is(&embedding) { wide.clone() } else { widened(&head) }, embedding: wide, source }
@@ -89,11 +89,11 @@ impl LayerSource for Widened {
         self.source.layer(i)
     }
 
-    fn embedding(&self) -> Result<Table> {
+    fn embedding(&self) -> Result<Weight> {
         Ok(self.embedding.clone())
     }
 
-    fn head(&self) -> Result<Table> {
+    fn head(&self) -> Result<Weight> {
         Ok(self.head.clone())
     }
 

@@ -23,13 +23,13 @@ pub fn all() -> Vec<Case> {
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         let name = format!("{dtype:?}").to_lowercase();
         cases.push(case(&format!("product, {name}"), move |d| {
-            Ok(vec![product(d.compute, &x(d)?, &weight(d, dtype)?, false)?])
+            Ok(vec![product(d.compute, &x(d)?, weight(d, dtype)?, false)?])
         }));
         cases.push(case(&format!("product transposed, {name}"), move |d| {
-            Ok(vec![product(d.compute, &matrix(d, 3, TOKENS, OUT)?, &weight(d, dtype)?, true)?])
+            Ok(vec![product(d.compute, &matrix(d, 3, TOKENS, OUT)?, weight(d, dtype)?, true)?])
         }));
         cases.push(case(&format!("product of few rows, {name}"), move |d| {
-            Ok(vec![product_few(d.compute, &matrix(d, 3, 3, INNER)?, &weight(d, dtype)?)?])
+            Ok(vec![product_few(d.compute, &matrix(d, 3, 3, INNER)?, weight(d, dtype)?)?])
         }));
         for adapters in [Kind::Plain, Kind::Dropout, Kind::Dora, Kind::DoraDropout] {
             cases.push(case(&format!("linear layer, {name}, {}", adapters.name()), move |d| {
@@ -38,7 +38,7 @@ pub fn all() -> Vec<Case> {
         }
         cases.push(case(&format!("dora_norm, {name}"), move |d| {
             let (a, b) = (matrix(d, 3, RANK, INNER)?, matrix(d, 4, OUT, RANK)?);
-            Ok(vec![dora_norm(d.compute, &weight(d, dtype)?, &a, &b, 0.1)?])
+            Ok(vec![dora_norm(d.compute, weight(d, dtype)?, &a, &b, 0.1)?])
         }));
     }
     cases.push(case("weight_gradient", move |d| {
@@ -90,7 +90,7 @@ fn layer(d: &On, weight: &Tensor, kind: Kind) -> Result<Vec<Tensor>> {
     };
     let bias = vector(d, 9, OUT)?;
     let layer = Linear {
-        weight,
+        weight: weight.into(),
         bias: Some(&bias),
         lora: vec![
             lora(0, &a, &b, 0, has_lengths.then_some(&lengths.0)),

@@ -22,7 +22,7 @@ fn multiply(
 ) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let step = block_length(a.cols);
-    pool.install(|| matmul_with(kernels, threads, a, b, c, accumulate, step));
+    pool.install(|| matmul_with(kernels, threads, a, b, c, accumulate, step, &Tail::default()));
 }
 
 const SHAPES: [(usize, usize, usize); 10] = [
@@ -167,4 +167,79 @@ fn an_empty_inner_dimension_is_a_sum_of_nothing() {
 #[test]
 fn the_blocks_of_the_inner_dimension_depend_on_it_alone() {
     assert_eq!([block_length(1), block_length(576), block_length(1536), block_length(49152)], [8, 288, 384, 384]);
+}
+
+/// The parts of a tail on a result `[m, n]`: two that share a panel, one over all columns, one masked, and one of several
+/// blocks.
+fn parts<'a>(m: usize, n: usize, values: &'a [f32], mask: &'a [f32]) -> Vec<Part<'a>> {
+    let part = |r: usize, column: usize, columns: usize, masked: bool| Part {
+        left: Mat::strided(values, m, r, r + 3),
+        right: Mat::new(values, columns, r).t(),
+        column,
+        mask: masked.then(|| Mat::new(mask, m, columns)),
+    };
+    let (third, rest) = (n / 3, n - n / 3);
+    vec![part(4, 0, third, false), part(7, third, rest, false), part(3, 0, n, false), part(5, third, rest, true)]
+        .into_iter()
+        .chain([part(800, 0, third, false), part(390, 0, n, true)])
+        .collect()
+}
+
+#[test]
+fn a_tail_has_the_bits_of_one_product_after_the_other() {
+    let (factors, values, mask) = (random(600, 11), random(810 * 400, 12), random(40 * 400, 13));
+    let before = |row: usize, column: usize, c: &mut [f32]| {
+        c.iter_mut().zip(&factors[column..]).for_each(|(c, f)| *c = *c * f + row as f32);
+    };
+    let after = |row: usize, column: usize, c: &mut [f32]| {
+        c.iter_mut().zip(&factors[column..]).for_each(|(c, f)| *c = (*c - row as f32) * f);
+    };
+    for (m, k, n) in SHAPES.into_iter().chain([(3, 0, 40)]) {
+        let (a, b, start) = (random(m * k, 1), random(k * n, 2), random(m * n, 3));
+        let (a, b) = (Mat::new(&a, m, k), Rhs::F32(Mat::new(&b, n, k)).t());
+        let tail = Tail::new(Some(&before), parts(m, n, &values, &mask), Some(&after));
+        let step = block_length(k);
+        for isa in Isa::ALL {
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut expected = start.clone();
+                let mut c = MatMut::new(&mut expected, m, n);
+                matmul(isa, a, b, &mut c, true);
+                tail.apply(isa, &mut c);
+                let mut found = start.clone();
+                let mut c = MatMut::new(&mut found, m, n);
+                pool.install(|| match k {
+                    0 => matmul_part(isa, a, b, &mut c, true, step, &tail),
+                    _ => matmul_with(kernels(isa), threads, a, b, &mut c, true, step, &tail),
+                });
+                assert_eq!(bits(&found), bits(&expected), "[{m}, {k}]x[{k}, {n}], {isa:?}, {threads} threads");
+                // Some columns at a time.
+                let mut apart = start.clone();
+                for columns in [0..n / 2, n / 2..n] {
+                    let mut c = MatMut::new(&mut apart, m, n);
+                    let mut c = c.cols_of(columns.start, columns.len());
+                    let b = Rhs::F32(match b {
+                        Rhs::F32(b) => b.cols_of(columns.start, columns.len()),
+                        _ => unreachable!(),
+                    });
+                    matmul_part(isa, a, b, &mut c, true, step, &tail.of_columns(&columns));
+                }
+                assert_eq!(bits(&apart), bits(&expected), "[{m}, {k}]x[{k}, {n}] in two");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_masked_part_is_rounded_before_it_is_added() {
+    let (left, right, mask) = (random(6, 14), random(20, 15), random(15, 16));
+    let part = Part { left: Mat::new(&left, 3, 2), right: Mat::new(&right[..10], 2, 5), column: 0, mask: None };
+    let masked = Tail::new(None, vec![Part { mask: Some(Mat::new(&mask, 3, 5)), ..part }], None);
+    let mut sums = vec![0.0; 15];
+    Tail::new(None, vec![part], None).apply(Isa::best(), &mut MatMut::new(&mut sums, 3, 5));
+    let start = random(15, 17);
+    let mut found = start.clone();
+    masked.apply(Isa::best(), &mut MatMut::new(&mut found, 3, 5));
+    let expected: Vec<f32> = start.iter().zip(&sums).zip(&mask).map(|((c, sum), m)| c + m * sum).collect();
+    assert_eq!(bits(&found), bits(&expected));
 }

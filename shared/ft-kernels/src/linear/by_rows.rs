@@ -4,30 +4,15 @@
 //! expanded. A row of `W` is a column of `x·Wᵀ`, and columns do not know each other. In `x·W` the rows are what is
 //! summed over: there each part is whole blocks of that sum, which `gemm` adds to what stands in the result anyway.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::reference;
-use crate::backend::{Compute, Isa};
-use crate::gemm::{Mat, MatMut, Rhs, block_length, matmul_part};
-use crate::skinny::skinny_by_rows;
-use crate::tensor::{from_vec, uninit, with_slice};
-
-/// A frozen matrix `[rows, columns]` of which some rows at a time can be had as numbers.
-pub trait RowSource: Sync {
-    /// The number of rows.
-    fn rows(&self) -> usize;
-
-    /// The number of elements in a row.
-    fn columns(&self) -> usize;
-
-    /// Writes the rows from `first` on, as many whole ones as there is room for, on this thread and with these
-    /// instructions, which change no bit.
-    ///
-    /// # Errors
-    /// If they cannot be had.
-    fn expand(&self, isa: Isa, first: usize, out: &mut [f32]) -> Result<()>;
-}
+use super::weight::RowSource;
+use crate::backend::Isa;
+use crate::gemm::{Mat, MatMut, Rhs, Tail, block_length, matmul_part};
+use crate::tensor::uninit;
 
 /// Elements that are expanded at a time: large enough for all threads, small beside a layer.
 const AT_ONCE: usize = 1 << 21;
@@ -40,99 +25,170 @@ pub fn rows_at_once(rows: usize, columns: usize) -> usize {
     ((AT_ONCE / columns.max(1)) / step).max(1) * step
 }
 
-/// [`product`](super::product) with a matrix that is expanded in parts, each of them once.
-///
-/// # Errors
-/// If candle refuses the shapes or types, or rows cannot be had.
-pub fn product_by_rows(compute: Compute, x: &Tensor, weight: &dyn RowSource, transposed: bool) -> Result<Tensor> {
-    let isa = compute.isa;
-    if !compute.is_fused() {
-        return reference::product(compute, x, &expand_all(isa, weight)?.to_device(x.device())?, transposed);
+/// The bytes of the rows that are expanded at a time.
+pub fn expanded_bytes(rows: usize, columns: usize) -> usize {
+    rows_at_once(rows, columns).min(rows) * columns * size_of::<f32>()
+}
+
+/// Some adjacent rows of a matrix that can be expanded.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    source: Arc<dyn RowSource>,
+    first: usize,
+    count: usize,
+}
+
+impl Rows {
+    /// All rows.
+    pub fn new(source: Arc<dyn RowSource>) -> Self {
+        let count = source.rows();
+        Self { source, first: 0, count }
     }
-    let (rows, k) = x.dims2()?;
-    let (all, columns) = (weight.rows(), weight.columns());
-    let (inner, n) = if transposed { (all, columns) } else { (columns, all) };
-    if k != inner {
-        candle_core::bail!("a product of rows of {k} with a matrix [{all}, {columns}], transposed: {transposed}");
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.count
     }
-    let mut y = uninit(rows * n);
-    if all == 0 {
-        y.fill(0.0);
+
+    /// The number of elements in a row.
+    pub fn columns(&self) -> usize {
+        self.source.columns()
     }
-    let step = block_length(k);
-    let at_once = rows_at_once(all, columns).min(all);
-    let mut buffer = uninit(at_once * columns);
-    with_slice(x, |x| {
+
+    /// The rows `first .. first + count` of these.
+    pub(super) fn narrow(&self, first: usize, count: usize) -> Result<Self> {
+        if first.checked_add(count).is_none_or(|end| end > self.count) {
+            candle_core::bail!("rows {first}+{count} of {}", self.count);
+        }
+        Ok(Self { source: Arc::clone(&self.source), first: self.first + first, count })
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source) && (self.first, self.count) == (other.first, other.count)
+    }
+
+    /// The bytes that they take, as their share of the source's.
+    pub(super) fn bytes(&self) -> usize {
+        match self.source.rows() {
+            all if all == self.count => self.source.bytes(),
+            all => (self.source.bytes() as u128 * self.count as u128 / all.max(1) as u128) as usize,
+        }
+    }
+
+    /// In multiples of how many rows these are had at the least cost, where they begin at such a multiple.
+    pub(crate) fn granule(&self) -> usize {
+        self.source.granule().max(1)
+    }
+
+    /// The rows of the source that have to be expanded for these of its.
+    fn cover(&self, from: usize, count: usize) -> std::ops::Range<usize> {
+        let granule = self.granule();
+        from / granule * granule..(from + count).next_multiple_of(granule).min(self.source.rows())
+    }
+
+    /// Writes the rows from `first` on, as many whole ones as there is room for, on this thread.
+    pub(crate) fn expand(&self, isa: Isa, first: usize, out: &mut [f32]) -> Result<()> {
+        let columns = self.columns();
+        let (from, count) = (self.first + first, out.len() / columns.max(1));
+        if first + count > self.count {
+            candle_core::bail!("rows {first}+{count} of {}", self.count);
+        }
+        let cover = self.cover(from, count);
+        if cover == (from..from + count) {
+            return self.source.expand(isa, from, out);
+        }
+        // Every element is written, or the expanding fails and the buffer is dropped.
+        let mut all = uninit(cover.len() * columns);
+        self.source.expand(isa, cover.start, &mut all)?;
+        out.copy_from_slice(&all[(from - cover.start) * columns..][..out.len()]);
+        Ok(())
+    }
+
+    /// Writes some rows with all threads to the buffer, which grows, and says where they are.
+    fn expand_wide<'b>(&self, isa: Isa, first: usize, count: usize, buffer: &'b mut Vec<f32>) -> Result<&'b [f32]> {
+        let (columns, from) = (self.columns(), self.first + first);
+        let cover = self.cover(from, count);
+        let len = cover.len() * columns;
+        if buffer.len() < len {
+            // Every element is written, or the expanding fails and the buffer is dropped.
+            *buffer = uninit(len);
+            crate::memory::prefer_large_pages(buffer);
+        }
+        let rows = (A_TASK / columns.max(1)).max(1).next_multiple_of(self.granule());
+        let parts = buffer[..len].par_chunks_mut((rows * columns).max(1)).enumerate();
+        parts.try_for_each(|(i, part)| self.source.expand(isa, cover.start + i * rows, part))?;
+        Ok(&buffer[(from - cover.start) * columns..][..count * columns])
+    }
+
+    /// The whole matrix, `[rows, columns]` in f32.
+    pub(super) fn expand_all(&self, isa: Isa) -> Result<Tensor> {
+        let mut buffer = Vec::new();
+        let len = self.expand_wide(isa, 0, self.count, &mut buffer)?.len();
+        if len < buffer.len() {
+            let skipped = self.first - self.cover(self.first, self.count).start;
+            buffer.drain(..skipped * self.columns());
+            buffer.truncate(len);
+        }
+        Tensor::from_vec(buffer, (self.count, self.columns()), &Device::Cpu)
+    }
+
+    /// `y = x·Wᵀ` (or, with `transposed`, `x·W`), or that added to `y`, and what follows it: each row is expanded once.
+    pub(super) fn multiply(
+        &self,
+        isa: Isa,
+        x: Mat<'_, f32>,
+        transposed: bool,
+        y: &mut MatMut<'_>,
+        accumulate: bool,
+        tail: &Tail<'_>,
+    ) -> Result<()> {
+        let (all, columns) = (self.count, self.columns());
+        let step = block_length(x.cols);
+        if all == 0 && transposed {
+            matmul_part(isa, x, Rhs::F32(Mat::new(&[], 0, columns)), y, accumulate, step, tail);
+        }
+        let at_once = rows_at_once(all, columns).min(all);
+        let mut buffer = Vec::new();
         for first in (0..all).step_by(at_once.max(1)) {
             let count = at_once.min(all - first);
-            let part = &mut buffer[..count * columns];
-            expand(isa, weight, first, part)?;
-            let part = Rhs::F32(Mat::new(part, count, columns));
+            let part = Rhs::F32(Mat::new(self.expand_wide(isa, first, count, &mut buffer)?, count, columns));
             if transposed {
-                let x = Mat::strided(x.get(first..).unwrap_or_default(), rows, count, k);
-                matmul_part(isa, x, part, &mut MatMut::new(&mut y, rows, n), first > 0, step);
+                let (x, last) = (x.cols_of(first, count), first + count == all);
+                let nothing = Tail::default();
+                matmul_part(isa, x, part, y, accumulate || first > 0, step, if last { tail } else { &nothing });
             } else {
-                let place = y.get_mut(first..).unwrap_or_default();
-                let mut y = MatMut::strided(place, rows, count, n);
-                matmul_part(isa, Mat::new(x, rows, k), part.t(), &mut y, false, step);
+                let tail = tail.of_columns(&(first..first + count));
+                matmul_part(isa, x, part.t(), &mut y.cols_of(first, count), accumulate, step, &tail);
             }
         }
-        Ok::<_, candle_core::Error>(())
-    })??;
-    from_vec(y, (rows, n))
-}
-
-/// [`product_few`](super::product_few) with a matrix that is expanded in parts.
-///
-/// # Errors
-/// As [`product_by_rows`].
-pub fn product_few_by_rows(compute: Compute, x: &Tensor, weight: &dyn RowSource) -> Result<Tensor> {
-    if !compute.is_fused() {
-        return product_by_rows(compute, x, weight, false);
+        Ok(())
     }
-    let (rows, k) = x.dims2()?;
-    if k != weight.columns() {
-        candle_core::bail!("a product of rows of {k} with rows of {} elements", weight.columns());
-    }
-    let mut y = uninit(rows * weight.rows());
-    with_slice(x, |x| skinny_by_rows(compute.isa, x, weight, &mut y))??;
-    from_vec(y, (rows, weight.rows()))
-}
-
-/// The whole matrix, `[rows, columns]` in f32.
-///
-/// # Errors
-/// If rows cannot be had.
-pub fn expand_all(isa: Isa, weight: &dyn RowSource) -> Result<Tensor> {
-    let (rows, columns) = (weight.rows(), weight.columns());
-    // Every element is written, or the expanding fails and the buffer is dropped.
-    let mut all = uninit(rows * columns);
-    crate::memory::prefer_large_pages(&all);
-    expand(isa, weight, 0, &mut all)?;
-    Tensor::from_vec(all, (rows, columns), &Device::Cpu)
-}
-
-/// Writes the rows from `first` on with all threads.
-fn expand(isa: Isa, weight: &dyn RowSource, first: usize, out: &mut [f32]) -> Result<()> {
-    let columns = weight.columns();
-    let rows = (A_TASK / columns.max(1)).max(1);
-    let part = |(i, part): (usize, &mut [f32])| weight.expand(isa, first + i * rows, part);
-    out.par_chunks_mut((rows * columns).max(1)).enumerate().try_for_each(part)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{product, product_few};
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::super::{Weight, product, product_few};
     use super::*;
+    use crate::backend::Compute;
 
     /// Rows that are there, counted as they are asked for.
-    struct Known<'a> {
-        all: &'a [f32],
+    #[derive(Debug)]
+    struct Known {
+        all: Vec<f32>,
         columns: usize,
+        granule: usize,
         asked: std::sync::atomic::AtomicUsize,
+        /// The most that were asked for at a time.
+        most: std::sync::atomic::AtomicUsize,
     }
 
-    impl RowSource for Known<'_> {
+    fn known(all: &[f32], columns: usize, granule: usize) -> Arc<Known> {
+        Arc::new(Known { all: all.to_vec(), columns, granule, asked: 0.into(), most: 0.into() })
+    }
+
+    impl RowSource for Known {
         fn rows(&self) -> usize {
             self.all.len() / self.columns
         }
@@ -141,13 +197,28 @@ mod tests {
             self.columns
         }
 
+        fn granule(&self) -> usize {
+            self.granule
+        }
+
+        fn bytes(&self) -> usize {
+            4 * self.all.len()
+        }
+
         fn expand(&self, _: Isa, first: usize, out: &mut [f32]) -> Result<()> {
             let rows = out.len() / self.columns;
             assert_eq!(rows * self.columns, out.len());
-            self.asked.fetch_add(rows, std::sync::atomic::Ordering::Relaxed);
+            assert!(first.is_multiple_of(self.granule));
+            assert!(rows.is_multiple_of(self.granule) || first + rows == self.rows());
+            self.asked.fetch_add(rows, Relaxed);
+            self.most.fetch_max(rows, Relaxed);
             out.copy_from_slice(&self.all[first * self.columns..][..out.len()]);
             Ok(())
         }
+    }
+
+    fn weight(source: &Arc<Known>) -> Weight {
+        Weight::of_rows(Arc::<Known>::clone(source))
     }
 
     fn values(count: usize, seed: u32) -> Vec<f32> {
@@ -169,37 +240,56 @@ mod tests {
         // One part and several, with rows left over; sums of one block and of several.
         for (rows, all, columns) in [(1, 1, 8), (3, 40, 24), (5, 1000, 7), (7, 3001, 2100), (2, 9000, 600), (0, 50, 8)]
         {
-            let weight = values(all * columns, 1);
-            let tensor = Tensor::from_slice(&weight, (all, columns), cpu).unwrap();
-            let source = || Known { all: &weight, columns, asked: 0.into() };
+            let values_of = values(all * columns, 1);
+            let tensor = Tensor::from_slice(&values_of, (all, columns), cpu).unwrap();
             let x = Tensor::from_vec(values(rows * columns, 2), (rows, columns), cpu).unwrap();
             let dy = Tensor::from_vec(values(rows * all, 3), (rows, all), cpu).unwrap();
-            let known = source();
-            let y = product_by_rows(Compute::cpu(), &x, &known, false).unwrap();
-            assert_eq!(known.asked.into_inner(), all, "each row is expanded once");
-            assert!(bits(&y) == bits(&product(Compute::cpu(), &x, &tensor, false).unwrap()), "{rows} {all} {columns}");
-            let dx = product_by_rows(Compute::cpu(), &dy, &source(), true).unwrap();
-            assert!(bits(&dx) == bits(&product(Compute::cpu(), &dy, &tensor, true).unwrap()), "{rows} {all} {columns}");
-            let few = product_few_by_rows(Compute::cpu(), &x, &source()).unwrap();
-            assert!(bits(&few) == bits(&product_few(Compute::cpu(), &x, &tensor).unwrap()), "{rows} {all} {columns}");
-            assert!(bits(&expand_all(Isa::best(), &source()).unwrap()) == bits(&tensor));
+            for granule in [1, 7] {
+                let source = known(&values_of, columns, granule);
+                let compute = Compute::cpu();
+                let y = product(compute, &x, weight(&source), false).unwrap();
+                let asked = source.asked.load(Relaxed);
+                assert!(granule > 1 || asked == all, "each row is expanded once");
+                assert!(bits(&y) == bits(&product(compute, &x, &tensor, false).unwrap()), "{rows} {all} {columns}");
+                let dx = product(compute, &dy, weight(&source), true).unwrap();
+                assert!(bits(&dx) == bits(&product(compute, &dy, &tensor, true).unwrap()), "{rows} {all} {columns}");
+                let few = product_few(compute, &x, weight(&source)).unwrap();
+                assert!(bits(&few) == bits(&product_few(compute, &x, &tensor).unwrap()), "{rows} {all} {columns}");
+                assert!(bits(&weight(&source).widened().unwrap()) == bits(&tensor));
+                let (first, count) = (all / 3, all / 2);
+                let (part, of_tensor) =
+                    (weight(&source).narrow(first, count).unwrap(), tensor.narrow(0, first, count).unwrap());
+                assert!(bits(&part.widened().unwrap()) == bits(&of_tensor));
+                let few = product_few(compute, &x, &part).unwrap();
+                assert!(bits(&few) == bits(&product_few(compute, &x, &of_tensor).unwrap()));
+                let y = product(compute, &x, &part, false).unwrap();
+                assert!(bits(&y) == bits(&product(compute, &x, &of_tensor, false).unwrap()));
+            }
         }
         assert!(rows_at_once(3001, 2100) < 3001 && rows_at_once(9000, 600) < 9000, "there are several parts");
     }
 
     #[test]
+    fn a_few_rows_never_expand_more_than_a_few() {
+        let (all, columns) = (4000, 576);
+        let source = known(&values(all * columns, 8), columns, 1);
+        let x = Tensor::from_vec(values(2 * columns, 9), (2, columns), &Device::Cpu).unwrap();
+        product_few(Compute::cpu(), &x, weight(&source)).unwrap();
+        let (asked, most) = (source.asked.load(Relaxed), source.most.load(Relaxed));
+        assert_eq!(asked, all, "each row is expanded once");
+        assert!(most <= 24, "{most} rows at a time");
+    }
+
+    #[test]
     fn a_row_knows_neither_its_neighbours_nor_the_threads() {
         let (rows, all, columns) = (6, 4000, 1100);
-        let weight = values(all * columns, 4);
-        let source = || Known { all: &weight, columns, asked: 0.into() };
+        let source = known(&values(all * columns, 4), columns, 3);
         let x = Tensor::from_vec(values(rows * columns, 5), (rows, columns), &Device::Cpu).unwrap();
         let dy = Tensor::from_vec(values(rows * all, 6), (rows, all), &Device::Cpu).unwrap();
         let both = |x: &Tensor, dy: &Tensor| {
-            let few = product_few_by_rows(Compute::cpu(), x, &source()).unwrap();
-            let (y, dx) = (
-                product_by_rows(Compute::cpu(), x, &source(), false).unwrap(),
-                product_by_rows(Compute::cpu(), dy, &source(), true).unwrap(),
-            );
+            let few = product_few(Compute::cpu(), x, weight(&source)).unwrap();
+            let y = product(Compute::cpu(), x, weight(&source), false).unwrap();
+            let dx = product(Compute::cpu(), dy, weight(&source), true).unwrap();
             [bits(&y), bits(&dx), bits(&few)]
         };
         let whole = both(&x, &dy);
@@ -217,13 +307,13 @@ mod tests {
 
     #[test]
     fn rows_of_another_length_are_refused() {
-        let weight = values(40, 7);
-        let source = Known { all: &weight, columns: 8, asked: 0.into() };
+        let source = known(&values(40, 7), 8, 1);
         let x = Tensor::zeros((2, 7), candle_core::DType::F32, &Device::Cpu).unwrap();
-        for error in
-            [product_by_rows(Compute::cpu(), &x, &source, false), product_few_by_rows(Compute::cpu(), &x, &source)]
-        {
+        let compute = Compute::cpu();
+        for error in [product(compute, &x, weight(&source), false), product_few(compute, &x, weight(&source))] {
             assert!(error.unwrap_err().to_string().contains("rows of 7"));
         }
+        assert!(weight(&source).narrow(3, 3).is_err());
+        assert!(weight(&source).look_up(&[5]).is_err());
     }
 }

@@ -10,11 +10,10 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::adapter::Rows;
-use super::product::{with_rhs, with_weights};
-use super::{Lora, reference};
+use super::product::frozen;
+use super::{Linear, Lora, Weight, reference};
 use crate::backend::{Compute, Isa};
-use crate::gemm::{Mat, MatMut, Rhs, matmul};
+use crate::gemm::{Mat, MatMut, Rhs, Tail, matmul};
 use crate::parallel::with_scratch;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 use crate::tensor::{from_vec, uninit, with_slice, with_slices};
@@ -26,39 +25,41 @@ const ROWS_AT_A_TIME: usize = 32;
 const COLUMNS_AT_A_TIME: usize = 64;
 
 /// The norms of the rows of `W + s·B·A`, `[out]`: what the magnitudes of an adapter start as, and what they are
-/// divided by ever after. `weight` is `[out, in]` of any float type (the adapter's own rows), `a` `[r, in]`, `b`
+/// divided by ever after. `weight` is `[out, in]` (the adapter's own rows), `a` `[r, in]`, `b`
 /// `[out, r]`. A row's norm depends on its row of `W` and `B`, and on `A`.
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn dora_norm(compute: Compute, weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
+pub fn dora_norm(compute: Compute, weight: impl Into<Weight>, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
+    let weight = &weight.into();
     let ((out, inner), (r, _)) = (weight.dims2()?, a.dims2()?);
     if a.dims() != [r, inner] || b.dims() != [out, r] {
         candle_core::bail!("an adapter A {:?}, B {:?} of a matrix [{out}, {inner}]", a.dims(), b.dims());
     }
     if !compute.is_fused() {
-        return reference::dora_norm(weight, a, b, scaling);
+        return reference::dora_norm(&weight.to_device(a.device())?.widened()?, a, b, scaling);
     }
     norms(compute.isa, weight, a, b, scaling)
 }
 
-fn norms(isa: Isa, weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
+fn norms(isa: Isa, weight: &Weight, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
     let ((out, inner), (r, _)) = (weight.dims2()?, a.dims2()?);
     let mut norms = uninit(out);
     with_slices([a, b], |[a, b]| {
         let b: Vec<f32> = b.iter().map(|b| b * scaling).collect();
-        with_weights(weight, |weights| {
-            norms.par_chunks_mut(NORMS_AT_A_TIME).enumerate().for_each(|(i, norms)| {
+        weight.with_rows(isa, |rows_of| {
+            norms.par_chunks_mut(NORMS_AT_A_TIME).enumerate().try_for_each(|(i, norms)| {
                 let (first, rows) = (i * NORMS_AT_A_TIME, norms.len());
                 with_scratch([rows * inner], |[sum]| {
-                    weights.widen(first * inner, sum);
+                    rows_of(first, sum)?;
                     let b = Mat::new(&b[first * r..][..rows * r], rows, r);
                     matmul(isa, b, Rhs::F32(Mat::new(a, r, inner)), &mut MatMut::new(sum, rows, inner), true);
                     dispatch(isa, Norms { rows: sum, norms });
-                });
-            });
+                    Ok::<_, candle_core::Error>(())
+                })
+            })
         })
-    })??;
+    })???;
     from_vec(norms, out)
 }
 
@@ -90,18 +91,25 @@ impl Kernel for Norms<'_> {
 /// What an adapter's columns are scaled by.
 pub(super) struct Scales {
     /// `[out, in]`, the adapter's rows of the layer's matrix
-    weight: Tensor,
+    weight: Weight,
     /// The norms of the adapted rows; 1 for a row of zeros, whose output is zero whatever it is divided by.
     norm: Vec<f32>,
     /// Magnitude by norm
     factor: Vec<f32>,
 }
 
+impl Linear<'_> {
+    /// The scales of each adapter's columns.
+    pub(super) fn scales(&self, isa: Isa) -> Result<Vec<Option<Scales>>> {
+        self.lora.iter().map(|lora| lora.scales(isa, &self.weight)).collect()
+    }
+}
+
 impl Lora<'_> {
     /// The scales of this adapter's columns of the layer's `weight`; none without a magnitude.
-    pub(super) fn scales(&self, isa: Isa, weight: &Tensor) -> Result<Option<Scales>> {
+    fn scales(&self, isa: Isa, weight: &Weight) -> Result<Option<Scales>> {
         let Some(magnitude) = self.magnitude else { return Ok(None) };
-        let weight = weight.narrow(0, self.column, self.b.dim(0)?)?;
+        let weight = weight.narrow(self.column, self.b.dim(0)?)?;
         let mut norm = norms(isa, &weight, self.a, self.b, self.scaling)?.to_vec1::<f32>()?;
         if magnitude.dims() != [norm.len()] {
             candle_core::bail!("magnitudes {:?} of an adapter of {} columns", magnitude.dims(), norm.len());
@@ -135,20 +143,23 @@ impl Scales {
         self.factor.len()
     }
 
-    /// Makes `k·x·Wᵀ` of `x·Wᵀ`, which `y` holds in rows `width` apart; with a dropped input,
-    /// `x·Wᵀ + (k − 1)·d·Wᵀ`.
-    pub(super) fn scale_product(&self, isa: Isa, dropped: Option<&[f32]>, y: &mut [f32], width: usize) -> Result<()> {
-        let rows = y.par_chunks_mut(width).with_min_len(ROWS_AT_A_TIME);
-        let Some(dropped) = dropped else {
-            rows.for_each(|y| y.iter_mut().zip(&self.factor).for_each(|(y, k)| *y *= k));
-            return Ok(());
-        };
-        let inner = self.weight.dim(1)?;
-        let dropped = Mat::new(dropped, dropped.len() / inner, inner);
-        rows.zip(self.product(isa, dropped)?.par_chunks(self.out())).for_each(|(y, base)| {
-            y.iter_mut().zip(base).zip(&self.factor).for_each(|((y, base), k)| *y += (k - 1.0) * base);
-        });
-        Ok(())
+    /// Makes `k·x·Wᵀ` of `x·Wᵀ`, with a dropped input's `base` (`[tokens, out]`, `d·Wᵀ`) `x·Wᵀ + (k − 1)·d·Wᵀ`, in
+    /// those of the elements `y` of row `row` from column `first` on that are the adapter's, whose own begin at `column`.
+    pub(super) fn scale_row(&self, row: usize, first: usize, column: usize, base: Option<&[f32]>, y: &mut [f32]) {
+        let end = (first + y.len()).min(column + self.out());
+        let start = first.max(column);
+        if start >= end {
+            return;
+        }
+        let (y, own) = (&mut y[start - first..end - first], start - column..end - column);
+        let factors = &self.factor[own.clone()];
+        match base {
+            None => y.iter_mut().zip(factors).for_each(|(y, k)| *y *= k),
+            Some(base) => {
+                let base = &base[row * self.out()..][own];
+                y.iter_mut().zip(base).zip(factors).for_each(|((y, base), k)| *y += (k - 1.0) * base);
+            }
+        }
     }
 
     /// `k·B`, row by row
@@ -164,11 +175,10 @@ impl Scales {
 
     /// `part += ((k − 1)·dy)·W`, with `part` `[tokens, in]` and rows of `dy` that are `width` apart
     pub(super) fn add_to_input(&self, isa: Isa, dy: &[f32], width: usize, part: &mut [f32]) -> Result<()> {
-        let (out, inner) = self.weight.dims2()?;
+        let inner = self.weight.dims2()?.1;
         let tokens = part.len() / inner;
         let scaled = self.scaled(dy, width, |k| k - 1.0);
-        let dy = Mat::new(&scaled, tokens, out);
-        with_rhs(&self.weight, |w| matmul(isa, dy, w, &mut MatMut::new(part, tokens, inner), true))
+        frozen(isa, &scaled, &self.weight, true, &mut MatMut::new(part, tokens, inner), true, &Tail::default())
     }
 
     fn scaled(&self, dy: &[f32], width: usize, by: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
@@ -180,26 +190,18 @@ impl Scales {
         scaled
     }
 
-    /// `x·Wᵀ`, `[tokens, out]`
-    fn product(&self, isa: Isa, x: Mat<'_, f32>) -> Result<Vec<f32>> {
-        let mut y = uninit(x.rows * self.out());
-        with_rhs(&self.weight, |w| matmul(isa, x, w.t(), &mut MatMut::new(&mut y, x.rows, self.out()), false))?;
+    /// `x·Wᵀ`, `[tokens, out]`, and what follows it.
+    pub(super) fn product(&self, isa: Isa, x: &[f32], tail: &Tail<'_>) -> Result<Vec<f32>> {
+        let tokens = x.len() / self.weight.dims2()?.1.max(1);
+        let mut y = uninit(tokens * self.out());
+        frozen(isa, x, &self.weight, false, &mut MatMut::new(&mut y, tokens, self.out()), false, tail)?;
         Ok(y)
     }
 
-    /// The gradients of the magnitudes, one a sequence: `x` is what the adapter saw, `low` is `s·x·Aᵀ`, `b` `[out, r]`
-    /// and `dy` the adapter's columns of the gradient.
-    pub(super) fn gradients(
-        &self,
-        x: Mat<'_, f32>,
-        low: &[f32],
-        b: Rhs<'_>,
-        dy: &[f32],
-        rows: &Rows<'_>,
-    ) -> Result<Vec<Vec<f32>>> {
-        let ((out, r), width) = (b.shape(), rows.width);
-        let mut y = self.product(rows.isa, x)?;
-        matmul(rows.isa, Mat::new(low, x.rows, r), b.t(), &mut MatMut::new(&mut y, x.rows, out), true);
+    /// The gradients of the magnitudes, one a sequence: `y` is `d·Wᵀ + s·d·Aᵀ·Bᵀ` of what the adapter saw, `[tokens, out]`,
+    /// and `dy` its columns of the gradient, whose rows are `width` apart.
+    pub(super) fn gradients(&self, y: &[f32], dy: &[f32], width: usize, starts: &[usize]) -> Vec<Vec<f32>> {
+        let out = self.out();
         let sum = |span: &[usize], first: usize, sums: &mut [f32]| {
             let mut wide = [0.0; COLUMNS_AT_A_TIME];
             for t in span[0]..span[1] {
@@ -215,6 +217,6 @@ impl Scales {
             blocks.for_each(|(i, sums)| sum(span, i * COLUMNS_AT_A_TIME, sums));
             sums
         };
-        Ok(rows.starts.windows(2).map(sequence).collect())
+        starts.windows(2).map(sequence).collect()
     }
 }

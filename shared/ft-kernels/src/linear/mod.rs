@@ -6,26 +6,24 @@
 //! gradients of an adapter are formed one sequence at a time, for the sequence is the unit of summation
 //! of a training step.
 
-mod adapter;
+mod backward;
 mod by_rows;
 mod dora;
+mod forward;
 mod product;
 pub mod reference;
+mod stack;
+mod weight;
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
-use self::adapter::Rows;
-use self::product::{product_few_slice, with_rhs};
-use crate::backend::{Compute, Isa};
-use crate::gemm::{Mat, MatMut, matmul};
-use crate::parallel::for_row_blocks;
+use crate::backend::Compute;
 use crate::philox::Stream;
-use crate::tensor::{from_vec, uninit, with_slice, with_slices};
 
-pub use self::by_rows::{RowSource, expand_all, product_by_rows, product_few_by_rows, rows_at_once};
+pub use self::by_rows::{Rows, expanded_bytes};
 pub use self::dora::dora_norm;
 pub use self::product::{add_product, product, product_few, weight_gradient};
+pub use self::weight::{RowSource, Weight};
 pub use crate::dropout::dropout_factors;
 
 /// An adapter of a range of a layer's output columns.
@@ -56,8 +54,8 @@ pub struct Dropout {
 /// A frozen linear layer and its adapters.
 #[derive(Clone)]
 pub struct Linear<'a> {
-    /// `[out, in]`; f32, bf16 or f16
-    pub weight: &'a Tensor,
+    /// `[out, in]`
+    pub weight: Weight,
     /// `[out]`
     pub bias: Option<&'a Tensor>,
     /// No two of them share a column.
@@ -93,7 +91,7 @@ impl Linear<'_> {
     /// If candle refuses the shapes or types.
     pub fn forward(&self, compute: Compute, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
         if compute.is_fused() {
-            self.forward_fused(compute.isa, x, starts, residual)
+            forward::forward(compute.isa, self, x, starts, residual)
         } else {
             reference::forward(compute, self, x, starts, residual)
         }
@@ -113,7 +111,7 @@ impl Linear<'_> {
         want_x: bool,
     ) -> Result<Gradients> {
         if compute.is_fused() {
-            self.backward_fused(compute.isa, dy, x, starts, want_x)
+            backward::backward(compute.isa, self, dy, x, starts, want_x)
         } else {
             reference::backward(compute, self, dy, x, starts, want_x)
         }
@@ -130,34 +128,7 @@ impl Linear<'_> {
         if !compute.is_fused() {
             return reference::forward(compute, &layer, x, &[], residual);
         }
-        let mut y = product_few_slice(compute.isa, x, self.weight)?;
-        let scaled = layer.has_magnitudes();
-        if !scaled {
-            self.add_rest(&mut y, residual)?;
-        }
-        layer.add_adapters(compute.isa, x, &[], &mut y)?;
-        if scaled {
-            self.add_rest(&mut y, residual)?;
-        }
-        from_vec(y, (x.dim(0)?, self.weight.dim(0)?))
-    }
-
-    fn forward_fused(&self, isa: Isa, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
-        let (tokens, inner) = x.dims2()?;
-        let out = self.weight.dim(0)?;
-        let mut y = uninit(tokens * out);
-        let scaled = self.has_magnitudes();
-        let preset = !scaled && self.preset(&mut y, residual)?;
-        with_rhs(self.weight, |w| {
-            with_slice(x, |x| {
-                matmul(isa, Mat::new(x, tokens, inner), w.t(), &mut MatMut::new(&mut y, tokens, out), preset);
-            })
-        })??;
-        self.add_adapters(isa, x, starts, &mut y)?;
-        if scaled {
-            self.add_rest(&mut y, residual)?;
-        }
-        from_vec(y, (tokens, out))
+        forward::forward_few(compute.isa, &layer, x, residual)
     }
 
     /// Whether an adapter scales what the product gives, which then must be alone in its columns.
@@ -165,67 +136,8 @@ impl Linear<'_> {
         self.lora.iter().any(|lora| lora.magnitude.is_some())
     }
 
-    fn add_adapters(&self, isa: Isa, x: &Tensor, starts: &[usize], y: &mut [f32]) -> Result<()> {
-        let width = self.weight.dim(0)?;
-        self.lora.iter().try_for_each(|lora| lora.add_forward(isa, self.weight, x, starts, y, width))
-    }
-
-    /// Fills `y` with what the product is added to; false where there is nothing.
-    fn preset(&self, y: &mut [f32], residual: Option<&Tensor>) -> Result<bool> {
-        let out = self.weight.dim(0)?;
-        if let Some(residual) = residual {
-            with_slice(residual, |r| {
-                y.par_chunks_mut(1 << 16).zip(r.par_chunks(1 << 16)).for_each(|(y, r)| y.copy_from_slice(r));
-            })?;
-        }
-        let Some(bias) = self.bias else { return Ok(residual.is_some()) };
-        with_slice(bias, |bias| {
-            y.par_chunks_mut(out).for_each(|row| match residual {
-                Some(_) => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
-                None => row.copy_from_slice(bias),
-            });
-        })?;
-        Ok(true)
-    }
-
-    /// Adds bias and residual.
-    fn add_rest(&self, y: &mut [f32], residual: Option<&Tensor>) -> Result<()> {
-        let out = self.weight.dim(0)?;
-        if let Some(bias) = self.bias {
-            with_slice(bias, |bias| {
-                for_row_blocks(y, out, |_, rows| {
-                    rows.chunks_mut(out).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
-                });
-            })?;
-        }
-        if let Some(residual) = residual {
-            with_slice(residual, |residual| {
-                for_row_blocks(y, out, |first, rows| {
-                    rows.iter_mut().zip(&residual[first * out..]).for_each(|(y, r)| *y += r);
-                });
-            })?;
-        }
-        Ok(())
-    }
-
-    fn backward_fused(&self, isa: Isa, dy: &Tensor, x: &Tensor, starts: &[usize], want_x: bool) -> Result<Gradients> {
-        let (tokens, inner) = x.dims2()?;
-        let width = self.weight.dim(0)?;
-        let scales = self.lora.iter().map(|lora| lora.scales(isa, self.weight)).collect::<Result<Vec<_>>>()?;
-        with_slices([dy, x], |[dy, x]| {
-            let through = dora::through(&self.lora, &scales, dy, width);
-            let rows = Rows { isa, dy, through: through.as_deref().unwrap_or(dy), width, x, inner, starts };
-            let mut dx = want_x.then(|| uninit(tokens * inner));
-            if let Some(dx) = &mut dx {
-                let dy = Mat::new(rows.through, tokens, width);
-                with_rhs(self.weight, |w| matmul(isa, dy, w, &mut MatMut::new(dx, tokens, inner), false))?;
-            }
-            let mut gradients = Vec::with_capacity(self.lora.len() * starts.len());
-            for (i, (lora, scales)) in self.lora.iter().zip(&scales).enumerate() {
-                gradients.extend(lora.add_backward(i, scales.as_ref(), &rows, dx.as_deref_mut())?);
-            }
-            let x = dx.map(|dx| from_vec(dx, (tokens, inner))).transpose()?;
-            Ok(Gradients { x, lora: gradients })
-        })?
+    /// The columns of the layer's output.
+    fn width(&self) -> Result<usize> {
+        Ok(self.weight.dims2()?.0)
     }
 }

@@ -3,27 +3,29 @@
 use candle_core::{DType, Result, Storage, Tensor};
 use half::{bf16, f16};
 
-use super::reference;
+use super::{Weight, reference};
 use crate::backend::{Compute, Isa};
-use crate::gemm::{Mat, MatMut, Rhs, matmul};
-use crate::skinny::{Weights, skinny};
+use crate::gemm::{Mat, MatMut, Rhs, Tail, block_length, matmul, matmul_part};
+use crate::skinny::{Weights, skinny, skinny_by_rows};
 use crate::tensor::{from_vec, uninit, with_slice, with_slice_mut, with_slices};
 
-/// `x·Wᵀ` (or, with `transposed`, `x·W`) for a frozen `W` `[out, in]` of any float type, no adapters.
+/// `x·Wᵀ` (or, with `transposed`, `x·W`) for a frozen `W` `[out, in]`, no adapters.
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn product(compute: Compute, x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
+pub fn product(compute: Compute, x: &Tensor, weight: impl Into<Weight>, transposed: bool) -> Result<Tensor> {
+    let weight = &weight.into();
     if !compute.is_fused() {
-        return reference::product(compute, x, weight, transposed);
+        return reference::frozen(compute, x, weight, transposed);
     }
-    let (rows, k) = x.dims2()?;
-    let n = weight.dim(usize::from(transposed))?;
+    let ((rows, k), (out, columns)) = (x.dims2()?, weight.dims2()?);
+    let (n, inner) = if transposed { (columns, out) } else { (out, columns) };
+    if k != inner {
+        candle_core::bail!("a product of rows of {k} with a matrix [{out}, {columns}], transposed: {transposed}");
+    }
     let mut y = uninit(rows * n);
-    with_rhs(weight, |w| {
-        let w = if transposed { w } else { w.t() };
-        with_slice(x, |x| matmul(compute.isa, Mat::new(x, rows, k), w, &mut MatMut::new(&mut y, rows, n), false))
-    })??;
+    let isa = compute.isa;
+    with_slice(x, |x| frozen(isa, x, weight, transposed, &mut MatMut::new(&mut y, rows, n), false, &Tail::default()))??;
     from_vec(y, (rows, n))
 }
 
@@ -31,18 +33,18 @@ pub fn product(compute: Compute, x: &Tensor, weight: &Tensor, transposed: bool) 
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn add_product(compute: Compute, y: Tensor, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub fn add_product(compute: Compute, y: Tensor, x: &Tensor, weight: impl Into<Weight>) -> Result<Tensor> {
+    let weight = &weight.into();
     if !compute.is_fused() {
-        return y + reference::product(compute, x, weight, false)?;
+        return y + reference::frozen(compute, x, weight, false)?;
     }
     let ((rows, k), (n, inner)) = (x.dims2()?, weight.dims2()?);
     if k != inner || y.dims() != [rows, n] {
         candle_core::bail!("a product of [{rows}, {k}] and [{inner}, {n}] is added to {:?}", y.dims());
     }
-    with_rhs(weight, |w| {
-        with_slice(x, |x| {
-            with_slice_mut(&y, |y| matmul(compute.isa, Mat::new(x, rows, k), w.t(), &mut MatMut::new(y, rows, n), true))
-        })
+    let isa = compute.isa;
+    with_slice(x, |x| {
+        with_slice_mut(&y, |y| frozen(isa, x, weight, false, &mut MatMut::new(y, rows, n), true, &Tail::default()))
     })???;
     Ok(y)
 }
@@ -72,21 +74,47 @@ pub fn weight_gradient(compute: Compute, dy: &Tensor, x: &Tensor) -> Result<Tens
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn product_few(compute: Compute, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub fn product_few(compute: Compute, x: &Tensor, weight: impl Into<Weight>) -> Result<Tensor> {
+    let weight = &weight.into();
     if !compute.is_fused() {
-        return reference::product(compute, x, weight, false);
+        return reference::frozen(compute, x, weight, false);
     }
-    from_vec(product_few_slice(compute.isa, x, weight)?, (x.dim(0)?, weight.dim(0)?))
+    from_vec(product_few_slice(compute.isa, x, weight)?, (x.dim(0)?, weight.dims2()?.0))
 }
 
-pub(super) fn product_few_slice(isa: Isa, x: &Tensor, weight: &Tensor) -> Result<Vec<f32>> {
+pub(super) fn product_few_slice(isa: Isa, x: &Tensor, weight: &Weight) -> Result<Vec<f32>> {
     let ((rows, k), (n, inner)) = (x.dims2()?, weight.dims2()?);
     if k != inner {
         candle_core::bail!("a product of rows of {k} with rows of {inner} elements");
     }
     let mut y = uninit(rows * n);
-    with_weights(weight, |weights| with_slice(x, |x| skinny(isa, x, weights, k, &mut y)))??;
+    with_slice(x, |x| match weight {
+        Weight::Float(weight) => with_weights(weight, |weights| skinny(isa, x, weights, k, &mut y)),
+        Weight::Rows(weight) => skinny_by_rows(isa, x, weight, &mut y),
+    })??;
     Ok(y)
+}
+
+/// `y = x·Wᵀ` (or, with `transposed`, `x·W`) for rows `x` of a frozen `W`, or that added to `y`, and what follows it.
+pub(super) fn frozen(
+    isa: Isa,
+    x: &[f32],
+    weight: &Weight,
+    transposed: bool,
+    y: &mut MatMut<'_>,
+    accumulate: bool,
+    tail: &Tail<'_>,
+) -> Result<()> {
+    let (out, inner) = weight.dims2()?;
+    let k = if transposed { out } else { inner };
+    let x = Mat::new(x, y.rows, k);
+    match weight {
+        Weight::Float(weight) => with_rhs(weight, |w| {
+            let w = if transposed { w } else { w.t() };
+            matmul_part(isa, x, w, y, accumulate, block_length(k), tail);
+        }),
+        Weight::Rows(rows) => rows.multiply(isa, x, transposed, y, accumulate, tail),
+    }
 }
 
 /// Calls `f` with the elements of a contiguous matrix of any float type on the CPU.
@@ -105,7 +133,7 @@ pub(super) fn with_weights<R>(weight: &Tensor, f: impl FnOnce(Weights<'_>) -> R)
 }
 
 /// Calls `f` with such a matrix as the right side of a product.
-pub(super) fn with_rhs<R>(weight: &Tensor, f: impl FnOnce(Rhs<'_>) -> R) -> Result<R> {
+fn with_rhs<R>(weight: &Tensor, f: impl FnOnce(Rhs<'_>) -> R) -> Result<R> {
     let (rows, cols) = weight.dims2()?;
     with_weights(weight, |weights| {
         f(match weights {

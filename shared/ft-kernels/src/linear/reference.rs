@@ -2,10 +2,67 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{Gradients, Linear, Lora, LoraGradient};
+use super::{Gradients, Linear, Lora, LoraGradient, Weight};
 use crate::backend::Compute;
 use crate::dropout::dropped;
 use crate::runs::runs;
+
+/// The adapters as one pair: `A` `[Σr, in]`, and `B` `[out, Σr]` with each adapter's on the diagonal and zeros beside
+/// them, its rows times the magnitudes' factors.
+struct Stack {
+    a: Tensor,
+    b: Tensor,
+    /// `[Σr]`, of each rank its adapter's factor.
+    scaling: Tensor,
+    /// Of each adapter its rows of `A`: the first and their number.
+    ranks: Vec<(usize, usize)>,
+}
+
+impl Stack {
+    /// None without adapters.
+    fn of(layer: &Linear<'_>, scales: &[Option<Scales>]) -> Result<Option<Self>> {
+        let Some(first) = layer.lora.first() else { return Ok(None) };
+        let (width, dtype, device) = (layer.width()?, first.a.dtype(), first.a.device());
+        let mut stack = Self { a: first.a.clone(), b: first.b.clone(), scaling: first.a.clone(), ranks: Vec::new() };
+        let (mut a, mut b, mut scaling) = (Vec::new(), Vec::new(), Vec::new());
+        for (lora, scales) in layer.lora.iter().zip(scales) {
+            let (out, r) = lora.b.dims2()?;
+            let own = match scales {
+                Some(Scales { factor, .. }) => lora.b.broadcast_mul(&factor.unsqueeze(1)?)?,
+                None => lora.b.clone(),
+            };
+            a.push(lora.a.clone());
+            b.push(own.pad_with_zeros(0, lora.column, width - lora.column - out)?);
+            stack.ranks.push((scaling.len(), r));
+            scaling.extend(std::iter::repeat_n(lora.scaling, r));
+        }
+        stack.a = Tensor::cat(&a, 0)?;
+        stack.b = Tensor::cat(&b, 1)?;
+        let all = scaling.len();
+        stack.scaling = Tensor::from_vec(scaling, all, device)?.to_dtype(dtype)?;
+        Ok(Some(stack))
+    }
+
+    /// `s·x·Aᵀ`, `[tokens, Σr]`, of what each adapter sees of `x`, or, where all see the same, of that one.
+    fn low(&self, seen: &[Tensor], one_input: bool) -> Result<Tensor> {
+        let low = if one_input {
+            seen[0].matmul(&self.a.t()?)?
+        } else {
+            let own = |(x, &(first, r)): (&Tensor, &(usize, usize))| x.matmul(&self.a.narrow(0, first, r)?.t()?);
+            Tensor::cat(&seen.iter().zip(&self.ranks).map(own).collect::<Result<Vec<_>>>()?, 1)?
+        };
+        low.broadcast_mul(&self.scaling)
+    }
+}
+
+/// What an adapter's columns are scaled by: of its learned numbers only the magnitude in the factors is one here.
+struct Scales {
+    /// The adapter's rows of the matrix.
+    weight: Tensor,
+    /// The norms of its adapted rows; 1 for 0.
+    norm: Tensor,
+    factor: Tensor,
+}
 
 /// See [`super::Linear::forward`]; differentiable by candle.
 ///
@@ -18,25 +75,26 @@ pub fn forward(
     starts: &[usize],
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let mut y = product(compute, x, layer.weight, false)?;
+    let weight = &layer.weight.to_device(x.device())?.widened()?;
+    let mut y = product(compute, x, weight, false)?;
     if let Some(bias) = layer.bias {
         y = y.broadcast_add(bias)?;
     }
     if let Some(residual) = residual {
         y = (y + residual)?;
     }
+    let scales = scales_of(layer, weight)?;
+    let Some(stack) = Stack::of(layer, &scales)? else { return Ok(y) };
     let width = y.dim(1)?;
-    for lora in &layer.lora {
-        let x = masked(compute, lora, x, starts)?;
-        let mut part = low(lora, &x)?.matmul(&lora.b.t()?)?;
-        if let Some((weight, _, factor)) = scales(lora, layer.weight)? {
-            let base = product(compute, &x, &weight, false)?.broadcast_mul(&(&factor - 1.0)?)?;
-            part = (base + part.broadcast_mul(&factor)?)?;
+    let seen = seen(compute, layer, x, starts)?;
+    for ((lora, scales), x) in layer.lora.iter().zip(&scales).zip(&seen) {
+        if let Some(Scales { weight, factor, .. }) = scales {
+            let base = product(compute, x, weight, false)?.broadcast_mul(&(factor - 1.0)?)?;
+            let right = width - lora.column - base.dim(1)?;
+            y = (y + base.pad_with_zeros(1, lora.column, right)?)?;
         }
-        let right = width - lora.column - part.dim(1)?;
-        y = (y + part.pad_with_zeros(1, lora.column, right)?)?;
     }
-    Ok(y)
+    y + stack.low(&seen, has_one_input(layer))?.matmul(&stack.b.t()?)?
 }
 
 /// See [`super::Linear::backward`].
@@ -51,34 +109,33 @@ pub fn backward(
     starts: &[usize],
     want_x: bool,
 ) -> Result<Gradients> {
-    let mut dx = want_x.then(|| product(compute, dy, layer.weight, true)).transpose()?;
+    let weight = &layer.weight.to_device(x.device())?.widened()?;
+    let dx = want_x.then(|| product(compute, dy, weight, true)).transpose()?;
+    let scales = scales_of(layer, weight)?;
+    let Some(stack) = Stack::of(layer, &scales)? else { return Ok(Gradients { x: dx, lora: Vec::new() }) };
+    let dlow = dy.matmul(&stack.b)?.broadcast_mul(&stack.scaling)?;
+    let dx = dx.map(|dx| add_to_input(compute, layer, &stack, &scales, dx, dy, &dlow, starts)).transpose()?;
+    let seen = seen(compute, layer, x, starts)?;
+    let one_input = has_one_input(layer);
+    let low = stack.low(&seen, one_input)?;
+    let of_all = one_input.then(|| row_products(&dlow, x, starts)).transpose()?;
     let mut gradients = Vec::new();
     for (adapter, lora) in layer.lora.iter().enumerate() {
+        let (first, r) = stack.ranks[adapter];
+        let own = |t: &Tensor| t.narrow(1, first, r)?.contiguous();
         let dy = dy.narrow(1, lora.column, lora.b.dim(0)?)?.contiguous()?;
-        let scales = scales(lora, layer.weight)?;
-        let through = match &scales {
-            Some((_, _, factor)) => dy.broadcast_mul(factor)?,
-            None => dy.clone(),
-        };
-        let dlow = (through.matmul(lora.b)? * f64::from(lora.scaling))?;
-        if let Some(so_far) = &dx {
-            let mut part = dlow.matmul(lora.a)?;
-            if let Some((weight, _, factor)) = &scales {
-                part = (part + product(compute, &dy.broadcast_mul(&(factor - 1.0)?)?, weight, true)?)?;
+        let (through, along) = match &scales[adapter] {
+            Some(Scales { weight, norm, factor }) => {
+                let y = (product(compute, &seen[adapter], weight, false)? + own(&low)?.matmul(&lora.b.t()?)?)?;
+                (dy.broadcast_mul(factor)?, Some((&dy * y.broadcast_div(norm)?)?))
             }
-            dx = Some((so_far + masked(compute, lora, &part, starts)?)?);
-        }
-        let x = masked(compute, lora, x, starts)?;
-        let low = low(lora, &x)?;
-        let along = match &scales {
-            Some((weight, norm, _)) => {
-                let row = (product(compute, &x, weight, false)? + low.matmul(&lora.b.t()?)?)?.broadcast_div(norm)?;
-                Some((&dy * row)?)
-            }
-            None => None,
+            None => (dy, None),
         };
-        let a = row_products(&dlow, &x, starts)?;
-        let b = row_products(&through, &low, starts)?;
+        let a = match &of_all {
+            Some(all) => all.iter().map(|all| all.narrow(0, first, r)).collect::<Result<Vec<_>>>()?,
+            None => row_products(&own(&dlow)?, &seen[adapter], starts)?,
+        };
+        let b = row_products(&through, &own(&low)?, starts)?;
         for (sequence, ((a, b), span)) in a.into_iter().zip(b).zip(starts.windows(2)).enumerate() {
             let rows = |t: &Tensor| t.narrow(0, span[0], span[1] - span[0])?.contiguous();
             let magnitude = along.as_ref().map(|along| rows(along)?.sum(0)).transpose()?;
@@ -86,6 +143,42 @@ pub fn backward(
         }
     }
     Ok(Gradients { x: dx, lora: gradients })
+}
+
+/// `dx` and what goes back through the adapters.
+fn add_to_input(
+    compute: Compute,
+    layer: &Linear<'_>,
+    stack: &Stack,
+    scales: &[Option<Scales>],
+    dx: Tensor,
+    dy: &Tensor,
+    dlow: &Tensor,
+    starts: &[usize],
+) -> Result<Tensor> {
+    let one_input = has_one_input(layer);
+    let mut dx = if one_input { (dx + dlow.matmul(&stack.a)?)? } else { dx };
+    for ((lora, scales), &(first, r)) in layer.lora.iter().zip(scales).zip(&stack.ranks) {
+        let own = || dlow.narrow(1, first, r)?.matmul(&stack.a.narrow(0, first, r)?);
+        let mut part = (!one_input).then(own).transpose()?;
+        if let Some(Scales { weight, factor, .. }) = scales {
+            let dy = dy.narrow(1, lora.column, lora.b.dim(0)?)?;
+            let base = product(compute, &dy.broadcast_mul(&(factor - 1.0)?)?, weight, true)?;
+            part = Some(part.map_or_else(|| Ok(base.clone()), |part| part + &base)?);
+        }
+        if let Some(part) = part {
+            dx = (dx + masked(compute, lora, &part, starts)?)?;
+        }
+    }
+    Ok(dx)
+}
+
+/// [`product`] with a matrix that may have to be expanded, as a whole.
+///
+/// # Errors
+/// As [`product`].
+pub fn frozen(compute: Compute, x: &Tensor, weight: &Weight, transposed: bool) -> Result<Tensor> {
+    product(compute, x, &weight.to_device(x.device())?.widened()?, transposed)
 }
 
 /// See [`super::product`].
@@ -120,20 +213,27 @@ pub fn dora_norm(weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Resul
     (weight.to_dtype(delta.dtype())? + delta)?.sqr()?.sum(1)?.sqrt()
 }
 
-/// The adapter's rows of the matrix, the norms of its adapted rows (1 for 0) and the factors of its columns,
-/// of which only the magnitude in the factors is learned.
-fn scales(lora: &Lora<'_>, weight: &Tensor) -> Result<Option<(Tensor, Tensor, Tensor)>> {
-    let Some(magnitude) = lora.magnitude else { return Ok(None) };
-    let weight = weight.narrow(0, lora.column, lora.b.dim(0)?)?;
-    let norm = dora_norm(&weight, lora.a, lora.b, lora.scaling)?.detach();
-    let norm = (&norm + norm.eq(0f64)?.to_dtype(norm.dtype())?)?;
-    let factor = (magnitude / &norm)?;
-    Ok(Some((weight, norm, factor)))
+/// The scales of each adapter, where it has a magnitude.
+fn scales_of(layer: &Linear<'_>, weight: &Tensor) -> Result<Vec<Option<Scales>>> {
+    let one = |lora: &Lora<'_>| {
+        let Some(magnitude) = lora.magnitude else { return Ok(None) };
+        let weight = weight.narrow(0, lora.column, lora.b.dim(0)?)?;
+        let norm = dora_norm(&weight, lora.a, lora.b, lora.scaling)?.detach();
+        let norm = (&norm + norm.eq(0f64)?.to_dtype(norm.dtype())?)?;
+        let factor = (magnitude / &norm)?;
+        Ok(Some(Scales { weight, norm, factor }))
+    };
+    layer.lora.iter().map(one).collect()
 }
 
-/// `s·x·Aᵀ`
-fn low(lora: &Lora<'_>, x: &Tensor) -> Result<Tensor> {
-    x.matmul(&lora.a.t()?)? * f64::from(lora.scaling)
+/// Whether all adapters see the same.
+fn has_one_input(layer: &Linear<'_>) -> bool {
+    layer.lora.iter().all(|lora| lora.dropout.is_none())
+}
+
+/// What each adapter sees of `x`.
+fn seen(compute: Compute, layer: &Linear<'_>, x: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>> {
+    layer.lora.iter().map(|lora| masked(compute, lora, x, starts)).collect()
 }
 
 /// For each sequence `dyᵀ·x` of its rows, `[columns of dy, columns of x]`: one product for those of one length.

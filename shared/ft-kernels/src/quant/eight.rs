@@ -82,4 +82,26 @@ impl EightBit {
         for_row_blocks(out, BLOCK, |first, out| dispatch(Isa::best(), Expand8 { blocks: &self.blocks[first..], out }));
         Ok(())
     }
+
+    /// Writes the elements from number `start` on, as many as there is room for, on this thread.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn expand_part(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        let wanted = start + out.len();
+        expect_shape(wanted <= self.len, "expanding 8 bits", "the elements", wanted, self.len)?;
+        // Up to the next block's start by way of a whole block.
+        let skip = start % BLOCK;
+        let head = (start.next_multiple_of(BLOCK) - start).min(out.len());
+        let (head, out) = out.split_at_mut(head);
+        if !head.is_empty() {
+            let mut block = [0.0; BLOCK];
+            dispatch(Isa::best(), Expand8 { blocks: &self.blocks[start / BLOCK..], out: &mut block });
+            head.copy_from_slice(&block[skip..][..head.len()]);
+        }
+        if !out.is_empty() {
+            dispatch(Isa::best(), Expand8 { blocks: &self.blocks[start.div_ceil(BLOCK)..], out });
+        }
+        Ok(())
+    }
 }

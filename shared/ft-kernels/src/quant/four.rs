@@ -218,6 +218,22 @@ impl FourBit {
     }
 }
 
+impl FourBit {
+    /// Writes the elements from number `start` on, as many as there is room for, on this thread.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn expand_part(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        let end = start + out.len();
+        expect_shape(end <= self.len, "expanding 4 bits", "the elements", end, self.len)?;
+        let first = start / self.block;
+        let mut scales = vec![0.0; end.div_ceil(self.block) - first];
+        self.absmax.fill(first, &mut scales)?;
+        let packed = &self.packed[first * self.block / 2..end.div_ceil(2)];
+        Part { kind: self.kind, block: self.block, packed, scales: &scales }.expand(start - first * self.block, out)
+    }
+}
+
 /// Some blocks of a matrix that is somewhere else, in a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {

@@ -1,7 +1,10 @@
 //! What the tests of the linear layer run on.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
-use ft_kernels::linear::{Dropout, Gradients, Linear, Lora};
+use ft_kernels::backend::Isa;
+use ft_kernels::linear::{Dropout, Gradients, Linear, Lora, RowSource, Weight};
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::from_vec;
 
@@ -85,8 +88,43 @@ impl Case {
             dropout: (self.dropout > 0.0).then(|| Dropout { p: self.dropout, streams: self.streams(first_sequence) }),
             magnitude: pair.magnitude.as_ref(),
         });
-        Linear { weight: &self.weight, bias: self.bias.as_ref(), lora: lora.collect() }
+        Linear { weight: (&self.weight).into(), bias: self.bias.as_ref(), lora: lora.collect() }
     }
+}
+
+/// A matrix whose rows are had three at a time.
+#[derive(Debug)]
+struct Threes(Vec<f32>, usize);
+
+impl RowSource for Threes {
+    fn rows(&self) -> usize {
+        self.0.len() / self.1
+    }
+
+    fn columns(&self) -> usize {
+        self.1
+    }
+
+    fn granule(&self) -> usize {
+        3
+    }
+
+    fn bytes(&self) -> usize {
+        4 * self.0.len()
+    }
+
+    fn expand(&self, _: Isa, first: usize, out: &mut [f32]) -> Result<()> {
+        let rows = out.len() / self.1;
+        assert!(first.is_multiple_of(3) && (rows.is_multiple_of(3) || first + rows == self.rows()));
+        out.copy_from_slice(&self.0[first * self.1..][..out.len()]);
+        Ok(())
+    }
+}
+
+/// The same matrix, to be expanded.
+pub fn by_rows(matrix: &Tensor) -> Weight {
+    let values = matrix.flatten_all().unwrap().to_vec1().unwrap();
+    Weight::of_rows(Arc::new(Threes(values, matrix.dim(1).unwrap())))
 }
 
 /// With and without biases, dropout and magnitudes.

@@ -7,9 +7,9 @@ mod dora;
 
 use candle_core::{DType, Result, Tensor, Var};
 use ft_kernels::Compute;
-use ft_kernels::linear::{product, reference, weight_gradient};
+use ft_kernels::linear::{Linear, product, reference, weight_gradient};
 
-use case::{Case, bits, cases, distance, random, summed, wide};
+use case::{Case, bits, by_rows, cases, distance, random, summed, wide};
 
 #[test]
 fn fused_is_the_reference() -> Result<()> {
@@ -161,6 +161,30 @@ fn matrices_of_narrow_types_give_the_bits_of_the_widened_ones() -> Result<()> {
             bits(&product(Compute::cpu(), &case.x, &narrow.weight, false)?),
             bits(&product(Compute::cpu(), &case.x, &widened.weight, false)?)
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn matrices_that_are_expanded_by_rows_give_the_bits_of_the_expanded_ones() -> Result<()> {
+    let compute = Compute::cpu();
+    for case in cases() {
+        let whole = case.linear(0);
+        let by_rows = Linear { weight: by_rows(&case.weight), ..whole.clone() };
+        let forward = |layer: &Linear<'_>| layer.forward(compute, &case.x, &case.starts, Some(&case.residual));
+        assert_eq!(bits(&forward(&by_rows)?), bits(&forward(&whole)?));
+        let few = |layer: &Linear<'_>| layer.forward_few(compute, &case.x, Some(&case.residual));
+        assert_eq!(bits(&few(&by_rows)?), bits(&few(&whole)?));
+        let backward = |layer: &Linear<'_>| layer.backward(compute, &case.dy, &case.x, &case.starts, true);
+        let (found, expected) = (backward(&by_rows)?, backward(&whole)?);
+        assert_eq!(bits(&found.x.unwrap()), bits(&expected.x.unwrap()));
+        for (found, expected) in found.lora.iter().zip(&expected.lora) {
+            assert_eq!((bits(&found.a), bits(&found.b)), (bits(&expected.a), bits(&expected.b)));
+            assert_eq!(found.magnitude.as_ref().map(bits), expected.magnitude.as_ref().map(bits));
+        }
+        let reference =
+            |layer: &Linear<'_>| reference::forward(Compute::reference(), layer, &case.x, &case.starts, None);
+        assert_eq!(bits(&reference(&by_rows)?), bits(&reference(&whole)?));
     }
     Ok(())
 }

@@ -16,13 +16,14 @@ use super::kept::Routed;
 use super::parts::{Adapted, Block};
 use crate::arch::Experts;
 use crate::error::Result;
+use crate::layers::Weight;
 use crate::projection::Projection;
 use crate::sink::{Gradient, Sink};
 
 /// All experts' matrices of a kind, and the adapter on them.
 struct Stack<'a> {
     /// `[experts·out, in]`
-    weight: Tensor,
+    weight: Weight,
     experts: usize,
     adapted: Option<&'a Adapted<'a>>,
     /// `[experts, r, in]` and `[experts, out, r]`, if there is an adapter.
@@ -31,7 +32,7 @@ struct Stack<'a> {
 
 /// One of them.
 struct Expert {
-    weight: Tensor,
+    weight: Weight,
     pair: Option<(Tensor, Tensor, f32)>,
 }
 
@@ -141,9 +142,9 @@ impl Block<'_> {
     }
 
     /// The router's matrix, `[experts, hidden]`, whose rows follow the experts', and the adapter on it.
-    fn router(&self, experts: usize) -> Result<(Tensor, Vec<&Adapted<'_>>)> {
+    fn router(&self, experts: usize) -> Result<(Weight, Vec<&Adapted<'_>>)> {
         let all = &self.weights.product(Projection::Router.site()).weight;
-        let weight = all.narrow(0, all.dim(0)? - experts, experts)?;
+        let weight = all.narrow(all.dims2()?.0 - experts, experts)?;
         Ok((weight, self.adapters_on(Projection::Router).collect()))
     }
 
@@ -157,7 +158,7 @@ impl Block<'_> {
         let product = &self.weights.product(projection.site()).weight;
         // The router's rows, which follow those of the experts' gates and ups, are no expert's.
         let beside = if projection.site() == Projection::Router.site() { experts } else { 0 };
-        let weight = product.narrow(0, 0, product.dim(0)? - beside)?;
+        let weight = product.narrow(0, product.dims2()?.0 - beside)?;
         let adapted = self.adapters_on(projection).next();
         let pair = adapted.map(|adapted| -> Result<(Tensor, Tensor)> {
             let (a, b) = (&adapted.pair.a, &adapted.pair.b);
@@ -173,13 +174,13 @@ impl Block<'_> {
 impl<'a> Stack<'a> {
     /// Expert number `e`.
     fn expert(&self, e: usize) -> Result<Expert> {
-        let rows = self.weight.dim(0)? / self.experts;
+        let rows = self.weight.dims2()?.0 / self.experts;
         let pair = self
             .pair
             .as_ref()
             .zip(self.adapted)
             .map(|((a, b), adapted)| -> Result<_> { Ok((a.get(e)?, b.get(e)?, adapted.pair.scaling as f32)) });
-        Ok(Expert { weight: self.weight.narrow(0, e * rows, rows)?, pair: pair.transpose()? })
+        Ok(Expert { weight: self.weight.narrow(e * rows, rows)?, pair: pair.transpose()? })
     }
 
     fn collect(&'a self, starts: &[usize]) -> Collected<'a> {
@@ -198,7 +199,7 @@ impl Expert {
             column: 0,
             dropout: None,
         });
-        Linear { weight: &self.weight, bias: None, lora: lora.collect() }
+        Linear { weight: self.weight.clone(), bias: None, lora: lora.collect() }
     }
 }
 
@@ -231,7 +232,7 @@ impl Collected<'_> {
     }
 }
 
-fn router_linear<'t>(weight: &'t Tensor, adapters: &[&'t Adapted<'_>]) -> Linear<'t> {
+fn router_linear<'t>(weight: &'t Weight, adapters: &[&'t Adapted<'_>]) -> Linear<'t> {
     let lora = adapters.iter().map(|adapted| Lora {
         a: &adapted.pair.a,
         b: &adapted.pair.b,
@@ -240,5 +241,5 @@ fn router_linear<'t>(weight: &'t Tensor, adapters: &[&'t Adapted<'_>]) -> Linear
         column: 0,
         dropout: None,
     });
-    Linear { weight, bias: None, lora: lora.collect() }
+    Linear { weight: weight.clone(), bias: None, lora: lora.collect() }
 }

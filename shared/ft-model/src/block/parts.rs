@@ -71,7 +71,7 @@ impl Block<'_> {
             column: adapted.projection.column(self.arch, self.layer),
             dropout: adapted.dropout.clone(),
         });
-        Linear { weight: &product.weight, bias: product.bias.as_ref(), lora: lora.collect() }
+        Linear { weight: product.weight.clone(), bias: product.bias.as_ref(), lora: lora.collect() }
     }
 
     /// A product of rows in which sequences start at `starts`, with `residual` added where it is handed over.

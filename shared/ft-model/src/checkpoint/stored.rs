@@ -166,6 +166,33 @@ impl Stored {
         Ok(Self { file, offset: 0, constants: constants.map(Arc::new), ..self.clone() })
     }
 
+    /// The transposed matrix, with the same numbers in the same format, in memory or in its file; none where its blocks
+    /// or scales do not allow it.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn turned(&self) -> Result<Option<Self>> {
+        let shape = vec![self.columns(), self.rows()];
+        if self.order == RowOrder::Transposed {
+            return Ok(Some(Self { order: RowOrder::Plain, shape, ..self.clone() }));
+        }
+        let bytes = match self.format {
+            Format::F32 => self.turned_bytes::<f32>()?,
+            Format::F16 => self.turned_bytes::<f16>()?,
+            Format::Bf16 => self.turned_bytes::<half::bf16>()?,
+            Format::F64 | Format::Blocks(_) | Format::FourBit(_) | Format::ByteRows => return Ok(None),
+        };
+        Ok(Some(Self { shape, order: RowOrder::Plain, added: 0.0, ..self.with_bytes(bytes) }))
+    }
+
+    fn turned_bytes<T: Element + bytemuck::Pod>(&self) -> Result<Vec<u8>> {
+        let (rows, columns) = (self.rows(), self.columns());
+        let mut values = vec![T::zeroed(); rows * columns];
+        self.read_all(&mut values)?;
+        let turned: Vec<T> = (0..values.len()).map(|i| values[i % rows * columns + i / rows]).collect();
+        Ok(bytemuck::cast_slice(&turned).to_vec())
+    }
+
     /// What [`Stored::in_memory`] holds: its bytes and its blocks' scales one after the other, and the rest without
     /// them.
     ///

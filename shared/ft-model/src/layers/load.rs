@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-use super::{Ends, Layer, LayerWeights, NormWeights, Product, Table, Vocabulary};
+use super::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary, Weight, table};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::checkpoint::{Checkpoint, Element};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::projection::Site;
 
 /// Reads block `i` of `checkpoint` with matrices of type `dtype`.
 pub(super) fn layer(checkpoint: &Checkpoint, i: usize, dtype: DType) -> Result<LayerWeights> {
-    layer_of(checkpoint, i, &|names| joined(checkpoint, names, dtype))
+    layer_of(checkpoint, i, &|names| Ok(joined(checkpoint, names, dtype)?.into()))
 }
 
 /// Reads block `i` of `checkpoint` with matrices of any kind: `matrix` makes one of the tensors with these names, laid
@@ -69,8 +69,8 @@ pub(super) fn vocabulary(checkpoint: &Checkpoint, dtype: Option<DType>) -> Resul
     let read = |name: &str| {
         let name = format!("{name}.weight");
         match dtype {
-            Some(dtype) => Ok(Table::Float(joined(checkpoint, &[name], dtype)?)),
-            None => Table::read(checkpoint, &name),
+            Some(dtype) => Ok(Weight::Float(joined(checkpoint, &[name], dtype)?)),
+            None => table::read(checkpoint, &name),
         }
     };
     let embedding = read(arch.names().embedding)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::DType;
 
 use super::load::{ends, layer, vocabulary};
-use super::{Ends, LayerSource, LayerWeights, Table, Vocabulary};
+use super::{Ends, LayerSource, LayerWeights, Vocabulary, Weight};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
@@ -37,11 +37,11 @@ impl LayerSource for Mapped {
         Ok(Arc::new(layer(&self.checkpoint, i, self.dtype)?))
     }
 
-    fn embedding(&self) -> Result<Table> {
+    fn embedding(&self) -> Result<Weight> {
         Ok(self.vocabulary.embedding.clone())
     }
 
-    fn head(&self) -> Result<Table> {
+    fn head(&self) -> Result<Weight> {
         Ok(self.vocabulary.head.clone())
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use candle_core::{DType, Device};
+use ft_kernels::backend::is_host;
 
 use super::{Bits, FourBitOptions, LayerSource, LoadAs, Placed, Quantised, Resident, dtype};
 use crate::checkpoint::Checkpoint;
@@ -25,8 +26,8 @@ pub struct PackedSize {
     pub parameters: usize,
     /// Bytes of embedding and head, which stay as the file has them.
     pub vocabulary_bytes: u64,
-    /// Bytes of the largest layer's matrices while they are expanded.
-    pub layer_bytes: usize,
+    /// The most bytes of them in f32 at a time: on the CPU some rows of a matrix, on a device a layer.
+    pub expanded_bytes: usize,
 }
 
 /// Reads all weights and holds the blocks' matrices as `load_in` says, floats on the device where
@@ -52,7 +53,7 @@ pub fn open(
         bytes: quantised.frozen_bytes(),
         parameters: quantised.frozen_parameters(),
         vocabulary_bytes: quantised.vocabulary_bytes(),
-        layer_bytes: quantised.layer_bytes(),
+        expanded_bytes: if is_host(device) { quantised.expanded_bytes() } else { quantised.layer_bytes() },
     };
     Ok(Opened { source: Placed::on(Box::new(quantised), device, products)?, packed: Some(packed) })
 }
@@ -72,12 +73,12 @@ impl fmt::Display for PackedSize {
         write!(
             f,
             "frozen matrices {}: {:.1} MB, {:.3} bytes a parameter; embedding and head as the file has them: {:.1} MB; \
-             one layer at a time is {:.1} MB in f32",
+             {:.1} MB at a time in f32",
             self.load_in.name(),
             self.bytes as f64 / 1e6,
             self.bytes as f64 / self.parameters as f64,
             self.vocabulary_bytes as f64 / 1e6,
-            self.layer_bytes as f64 / 1e6
+            self.expanded_bytes as f64 / 1e6
         )
     }
 }

@@ -40,7 +40,12 @@ impl Packed {
         let transposed = is_transposed(checkpoint.architecture(), name);
         let packed_already = matches!(stored.format(), Format::FourBit(_) | Format::ByteRows);
         if packed_already || bits == Bits::AsIs || is_router(checkpoint.architecture(), name) {
-            return Ok(Self::Stored(stored.in_memory()?, transposed));
+            // Turned once, where that is only another order of the same numbers: its rows can then be had one by one.
+            let turned = if transposed { stored.turned()? } else { None };
+            return match turned {
+                Some(turned) => Ok(Self::Stored(turned.in_memory()?, false)),
+                None => Ok(Self::Stored(stored.in_memory()?, transposed)),
+            };
         }
         let mut values = ft_kernels::tensor::uninit(stored.elements());
         stored.read_all(&mut values)?;
@@ -71,16 +76,24 @@ impl Packed {
         }
     }
 
-    /// Writes the elements to `out`, `[out, in]`.
-    pub fn expand(&self, out: &mut [f32]) -> Result<()> {
+    /// Rows of `columns` elements are had in multiples of this many.
+    pub fn granule(&self, columns: usize) -> usize {
         match self {
-            Packed::Eight(matrix) => matrix.expand(out)?,
-            Packed::Four(matrix) => matrix.expand(out)?,
-            Packed::Stored(stored, transposed) => {
-                stored.read_all(out)?;
-                if *transposed {
-                    transpose(out, stored.columns());
-                }
+            Packed::Eight(_) | Packed::Four(_) => 1,
+            Packed::Stored(stored, false) => stored.granule(),
+            Packed::Stored(stored, true) => (stored.elements() / columns.max(1)).max(1),
+        }
+    }
+
+    /// Writes the rows of `columns` elements from `first` on to `out`, on this thread; both are multiples of the granule.
+    pub fn expand_rows(&self, first: usize, columns: usize, out: &mut [f32]) -> Result<()> {
+        match self {
+            Packed::Eight(matrix) => matrix.expand_part(first * columns, out)?,
+            Packed::Four(matrix) => matrix.expand_part(first * columns, out)?,
+            Packed::Stored(stored, false) => stored.read_rows(first, out)?,
+            Packed::Stored(stored, true) => {
+                stored.read_rows(0, out)?;
+                transpose(out, stored.columns());
             }
         }
         Ok(())
@@ -118,14 +131,6 @@ impl Form {
         match self {
             Form::Four { second: Some(second), .. } => second.bytes(),
             Form::Eight { .. } | Form::Four { .. } | Form::Stored(..) => 0,
-        }
-    }
-
-    /// The number of elements.
-    pub fn len(&self) -> usize {
-        match self {
-            Form::Eight { len } | Form::Four { len, .. } => *len,
-            Form::Stored(stored, _) => stored.elements(),
         }
     }
 

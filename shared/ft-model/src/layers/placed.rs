@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product, Sharded, Table, Unit, Vocabulary};
+use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product, Sharded, Unit, Vocabulary, Weight};
 use crate::error::Result;
 
 /// The layers of another source, copied to a device when they are asked for: what the host holds in few bits, reads
@@ -43,22 +43,22 @@ impl LayerSource for Placed {
     fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
         let layer = self.source.layer(i)?;
         // Narrowed before it is copied: half the bytes go over, and no product narrows them again.
-        let of = |dtype| layer.map(|weight: &Tensor| Ok(weight.to_dtype(dtype)?));
+        let of = |dtype| layer.map(|weight: &Weight| Ok(Weight::Float(weight.widened()?.to_dtype(dtype)?)));
         let narrowed = self.products.map(of).transpose()?;
         Ok(Arc::new(narrowed.as_ref().unwrap_or(&layer).to_device(&self.device)?))
     }
 
-    fn embedding(&self) -> Result<Table> {
+    fn embedding(&self) -> Result<Weight> {
         match &self.vocabulary {
             Some(vocabulary) => Ok(vocabulary.embedding.clone()),
-            None => self.source.embedding()?.to_device(&self.device),
+            None => Ok(self.source.embedding()?.to_device(&self.device)?),
         }
     }
 
-    fn head(&self) -> Result<Table> {
+    fn head(&self) -> Result<Weight> {
         match &self.vocabulary {
             Some(vocabulary) => Ok(vocabulary.head.clone()),
-            None => self.source.head()?.to_device(&self.device),
+            None => Ok(self.source.head()?.to_device(&self.device)?),
         }
     }
 
@@ -100,7 +100,7 @@ impl LayerWeights {
     /// If the device has no room.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         let norm = |norm: &Option<NormWeights>| norm.as_ref().map(|norm| norm.to_device(device)).transpose();
-        let product = |of: &Product<Tensor>| -> Result<Product<Tensor>> {
+        let product = |of: &Product<Weight>| -> Result<Product<Weight>> {
             Ok(Product { weight: of.weight.to_device(device)?, bias: optional(of.bias.as_ref(), device)? })
         };
         let qk_norm = match &self.qk_norm {

@@ -1,13 +1,14 @@
-//! Weights in few bits in memory: each layer is expanded when it is asked for.
+//! Weights in few bits in memory, expanded where products pack them.
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use ft_kernels::linear::expanded_bytes;
 use ft_kernels::quant::Kind;
 
 use super::load::{ends, joined_shape, layer_of, vocabulary};
 use super::packed::Packed;
-use super::{Ends, Layer, LayerSource, LayerWeights, Table, Vocabulary};
+use super::packed_matrix::PackedMatrix;
+use super::{Ends, LayerSource, LayerWeights, Vocabulary, Weight};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
@@ -29,22 +30,15 @@ pub enum Bits {
 }
 
 /// The blocks' matrices in few bits, each projection packed by itself; norms and biases in f32; and embedding and head
-/// as the file has them, in its float type or in its own blocks.
+/// as the file has them, in its float type or in its own blocks. Products expand some rows at a time, and for a few rows
+/// of input no more than a few.
 ///
 /// What bitsandbytes has quantised already is taken over as it is, whatever is asked for.
 #[derive(Debug)]
 pub struct Quantised {
-    layers: Vec<Layer<Matrix>>,
+    layers: Vec<Arc<LayerWeights>>,
     vocabulary: Vocabulary,
     ends: Ends,
-}
-
-/// A product's projections, packed, to be laid below each other.
-#[derive(Debug)]
-struct Matrix {
-    parts: Vec<Packed>,
-    /// `[out, in]` of all together.
-    shape: Vec<usize>,
 }
 
 impl Quantised {
@@ -58,11 +52,12 @@ impl Quantised {
         let ends = ends(checkpoint)?;
         let matrix = |names: &[String]| {
             let parts = names.iter().map(|name| Packed::read(checkpoint, name, bits)).collect::<Result<_>>()?;
-            Ok(Matrix { parts, shape: joined_shape(checkpoint, names)? })
+            let shape = joined_shape(checkpoint, names)?;
+            Ok(Weight::of_rows(Arc::new(PackedMatrix::new(parts, shape.get(1).copied().unwrap_or(1)))))
         };
         let mut layers = Vec::new();
         for i in 0..checkpoint.architecture().num_layers {
-            layers.push(layer_of(checkpoint, i, &matrix)?);
+            layers.push(Arc::new(layer_of(checkpoint, i, &matrix)?));
             progress(i + 1);
         }
         Ok(Self { layers, vocabulary, ends })
@@ -70,12 +65,12 @@ impl Quantised {
 
     /// The bytes that the packed matrices take, scales included.
     pub fn frozen_bytes(&self) -> usize {
-        self.matrices().flat_map(|matrix| &matrix.parts).map(Packed::bytes).sum()
+        self.matrices().map(|matrix| matrix.bytes() as usize).sum()
     }
 
     /// The number of parameters in the packed matrices.
     pub fn frozen_parameters(&self) -> usize {
-        self.matrices().map(Matrix::elements).sum()
+        self.shapes().map(|(rows, columns)| rows * columns).sum()
     }
 
     /// The bytes that embedding and head take; tied ones are there once.
@@ -83,32 +78,38 @@ impl Quantised {
         self.vocabulary.bytes()
     }
 
-    /// The bytes that the largest layer's matrices take while they are expanded.
+    /// The bytes of the largest layer's matrices in f32, which a device computes with.
     pub fn layer_bytes(&self) -> usize {
-        let elements = |layer| Self::of_layer(layer).map(Matrix::elements).sum::<usize>();
-        4 * self.layers.iter().map(elements).max().unwrap_or(0)
+        let bytes = |weight: &Weight| weight.dims2().map_or(0, |(rows, columns)| rows * columns * size_of::<f32>());
+        let of_layer =
+            |layer: &Arc<LayerWeights>| Site::ALL.map(|site| bytes(&layer.product(site).weight)).iter().sum();
+        self.layers.iter().map(of_layer).max().unwrap_or(0)
     }
 
-    fn matrices(&self) -> impl Iterator<Item = &Matrix> {
-        self.layers.iter().flat_map(Self::of_layer)
+    /// The most bytes of a layer's matrices that a product on the CPU expands at a time.
+    pub fn expanded_bytes(&self) -> usize {
+        self.shapes().map(|(rows, columns)| expanded_bytes(rows, columns)).max().unwrap_or(0)
     }
 
-    fn of_layer(layer: &Layer<Matrix>) -> impl Iterator<Item = &Matrix> {
-        Site::ALL.into_iter().map(|site| &layer.product(site).weight)
+    fn matrices(&self) -> impl Iterator<Item = &Weight> {
+        self.layers.iter().flat_map(|layer| Site::ALL.into_iter().map(|site| &layer.product(site).weight))
+    }
+
+    fn shapes(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.matrices().filter_map(|matrix| matrix.dims2().ok())
     }
 }
 
 impl LayerSource for Quantised {
     fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
-        let layer = self.layers.get(i).ok_or(Error::Layer { index: i, layers: self.layers.len() })?;
-        Ok(Arc::new(layer.map(Matrix::expand)?))
+        self.layers.get(i).cloned().ok_or(Error::Layer { index: i, layers: self.layers.len() })
     }
 
-    fn embedding(&self) -> Result<Table> {
+    fn embedding(&self) -> Result<Weight> {
         Ok(self.vocabulary.embedding.clone())
     }
 
-    fn head(&self) -> Result<Table> {
+    fn head(&self) -> Result<Weight> {
         Ok(self.vocabulary.head.clone())
     }
 
@@ -117,28 +118,8 @@ impl LayerSource for Quantised {
     }
 
     fn held_bytes(&self) -> u64 {
-        let small: u64 = self.layers.iter().map(Layer::small_bytes).sum();
+        let small: u64 = self.layers.iter().map(|layer| layer.small_bytes()).sum();
         self.frozen_bytes() as u64 + small + self.vocabulary.bytes() + self.ends.bytes()
-    }
-}
-
-impl Matrix {
-    fn elements(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// `[out, in]`, f32.
-    fn expand(&self) -> Result<Tensor> {
-        // Every element is written, or expanding fails and the buffer is dropped.
-        let mut all = ft_kernels::tensor::uninit(self.elements());
-        ft_kernels::memory::prefer_large_pages(&all);
-        let mut rest = all.as_mut_slice();
-        for part in &self.parts {
-            let (out, after) = rest.split_at_mut(part.len());
-            part.expand(out)?;
-            rest = after;
-        }
-        Ok(Tensor::from_vec(all, self.shape.as_slice(), &Device::Cpu)?)
     }
 }
 

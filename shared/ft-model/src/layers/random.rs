@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use ft_kernels::philox::Stream;
 use rayon::prelude::*;
 
-use super::{Ends, Layer, LayerWeights, NormWeights, Product, Resident, Table, Vocabulary};
+use super::{Ends, Layer, LayerWeights, NormWeights, Product, Resident, Vocabulary, Weight};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::error::Result;
 use crate::projection::Site;
@@ -61,10 +61,10 @@ impl Maker<'_> {
         })
     }
 
-    fn product(&mut self, arch: &Architecture, layer: usize, site: Site) -> Result<Product<Tensor>> {
+    fn product(&mut self, arch: &Architecture, layer: usize, site: Site) -> Result<Product<Weight>> {
         let (out, inner) = site.shape(arch, layer);
         let bias = arch.has_bias(site).then(|| Tensor::zeros(out, DType::F32, self.device)).transpose()?;
-        Ok(Product { weight: self.matrix(out, inner)?, bias })
+        Ok(Product { weight: self.matrix(out, inner)?.into(), bias })
     }
 
     fn layer(&mut self, arch: &Architecture, layer: usize) -> Result<LayerWeights> {
@@ -93,7 +93,7 @@ impl Maker<'_> {
     }
 
     fn vocabulary(&mut self, arch: &Architecture) -> Result<Vocabulary> {
-        let mut table = || self.matrix(arch.vocab_size, arch.hidden_size).map(Table::Float);
+        let mut table = || self.matrix(arch.vocab_size, arch.hidden_size).map(Weight::Float);
         let embedding = table()?;
         let head = if arch.tie_word_embeddings { embedding.clone() } else { table()? };
         Ok(Vocabulary { embedding, head })

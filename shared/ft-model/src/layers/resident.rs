@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use super::load::{ends, layer, vocabulary};
-use super::{Ends, LayerSource, LayerWeights, Table, Vocabulary, tensor_bytes};
+use super::{Ends, LayerSource, LayerWeights, Vocabulary, Weight};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
@@ -54,11 +54,11 @@ impl LayerSource for Resident {
         self.layers.get(i).cloned().ok_or(Error::Layer { index: i, layers: self.layers.len() })
     }
 
-    fn embedding(&self) -> Result<Table> {
+    fn embedding(&self) -> Result<Weight> {
         Ok(self.vocabulary.embedding.clone())
     }
 
-    fn head(&self) -> Result<Table> {
+    fn head(&self) -> Result<Weight> {
         Ok(self.vocabulary.head.clone())
     }
 
@@ -67,7 +67,7 @@ impl LayerSource for Resident {
     }
 
     fn held_bytes(&self) -> u64 {
-        let matrices = |layer: &LayerWeights| Site::ALL.map(|site| tensor_bytes(&layer.product(site).weight));
+        let matrices = |layer: &LayerWeights| Site::ALL.map(|site| layer.product(site).weight.bytes());
         let layers = self.layers.iter().map(|layer| layer.small_bytes() + matrices(layer).iter().sum::<u64>());
         layers.sum::<u64>() + self.vocabulary.bytes() + self.ends.bytes()
     }

@@ -18,7 +18,7 @@ use self::form::MatrixForm;
 use self::own::{Own, Store};
 use self::read::Reader;
 use super::load::{ends, layer_of};
-use super::{Bits, Ends, Layer, LayerSource, LayerWeights, Table, Unit, table};
+use super::{Bits, Ends, Layer, LayerSource, LayerWeights, Unit, Weight, table};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
@@ -234,13 +234,13 @@ impl LayerSource for Sharded {
         Ok(Arc::new(layer.map(|form| form.take(&mut rest))?))
     }
 
-    fn embedding(&self) -> Result<Table> {
-        self.embedding.table(&self.gather(Place::Embedding)?)
+    fn embedding(&self) -> Result<Weight> {
+        self.embedding.take(&mut self.gather(Place::Embedding)?.as_slice())
     }
 
-    fn head(&self) -> Result<Table> {
+    fn head(&self) -> Result<Weight> {
         let form = self.head.as_ref().unwrap_or(&self.embedding);
-        form.table(&self.gather(self.place(Unit::Head))?)
+        form.take(&mut self.gather(self.place(Unit::Head))?.as_slice())
     }
 
     fn ends(&self) -> &Ends {

@@ -13,13 +13,13 @@ fn open(name: &str) -> Checkpoint {
     Checkpoint::open(&path).unwrap()
 }
 
-fn values(tensor: &Tensor) -> Vec<f32> {
-    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+fn values(matrix: impl Into<Weight>) -> Vec<f32> {
+    matrix.into().widened().unwrap().to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// The named tensors of layer 1 one after the other.
 fn stacked(model: &Checkpoint, dtype: DType, names: &[&str]) -> Vec<f32> {
-    let tensor = |name: &&str| values(&model.tensor(&format!("model.layers.1.{name}"), dtype).unwrap());
+    let tensor = |name: &&str| values(model.tensor(&format!("model.layers.1.{name}"), dtype).unwrap());
     names.iter().flat_map(tensor).collect()
 }
 
@@ -28,7 +28,7 @@ fn projections_of_one_input_stand_below_each_other() {
     let model = open("llama_tied_bias-s0");
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         let layer = Resident::load(&model, dtype, |_| {}).unwrap().layer(1).unwrap();
-        assert_eq!(layer.qkv.weight.dims(), [(4 + 2 * 2) * 24, 64]);
+        assert_eq!(layer.qkv.weight.dims2().unwrap(), ((4 + 2 * 2) * 24, 64));
         assert_eq!((layer.qkv.weight.dtype(), layer.input_norm.as_ref().unwrap().weight.dtype()), (dtype, DType::F32));
         let weights = ["self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"];
         assert_eq!(values(&layer.qkv.weight), stacked(&model, dtype, &weights));
@@ -63,13 +63,13 @@ fn resident_and_mapped_are_the_same_stream() {
                 assert_eq!(values(&x.product(site).weight), values(&y.product(site).weight));
             }
         }
-        let tensor = |name| values(&model.tensor(name, DType::F32).unwrap());
+        let tensor = |name| values(model.tensor(name, DType::F32).unwrap());
         for source in [&resident as &dyn LayerSource, &mapped] {
             let ends = source.ends();
-            assert_eq!(values(&source.embedding().unwrap().widened().unwrap()), tensor(EMBEDDING));
+            assert_eq!(values(source.embedding().unwrap().widened().unwrap()), tensor(EMBEDDING));
             assert_eq!(values(&ends.final_norm.weight), tensor("model.norm.weight"));
             let head = if name.contains("tied") { EMBEDDING } else { "lm_head.weight" };
-            assert_eq!(values(&source.head().unwrap().widened().unwrap()), tensor(head));
+            assert_eq!(values(source.head().unwrap().widened().unwrap()), tensor(head));
             assert!(matches!(source.layer(2), Err(Error::Layer { index: 2, layers: 2 })));
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{Ends, LayerSource, LayerWeights, Sharded, Table, Unit, tensor_bytes};
+use super::{Ends, LayerSource, LayerWeights, Sharded, Unit, Weight, tensor_bytes};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::lora::Adapter;
@@ -40,9 +40,9 @@ impl LayerSource for Without {
             for (projection, _, pair) in self.initial.on_layer(i).filter(|(p, _, _)| p.site() == site) {
                 let (column, out) = (projection.column(&self.arch, i), pair.b.dim(0)?);
                 if column > next {
-                    rows.push(product.weight.narrow(0, next, column - next)?.to_dtype(DType::F32)?);
+                    rows.push(product.weight.narrow(next, column - next)?.widened()?.to_dtype(DType::F32)?);
                 }
-                let own = product.weight.narrow(0, column, out)?.to_dtype(DType::F32)?;
+                let own = product.weight.narrow(column, out)?.widened()?.to_dtype(DType::F32)?;
                 let taken = (pair.b.matmul(&pair.a)? * pair.scaling)?;
                 rows.push((own - taken.to_device(product.weight.device())?)?);
                 next = column + out;
@@ -50,20 +50,20 @@ impl LayerSource for Without {
             if rows.is_empty() {
                 continue;
             }
-            let all = product.weight.dim(0)?;
+            let all = product.weight.dims2()?.0;
             if next < all {
-                rows.push(product.weight.narrow(0, next, all - next)?.to_dtype(DType::F32)?);
+                rows.push(product.weight.narrow(next, all - next)?.widened()?.to_dtype(DType::F32)?);
             }
-            product.weight = Tensor::cat(&rows, 0)?;
+            product.weight = Tensor::cat(&rows, 0)?.into();
         }
         Ok(Arc::new(weights))
     }
 
-    fn embedding(&self) -> Result<Table> {
+    fn embedding(&self) -> Result<Weight> {
         self.source.embedding()
     }
 
-    fn head(&self) -> Result<Table> {
+    fn head(&self) -> Result<Weight> {
         self.source.head()
     }
 

@@ -53,7 +53,7 @@ impl Adapter {
                 )));
             }
             let (column, out) = (projection.column(arch, layer), projection.shape(arch, layer).0);
-            let weight = weights.product(projection.site()).weight.narrow(0, column, out)?;
+            let weight = weights.product(projection.site()).weight.narrow(column, out)?.widened()?;
             let weight = on_host(&weight.to_dtype(DType::F32)?)?;
             let stream = Stream::new(seed, PURPOSE, index as u64);
             let rank = pair.a.dim(0)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ft_kernels::Compute;
 use ft_kernels::linear::dora_norm;
 use ft_kernels::tensor::on_host;
@@ -89,7 +89,8 @@ impl Adapter {
                     .ok_or_else(|| Error::Module(pair.module.clone()))?;
                 let weights = source.layer(layer)?;
                 let rows = (projection.column(arch, layer), projection.shape(arch, layer).0);
-                let weight = on_host(&weights.product(projection.site()).weight.narrow(0, rows.0, rows.1)?)?;
+                let weight = weights.product(projection.site()).weight.narrow(rows.0, rows.1)?;
+                let weight = weight.to_device(&Device::Cpu)?;
                 pair.magnitude = Some(dora_norm(Compute::cpu(), &weight, &pair.a, &pair.b, pair.scaling as f32)?);
             }
         }

@@ -21,7 +21,8 @@ pub struct Frozen {
     head: Option<usize>,
     /// What is not cut: norms, biases, learned positions; what scales are expanded with.
     small: u64,
-    /// The largest layer's matrices expanded to f32, where they are held in few bits.
+    /// The largest layer's matrices expanded to f32, where they are held in few bits: what a GPU holds. A CPU expands some
+    /// rows at a time.
     expanded: Option<usize>,
     /// The rows of the vocabulary that are expanded to f32 at a time, where it is held in blocks.
     rows: usize,

@@ -6,8 +6,9 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::layers::Table;
+use crate::layers::Weight;
 use crate::layers::packed::{Form, collected};
+use crate::layers::packed_matrix::PackedMatrix;
 
 /// A product's matrix without its bytes: some tensors laid below each other.
 #[derive(Debug, Default)]
@@ -44,21 +45,13 @@ impl MatrixForm {
     }
 
     /// Takes the matrix's bytes off the front of `bytes` and makes it.
-    pub fn take(&self, bytes: &mut &[u8]) -> Result<Tensor> {
+    pub fn take(&self, bytes: &mut &[u8]) -> Result<Weight> {
         let all: usize = self.parts.iter().map(|part| part.bytes).sum();
         let (own, rest) = bytes.split_at(all);
         *bytes = rest;
         match self.parts.first().map(|part| &part.kind) {
-            Some(PartKind::Float(dtype)) => self.floats(own, *dtype),
-            _ => self.expanded(own),
-        }
-    }
-
-    /// The matrix of the vocabulary with these bytes: a file's blocks stay what they are.
-    pub fn table(&self, mut bytes: &[u8]) -> Result<Table> {
-        match self.parts.first().map(|part| &part.kind) {
-            Some(PartKind::Packed(Form::Stored(stored, _))) => Ok(Table::Blocks(Arc::new(stored.put_together(bytes)))),
-            _ => Ok(Table::Float(self.take(&mut bytes)?)),
+            Some(PartKind::Float(dtype)) => Ok(self.floats(own, *dtype)?.into()),
+            _ => self.packed(own),
         }
     }
 
@@ -78,20 +71,15 @@ impl MatrixForm {
         })
     }
 
-    /// `[out, in]`, f32.
-    fn expanded(&self, mut bytes: &[u8]) -> Result<Tensor> {
-        // Every element is written, or expanding fails and the buffer is dropped.
-        let mut all = ft_kernels::tensor::uninit(self.shape.iter().product());
-        ft_kernels::memory::prefer_large_pages(&all);
-        let mut rest = all.as_mut_slice();
+    /// What expands to the matrix.
+    fn packed(&self, mut bytes: &[u8]) -> Result<Weight> {
+        let mut parts = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
             let PartKind::Packed(form) = &part.kind else { continue };
             let (own, after) = bytes.split_at(part.bytes);
             bytes = after;
-            let (out, after) = rest.split_at_mut(form.len());
-            form.put_together(own)?.expand(out)?;
-            rest = after;
+            parts.push(form.put_together(own)?);
         }
-        Ok(Tensor::from_vec(all, self.shape.as_slice(), &Device::Cpu)?)
+        Ok(Weight::of_rows(Arc::new(PackedMatrix::new(parts, self.shape.get(1).copied().unwrap_or(1)))))
     }
 }

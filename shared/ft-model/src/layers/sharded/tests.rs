@@ -1,7 +1,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use candle_core::Tensor;
 use ft_dist::Threads;
 use ft_kernels::quant::Kind;
 
@@ -15,7 +14,8 @@ fn open(name: &str) -> Checkpoint {
     Checkpoint::open(&path).unwrap()
 }
 
-fn values(tensor: &Tensor) -> Vec<f32> {
+fn values(matrix: impl Into<Weight>) -> Vec<f32> {
+    let tensor = matrix.into().widened().unwrap();
     tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
@@ -31,8 +31,8 @@ fn walk(source: &dyn LayerSource, layers: usize) -> Vec<Vec<f32>> {
     let mut found = Vec::new();
     for unit in pass {
         match unit {
-            Unit::Embedding => found.push(values(&source.embedding().unwrap().widened().unwrap())),
-            Unit::Head => found.push(values(&source.head().unwrap().widened().unwrap())),
+            Unit::Embedding => found.push(values(source.embedding().unwrap().widened().unwrap())),
+            Unit::Head => found.push(values(source.head().unwrap().widened().unwrap())),
             Unit::Layer(i) => {
                 let layer = source.layer(i).unwrap();
                 found.extend(Site::ALL.map(|site| values(&layer.product(site).weight)));
@@ -147,7 +147,7 @@ fn a_vocabulary_in_blocks_is_gathered_in_blocks() {
     let layers = model.architecture().num_layers;
     for bits in [Bits::EightBit, Bits::AsIs] {
         let quantised = Quantised::load(&model, bits, |_| {}).unwrap();
-        assert!(matches!(quantised.head().unwrap(), Table::Blocks(_)));
+        assert!(matches!(quantised.head().unwrap(), Weight::Rows(_)));
         let expected = walk(&quantised, layers);
         let packed = quantised.frozen_bytes() as u64;
         for (found, _, gathered) in on_ranks(name, Held::Packed(bits), 3, true) {
