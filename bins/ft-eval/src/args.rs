@@ -104,7 +104,8 @@ pub struct GenerateArgs {
     /// Write the answers to this Parquet file ('-' for standard output); an interrupted run leaves those that are done
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<OsString>,
-    /// Maximum number of new tokens; an answer also ends at an end-of-sequence token and at the model's context length
+    /// Maximum number of new tokens; an answer also ends at an end-of-sequence token, and, where N is more than the model's
+    /// context length, at that length
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_new_tokens: u32,
     /// Sampling temperature; 0 is greedy

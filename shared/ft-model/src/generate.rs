@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use crate::arch::Rope;
+use crate::arch::{Architecture, Rope};
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 
@@ -118,12 +118,11 @@ impl<'a> Generator<'a> {
 
     /// Takes prompts in; the logits of their last tokens.
     fn begin(&mut self, prompts: Range<usize>) -> Result<Tensor> {
-        let limit = self.engine.arch().longest().unwrap_or(usize::MAX);
         let some: Vec<&[u32]> = self.prompts[prompts.clone()].iter().map(Vec::as_slice).collect();
         let (caches, logits) = self.engine.prefill(&some, self.options.max_new_tokens)?;
         self.waiting = prompts.end;
         self.running.extend(prompts.zip(caches).map(|(prompt, cache)| Running {
-            room: self.options.max_new_tokens.min(limit - cache.tokens()),
+            room: room(self.engine.arch(), cache.tokens(), self.options.max_new_tokens),
             answer: Answer { prompt, tokens: Vec::new(), ended: false },
             cache,
         }));
@@ -163,6 +162,25 @@ impl<'a> Generator<'a> {
     fn take_finished(&mut self) -> Vec<Answer> {
         let finished = |r: &mut Running| r.answer.ended || r.answer.tokens.len() >= r.room;
         self.running.extract_if(.., finished).map(|r| r.answer).collect()
+    }
+}
+
+/// How many tokens the answer to a prompt of `prompt` tokens may have, where `asked` are asked for. Learned positions
+/// are a bound. What the model was made for is one where more is asked for than that is altogether, which means as much
+/// as it can; whoever asks for less has it, also beyond.
+fn room(arch: &Architecture, prompt: usize, asked: usize) -> usize {
+    if let Some(longest) = arch.longest() {
+        return asked.min(longest.saturating_sub(prompt));
+    }
+    match arch.reach() {
+        Some(reach) if asked > reach => {
+            if prompt < reach {
+                reach - prompt
+            } else {
+                reach
+            }
+        }
+        _ => asked,
     }
 }
 

@@ -134,6 +134,18 @@ fn an_answer_ends_where_the_model_does() {
 }
 
 #[test]
+fn an_answer_goes_beyond_the_context_where_so_many_tokens_are_asked_for() {
+    let mut model = Model::open("llama-s0", DType::F32, false);
+    model.arch.max_position_embeddings = 10;
+    let of = |asked: usize, prompt: usize| {
+        let (answers, _) = model.answers(&[vec![1; prompt]], options(asked, 2));
+        answers[0].tokens.len()
+    };
+    assert_eq!((of(8, 4), of(8, 12)), (8, 8), "they are had");
+    assert_eq!((of(100, 4), of(100, 12)), (6, 10), "more than all that there is means what there is");
+}
+
+#[test]
 fn prompts_that_cannot_be_continued_are_named() {
     let mut model = Model::open("llama-s0", DType::F32, false);
     model.arch.learned_positions = Some(4);
