@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::GenerateArgs;
+use crate::bounds::{self, product};
 use crate::report::{Report, median};
 use crate::table::Table;
 use crate::{flops, machine, matmul};
@@ -63,6 +64,12 @@ pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Repo
             args.model.display()
         )));
     }
+    let most = args.batch_sizes.iter().max().copied().unwrap_or(1);
+    let asked = format!("--batch-sizes {most} × ({} + {}) tokens", args.prompt_len, args.max_new_tokens);
+    // Keys and values of every layer.
+    let cached = product(&[most, needed, arch.num_layers, arch.key_columns(), 2 * size_of::<f32>()]);
+    bounds::require_memory(&asked, cached)?;
+    matmul::require_memory(&arch, most * args.prompt_len, &asked)?;
     let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
     let source = Resident::load_on(&device, &checkpoint, ft_model::layers::dtype(args.load_in), |_| bar.inc(1))?;
     bar.finish();
@@ -85,7 +92,7 @@ fn batches(
     let to_first_step = started.elapsed().as_secs_f64();
     let mut to_first_token = None;
     let mut batches = Vec::new();
-    let bar = ft_cli::progress(Some((args.batch_sizes.len() * args.repeats) as u64), "generating");
+    let bar = ft_cli::progress(Some((args.batch_sizes.len() as u64).saturating_mul(args.repeats as u64)), "generating");
     for &batch_size in &args.batch_sizes {
         let prompts = prompts(args, arch.vocab_size, batch_size);
         let (mut prefill, mut decode) = (Vec::new(), Vec::new());

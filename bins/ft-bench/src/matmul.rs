@@ -88,6 +88,7 @@ impl Product {
     fn flops(&self) -> f64 {
         2.0 * (self.m * self.k) as f64 * self.n as f64
     }
+
     /// Bytes of its operands and its result.
     fn bytes(&self) -> Option<u64> {
         let sides = [[self.m, self.k], [self.k, self.n], [self.m, self.n]];
@@ -128,7 +129,7 @@ impl Product {
         };
         // Not measured: it finds the buffers cold, and tells how often to call.
         let calls = (SECONDS / once().max(1e-9)).ceil().max(1.0);
-        let mut gflops = Vec::with_capacity(repeats);
+        let mut gflops = Vec::new();
         for _ in 0..repeats {
             ft_io::interrupt::check()?;
             let seconds = (0..calls as usize).map(|_| once()).sum::<f64>() / calls;
@@ -199,6 +200,15 @@ pub fn best(arch: &Architecture, tokens: usize, repeats: usize) -> Result<(Produ
     found.context("no product was measured")
 }
 
+/// Refuses the products of so many tokens where the machine could not hold them.
+pub fn require_memory(arch: &Architecture, tokens: usize, asked: &str) -> Result<()> {
+    require_each(&wide(arch.into(), tokens), asked)
+}
+
+fn require_each(products: &[Product], asked: &str) -> Result<()> {
+    products.iter().try_for_each(|product| bounds::require_memory(asked, product.bytes()))
+}
+
 /// The fastest run, in GFLOP/s, of a large square product of f32 on a device.
 pub fn best_on(device: &Device, repeats: usize) -> Result<f64> {
     const N: usize = 4096;
@@ -223,9 +233,7 @@ pub fn run(args: &MatmulArgs, threads: usize) -> Result<Report> {
         None => SMOLLM2,
     };
     let products = products(sizes, args.tokens, args.lora_r);
-    products.iter().try_for_each(|product| {
-        bounds::require_memory(&format!("--tokens {} with --lora-r {}", args.tokens, args.lora_r), product.bytes())
-    })?;
+    require_each(&products, &format!("--tokens {} with --lora-r {}", args.tokens, args.lora_r))?;
     let counts = if threads > 1 { vec![1, threads] } else { vec![1] };
     let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().context("cannot start a thread")?;
     let bar = ft_cli::progress(Some((products.len() * counts.len()) as u64), "products");

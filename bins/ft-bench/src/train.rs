@@ -28,6 +28,7 @@ use ft_trainer::run::trainer_state::TrainerState;
 use serde_json::{Map, json};
 
 use crate::args::TrainArgs;
+use crate::bounds::{self, product};
 use crate::flops::StepFlops;
 use crate::machine;
 use crate::matmul;
@@ -73,6 +74,7 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
             args.model.display()
         )));
     }
+    require_memory(args, &arch, &device)?;
     options(args)?;
     let measured = steps(args, compute, &arch, model.load(args, &device)?, started)?;
     let best = if args.no_best_product { None } else { Some(best_product(args, &arch, &device)?) };
@@ -80,6 +82,17 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
     report.figures.insert("device".into(), ft_model::device::describe(&device).into());
     report.notes.push(format!("computed on {}", ft_model::device::describe(&device)));
     Ok(report)
+}
+
+/// The rows of a step, and the products that it is held against, have room.
+fn require_memory(args: &TrainArgs, arch: &Architecture, device: &Device) -> Result<()> {
+    let asked = format!("--batch-size {} × --seq-len {}", args.batch_size, args.seq_len);
+    // An id and a label a token.
+    bounds::require_memory(&asked, product(&[args.batch_size, args.seq_len, 8]))?;
+    if args.no_best_product || !device.is_cpu() {
+        return Ok(());
+    }
+    matmul::require_memory(arch, args.batch_size * args.seq_len, &asked)
 }
 
 /// The product that the steps are held against, and its GFLOP/s.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, ListBuilder, RecordBatch, StringArray, UInt32Array, UInt32Builder,
     UInt64Array,
@@ -109,5 +109,5 @@ fn rows(some: &[&Prediction], prompts: &Prompts, tokenizer: &Tokenizer) -> Resul
 }
 
 fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
-    tokenizer.decode(ids, false).map_err(|error| anyhow!("tokens cannot be turned into text: {error}"))
+    Ok(ft_text::decode(tokenizer, ids, false)?)
 }

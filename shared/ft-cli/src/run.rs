@@ -67,7 +67,7 @@ fn wrong_arguments(tool: &str, error: &clap::Error) -> ExitCode {
         "arguments are missing".clone_into(&mut message);
     }
     let message = format!("{message}; see '{tool} --help'");
-    logging::error_line(tool, LogFormat::Text, &message);
+    logging::error_line(tool, logging::format_of(std::env::args_os()), &message);
     ExitCode::from(2)
 }
 

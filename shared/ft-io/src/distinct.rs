@@ -11,12 +11,12 @@ use crate::{Source, Target};
 ///
 /// Two names are one file where they lead to one path, through links and `..`, or where the system says that both are
 /// the same file (hard links, bind mounts, a file behind standard input). Terminals and devices are nobody's own.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Distinct {
     known: Vec<Known>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     /// The argument or option that names it.
     option: String,

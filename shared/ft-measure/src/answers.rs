@@ -63,8 +63,8 @@ impl<'a> Answers<'a> {
     }
 
     fn prediction(&self, answer: Answer) -> Result<Prediction> {
-        let text = self.tokenizer.decode(&answer.tokens, true).map_err(|error| {
-            let told = format!("its answer's tokens cannot be turned into text: {error}");
+        let text = ft_text::decode(self.tokenizer, &answer.tokens, true).map_err(|error| {
+            let told = format!("its answer: {error}");
             Error::content(self.prompts.place(answer.prompt), told)
         })?;
         let reference = self.prompts.references[answer.prompt].as_ref();

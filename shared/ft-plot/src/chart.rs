@@ -9,7 +9,7 @@ use crate::{Error, letters};
 #[derive(Debug, Clone)]
 pub struct Curve {
     pub label: String,
-    /// Step and value; values that are not finite leave a gap.
+    /// Step and value; values that are not finite, or beyond 1e100, leave a gap.
     pub points: Vec<(f64, f64)>,
     /// Draw each point: for few of them.
     pub dots: bool,
@@ -118,10 +118,11 @@ impl Curves {
             .y_label_formatter(&|value| short(*value))
             .draw()?;
         for (curve, colour) in self.curves.iter().zip(COLOURS.iter().cycle().copied()) {
-            for piece in curve.points.split(|(_, value)| !value.is_finite()) {
+            let is_gap = |&(step, value): &(f64, f64)| !is_drawable(step) || !is_drawable(value);
+            for piece in curve.points.split(is_gap) {
                 chart.draw_series(LineSeries::new(piece.iter().copied(), colour.stroke_width(2)))?;
             }
-            let dots = curve.points.iter().filter(|(_, value)| curve.dots && value.is_finite());
+            let dots = curve.points.iter().filter(|point| curve.dots && !is_gap(point));
             chart.draw_series(dots.map(|&point| Circle::new(point, 3, colour.filled())))?;
             // What the legend shows has a series of its own: a curve may have no piece, or several.
             chart
@@ -142,15 +143,22 @@ impl Curves {
     }
 }
 
-/// From the least to the greatest finite value, and never empty.
+/// Whether a value has a place: beyond, a range and its marks are no numbers any more.
+fn is_drawable(value: f64) -> bool {
+    value.abs() < 1e100
+}
+
+/// From the least to the greatest value that can be drawn, and never empty.
 fn span(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let (low, high) = values
-        .filter(|v| v.is_finite())
+        .filter(|&value| is_drawable(value))
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
         return 0.0..1.0;
     }
-    let room = if high > low { (high - low) * 0.04 } else { high.abs().max(1e-9) * 0.5 };
+    // Marks closer than the numbers beside them have digits would be one mark, over and over.
+    let narrow = high - low <= low.abs().max(high.abs()) * 1e-6;
+    let room = if narrow { low.abs().max(high.abs()).max(1e-9) * 0.5 } else { (high - low) * 0.04 };
     low - room..high + room
 }
 
@@ -193,6 +201,23 @@ mod tests {
         assert!(svg.contains("a &amp; b") && svg.contains("loss &lt;train&gt;"), "{svg}");
         assert!(svg.trim_end().ends_with("</svg>"));
         assert_eq!(svg.matches("<circle").count(), 1, "the evaluation's dot");
+    }
+
+    #[test]
+    fn absurd_points_end_a_drawing_as_others_do() {
+        let lines: [&[(f64, f64)]; 6] = [
+            &[(1.0, 2.0), (1e300, 2.0)],
+            &[(9_007_199_254_740_991.0, 2.0), (9_007_199_254_740_992.0, 1.0)],
+            &[(-1e308, 2.0), (1e308, 1.0)],
+            &[(1.0, 1e10), (2.0, 1e10 + 1e-5)],
+            &[(1.0, f64::MAX), (2.0, f64::MIN)],
+            &[(1.0, 5e-324), (1.8e19, 0.0)],
+        ];
+        for points in lines {
+            let curves = vec![Curve { label: "loss".into(), points: points.into(), dots: true }];
+            let panels = vec![Curves { title: "loss".into(), curves }];
+            assert!(Chart { title: "run".into(), panels }.svg().unwrap().len() < 100_000, "{points:?}");
+        }
     }
 
     #[test]

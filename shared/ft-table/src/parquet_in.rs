@@ -7,9 +7,10 @@ use std::io::{Read, Seek, SeekFrom};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use ft_io::Source;
+use ft_io::{Source, caught};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
 
 use crate::error::Error;
 use crate::spool::{Spooled, spool};
@@ -38,8 +39,8 @@ pub fn read_parquet(source: &Source) -> Result<ParquetTable, Error> {
 impl ParquetTable {
     pub(crate) fn open(name: &str, mut spooled: Spooled) -> Result<Self, Error> {
         check_magic(name, &mut spooled)?;
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new(spooled.file).map_err(|error| Error::parquet_read(name, error))?;
+        let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(spooled.file))
+            .map_err(|error| Error::parquet_read(name, error))?;
         let pairs = builder.metadata().file_metadata().key_value_metadata();
         let metadata = pairs
             .into_iter()
@@ -113,7 +114,7 @@ impl ParquetTable {
             let mask = ProjectionMask::roots(builder.parquet_schema(), indices);
             builder = builder.with_projection(mask);
         }
-        let reader = builder.build().map_err(|error| Error::parquet_read(&self.name, error))?;
+        let reader = guarded(|| builder.build()).map_err(|error| Error::parquet_read(&self.name, error))?;
         Ok(ParquetBatches { name: self.name, reader })
     }
 }
@@ -128,12 +129,17 @@ impl Iterator for ParquetBatches {
     type Item = Result<RecordBatch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
+        let batch = caught(|| self.reader.next()).unwrap_or_else(|panic| Some(Err(ArrowError::ParquetError(panic))))?;
         Some(batch.map_err(|error| match error {
             ArrowError::IoError(_, source) => Error::Read { name: self.name.clone(), source },
             other => Error::format(&self.name, format!("not readable as Parquet: {other}")),
         }))
     }
+}
+
+/// A panic of the library as its error.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    caught(read).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
 }
 
 /// Tells an empty file, a foreign one and a truncated one apart, where the

@@ -85,13 +85,13 @@ impl TableReader {
                 let spooled = seekable(source, stream)?;
                 reader.sha256 = Some(spooled.sha256);
                 let file =
-                    FileReader::try_new_buffered(spooled.file, None).map_err(|error| cut_short(&reader.name, error))?;
+                    guarded(|| FileReader::try_new_buffered(spooled.file, None)).map_err(|e| cut_short(&reader.name, e))?;
                 reader.columns = names(&file.schema());
                 reader.inner = Inner::ArrowFile(Box::new(file));
             }
             Format::Arrow => {
                 let opened =
-                    StreamReader::try_new_buffered(stream, None).map_err(|error| cut_short(&reader.name, error))?;
+                    guarded(|| StreamReader::try_new_buffered(stream, None)).map_err(|e| cut_short(&reader.name, e))?;
                 reader.columns = names(&opened.schema());
                 reader.inner = Inner::ArrowStream(Box::new(opened));
             }
@@ -171,14 +171,14 @@ impl TableReader {
             Inner::Json(json) => return json.next_rows(),
             Inner::Parquet(_) => None,
             Inner::ParquetRows(batches) => batches.next().transpose()?,
-            Inner::ArrowFile(file) => file.next().transpose().map_err(arrow)?,
-            Inner::ArrowStream(stream) => stream.next().transpose().map_err(arrow)?,
+            Inner::ArrowFile(file) => guarded(|| file.next().transpose()).map_err(arrow)?,
+            Inner::ArrowStream(stream) => guarded(|| stream.next().transpose()).map_err(arrow)?,
         };
         batch.map(|batch| self.number(&batch)).transpose()
     }
 
     fn number(&mut self, batch: &RecordBatch) -> Result<Rows, Error> {
-        let batch = unpack(batch).map_err(|error| cut_short(&self.name, error))?;
+        let batch = guarded(|| unpack(batch)).map_err(|error| cut_short(&self.name, error))?;
         let places = Places::From(self.rows + 1);
         self.rows += batch.num_rows() as u64;
         let name = self.name.as_str().into();
@@ -248,6 +248,11 @@ fn compressed(path: &std::path::Path) -> bool {
         file.read_exact(&mut magic)
     });
     read.is_err() || !(&magic == b"PAR1" || ARROW_FILE.starts_with(&magic))
+}
+
+/// A panic of the library as its error.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
+    ft_io::caught(read).unwrap_or_else(|panic| Err(ArrowError::IpcError(panic)))
 }
 
 fn cut_short(name: &str, error: ArrowError) -> Error {

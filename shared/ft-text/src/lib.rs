@@ -22,6 +22,6 @@ pub use encode::{Encoded, Encoder, Scratch};
 pub use error::{Error, Result};
 pub use fingerprint::fingerprint;
 pub use labels::{IGNORED, LabelMode, LabelledText, label_tokens, render_labelled};
-pub use model::{SpecialToken, TextModel};
+pub use model::{SpecialToken, TextModel, decode};
 pub use template::{ChatTemplate, Message, Rendering, Variables};
 pub use tokenizers::Tokenizer;

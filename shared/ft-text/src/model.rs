@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ft_io::caught;
 use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
@@ -154,6 +155,15 @@ fn from_folder(folder: &Path) -> Result<Parts> {
     }
     let (template, tool_template) = template_sources(folder, &config)?;
     Ok(Parts { tokenizer, template, tool_template, special, end_ids })
+}
+
+/// The text of `ids`, without special tokens if so asked.
+///
+/// # Errors
+/// [`Error::Encode`] in the tokenizer's words, also where its decoder panics over them.
+pub fn decode(tokenizer: &Tokenizer, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+    let decoded = caught(|| tokenizer.decode(ids, skip_special_tokens)).unwrap_or_else(|panic| Err(panic.into()));
+    decoded.map_err(|e| Error::Encode(format!("the tokens cannot be turned into text: {e}")))
 }
 
 /// A JSON file of the folder; `Null` if it is not there.

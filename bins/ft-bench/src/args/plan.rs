@@ -17,7 +17,7 @@ pub struct PlanArgs {
     #[arg(long, required = true, value_name = "DIR|JSON|GGUF", num_args = 1..)]
     pub model: Vec<PathBuf>,
     /// Numbers of ranks
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 2, 4, 8], value_parser = positive)]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 2, 4, 8], value_parser = ranks)]
     pub world: Vec<usize>,
     /// What to shard across ranks: none (DDP), zero1, zero2, zero3 (FSDP) or all of these
     #[arg(long, value_name = "WHAT,…", value_enum, value_delimiter = ',', default_values = ["all"])]
@@ -91,6 +91,14 @@ impl StageName {
             Self::All => all.into(),
         }
     }
+}
+
+/// More ranks than any run has had; each is planned for itself.
+const MOST_RANKS: usize = 65_536;
+
+fn ranks(text: &str) -> Result<usize, String> {
+    let told = || format!("expected a number of ranks from 1 to {MOST_RANKS}");
+    text.parse().ok().filter(|n| (1..=MOST_RANKS).contains(n)).ok_or_else(told)
 }
 
 fn optimizer(name: &str) -> Result<OptimizerKind, String> {

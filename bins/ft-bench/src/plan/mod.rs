@@ -18,12 +18,14 @@ use ft_model::step::longest_piece;
 use serde_json::{Value, json};
 
 use crate::args::PlanArgs;
+use crate::bounds::product;
 use crate::report::Report;
 use model::Model;
 use model_plan::{ModelPlan, Planned};
 
 /// `ft-bench plan`
 pub fn run(args: &PlanArgs) -> Result<Report> {
+    require_countable(args)?;
     let mut cases = Vec::new();
     for path in &args.model {
         let model = Model::open(path)?;
@@ -41,6 +43,22 @@ pub fn run(args: &PlanArgs) -> Result<Report> {
         panels: cases.iter().map(table::panel).collect(),
         scatter: None,
     })
+}
+
+/// Tokens of a step of all ranks, above which their bytes could not be counted any more.
+const MOST_TOKENS: u64 = 1 << 40;
+
+fn require_countable(args: &PlanArgs) -> Result<()> {
+    let (micro, accumulation) = (args.per_device_train_batch_size, args.gradient_accumulation_steps);
+    let world = args.world.iter().copied().max().unwrap_or(1);
+    let length = args.max_seq_length.unwrap_or(512);
+    match product(&[micro, accumulation, world, length]) {
+        Some(tokens) if tokens <= MOST_TOKENS => Ok(()),
+        _ => bail!(Usage(format!(
+            "--per-device-train-batch-size {micro} × --gradient-accumulation-steps {accumulation} × {world} ranks × \
+             {length} tokens is a step of more than {MOST_TOKENS} tokens; ask for less"
+        ))),
+    }
 }
 
 /// Tokens in each sequence.

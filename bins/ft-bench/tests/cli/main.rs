@@ -5,6 +5,7 @@ mod precision;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -335,10 +336,38 @@ fn a_shape_without_weights_is_trained() {
 }
 
 #[test]
-fn more_tokens_than_the_machine_holds_are_a_word() {
+fn absurd_sizes_are_told_before_anything_is_allocated() {
     let scratch = Scratch::new();
-    let told = scratch.failure("matmul --tokens 4294967295", 2);
-    assert!(told.contains("--tokens 4294967295 with --lora-r 16 needs") && told.contains("ask for less"), "{told}");
-    let told = scratch.failure("train --model MODEL --seq-len 64 --batch-size 1000000000 -q", 2);
-    assert!(told.contains("--batch-size 1000000000") && told.contains("take fewer"), "{told}");
+    for (line, word) in [
+        ("train --model MODEL --seq-len 100 --batch-size 1000000000", "--batch-size 1000000000"),
+        ("train --model MODEL --seq-len 100 --batch-size 4294967295 --no-best-product", "GB are free"),
+        ("train --model MODEL --batch-size 18446744073709551615", "4294967295 at most"),
+        ("matmul --tokens 4294967295", "--tokens 4294967295"),
+        ("matmul --lora-r 4294967295", "--lora-r 4294967295"),
+        ("matmul --tokens 99999999999999999999", "at least 1"),
+        ("generate --model MODEL --batch-sizes 1000000000 --prompt-len 8 --max-new-tokens 8", "--batch-sizes"),
+        ("plan --model MODEL --world 18446744073709551615", "ranks from 1 to 65536"),
+        ("plan --model MODEL --world 4294967296", "ranks from 1 to 65536"),
+        ("plan --model MODEL --per-device-train-batch-size 4294967295 --gradient-accumulation-steps 4294967295", "ask for less"),
+    ] {
+        let told = scratch.failure(line, 2);
+        assert!(told.contains(word), "{line}: {told}");
+    }
+}
+
+#[test]
+fn a_plot_over_an_absurd_step_ends() {
+    let scratch = Scratch::new();
+    let line = |step: &str, loss: &str| format!("{{\"step\": {step}, \"loss\": {loss}}}\n");
+    for (i, (step, loss)) in
+        [("1e300", "2.0"), ("9007199254740992", "1"), ("18446744073709551615", "1"), ("2", "1e308"), ("-1e308", "1e-320")]
+            .iter()
+            .enumerate()
+    {
+        std::fs::write(scratch.0.path().join("m.jsonl"), line("1", "3.0") + &line(step, loss)).unwrap();
+        let began = Instant::now();
+        let output = scratch.run(&format!("plot m.jsonl -o {i}.svg"));
+        assert!(output.status.success(), "{step}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(began.elapsed().as_secs() < 20, "{step}");
+    }
 }

@@ -20,6 +20,7 @@ pub fn check(args: &Args, resolved: &Resolved) -> Result<(), String> {
     if !missing.is_empty() {
         return Err(format!("required arguments are missing: {}; give flags or a --config", missing.join(" ")));
     }
+    step(args)?;
     adapter(args, resolved)?;
     memory(args, resolved)?;
     rows(args)?;
@@ -32,6 +33,20 @@ pub fn check(args: &Args, resolved: &Resolved) -> Result<(), String> {
     }
     let options = args.options().map_err(|e| format!("{e:#}"))?;
     Schedule::new(&options.training, 1).map(|_| ()).map_err(|e| format!("{e:#}"))
+}
+
+/// A step of more sequences than their numbers can count is a slip of the keyboard.
+fn step(args: &Args) -> Result<(), String> {
+    let (micro, accumulation) = (args.training.per_device_train_batch_size, args.training.gradient_accumulation_steps);
+    let ranks = args.ranks.nproc_per_node as usize;
+    if u32::try_from(args.training.sequences_a_step(ranks)).is_ok() {
+        return Ok(());
+    }
+    Err(format!(
+        "--per-device-train-batch-size {micro} times --gradient-accumulation-steps {accumulation} times {ranks} ranks \
+         makes a step of more than {} sequences; give smaller ones",
+        u32::MAX
+    ))
 }
 
 fn adapter(args: &Args, resolved: &Resolved) -> Result<(), String> {

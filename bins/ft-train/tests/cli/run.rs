@@ -185,6 +185,11 @@ fn logs_for_machines_are_json_lines() {
         let entry: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         assert!(entry["message"].is_string(), "{line}");
     }
+    // A logged step is an object: its figures are the line's own keys.
+    let steps: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps: Vec<&Value> = steps.iter().filter(|entry| entry["loss"].is_f64()).collect();
+    assert!(steps.iter().all(|entry| entry["learning_rate"].is_f64() && entry["message"] == format!("step {}", entry["step"])));
+    assert_eq!(steps.iter().map(|entry| entry["step"].as_u64().unwrap()).max(), scratch.json("out/trainer_state.json")["global_step"].as_u64());
     assert_eq!(scratch.train("quiet", "--quiet").lines().count(), 1, "a warning: nothing says which tokenizer");
 }
 
@@ -225,4 +230,94 @@ fn help_teaches() {
     {
         assert!(help.contains(word), "{word}");
     }
+}
+
+#[test]
+fn usage_errors_for_machines_are_json_too() {
+    let scratch = Scratch::with_rows();
+    for line in ["--log-format json --no-such-flag", "--log-format=json --lora-r nothing"] {
+        let output = scratch.run(line);
+        assert_eq!(output.status.code(), Some(2));
+        let entry: Value = serde_json::from_str(&stderr(&output)).unwrap();
+        assert_eq!((&entry["level"], &entry["tool"]), (&"error".into(), &"ft-train".into()));
+        assert!(entry["message"].as_str().unwrap().contains("see 'ft-train --help'"), "{entry}");
+    }
+}
+
+#[test]
+fn rust_log_says_what_is_told() {
+    let scratch = Scratch::with_rows();
+    let line = "--model MODEL --train rows.parquet --max-steps 1 -o";
+    let told = |log: &str, out: &str| {
+        let output = scratch.command(line).arg(out).env("RUST_LOG", log).output().unwrap();
+        assert!(output.status.success());
+        stderr(&output)
+    };
+    assert!(told("error", "a").is_empty());
+    assert!(told("ft_trainer=info", "b").contains("\"loss\":"));
+    assert!(told("a=b=c", "c").contains("RUST_LOG is not understood"));
+}
+
+#[test]
+fn a_secret_in_a_refusal_is_not_repeated() {
+    let scratch = Scratch::with_rows();
+    let secret = "hf_abcdefghijklmnopqrstuvwxyz012345";
+    fs::write(scratch.path("run.yaml"), format!("hub_token: {secret}\n")).unwrap();
+    let flags = "--model MODEL --train rows.parquet -o out";
+    for line in [
+        format!("{flags} --hub-token {secret}"),
+        format!("{flags} --push-to-hub-token plain-words"),
+        format!("{flags} --config run.yaml"),
+        format!("{flags} --hub-model-id {secret}"),
+    ] {
+        let output = scratch.run(&line);
+        let told = stderr(&output);
+        assert!(!told.contains("hf_abc") && !told.contains("plain-words"), "{told}");
+        assert!(told.contains("(not shown)"), "{told}");
+    }
+}
+
+#[test]
+fn absurd_steps_are_told_or_planned_at_once() {
+    let scratch = Scratch::with_rows();
+    let flags = "--model MODEL --train rows.parquet -o out";
+    let absurd = "--per-device-train-batch-size 2147483648 --gradient-accumulation-steps 2147483648 --nproc-per-node 4";
+    let told = scratch.failure(&format!("{flags} --max-steps 1 {absurd}"), 2);
+    assert!(told.contains("2147483648 times") && told.contains("give smaller ones"), "{told}");
+    for steps in ["4294967295", "9223372036854775807"] {
+        let begun = std::time::Instant::now();
+        let output = scratch.run(&format!("{flags} --dry-run --max-steps {steps} --log-format json"));
+        assert!(output.status.success(), "{}", stderr(&output));
+        let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(plan["steps"].to_string(), steps);
+        assert!(begun.elapsed().as_secs() < 20);
+        let output = scratch.run(&format!("{flags} --dry-run --max-steps {steps}"));
+        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains(steps));
+    }
+}
+
+#[test]
+fn overwriting_never_deletes_what_the_run_reads() {
+    let scratch = Scratch::with_rows();
+    let base = "--model MODEL --train rows.parquet --max-steps 1 -q";
+    assert!(scratch.run(&format!("{base} --save-steps 1 -o out")).status.success());
+    fs::copy(scratch.path("rows.parquet"), scratch.path("out/checkpoint-1/rows.parquet")).unwrap();
+    let before = scratch.adapter("out");
+    for line in [
+        format!("{base} --init-adapter out"),
+        format!("{base} --init-adapter out/../out"),
+        format!("{base} --init-adapter out/checkpoint-1"),
+        format!("{base} --init-adapter out/adapter_model.safetensors"),
+        base.replace("rows.parquet", "out/checkpoint-1/rows.parquet"),
+        format!("{base} --eval out/checkpoint-1/rows.parquet"),
+    ] {
+        let told = scratch.failure(&format!("{line} -o out --overwrite-output-dir"), 2);
+        assert!(told.contains("--output-dir: ") && told.contains("would take the place of"), "{line}: {told}");
+    }
+    assert_eq!(scratch.adapter("out"), before);
+    assert!(scratch.path("out/checkpoint-1/rows.parquet").exists());
+    fs::copy(scratch.path("rows.parquet"), scratch.path("out/rows.parquet")).unwrap();
+    let line = base.replace("rows.parquet", "out/rows.parquet");
+    assert!(scratch.run(&format!("{line} -o out --overwrite-output-dir")).status.success(), "rows beside a run are left alone");
+    assert!(scratch.path("out/rows.parquet").exists() && !scratch.path("out/checkpoint-1/rows.parquet").exists());
 }

@@ -63,7 +63,8 @@ impl Encoder {
 
     /// The same by `tokenizers` alone.
     fn encode_plainly(&self, text: &str) -> Result<Encoded> {
-        let encoding = self.tokenizer.encode(text, false).map_err(|e| Error::Encode(e.to_string()))?;
+        let encoded = ft_io::caught(|| self.tokenizer.encode(text, false)).unwrap_or_else(|panic| Err(panic.into()));
+        let encoding = encoded.map_err(|e| Error::Encode(e.to_string()))?;
         Ok(Encoded {
             ids: encoding.get_ids().to_vec(),
             starts: encoding.get_offsets().iter().map(|&(start, _)| start as u32).collect(),

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod clock;
+mod depth;
 mod environment;
 mod filters;
 mod format;
@@ -61,15 +62,13 @@ impl ChatTemplate {
     /// undefined, as in transformers. `strftime_now` tells the time of this call.
     ///
     /// # Errors
-    /// [`Error::TemplateSyntax`] if the template does not parse.
+    /// [`Error::TemplateSyntax`] if the template does not parse, or nests too deep.
     pub fn new(source: &str, special_tokens: &[(String, String)]) -> Result<Self> {
+        depth::check(source)?;
         let Rewritten { source: rewritten, marks_generation } = rewrite::rewrite(source);
         let mut environment = environment::new();
         environment::set_clock(&mut environment, Local::now().naive_local());
-        environment.add_template_owned(NAME, rewritten).map_err(|e| Error::TemplateSyntax {
-            line: e.line().unwrap_or(1),
-            reason: e.detail().map_or_else(|| e.kind().to_string(), str::to_owned),
-        })?;
+        depth::add(&mut environment, NAME, rewritten)?;
         let mut base: BTreeMap<String, Value> =
             special_tokens.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect();
         // transformers passes both as None when there are none.

@@ -95,7 +95,7 @@ fn sign<'a>(text: &'a str, strip: fn(&'a str, &'static str) -> Option<&'a str>) 
 
 /// Where the code that `text` begins with (`{{` or `{%`) ends, its closing braces
 /// included; they count for nothing inside texts and brackets.
-fn code_end(text: &str, closing: &str) -> usize {
+pub(super) fn code_end(text: &str, closing: &str) -> usize {
     let mut depth = 0_usize;
     let mut at = 2;
     while at < text.len() {

@@ -42,11 +42,10 @@ pub fn dry_run(options: &Options, setup: &mut Setup) -> Result<DryRun> {
 /// Of the first step, the highest, and of the last.
 fn rates(schedule: &Schedule, steps: u64) -> Entry {
     let last = steps.saturating_sub(1);
-    let peak = (0..steps).map(|step| schedule.learning_rate(step)).fold(0.0, f64::max);
     entry(json!({
         "warmup_steps": schedule.warmup_steps(),
         "learning_rate_first": schedule.learning_rate(0),
-        "learning_rate_peak": peak,
+        "learning_rate_peak": schedule.highest(),
         "learning_rate_last": schedule.learning_rate(last),
     }))
 }

@@ -75,7 +75,9 @@ impl Default for TrainingOptions {
 impl TrainingOptions {
     /// Sequences in an optimizer step of `world` ranks.
     pub fn sequences_a_step(&self, world: usize) -> usize {
-        self.per_device_train_batch_size as usize * self.gradient_accumulation_steps as usize * world
+        // More than can be counted is as much as all that there is.
+        let micro = (self.per_device_train_batch_size as usize).saturating_mul(self.gradient_accumulation_steps as usize);
+        micro.saturating_mul(world)
     }
 }
 

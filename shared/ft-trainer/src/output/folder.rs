@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ft_dist::Communicator;
-use ft_io::{AtomicDir, Target};
+use ft_io::{AtomicDir, Distinct, Source, Target};
 use ft_kernels::memory::peak_rss_bytes;
 use serde_json::{Value, json};
 
@@ -68,8 +68,28 @@ fn prepare_alone(options: &Options) -> Result<Option<Folder>> {
             path.display()
         );
     }
+    if options.overwrite_output_dir && options.resume_from_checkpoint.is_none() {
+        require_inputs_apart(options, &path)?;
+    }
     checkpoint::recover(&path)?;
     Ok(Some(Folder { path, _lock: Some(lock) }))
+}
+
+/// What the run reads is nothing that [`clear`] removes.
+fn require_inputs_apart(options: &Options, dir: &Path) -> Result<()> {
+    const OPTION: &str = "--output-dir";
+    let mut results = Distinct::new();
+    let named = [("--train", Some(&options.train)), ("--eval", options.eval.as_ref())];
+    for (option, path) in named.into_iter().chain([("--init-adapter", options.init_adapter.as_ref())]) {
+        path.into_iter().for_each(|path| results.input(option, &Source::parse(path)));
+    }
+    for (_, path) in checkpoint::all(dir)? {
+        let mut apart = results.clone();
+        apart.input("--model", &Source::Path(options.model.clone()));
+        apart.output_folder(OPTION, &path)?;
+    }
+    FILES.iter().try_for_each(|name| results.output(OPTION, &Target::Path(dir.join(name))))?;
+    Ok(())
 }
 
 fn is_used(dir: &Path) -> Result<bool> {

@@ -4,7 +4,7 @@ use super::knob::{Knob, accept, only};
 
 const NOTHING: &[&str] = &["false", "none", "null", "0", "{}", "[]"];
 const NOTHING_AT_ALL: &[&str] = &["false", "none", "null", "0", "{}", "[]", ""];
-const NULL: &[&str] = &["null", "none"];
+pub const NULL: &[&str] = &["null", "none"];
 const NO: &[&str] = &["false"];
 const IN_MEMORY: &str = "rows are in memory before the first step";
 const NO_NETWORK: &str = "this program sends nothing over a network";

@@ -79,7 +79,7 @@ impl Observer for Watchers {
     }
 
     fn logged(&mut self, step: u64, entry: &Entry) -> Result<()> {
-        tracing::info!("{}", serde_json::to_string(entry)?);
+        tracing::info!(figures = serde_json::to_string(entry)?, "step {step}");
         if let Some(metrics) = &mut self.metrics {
             metrics.write(entry)?;
         }

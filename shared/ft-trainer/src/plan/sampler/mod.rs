@@ -136,7 +136,7 @@ impl Sampler {
     fn items(&self, step: u64) -> Vec<usize> {
         let order = self.order(step / self.steps_an_epoch());
         let first = (step % self.steps_an_epoch()) as usize * self.size;
-        let last = (first + self.size).min(self.taken());
+        let last = first.saturating_add(self.size).min(self.taken());
         order[first..last].to_vec()
     }
 

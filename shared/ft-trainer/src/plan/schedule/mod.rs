@@ -35,6 +35,15 @@ impl Schedule {
         self.peak * self.shape.factor(step as f64, self.warmup, self.steps, self.peak)
     }
 
+    /// The highest learning rate of the run: every shape rises in its warmup, if at all, and is never higher than right
+    /// behind it, so a few steps tell it, however many there are.
+    pub fn highest(&self) -> f64 {
+        let last = (self.steps as u64).saturating_sub(1);
+        let end = self.warmup_steps();
+        let candidates = [0, end.saturating_sub(1), end, end.saturating_add(1), last];
+        candidates.into_iter().map(|step| self.learning_rate(step.min(last))).fold(0.0, f64::max)
+    }
+
     /// Steps over which the learning rate rises.
     pub fn warmup_steps(&self) -> u64 {
         self.warmup as u64

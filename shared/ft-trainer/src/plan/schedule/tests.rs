@@ -28,6 +28,8 @@ fn every_step_is_that_of_transformers() {
             assert!(near, "{kind} {kwargs}, warm-up {warmup}, step {step} of {steps}: {found} for {expected}");
             values += 1;
         }
+        let highest = (0..steps).map(|step| schedule.learning_rate(step)).fold(0.0, f64::max);
+        assert_eq!(schedule.highest(), highest, "{kind} {kwargs}, warm-up {warmup}, of {steps}");
         kinds.insert(kind);
     }
     assert!(values > 2000 && kinds.len() == 10, "{values} values of {kinds:?}");
