@@ -54,8 +54,7 @@ fn curve(schedule: &Schedule, steps: u64) -> String {
     let columns = WIDTH.min(steps.max(1));
     // The product may be more than 64 bits hold.
     let step = |c: u64| (u128::from(c) * u128::from(steps.saturating_sub(1)) / u128::from((columns - 1).max(1))) as u64;
-    let rates: Vec<f64> =
-        (0..columns).map(|c| schedule.learning_rate(step(c))).collect();
+    let rates: Vec<f64> = (0..columns).map(|c| schedule.learning_rate(step(c))).collect();
     let peak = rates.iter().copied().fold(0.0, f64::max);
     let eighths = |rate: f64| if peak > 0.0 { (rate / peak * (HEIGHT * 8) as f64).round() as usize } else { 0 };
     let cell = |rate: f64, row: usize| BLOCKS[eighths(rate).saturating_sub(row * 8).min(8)];

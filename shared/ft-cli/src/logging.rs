@@ -253,7 +253,10 @@ mod tests {
     fn figures_are_the_lines_own_keys() {
         let mut fields = fields();
         fields.insert(FIGURES.into(), r#"{"loss":2.5,"step":1}"#.into());
-        assert_eq!(line("ft-x", LogFormat::Text, Level::INFO, fields.clone()), "ft-x: {\"loss\":2.5,\"step\":1} rows=3\n");
+        assert_eq!(
+            line("ft-x", LogFormat::Text, Level::INFO, fields.clone()),
+            "ft-x: {\"loss\":2.5,\"step\":1} rows=3\n"
+        );
         let value: Value = serde_json::from_str(&line("ft-x", LogFormat::Json, Level::INFO, fields)).unwrap();
         assert_eq!((&value["loss"], &value["step"], &value["message"]), (&2.5.into(), &1.into(), &"done".into()));
         assert!(value.get(FIGURES).is_none());

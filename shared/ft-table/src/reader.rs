@@ -84,8 +84,8 @@ impl TableReader {
             Format::Arrow if arrow_file => {
                 let spooled = seekable(source, stream)?;
                 reader.sha256 = Some(spooled.sha256);
-                let file =
-                    guarded(|| FileReader::try_new_buffered(spooled.file, None)).map_err(|e| cut_short(&reader.name, e))?;
+                let file = guarded(|| FileReader::try_new_buffered(spooled.file, None))
+                    .map_err(|e| cut_short(&reader.name, e))?;
                 reader.columns = names(&file.schema());
                 reader.inner = Inner::ArrowFile(Box::new(file));
             }

@@ -348,7 +348,10 @@ fn absurd_sizes_are_told_before_anything_is_allocated() {
         ("generate --model MODEL --batch-sizes 1000000000 --prompt-len 8 --max-new-tokens 8", "--batch-sizes"),
         ("plan --model MODEL --world 18446744073709551615", "ranks from 1 to 65536"),
         ("plan --model MODEL --world 4294967296", "ranks from 1 to 65536"),
-        ("plan --model MODEL --per-device-train-batch-size 4294967295 --gradient-accumulation-steps 4294967295", "ask for less"),
+        (
+            "plan --model MODEL --per-device-train-batch-size 4294967295 --gradient-accumulation-steps 4294967295",
+            "ask for less",
+        ),
     ] {
         let told = scratch.failure(line, 2);
         assert!(told.contains(word), "{line}: {told}");
@@ -359,10 +362,15 @@ fn absurd_sizes_are_told_before_anything_is_allocated() {
 fn a_plot_over_an_absurd_step_ends() {
     let scratch = Scratch::new();
     let line = |step: &str, loss: &str| format!("{{\"step\": {step}, \"loss\": {loss}}}\n");
-    for (i, (step, loss)) in
-        [("1e300", "2.0"), ("9007199254740992", "1"), ("18446744073709551615", "1"), ("2", "1e308"), ("-1e308", "1e-320")]
-            .iter()
-            .enumerate()
+    for (i, (step, loss)) in [
+        ("1e300", "2.0"),
+        ("9007199254740992", "1"),
+        ("18446744073709551615", "1"),
+        ("2", "1e308"),
+        ("-1e308", "1e-320"),
+    ]
+    .iter()
+    .enumerate()
     {
         std::fs::write(scratch.0.path().join("m.jsonl"), line("1", "3.0") + &line(step, loss)).unwrap();
         let began = Instant::now();

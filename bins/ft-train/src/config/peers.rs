@@ -30,7 +30,9 @@ pub fn notes(matches: &ArgMatches) -> Result<Vec<String>, String> {
         }
         if shown(knob.name, &given) != given {
             let name = knob.name;
-            return Err(format!("{name} (not shown) is refused: it looks like a secret, and a run keeps what it was given"));
+            return Err(format!(
+                "{name} (not shown) is refused: it looks like a secret, and a run keeps what it was given"
+            ));
         }
         notes.push(format!("{} {given} is accepted, without effect: {}", knob.name, knob.why));
     }

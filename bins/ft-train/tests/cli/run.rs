@@ -188,8 +188,15 @@ fn logs_for_machines_are_json_lines() {
     // A logged step is an object: its figures are the line's own keys.
     let steps: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let steps: Vec<&Value> = steps.iter().filter(|entry| entry["loss"].is_f64()).collect();
-    assert!(steps.iter().all(|entry| entry["learning_rate"].is_f64() && entry["message"] == format!("step {}", entry["step"])));
-    assert_eq!(steps.iter().map(|entry| entry["step"].as_u64().unwrap()).max(), scratch.json("out/trainer_state.json")["global_step"].as_u64());
+    assert!(
+        steps
+            .iter()
+            .all(|entry| entry["learning_rate"].is_f64() && entry["message"] == format!("step {}", entry["step"]))
+    );
+    assert_eq!(
+        steps.iter().map(|entry| entry["step"].as_u64().unwrap()).max(),
+        scratch.json("out/trainer_state.json")["global_step"].as_u64()
+    );
     assert_eq!(scratch.train("quiet", "--quiet").lines().count(), 1, "a warning: nothing says which tokenizer");
 }
 
@@ -318,6 +325,9 @@ fn overwriting_never_deletes_what_the_run_reads() {
     assert!(scratch.path("out/checkpoint-1/rows.parquet").exists());
     fs::copy(scratch.path("rows.parquet"), scratch.path("out/rows.parquet")).unwrap();
     let line = base.replace("rows.parquet", "out/rows.parquet");
-    assert!(scratch.run(&format!("{line} -o out --overwrite-output-dir")).status.success(), "rows beside a run are left alone");
+    assert!(
+        scratch.run(&format!("{line} -o out --overwrite-output-dir")).status.success(),
+        "rows beside a run are left alone"
+    );
     assert!(scratch.path("out/rows.parquet").exists() && !scratch.path("out/checkpoint-1/rows.parquet").exists());
 }

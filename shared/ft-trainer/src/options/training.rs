@@ -76,7 +76,8 @@ impl TrainingOptions {
     /// Sequences in an optimizer step of `world` ranks.
     pub fn sequences_a_step(&self, world: usize) -> usize {
         // More than can be counted is as much as all that there is.
-        let micro = (self.per_device_train_batch_size as usize).saturating_mul(self.gradient_accumulation_steps as usize);
+        let micro =
+            (self.per_device_train_batch_size as usize).saturating_mul(self.gradient_accumulation_steps as usize);
         micro.saturating_mul(world)
     }
 }
