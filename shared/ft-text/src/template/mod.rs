@@ -19,8 +19,8 @@ mod rewrite;
 mod values;
 mod variables;
 
-pub(crate) use chat::Conversation;
 pub use chat::ChatTemplate;
+pub(crate) use chat::Conversation;
 pub use message::Message;
 pub use rendering::Rendering;
 pub use variables::Variables;
