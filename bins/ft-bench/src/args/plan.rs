@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, ValueEnum};
 use ft_model::optimizer::OptimizerKind;
-use ft_model::plan::Stage;
+use ft_model::memory_plan::Stage;
 
 use super::numbers::{at_least_two, positive};
 use super::output::OutputArgs;

@@ -13,7 +13,7 @@ use ft_model::Architecture;
 use ft_model::layers::{FourBitOptions, Held, LoadAs, bits, dtype};
 use ft_model::lora::LoraConfig;
 use ft_model::optimizer::OptimizerConfig;
-use ft_model::plan::{Frozen, Plan, RankPlan, Ranks, StepShape};
+use ft_model::memory_plan::{Frozen, MemoryPlan, RankPlan, Ranks, StepShape};
 use ft_model::step::longest_piece;
 use serde_json::{Value, json};
 
@@ -91,10 +91,10 @@ fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Resul
         for (sharding, stage) in args.sharding.iter().flat_map(|name| name.stages()) {
             let ranks = Ranks { world, stage, reshard_after_forward: args.fsdp_reshard_after_forward };
             let step = step(args, &model.arch, &frozen, ranks, length);
-            let plan = |step| Plan::new(&model.arch, &frozen, &lora, &optimizer, step);
+            let plan = |step| MemoryPlan::new(&model.arch, &frozen, &lora, &optimizer, step);
             let (kept, nothing) = (plan(step)?, plan(keeping(step, &model.arch, 0))?);
             trainable = kept.trainable();
-            let all = |plan: &Plan<'_>| (0..world).map(|rank| plan.rank(ranks, rank)).collect::<Vec<_>>();
+            let all = |plan: &MemoryPlan<'_>| (0..world).map(|rank| plan.rank(ranks, rank)).collect::<Vec<_>>();
             let checkpointed = all(&nothing).iter().map(RankPlan::total_bytes).max().unwrap_or(0);
             plans.push(Planned { sharding, ranks, each: all(&kept), checkpointed });
         }

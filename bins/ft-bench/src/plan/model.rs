@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
 use ft_model::layers::{Held, TableBytes};
-use ft_model::plan::Frozen;
+use ft_model::memory_plan::Frozen;
 use ft_model::{Architecture, Checkpoint};
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! A model held in one way, and the plans of its runs.
 
 use ft_model::layers::LoadAs;
-use ft_model::plan::{RankPlan, Ranks};
+use ft_model::memory_plan::{RankPlan, Ranks};
 
 /// The plan of one way to run a model.
 pub struct Planned {

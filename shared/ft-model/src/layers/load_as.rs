@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use candle_core::DType;
 use ft_kernels::quant::Kind;
 
 /// A floating-point type that the frozen matrices are kept in.
@@ -105,6 +106,15 @@ impl FromStr for LoadAs {
                 .map(Self::from)
                 .map_err(|_| "expected f32, bf16, f16, 8bit, 4bit or as-is".into()),
         }
+    }
+}
+
+/// candle's name of a type.
+pub fn dtype(load_in: LoadIn) -> DType {
+    match load_in {
+        LoadIn::F32 => DType::F32,
+        LoadIn::Bf16 => DType::BF16,
+        LoadIn::F16 => DType::F16,
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use candle_core::DType;
 
 use super::load::{ends, layer, vocabulary};
-use super::{Ends, LayerSource, LayerWeights, Vocabulary, Weight};
+use ft_kernels::linear::Weight;
+use super::source::LayerSource;
+use super::weights::{Ends, LayerWeights, Vocabulary};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 

@@ -5,7 +5,12 @@ use std::fmt;
 use candle_core::{DType, Device};
 use ft_kernels::backend::is_host;
 
-use super::{Bits, FourBitOptions, LayerSource, LoadAs, Placed, Quantised, Resident, dtype};
+use super::held::Bits;
+use super::load_as::{FourBitOptions, LoadAs, dtype};
+use super::placed::Placed;
+use super::quantised::Quantised;
+use super::resident::Resident;
+use super::source::LayerSource;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 

@@ -2,8 +2,8 @@
 
 use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Second};
 
-use super::Bits;
-use super::load::{is_router, is_transposed, transpose};
+use super::held::Bits;
+use super::matrices::{is_router, is_transposed, transpose};
 use crate::checkpoint::{Checkpoint, Format, Stored};
 use crate::error::Result;
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product, Sharded, Unit, Vocabulary, Weight};
+use ft_kernels::linear::Weight;
+use super::source::{LayerSource, ShardedBytes, Unit};
+use super::weights::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
 use crate::error::Result;
 
 /// The layers of another source, copied to a device when they are asked for: what the host holds in few bits, reads
@@ -78,8 +80,8 @@ impl LayerSource for Placed {
         self.source.held_bytes()
     }
 
-    fn as_sharded(&self) -> Option<&Sharded> {
-        self.source.as_sharded()
+    fn sharded_bytes(&self) -> Option<ShardedBytes> {
+        self.source.sharded_bytes()
     }
 }
 

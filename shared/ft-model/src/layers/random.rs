@@ -4,7 +4,9 @@ use candle_core::{DType, Device, Tensor};
 use ft_kernels::philox::Stream;
 use rayon::prelude::*;
 
-use super::{Ends, Layer, LayerWeights, NormWeights, Product, Resident, Vocabulary, Weight};
+use ft_kernels::linear::Weight;
+use super::resident::Resident;
+use super::weights::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::error::Result;
 use crate::projection::Site;

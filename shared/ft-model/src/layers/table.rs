@@ -5,11 +5,11 @@ use std::sync::Arc;
 use candle_core::DType;
 use ft_kernels::linear::expanded_bytes;
 
-use super::load::joined;
+use super::matrices::joined;
 use super::packed::Packed;
 use super::packed_matrix::PackedMatrix;
-use super::sharded::Held;
-use super::{Bits, Weight};
+use ft_kernels::linear::Weight;
+use super::held::{Bits, Held};
 use crate::checkpoint::{Checkpoint, Format, Stored};
 use crate::error::Result;
 

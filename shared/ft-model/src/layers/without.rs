@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{Ends, LayerSource, LayerWeights, Sharded, Unit, Weight, tensor_bytes};
+use ft_kernels::linear::Weight;
+use super::held::tensor_bytes;
+use super::source::{LayerSource, ShardedBytes, Unit};
+use super::weights::{Ends, LayerWeights};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::lora::Adapter;
@@ -79,8 +82,8 @@ impl LayerSource for Without {
         self.source.is_collective()
     }
 
-    fn as_sharded(&self) -> Option<&Sharded> {
-        self.source.as_sharded()
+    fn sharded_bytes(&self) -> Option<ShardedBytes> {
+        self.source.sharded_bytes()
     }
 
     fn held_bytes(&self) -> u64 {

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::LoraConfig;
 use super::keys::{PREFIX, key};
-use super::parameters::{DOWN, GATE_UP, words_of};
+use super::expert_names::{DOWN, GATE_UP, words_of};
 use super::targets::Targets;
 use crate::arch::Family;
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
-use ft_kernels::quant::{EightBit, FourBit};
+use ft_kernels::quant::{EightBit, FourBit, Kind};
 
 use super::*;
 use crate::layers::{Mapped, Resident};

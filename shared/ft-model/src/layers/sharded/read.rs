@@ -7,11 +7,11 @@ use candle_core::DType;
 use half::{bf16, f16};
 
 use super::form::{MatrixForm, PartForm, PartKind};
-use super::own::Own;
-use super::{Held, Shard};
+use super::own::{Own, Shard, shares};
 use crate::checkpoint::{Checkpoint, Element};
 use crate::error::{Error, Result};
-use crate::layers::load::{is_transposed, joined_shape, transpose};
+use crate::layers::held::{Bits, Held};
+use crate::layers::matrices::{is_transposed, joined_shape, transpose};
 use crate::layers::packed::Packed;
 
 /// Reads one rank's part.
@@ -97,7 +97,7 @@ impl Reader<'_> {
     }
 
     /// Packing asks for whole tensors: each is read, packed and cut in its turn.
-    fn read_packed(&self, matrices: &[&MatrixForm], bits: crate::Bits) -> Result<(Shard, Vec<MatrixForm>)> {
+    fn read_packed(&self, matrices: &[&MatrixForm], bits: Bits) -> Result<(Shard, Vec<MatrixForm>)> {
         let mut forms = Vec::new();
         let mut all: Vec<u8> = Vec::new();
         for matrix in matrices {
@@ -115,7 +115,7 @@ impl Reader<'_> {
 
     /// This rank's run of so many bytes, and the length of each rank's.
     fn run(&self, bytes: usize) -> (Range<usize>, Vec<usize>) {
-        let shares = super::shares(bytes, self.world);
+        let shares = shares(bytes, self.world);
         (shares[self.rank].clone(), shares.iter().map(Range::len).collect())
     }
 }

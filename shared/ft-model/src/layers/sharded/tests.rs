@@ -1,11 +1,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use candle_core::DType;
 use ft_dist::Threads;
+use ft_kernels::linear::Weight;
 use ft_kernels::quant::Kind;
 
 use super::*;
-use crate::layers::{Quantised, Resident};
+use crate::layers::{Bits, Quantised, Resident};
 
 fn open(name: &str) -> Checkpoint {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");

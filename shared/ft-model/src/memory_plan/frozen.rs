@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ft_kernels::quant::{EightBit, FourBit};
 
-use super::{Ranks, Stage};
+use super::ranks::{Ranks, Stage};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;

@@ -114,7 +114,7 @@ fn plan_of<'a>(
     frozen: &'a Frozen,
     optimizer: &'a OptimizerConfig,
     lora: &LoraConfig,
-) -> Plan<'a> {
+) -> MemoryPlan<'a> {
     let step = StepShape {
         micro_batch: 2,
         accumulation: 3,
@@ -124,7 +124,7 @@ fn plan_of<'a>(
         precision: ft_kernels::Precision::F32,
         on_cpu: true,
     };
-    Plan::new(arch, frozen, lora, optimizer, step).unwrap()
+    MemoryPlan::new(arch, frozen, lora, optimizer, step).unwrap()
 }
 
 #[test]
