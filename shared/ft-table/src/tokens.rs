@@ -9,22 +9,9 @@ use arrow::datatypes::{DataType, Int64Type};
 use ft_io::Source;
 
 use crate::error::Error;
-use crate::packing::{self, Packed};
+use crate::packing::{self, Packed, TokenRow};
 use crate::parquet_in::read_parquet;
 use crate::schema::{INPUT_IDS, LABELS, NO_LABEL};
-
-/// One sequence. `labels[i]` is `input_ids[i]` where the token is learned and
-/// [`NO_LABEL`] elsewhere; the shift by one is the trainer's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenRow {
-    /// The number of its row in the input, from 1. Sequences that were packed into one row share it, and stand side by
-    /// side.
-    pub number: usize,
-    /// Token ids.
-    pub input_ids: Vec<u32>,
-    /// As many labels.
-    pub labels: Vec<i32>,
-}
 
 /// All rows of one input.
 #[derive(Clone, Debug)]
