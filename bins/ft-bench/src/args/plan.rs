@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, ValueEnum};
-use ft_model::optimizer::OptimizerKind;
 use ft_model::memory_plan::Stage;
+use ft_model::optimizer::OptimizerKind;
 
 use super::numbers::{at_least_two, positive};
 use super::output::OutputArgs;

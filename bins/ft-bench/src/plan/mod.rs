@@ -12,8 +12,8 @@ use ft_kernels::Precision;
 use ft_model::Architecture;
 use ft_model::layers::{FourBitOptions, Held, LoadAs, bits, dtype};
 use ft_model::lora::LoraConfig;
-use ft_model::optimizer::OptimizerConfig;
 use ft_model::memory_plan::{Frozen, MemoryPlan, RankPlan, Ranks, StepShape};
+use ft_model::optimizer::OptimizerConfig;
 use ft_model::step::longest_piece;
 use serde_json::{Value, json};
 

@@ -2,14 +2,14 @@
 
 use candle_core::DType;
 
-use ft_kernels::linear::Weight;
-use super::table;
 use super::matrices::joined;
+use super::table;
 use super::weights::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
 use crate::arch::{NormKind, QkNorm};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
+use ft_kernels::linear::Weight;
 
 /// Reads block `i` of `checkpoint` with matrices of type `dtype`.
 pub(super) fn layer(checkpoint: &Checkpoint, i: usize, dtype: DType) -> Result<LayerWeights> {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use ft_kernels::linear::Weight;
 use super::source::{LayerSource, ShardedBytes, Unit};
 use super::weights::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
 use crate::error::Result;
+use ft_kernels::linear::Weight;
 
 /// The layers of another source, copied to a device when they are asked for: what the host holds in few bits, reads
 /// from its file, or gathers from all ranks is expanded there, and one layer at a time is on the device. Final norm,

@@ -9,12 +9,12 @@ use super::load::{ends, layer_of, vocabulary};
 use super::matrices::joined_shape;
 use super::packed::Packed;
 use super::packed_matrix::PackedMatrix;
-use ft_kernels::linear::Weight;
 use super::source::LayerSource;
 use super::weights::{Ends, LayerWeights, Vocabulary};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
+use ft_kernels::linear::Weight;
 
 /// The blocks' matrices in few bits, each projection packed by itself; norms and biases in f32; and embedding and head
 /// as the file has them, in its float type or in its own blocks. Products expand some rows at a time, and for a few rows

@@ -4,12 +4,12 @@ use candle_core::{DType, Device, Tensor};
 use ft_kernels::philox::Stream;
 use rayon::prelude::*;
 
-use ft_kernels::linear::Weight;
 use super::resident::Resident;
 use super::weights::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::error::Result;
 use crate::projection::Site;
+use ft_kernels::linear::Weight;
 
 /// The random streams of these weights.
 const PURPOSE: u32 = 0x300;

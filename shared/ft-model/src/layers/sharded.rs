@@ -17,15 +17,15 @@ use ft_dist::{Background, Communicator, Handle};
 use self::form::MatrixForm;
 use self::own::{Shard, Store};
 use self::read::Reader;
-use super::load::{ends, layer_of};
-use ft_kernels::linear::Weight;
-use super::table;
 use super::held::Held;
+use super::load::{ends, layer_of};
 use super::source::{LayerSource, ShardedBytes, Unit};
+use super::table;
 use super::weights::{Ends, Layer, LayerWeights};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
+use ft_kernels::linear::Weight;
 
 /// How a model is shared among ranks.
 #[derive(Debug, Clone)]

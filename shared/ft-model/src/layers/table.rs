@@ -5,13 +5,13 @@ use std::sync::Arc;
 use candle_core::DType;
 use ft_kernels::linear::expanded_bytes;
 
+use super::held::{Bits, Held};
 use super::matrices::joined;
 use super::packed::Packed;
 use super::packed_matrix::PackedMatrix;
-use ft_kernels::linear::Weight;
-use super::held::{Bits, Held};
 use crate::checkpoint::{Checkpoint, Format, Stored};
 use crate::error::Result;
+use ft_kernels::linear::Weight;
 
 /// How a matrix of the vocabulary is held where the layers are held in few bits: as the file has it. What the file has in
 /// no type to compute with, and not in blocks of whole rows either, is widened to f32.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use ft_kernels::linear::Weight;
 use super::held::tensor_bytes;
 use super::source::{LayerSource, ShardedBytes, Unit};
 use super::weights::{Ends, LayerWeights};
@@ -12,6 +11,7 @@ use crate::arch::Architecture;
 use crate::error::Result;
 use crate::lora::Adapter;
 use crate::projection::Site;
+use ft_kernels::linear::Weight;
 
 /// The frozen base of PiSSA: `W - scaling · B·A` for every module of the adapter that a run began with. Formed anew at
 /// each call, in f32, so that what lies in memory stays as narrow as the source has it.

@@ -3,8 +3,8 @@
 use super::adapter::Adapter;
 use super::config::{self, LoraConfig};
 use super::ends::End;
-use super::saved::is_module;
 use super::known::unknown;
+use super::saved::is_module;
 use super::targets::{Matcher, Targets};
 use crate::arch::Architecture;
 use crate::error::Result;

@@ -7,8 +7,8 @@ use candle_core::Tensor;
 use super::adapter::{Adapter, LoraPair, SavedTensor};
 use super::config::LoraConfig;
 use super::ends::{End, EndPair};
-use super::keys::{PREFIX, key};
 use super::expert_names::is_of_experts;
+use super::keys::{PREFIX, key};
 use crate::error::{Error, Result};
 use crate::projection::Projection;
 
