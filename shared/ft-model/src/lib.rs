@@ -29,5 +29,5 @@ pub mod trained;
 pub use arch::Architecture;
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
-pub use layers::{Bits, LayerSource, LayerWeights, Mapped, Quantised, Resident};
+pub use layers::{LayerSource, LayerWeights, Mapped, PackedFormat, Quantised, Resident, WeightFormat};
 pub use lora::{Adapter, LoraConfig, LoraPair};

@@ -31,7 +31,7 @@ mod write;
 pub use adapter::{Adapter, LoraPair, SavedTensor, Trainable};
 pub use config::{Layers, LoraConfig};
 pub use ends::{End, EndPair, OnEnd};
-pub use keys::Kind;
+pub use keys::TrainedKind;
 pub use shapes::TrainedShape;
 pub use targets::Targets;
 pub use vocabulary::{Low, PairGradients, add_by_token};

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
 use ft_kernels::Precision;
 use ft_model::Architecture;
-use ft_model::layers::{FourBitOptions, Held, LoadAs, bits, dtype};
+use ft_model::layers::WeightFormat;
 use ft_model::lora::LoraConfig;
 use ft_model::memory_plan::{Frozen, MemoryPlan, RankPlan, Ranks, StepShape};
 use ft_model::optimizer::OptimizerConfig;
@@ -74,15 +74,9 @@ fn length(args: &PlanArgs, arch: &Architecture, path: &Path) -> Result<usize> {
     }
 }
 
-fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Result<ModelPlan> {
-    let held = match bits(
-        load_in,
-        FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
-    ) {
-        Some(bits) => Held::Packed(bits),
-        None => Held::Float(dtype(load_in.float().unwrap_or_default())),
-    };
-    let frozen = model.frozen(held)?;
+fn case(args: &PlanArgs, model: &Model, load_in: WeightFormat, length: usize) -> Result<ModelPlan> {
+    let frozen = model
+        .frozen(load_in.with_four_bit(args.four_bit.bnb_4bit_quant_type, args.four_bit.bnb_4bit_use_double_quant))?;
     let lora = LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, &args.target_modules.join(","));
     let optimizer = OptimizerConfig { kind: args.optim, ..OptimizerConfig::default() };
     let mut plans = Vec::new();

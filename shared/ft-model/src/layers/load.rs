@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use super::matrices::joined;
 use super::table;
-use super::weights::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
+use super::weights::{Ends, Layer, LayerWeights, LinearWeights, NormWeights, Vocabulary};
 use crate::arch::{NormKind, QkNorm};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -30,11 +30,11 @@ pub(super) fn layer_of<M>(
     let names = arch.names();
     let full = |part: &str| names.in_layer(i, part);
     let norm = |part: Option<&str>| part.map(|part| norm(checkpoint, &full(part))).transpose();
-    let product = |site: Site| -> Result<Product<M>> {
+    let product = |site: Site| -> Result<LinearWeights<M>> {
         let parts: Vec<String> = site.stored(arch, i).iter().map(|(path, _)| full(path)).collect();
         let named = |kind: &str| parts.iter().map(|part| format!("{part}.{kind}")).collect::<Vec<_>>();
         let bias = arch.has_bias(site).then(|| joined(checkpoint, &named("bias"), DType::F32)).transpose()?;
-        Ok(Product { weight: matrix(&named("weight"))?, bias })
+        Ok(LinearWeights { weight: matrix(&named("weight"))?, bias })
     };
     let head_norm = |part: &str| self::norm(checkpoint, &full(part));
     let [q_norm, k_norm] = arch.qk_norm_names();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::source::{LayerSource, ShardedBytes, Unit};
-use super::weights::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
+use super::weights::{Ends, Layer, LayerWeights, LinearWeights, NormWeights, Vocabulary};
 use crate::error::Result;
 use ft_kernels::linear::Weight;
 
@@ -102,8 +102,8 @@ impl LayerWeights {
     /// If the device has no room.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         let norm = |norm: &Option<NormWeights>| norm.as_ref().map(|norm| norm.to_device(device)).transpose();
-        let product = |of: &Product<Weight>| -> Result<Product<Weight>> {
-            Ok(Product { weight: of.weight.to_device(device)?, bias: optional(of.bias.as_ref(), device)? })
+        let product = |of: &LinearWeights<Weight>| -> Result<LinearWeights<Weight>> {
+            Ok(LinearWeights { weight: of.weight.to_device(device)?, bias: optional(of.bias.as_ref(), device)? })
         };
         let qk_norm = match &self.qk_norm {
             Some([q, k]) => Some([q.to_device(device)?, k.to_device(device)?]),

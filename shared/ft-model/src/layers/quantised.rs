@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use ft_kernels::linear::expanded_bytes;
 
-use super::held::Bits;
 use super::load::{ends, layer_of, vocabulary};
 use super::matrices::joined_shape;
 use super::packed::Packed;
 use super::packed_matrix::PackedMatrix;
 use super::source::LayerSource;
+use super::weight_format::PackedFormat;
 use super::weights::{Ends, LayerWeights, Vocabulary};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ impl Quantised {
     ///
     /// # Errors
     /// If a tensor cannot be read.
-    pub fn load(checkpoint: &Checkpoint, bits: Bits, progress: impl Fn(usize)) -> Result<Self> {
+    pub fn load(checkpoint: &Checkpoint, bits: PackedFormat, progress: impl Fn(usize)) -> Result<Self> {
         let vocabulary = vocabulary(checkpoint, None)?;
         let ends = ends(checkpoint)?;
         let matrix = |names: &[String]| {

@@ -5,7 +5,7 @@ use ft_kernels::philox::Stream;
 use rayon::prelude::*;
 
 use super::resident::Resident;
-use super::weights::{Ends, Layer, LayerWeights, NormWeights, Product, Vocabulary};
+use super::weights::{Ends, Layer, LayerWeights, LinearWeights, NormWeights, Vocabulary};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::error::Result;
 use crate::projection::Site;
@@ -63,10 +63,10 @@ impl Maker<'_> {
         })
     }
 
-    fn product(&mut self, arch: &Architecture, layer: usize, site: Site) -> Result<Product<Weight>> {
+    fn product(&mut self, arch: &Architecture, layer: usize, site: Site) -> Result<LinearWeights<Weight>> {
         let (out, inner) = site.shape(arch, layer);
         let bias = arch.has_bias(site).then(|| Tensor::zeros(out, DType::F32, self.device)).transpose()?;
-        Ok(Product { weight: self.matrix(out, inner)?.into(), bias })
+        Ok(LinearWeights { weight: self.matrix(out, inner)?.into(), bias })
     }
 
     fn layer(&mut self, arch: &Architecture, layer: usize) -> Result<LayerWeights> {

@@ -17,10 +17,10 @@ use ft_dist::{Background, Communicator, Handle};
 use self::form::MatrixForm;
 use self::own::{Shard, Store};
 use self::read::Reader;
-use super::held::Held;
 use super::load::{ends, layer_of};
 use super::source::{LayerSource, ShardedBytes, Unit};
 use super::table;
+use super::weight_format::WeightFormat;
 use super::weights::{Ends, Layer, LayerWeights};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -30,7 +30,7 @@ use ft_kernels::linear::Weight;
 /// How a model is shared among ranks.
 #[derive(Debug, Clone)]
 pub struct ShardedOptions {
-    pub held: Held,
+    pub format: WeightFormat,
     /// Whether what was gathered in a forward is given up at once, or kept for its backward.
     pub reshard_after_forward: bool,
     /// Where a file without a name holds the rank's own part; memory holds it without.
@@ -90,11 +90,11 @@ impl Sharded {
         progress: impl Fn(usize),
     ) -> Result<Self> {
         let arch = checkpoint.architecture();
-        let held = options.held;
+        let format = options.format;
         let mut store = Store::new(options.folder.as_deref())?;
         let mut shards = HashMap::new();
         let mut layers = Vec::new();
-        let reader = Reader { checkpoint, held, rank: ranks.rank(), world: ranks.world() };
+        let reader = Reader { checkpoint, format, rank: ranks.rank(), world: ranks.world() };
         for i in 0..arch.num_layers {
             let layer = layer_of(checkpoint, i, &|names| reader.names(names))?;
             let mut parts = Vec::new();
@@ -109,11 +109,11 @@ impl Sharded {
         }
         let mut matrix = |place: ShardKey, name: &str| -> Result<MatrixForm> {
             let name = format!("{name}.weight");
-            let held = match held {
-                Held::Float(_) => held,
-                Held::Packed(_) => table::held(checkpoint.stored(&name)?),
+            let format = match format {
+                WeightFormat::Float(_) => format,
+                WeightFormat::Packed(_) => table::held(checkpoint.stored(&name)?),
             };
-            let vocabulary = Reader { held, ..reader };
+            let vocabulary = Reader { format, ..reader };
             let (shard, forms) = vocabulary.read(&[&vocabulary.names(&[name])?])?;
             shards.insert(place, store.keep(shard)?);
             Ok(forms.into_iter().next().unwrap_or_default())

@@ -3,7 +3,6 @@
 use candle_core::Tensor;
 use ft_kernels::linear::Weight;
 
-use super::held::tensor_bytes;
 use crate::error::Result;
 use crate::projection::Site;
 
@@ -22,13 +21,13 @@ pub struct Layer<M> {
     /// The norms of queries and keys, each `[head_dim]`, or as wide as all heads.
     pub qk_norm: Option<[NormWeights; 2]>,
     /// `[(heads + 2·kv_heads)·head_dim, hidden]`: queries, keys, values
-    pub qkv: Product<M>,
+    pub qkv: LinearWeights<M>,
     /// `[hidden, heads·head_dim]`
-    pub o: Product<M>,
+    pub o: LinearWeights<M>,
     /// `[2·intermediate, hidden]`: gate, up; `[intermediate, hidden]` in an MLP without a gate
-    pub gate_up: Product<M>,
+    pub gate_up: LinearWeights<M>,
     /// `[hidden, intermediate]`
-    pub down: Product<M>,
+    pub down: LinearWeights<M>,
 }
 
 /// The weights of one block to compute with: numbers of the type that the source was asked for, or what products expand
@@ -37,7 +36,7 @@ pub type LayerWeights = Layer<Weight>;
 
 /// A product's matrix `[out, in]`, and its bias `[out]`.
 #[derive(Debug, Clone)]
-pub struct Product<M> {
+pub struct LinearWeights<M> {
     pub weight: M,
     pub bias: Option<Tensor>,
 }
@@ -69,6 +68,11 @@ pub struct Vocabulary {
     pub head: Weight,
 }
 
+/// The bytes of a tensor's elements.
+pub(crate) fn tensor_bytes(tensor: &Tensor) -> u64 {
+    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
+}
+
 impl Ends {
     /// The bytes that they take.
     pub fn bytes(&self) -> u64 {
@@ -93,7 +97,7 @@ impl NormWeights {
 
 impl<M> Layer<M> {
     /// The product of a site.
-    pub fn product(&self, site: Site) -> &Product<M> {
+    pub fn product(&self, site: Site) -> &LinearWeights<M> {
         match site {
             Site::Qkv => &self.qkv,
             Site::O => &self.o,
@@ -116,8 +120,9 @@ impl<M> Layer<M> {
     /// # Errors
     /// What `turn` reports.
     pub fn map<N>(&self, mut turn: impl FnMut(&M) -> Result<N>) -> Result<Layer<N>> {
-        let mut product =
-            |of: &Product<M>| Ok::<_, crate::Error>(Product { weight: turn(&of.weight)?, bias: of.bias.clone() });
+        let mut product = |of: &LinearWeights<M>| {
+            Ok::<_, crate::Error>(LinearWeights { weight: turn(&of.weight)?, bias: of.bias.clone() })
+        };
         Ok(Layer {
             qkv: product(&self.qkv)?,
             o: product(&self.o)?,

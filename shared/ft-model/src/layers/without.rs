@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::held::tensor_bytes;
 use super::source::{LayerSource, ShardedBytes, Unit};
+use super::weights::tensor_bytes;
 use super::weights::{Ends, LayerWeights};
 use crate::arch::Architecture;
 use crate::error::Result;
