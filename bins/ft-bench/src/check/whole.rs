@@ -31,7 +31,9 @@ pub fn all() -> Vec<Case> {
         cases.push(case(&format!("product of few rows, {name}"), move |d| {
             Ok(vec![product_few(d.compute, &matrix(d, 3, 3, INNER)?, weight(d, dtype)?)?])
         }));
-        for adapters in [AdapterVariant::Plain, AdapterVariant::Dropout, AdapterVariant::Dora, AdapterVariant::DoraDropout] {
+        for adapters in
+            [AdapterVariant::Plain, AdapterVariant::Dropout, AdapterVariant::Dora, AdapterVariant::DoraDropout]
+        {
             cases.push(case(&format!("linear layer, {name}, {}", adapters.name()), move |d| {
                 layer(d, &weight(d, dtype)?, adapters)
             }));
