@@ -80,7 +80,7 @@ impl Counts {
         let tokens = row.tokens.ids.len() as u64;
         self.kept += 1;
         self.tokens += tokens;
-        self.labelled += row.labels.iter().filter(|&&label| label != ft_text::IGNORED).count() as u64;
+        self.labelled += row.labels.iter().filter(|&&label| label != ft_io::IGNORE_INDEX).count() as u64;
         self.ending += u64::from(row.open_end.is_none());
         if let Some(token) = row.open_end.as_ref().filter(|_| self.open_end.is_none()) {
             self.open_end = Some((number, token.clone()));

@@ -1,14 +1,15 @@
 //! Whether what is learned ends where a model stops.
 
-use ft_text::{Encoded, IGNORED};
+use ft_io::IGNORE_INDEX;
+use ft_text::Encoded;
 
 /// The text of the first token that a learned stretch ends in although it is none of `end_ids`; none where all end as
 /// they should. White space behind an end token counts for nothing: templates put a line break there.
 pub fn open_end(text: &str, tokens: &Encoded, labels: &[i32], end_ids: &[u32]) -> Option<String> {
     let mut at = 0;
     while at < labels.len() {
-        let is_learned = labels[at] != IGNORED;
-        let count = labels[at..].iter().take_while(|&&label| (label != IGNORED) == is_learned).count();
+        let is_learned = labels[at] != IGNORE_INDEX;
+        let count = labels[at..].iter().take_while(|&&label| (label != IGNORE_INDEX) == is_learned).count();
         if is_learned {
             let last = (at..at + count).rev().find(|&i| end_ids.contains(&tokens.ids[i]) || !is_blank(text, tokens, i));
             if last.is_none_or(|i| !end_ids.contains(&tokens.ids[i])) {

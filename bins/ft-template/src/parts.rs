@@ -2,7 +2,8 @@
 
 use std::ops::{AddAssign, Range};
 
-use ft_text::{ChatTemplate, Encoded, IGNORED, Message, Variables};
+use ft_io::IGNORE_INDEX;
+use ft_text::{ChatTemplate, Encoded, Message, Variables};
 
 /// Numbers of tokens. What is learned is `reasoning` and `answer`; the others are what is not.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl Places {
         for (&start, &label) in tokens.starts.iter().zip(labels) {
             let at = start as usize;
             while reasoning.next_if(|range| range.end <= at).is_some() {}
-            let counter = if label != IGNORED {
+            let counter = if label != IGNORE_INDEX {
                 if reasoning.peek().is_some_and(|r| r.start <= at) { &mut parts.reasoning } else { &mut parts.answer }
             } else if within(&self.system, at) {
                 &mut parts.system

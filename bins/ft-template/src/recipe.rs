@@ -1,7 +1,8 @@
 //! How conversations and documents become rows of tokens.
 
+use ft_io::IGNORE_INDEX;
 use ft_text::{
-    ChatTemplate, Encoded, Encoder, Error, IGNORED, LabelMode, Message, Scratch, Variables, forgets_earlier_turns,
+    ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, Variables, forgets_earlier_turns,
     label_tokens, learned_turns, render_labelled,
 };
 use serde_json::{Map, Value};
@@ -155,7 +156,7 @@ impl Work<'_> {
         })?;
         let Rendered { text, tokens, spans, lost, first, bytes } = rendered;
         let labels = label_tokens(&tokens.ids, &tokens.starts, &spans);
-        if labels.iter().all(|&label| label == IGNORED) {
+        if labels.iter().all(|&label| label == IGNORE_INDEX) {
             return Err(Reject::Unlabelled);
         }
         let open_end = open_end(&text, &tokens, &labels, &chats.end_ids);
@@ -174,7 +175,7 @@ impl Work<'_> {
             Ok((chats.template.render_with(messages, &variables, true)?.text, Vec::new()))
         })?;
         let Rendered { text, tokens, lost, .. } = rendered;
-        let labels = vec![IGNORED; tokens.ids.len()];
+        let labels = vec![IGNORE_INDEX; tokens.ids.len()];
         let parts = Parts { prompt: labels.len() as u64, ..Parts::default() };
         let reference = answer.or_else(|| self.reference.map(str::to_owned));
         Ok(Row { text, tokens, labels, reference, lost, open_end: None, parts })

@@ -2,7 +2,7 @@
 //! were packed into it.
 
 /// One sequence. `labels[i]` is `input_ids[i]` where the token is learned and
-/// [`NO_LABEL`](crate::schema::NO_LABEL) elsewhere; the shift by one is the trainer's.
+/// [`ft_io::IGNORE_INDEX`] elsewhere; the shift by one is the trainer's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRow {
     /// The number of its row in the input, from 1. Sequences that were packed into one row share it, and stand side by

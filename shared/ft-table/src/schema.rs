@@ -44,14 +44,12 @@ pub const SOURCE_ROW: &str = "source_row";
 pub const TEXT: &str = "text";
 /// Token ids of the whole row.
 pub const INPUT_IDS: &str = "input_ids";
-/// Labels aligned with the ids; [`NO_LABEL`] where there is no loss.
+/// Labels aligned with the ids; [`ft_io::IGNORE_INDEX`] where there is no loss.
 pub const LABELS: &str = "labels";
 /// Number of ids.
 pub const LENGTH: &str = "length";
 /// The expected answer, for evaluation.
 pub const REFERENCE: &str = "reference";
-/// A label that takes no part in the loss.
-pub const NO_LABEL: i32 = -100;
 
 /// The metadata key by which a field tells its extension type.
 const EXTENSION_NAME: &str = "ARROW:extension:name";

@@ -6,12 +6,12 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use ft_io::Source;
+use ft_io::{IGNORE_INDEX, Source};
 
 use crate::error::Error;
 use crate::packing::{self, Packed, TokenRow};
 use crate::parquet_in::read_parquet;
-use crate::schema::{INPUT_IDS, LABELS, NO_LABEL};
+use crate::schema::{INPUT_IDS, LABELS};
 
 /// All rows of one input.
 #[derive(Clone, Debug)]
@@ -89,8 +89,8 @@ fn read_row(ids: &IntegerLists, labels: &IntegerLists, row: usize) -> Result<(Ve
     let labels = labels.iter().map(|&label| {
         i32::try_from(label)
             .ok()
-            .filter(|&label| label >= 0 || label == NO_LABEL)
-            .ok_or_else(|| format!("{label} in '{LABELS}' is neither a token id nor {NO_LABEL}"))
+            .filter(|&label| label >= 0 || label == IGNORE_INDEX)
+            .ok_or_else(|| format!("{label} in '{LABELS}' is neither a token id nor {IGNORE_INDEX}"))
     });
     Ok((input_ids.collect::<Result<_, _>>()?, labels.collect::<Result<_, _>>()?))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array};
+use arrow::array::{ArrayRef, Int64Array};
 
 use crate::bench::{Bench, Outcome, question, table, texts};
 
@@ -71,7 +71,7 @@ fn documents_are_packed_with_an_end_token_between_them() {
     let kept = if ids.len() % 7 == 1 { ids.len() - 1 } else { ids.len() };
     assert_eq!(rows.ids.concat(), ids[..kept]);
     assert!(rows.length[..rows.length.len() - 1].iter().all(|&n| n == 7), "{:?}", rows.length);
-    let whole: String = texts.iter().map(|text| format!("{text}{}", end(&bench))).collect();
+    let whole = texts.join(&end(&bench)) + &end(&bench);
     assert!(whole.starts_with(&rows.text.concat()));
     let bytes = |threads: &str| {
         assert!(run(&bench, &["--packing", "--max-length", "7", "--threads", threads]).ok);

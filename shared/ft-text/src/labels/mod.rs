@@ -20,7 +20,7 @@ mod tokens;
 mod turns;
 
 pub use spans::{LabelledText, forgets_earlier_turns, render_labelled};
-pub use tokens::{IGNORED, label_tokens};
+pub use tokens::label_tokens;
 pub use turns::{LabelMode, learned_turns};
 
 #[cfg(test)]

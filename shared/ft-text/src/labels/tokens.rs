@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-/// The label of a token that is not learned, as in PyTorch and Hugging Face.
-pub const IGNORED: i32 = -100;
+use ft_io::IGNORE_INDEX;
 
-/// The label of each token: its id if any part of it lies inside one of `spans`, else [`IGNORED`].
+/// The label of each token: its id if any part of it lies inside one of `spans`, else [`IGNORE_INDEX`].
 ///
 /// `starts` are the tokens' first bytes in the text, ascending; `spans` ascending and
 /// disjoint. A token reaches to where the next one begins.
@@ -21,7 +20,7 @@ pub fn label_tokens(ids: &[u32], starts: &[u32], spans: &[Range<usize>]) -> Vec<
         let end = starts.get(next).map_or(usize::MAX, |&end| end as usize);
         while spans.next_if(|span| span.end <= start as usize).is_some() {}
         let is_learned = spans.peek().is_some_and(|span| span.start < end);
-        labels.push(if is_learned { id as i32 } else { IGNORED });
+        labels.push(if is_learned { id as i32 } else { IGNORE_INDEX });
     }
     labels
 }
@@ -34,7 +33,7 @@ mod tests {
         let spans: Vec<Range<usize>> = spans.iter().map(|&(start, end)| start..end).collect();
         let ids: Vec<u32> = (0..starts.len() as u32).collect();
         let labels = label_tokens(&ids, starts, &spans);
-        (0..starts.len()).filter(|&i| labels[i] != IGNORED).collect()
+        (0..starts.len()).filter(|&i| labels[i] != IGNORE_INDEX).collect()
     }
 
     #[test]
