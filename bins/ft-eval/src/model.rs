@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use ft_io::Source;
 use ft_kernels::{Compute, Precision};
 use ft_model::decoder::Decoder;
-use ft_model::layers::{self, FourBitOptions, LayerSource, Opened};
+use ft_model::layers::{self, LayerSource, Opened};
 use ft_model::{Adapter, Architecture, Checkpoint};
 use serde_json::{Map, Value, json};
 
@@ -36,8 +36,7 @@ impl Model {
         let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
         let Opened { source, packed } = layers::open(
             &checkpoint,
-            args.load_in,
-            FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
+            args.load_in.with_four_bit(args.four_bit.bnb_4bit_quant_type, args.four_bit.bnb_4bit_use_double_quant),
             (&device, None),
             |_| bar.inc(1),
         )?;

@@ -69,7 +69,7 @@ impl Counts {
         let tokens = row.tokens.ids.len() as u64;
         self.kept += 1;
         self.tokens += tokens;
-        self.labelled += row.labels.iter().filter(|&&label| label != ft_text::IGNORED).count() as u64;
+        self.labelled += row.labels.iter().filter(|&&label| label != ft_io::IGNORE_INDEX).count() as u64;
         self.ending += u64::from(row.learns_to_end);
         self.longest = self.longest.max(tokens);
         self.truncated += u64::from(row.lost > 0);

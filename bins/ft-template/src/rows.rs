@@ -1,8 +1,8 @@
 //! One conversation to one row of tokens.
 
+use ft_io::IGNORE_INDEX;
 use ft_text::{
-    ChatTemplate, Encoded, Encoder, Error, IGNORED, LabelMode, Message, Scratch, Variables, label_tokens,
-    render_labelled,
+    ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, Variables, label_tokens, render_labelled,
 };
 use serde_json::{Map, Value};
 
@@ -113,7 +113,7 @@ impl Recipe {
         let mut labels = label_tokens(&tokens.ids, &tokens.starts, &rendered.spans);
         let lost = self.shorten(&mut text, &mut tokens)?;
         labels.truncate(tokens.ids.len());
-        if labels.iter().all(|&label| label == IGNORED) {
+        if labels.iter().all(|&label| label == IGNORE_INDEX) {
             return Err(Reject::Unlabelled);
         }
         let learns_to_end = self.learns_to_end(&text, &tokens, &labels);
@@ -134,7 +134,7 @@ impl Recipe {
         let mut text = self.template.render_with(&messages, variables, true).map_err(Reject::of)?.text;
         let mut tokens = self.encode(&text, scratch)?;
         let lost = self.shorten(&mut text, &mut tokens)?;
-        let labels = vec![IGNORED; tokens.ids.len()];
+        let labels = vec![IGNORE_INDEX; tokens.ids.len()];
         let reference = answer.or_else(|| reference.map(str::to_owned));
         Ok(Row { text, tokens, labels, reference, lost, learns_to_end: false })
     }
@@ -175,10 +175,10 @@ impl Recipe {
         for ((&id, &start), &label) in tokens.ids.iter().zip(&tokens.starts).zip(labels).rev() {
             let start = start as usize;
             if self.end_ids.contains(&id) {
-                return label != IGNORED;
+                return label != IGNORE_INDEX;
             }
             let blank = text.get(start..end).is_some_and(|piece| piece.trim().is_empty());
-            if label != IGNORED && !blank {
+            if label != IGNORE_INDEX && !blank {
                 return false;
             }
             end = start;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::communicator::Collective;
+use crate::collective::Collective;
 
 /// The result of what ranks do together.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -3,9 +3,9 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type};
-use ft_io::Source;
+use ft_io::{IGNORE_INDEX, Source};
 use ft_table::read_parquet;
-use ft_table::schema::{INPUT_IDS, LABELS, NO_LABEL, REFERENCE, TEXT};
+use ft_table::schema::{INPUT_IDS, LABELS, REFERENCE, TEXT};
 use ft_text::origin::TOKENIZER_KEY;
 
 use crate::error::{Error, Result};
@@ -81,7 +81,7 @@ impl Prompts {
         }
         if let Some(labels) = column(LABELS) {
             let labels = lists(&self.name, LABELS, labels)?;
-            let labelled = |row: &Option<Vec<i64>>| row.iter().flatten().any(|&l| l != i64::from(NO_LABEL));
+            let labelled = |row: &Option<Vec<i64>>| row.iter().flatten().any(|&l| l != i64::from(IGNORE_INDEX));
             if let Some(i) = labels.iter().position(labelled) {
                 let told = "it has labels, so it is made to learn from and holds the answer; make prompts with \
                             'ft-template --mode test'";

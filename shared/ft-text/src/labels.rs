@@ -16,11 +16,10 @@
 
 use std::ops::Range;
 
+use ft_io::IGNORE_INDEX;
+
 use crate::error::{Error, Result};
 use crate::template::{ChatTemplate, Conversation, Message, Variables};
-
-/// The label of a token that is not learned, as in PyTorch and Hugging Face.
-pub const IGNORED: i32 = -100;
 
 /// Which part of a conversation is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,7 +115,7 @@ fn check_prefix(whole: &str, prefix: &str, message: usize) -> Result<()> {
 }
 
 /// The label of each token: its id if it starts inside one of `spans`, else
-/// [`IGNORED`].
+/// [`IGNORE_INDEX`].
 ///
 /// `starts` are the tokens' first bytes in the text, ascending; `spans` ascending and
 /// disjoint.
@@ -129,7 +128,7 @@ pub fn label_tokens(ids: &[u32], starts: &[u32], spans: &[Range<usize>]) -> Vec<
             while spans.next_if(|s| s.end <= start).is_some() {}
             match spans.peek() {
                 Some(span) if span.start <= start => id as i32,
-                _ => IGNORED,
+                _ => IGNORE_INDEX,
             }
         })
         .collect()

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{Ends, LayerSource, LayerWeights, Sharded, Unit, Weight, tensor_bytes};
+use super::source::{LayerSource, ShardedBytes, Unit};
+use super::weights::tensor_bytes;
+use super::weights::{Ends, LayerWeights};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::lora::Adapter;
 use crate::projection::Site;
+use ft_kernels::linear::Weight;
 
 /// The frozen base of PiSSA: `W - scaling · B·A` for every module of the adapter that a run began with. Formed anew at
 /// each call, in f32, so that what lies in memory stays as narrow as the source has it.
@@ -79,8 +82,8 @@ impl LayerSource for Without {
         self.source.is_collective()
     }
 
-    fn as_sharded(&self) -> Option<&Sharded> {
-        self.source.as_sharded()
+    fn sharded_bytes(&self) -> Option<ShardedBytes> {
+        self.source.sharded_bytes()
     }
 
     fn held_bytes(&self) -> u64 {

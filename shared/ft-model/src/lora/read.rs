@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use super::adapter::Adapter;
 use super::apart;
 use super::config::LoraConfig;
-use super::found::Found;
+use super::found::FoundTensors;
 use crate::error::{Error, Result};
 use crate::safetensors::{Entry, Header};
 
@@ -60,7 +60,7 @@ impl Adapter {
 
     fn assemble(mut config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
         let tensor = |entry: &Entry| widen(entry, &bytes[entry.offset as usize..][..entry.len as usize]);
-        let mut found = Found::default();
+        let mut found = FoundTensors::default();
         let (old, new): (Vec<&Entry>, Vec<&Entry>) =
             header.entries.iter().partition(|entry| apart::is_apart(&entry.name));
         let old = old.into_iter().map(|entry| Ok((entry.name.clone(), tensor(entry)?)));

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use ft_kernels::linear::Weight;
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::layers::Weight;
 use crate::layers::packed::{Form, collected};
 use crate::layers::packed_matrix::PackedMatrix;
 
