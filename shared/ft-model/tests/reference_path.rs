@@ -43,7 +43,7 @@ fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
         let step = Step {
             compute,
             // peft adapts experts without dropout.
-            dropout: (!arch.experts.is_some()).then_some(DropoutKey { p: 0.2, seed: 3, step: number }),
+            dropout: arch.experts.is_none().then_some(DropoutKey { p: 0.2, seed: 3, step: number }),
             neftune: Some(NeftuneKey { alpha: 5.0, seed: 3, step: number }),
             ..Step::alone(&arch, &source, activation_memory)
         };
