@@ -66,6 +66,10 @@ pub enum Error {
     #[error("{0}")]
     Setup(String),
 
+    /// Whoever started this rank called it off while the ranks met.
+    #[error("interrupted while the ranks met")]
+    CalledOff,
+
     /// This rank's GPU failed, or NCCL on it.
     #[error("{0}")]
     Device(String),
