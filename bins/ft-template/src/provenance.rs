@@ -18,10 +18,7 @@ pub fn provenance(args: &Args, source: &Source, table: &ParquetTable, fingerprin
         version: env!("CARGO_PKG_VERSION").into(),
         arguments: typed_arguments(&["-o", "--output"], &[source]),
         inputs: vec![InputDigest { name: source.file_name(), sha256: table.sha256().into() }],
-        extra: BTreeMap::from([
-            (origin::TOKENIZER_KEY.into(), fingerprint.into()),
-            ("ft.model".into(), model),
-        ]),
+        extra: BTreeMap::from([(origin::TOKENIZER_KEY.into(), fingerprint.into()), ("ft.model".into(), model)]),
     }
 }
 

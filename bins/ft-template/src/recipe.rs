@@ -2,8 +2,8 @@
 
 use ft_io::IGNORE_INDEX;
 use ft_text::{
-    ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, Variables, forgets_earlier_turns,
-    label_tokens, learned_turns, render_labelled,
+    ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, Variables, forgets_earlier_turns, label_tokens,
+    learned_turns, render_labelled,
 };
 use serde_json::{Map, Value};
 

@@ -23,15 +23,8 @@ pub const USER_FORMAT_KEY: &str = "ft.user_format";
 pub const END_IDS_KEY: &str = "ft.end_ids";
 
 /// The keys of what goes from the tokens to the adapter: how a prompt must look for the model to know it.
-pub const TRAVELLING: [&str; 7] = [
-    TEMPLATE_KEY,
-    TOOL_TEMPLATE_KEY,
-    TEMPLATE_DIGEST_KEY,
-    SYSTEM_KEY,
-    PREFIX_KEY,
-    USER_FORMAT_KEY,
-    END_IDS_KEY,
-];
+pub const TRAVELLING: [&str; 7] =
+    [TEMPLATE_KEY, TOOL_TEMPLATE_KEY, TEMPLATE_DIGEST_KEY, SYSTEM_KEY, PREFIX_KEY, USER_FORMAT_KEY, END_IDS_KEY];
 
 /// What is known of where tokens come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

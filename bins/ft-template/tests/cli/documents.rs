@@ -28,7 +28,9 @@ fn documents_need_no_template_and_all_of_them_is_learned() {
     // A base model has no template.
     std::fs::write(
         bench.path("model/tokenizer_config.json"),
-        std::fs::read_to_string(bench.path("model/tokenizer_config.json")).unwrap().replace("\"chat_template\"", "\"unused\""),
+        std::fs::read_to_string(bench.path("model/tokenizer_config.json"))
+            .unwrap()
+            .replace("\"chat_template\"", "\"unused\""),
     )
     .unwrap();
     let out = run(&bench, &[]);

@@ -66,9 +66,8 @@ fn a_prompt_loses_its_oldest_turns_too() {
 #[test]
 fn columns_and_lineage_go_with_their_rows() {
     let bench = Bench::new();
-    let row = |answer: &str| {
-        json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]).to_string()
-    };
+    let row =
+        |answer: &str| json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]).to_string();
     let rows = [row("a"), row(&"long ".repeat(50)), row("c")];
     let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![7, 8, 9]));
     table(
@@ -90,11 +89,9 @@ fn columns_and_lineage_go_with_their_rows() {
     assert_eq!(kept, [Some("x"), None]);
     assert_eq!(column("source_row").as_primitive::<UInt64Type>().values(), &[7, 9]);
     assert_eq!(column("source_file").as_string::<i32>().value(1), "b.csv");
-    for (name, code, told) in [
-        ("nothing", 1, "no column 'nothing'"),
-        ("text", 1, "no column 'text'"),
-        ("labels", 1, "no column 'labels'"),
-    ] {
+    for (name, code, told) in
+        [("nothing", 1, "no column 'nothing'"), ("text", 1, "no column 'text'"), ("labels", 1, "no column 'labels'")]
+    {
         let out = bench.run(&["in.parquet", "-o", "x", "--keep-columns", name]);
         assert_eq!(out.code, code, "{}", out.stderr);
         assert!(out.stderr.contains(told), "{}", out.stderr);

@@ -105,7 +105,8 @@ fn f01_thoughts_and_calls_are_rendered() {
 fn a_template_that_leaves_out_earlier_thoughts_makes_a_row_of_each_answer() {
     let bench = Bench::new();
     let user = |text: &str| json!({"role": "user", "content": text});
-    let answer = |text: &str, thought: &str| json!({"role": "assistant", "content": text, "reasoning_content": thought});
+    let answer =
+        |text: &str, thought: &str| json!({"role": "assistant", "content": text, "reasoning_content": thought});
     let thoughtful = json!([user("a"), answer("b", "B"), user("c"), answer("d", "D"), user("e"), answer("f", "F")]);
     let plain = json!([user("a"), {"role": "assistant", "content": "b"}, user("c"), answer("d", "D")]);
     messages(&bench, &[thoughtful, plain]);
@@ -119,7 +120,8 @@ fn a_template_that_leaves_out_earlier_thoughts_makes_a_row_of_each_answer() {
     assert!(out.ok, "{}", out.stderr);
     let rows = bench.rows("out.parquet");
     // The second row's earlier answer is the same once more follows, and needs no row of its own.
-    let second = "[user]a<|im_end|>\n[assistant]b<|im_end|>\n[user]c<|im_end|>\n[assistant]<think>D</think>d<|im_end|>\n";
+    let second =
+        "[user]a<|im_end|>\n[assistant]b<|im_end|>\n[user]c<|im_end|>\n[assistant]<think>D</think>d<|im_end|>\n";
     assert_eq!(rows.text.len(), 4);
     assert_eq!(rows.text[0], "[user]a<|im_end|>\n[assistant]<think>B</think>b<|im_end|>\n");
     assert_eq!([&rows.text[1], &rows.text[3]], [second; 2]);
@@ -131,7 +133,9 @@ fn a_template_that_leaves_out_earlier_thoughts_makes_a_row_of_each_answer() {
     assert!(out.stderr.contains("rows_cut_up=1"), "{}", out.stderr);
 
     // A template with the tag would not refuse, and learn an answer without its thoughts.
-    let tagged = FORGETFUL.replace("[{{ m.role }}]", "[{{ m.role }}]{% generation %}").replace("{% endfor %}{% if", "{% endgeneration %}{% endfor %}{% if");
+    let tagged = FORGETFUL
+        .replace("[{{ m.role }}]", "[{{ m.role }}]{% generation %}")
+        .replace("{% endfor %}{% if", "{% endgeneration %}{% endfor %}{% if");
     fs::write(bench.path("t.jinja"), tagged).unwrap();
     assert!(bench.run(&args).ok);
     assert_eq!(bench.rows("out.parquet").text.len(), 4);
@@ -153,7 +157,8 @@ fn f21_a_token_that_straddles_the_begin_of_an_answer_is_learned() {
 fn an_answer_without_an_end_token_is_told_at_the_first_one() {
     let bench = Bench::new();
     bench.input(&[question("q", "fine"), question("q", "open"), question("q", "open")]);
-    let template = "{% for m in messages %}{{ m.content }}{% if m.content != 'open' %}<|im_end|>{% endif %}\n{% endfor %}";
+    let template =
+        "{% for m in messages %}{{ m.content }}{% if m.content != 'open' %}<|im_end|>{% endif %}\n{% endfor %}";
     fs::write(bench.path("t.jinja"), template).unwrap();
     let out = bench.run(&["in.parquet", "-o", "out.parquet", "--chat-template", "t.jinja"]);
     assert!(out.ok, "{}", out.stderr);

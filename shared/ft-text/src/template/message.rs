@@ -20,7 +20,10 @@ impl Message {
     /// A turn of `role` that says `content`.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         let fields = [("role", role.into()), ("content", content.into())];
-        Self { fields: fields.map(|(name, text)| (name.to_owned(), Json::String(text))).into_iter().collect(), learned: None }
+        Self {
+            fields: fields.map(|(name, text)| (name.to_owned(), Json::String(text))).into_iter().collect(),
+            learned: None,
+        }
     }
 
     /// A turn of any fields. Those that are null are left out, as in transformers:
