@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use ft_io::IGNORE_INDEX;
 use ft_model::batch::Sequence;
-use ft_text::{Encoder, Message, Scratch, TextModel};
+use ft_text::{ChatTemplate, Encoder, Message, Scratch, TextModel};
 
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -63,6 +63,11 @@ impl Asker {
         }
         let encoder = Encoder::new(text.tokenizer.clone());
         Self { text, encoder, format }
+    }
+
+    /// The digest of the chat template in which questions are asked.
+    pub fn template(&self) -> Option<String> {
+        self.text.template.as_ref().map(ChatTemplate::sha256)
     }
 
     /// Whether questions are asked in the model's chat template.

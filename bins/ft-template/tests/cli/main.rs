@@ -319,6 +319,10 @@ fn where_the_tokens_come_from_is_written_down() {
     assert_eq!(metadata["ft.tokenizer_sha256"], print);
     let template = ft_text::TextModel::open(&bench.model()).unwrap().template.unwrap();
     assert_eq!(metadata["ft.chat_template_sha256"], template.sha256());
+    assert_eq!(metadata["ft.chat_template"], template.source());
+    assert_eq!((metadata["ft.prefix"].as_str(), metadata.get("ft.system")), ("Tax", None));
+    let ends: Vec<u32> = serde_json::from_str(&metadata["ft.end_ids"]).unwrap();
+    assert_eq!(ends, ft_text::TextModel::open(&bench.model()).unwrap().end_ids);
 }
 
 #[test]

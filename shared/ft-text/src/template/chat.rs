@@ -81,11 +81,7 @@ impl ChatTemplate {
 
     /// SHA-256 of the template's text (and that of its twin for tools), in hexadecimal.
     pub fn sha256(&self) -> String {
-        let mut hasher = Sha256::new_with_prefix(self.source.as_bytes());
-        if let Some(other) = &self.with_tools {
-            hasher.update(other.source.as_bytes());
-        }
-        crate::fingerprint::hex(&hasher.finalize())
+        digest(&self.source, self.tool_source())
     }
 
     /// Whether the template marks the assistant's text with `{% generation %}`.
@@ -180,4 +176,13 @@ fn describe(error: &minijinja::Error) -> String {
         Some(line) => format!("line {line}: {words}"),
         None => words,
     }
+}
+
+/// SHA-256 of a template's text and, where there is one, of its twin for tools, in hexadecimal.
+pub(crate) fn digest(source: &str, tools: Option<&str>) -> String {
+    let mut hasher = Sha256::new_with_prefix(source.as_bytes());
+    if let Some(tools) = tools {
+        hasher.update(tools.as_bytes());
+    }
+    crate::fingerprint::hex(&hasher.finalize())
 }

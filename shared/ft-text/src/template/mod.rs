@@ -20,7 +20,7 @@ mod values;
 mod variables;
 
 pub use chat::ChatTemplate;
-pub(crate) use chat::Conversation;
+pub(crate) use chat::{Conversation, digest};
 pub use message::Message;
 pub use rendering::Rendering;
 pub use variables::Variables;
