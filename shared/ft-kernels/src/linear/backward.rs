@@ -13,7 +13,7 @@ use super::stack::{Adapter, Stack, factors, times, with_stack};
 use super::{Gradients, Linear, LoraGradient};
 use crate::backend::Isa;
 use crate::gemm::{Mat, MatMut, Part, Rhs, Tail, matmul};
-use crate::tensor::{from_vec, uninit, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slices};
 
 /// What all adapters of a layer go back through.
 struct Backward<'a> {
@@ -110,7 +110,8 @@ impl Backward<'_> {
             column: 0,
             mask: mask.as_ref().map(|mask| Mat::new(mask, tokens, inner)),
         });
-        let mut dx = uninit(tokens * inner);
+        // SAFETY: a product that is not added to what is there writes every element.
+        let mut dx = unsafe { unwritten(tokens * inner) };
         let tail = Tail::new(None, parts.collect(), None);
         frozen(isa, through, &self.layer.weight, true, &mut MatMut::new(&mut dx, tokens, inner), false, &tail)?;
         if apart {
@@ -137,7 +138,8 @@ impl Backward<'_> {
             matmul(isa, dlow, a, &mut MatMut::new(dx, tokens, inner), true);
             return Ok(());
         };
-        let mut part = uninit(tokens * inner);
+        // SAFETY: a product that is not added to what is there writes every element.
+        let mut part = unsafe { unwritten(tokens * inner) };
         matmul(isa, dlow, a, &mut MatMut::new(&mut part, tokens, inner), false);
         if let Some(scales) = scales {
             scales.add_to_input(isa, &self.dy[adapter.lora.column..], self.width, &mut part)?;
@@ -173,7 +175,8 @@ impl Backward<'_> {
         let (rows, columns) = (left.rows, right.cols);
         let one = |span: &[usize]| {
             let (from, length) = (span[0], span[1] - span[0]);
-            let mut sums = uninit(rows * columns);
+            // SAFETY: a product that is not added to what is there writes every element.
+            let mut sums = unsafe { unwritten(rows * columns) };
             let right = Rhs::F32(right.rows_of(from, length));
             matmul(self.isa, left.cols_of(from, length), right, &mut MatMut::new(&mut sums, rows, columns), false);
             sums
