@@ -64,9 +64,17 @@ struct Errors {
     merged: f64,
 }
 
-/// How large each may be.
-const ALLOWED: Errors =
-    Errors { hidden: 1e-4, logits: 1e-4, loss: 1e-4, gradient: 1e-3, adapter: 1e-3, trained: 1e-4, merged: 1e-4 };
+/// How large each may be: about ten times the largest that was found, but of the adapter, where AdamW makes full steps of
+/// gradients that are little more than rounding, and which is found up to 9e-4.
+const ALLOWED: Errors = Errors {
+    hidden: 1.2e-5,
+    logits: 2.4e-5,
+    loss: 1.2e-5,
+    gradient: 3.2e-5,
+    adapter: 1e-3,
+    trained: 4e-5,
+    merged: 2e-5,
+};
 
 impl Errors {
     fn all(&self) -> [f64; 7] {
