@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::{DType, Tensor};
-use common::{Reference, every_reference};
+use common::{Reference, every_reference, testdata};
 use ft_kernels::Compute;
 use ft_model::batch::Batch;
 use ft_model::checkpoint::Checkpoint;
