@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ft_io::IGNORE_INDEX;
 
-use crate::rows::Row;
+use crate::row::Row;
 
 const OPEN: char = '⟦';
 const CLOSE: char = '⟧';

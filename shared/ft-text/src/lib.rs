@@ -21,7 +21,7 @@ mod tokenizer;
 pub use encode::{Encoded, Encoder, Scratch};
 pub use error::{Error, Result};
 pub use fingerprint::fingerprint;
-pub use labels::{LabelMode, LabelledText, label_tokens, render_labelled};
+pub use labels::{LabelMode, LabelledText, forgets_earlier_turns, label_tokens, learned_turns, render_labelled};
 pub use model::{SpecialToken, TextModel, decode};
 pub use template::{ChatTemplate, Message, Rendering, Variables};
 pub use tokenizers::Tokenizer;

@@ -64,6 +64,11 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// The template for conversations with tools, as it was given, where that is another.
+    pub fn tool_source(&self) -> Option<&str> {
+        self.with_tools.as_ref().map(|other| other.source.as_str())
+    }
+
     /// What `tokenizer_config.json` says of it: its text, or with a template for tools the
     /// two by their names.
     pub(crate) fn named_sources(&self) -> serde_json::Value {
