@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::{DType, Tensor};
-use common::{Reference, every_reference};
+use common::{Reference, every_reference, testdata};
 use ft_kernels::Compute;
 use ft_model::batch::Batch;
 use ft_model::checkpoint::Checkpoint;
@@ -95,5 +95,26 @@ fn plain_operators_train_every_model_as_the_fused_ones() {
             assert!(apart <= 1e-4 * norm(fused) + 1e-6 * largest, "{name}: gradient of '{of}' is off by {apart}");
         }
         assert_eq!(fused.answers, plain.answers, "{name}");
+    }
+}
+
+/// A row without tokens, alone in its micro-batch, as an evaluation may have one.
+#[test]
+fn an_empty_row_alone_has_no_loss_on_any_backend() {
+    let reference = Reference::open(testdata().join("reference/llama-s0"));
+    let checkpoint = Checkpoint::open(&reference.dir.join("model")).unwrap();
+    let source = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
+    let adapter = Adapter::load(&reference.dir.join("adapter_init")).unwrap();
+    let nothing = ft_model::batch::Sequence { input_ids: Vec::new(), labels: Vec::new() };
+    for compute in [Compute::cpu(), Compute::reference()] {
+        let arch = checkpoint.architecture();
+        let decoder = Decoder { compute, arch, source: &source, adapter: Some(&adapter) };
+        let losses = decoder.losses(&Batch::new([&nothing])).unwrap();
+        assert_eq!((losses.len(), losses[0].labels), (1, 0), "{:?}", compute.backend);
+        let step = Step { compute, ..Step::alone(arch, &source, u64::MAX) };
+        let sequences = reference.sequences();
+        let expected = step.run(&adapter, &[Batch::new(&sequences)]).unwrap();
+        let found = step.run(&adapter, &[Batch::new(&sequences), Batch::new([&nothing])]).unwrap();
+        assert_eq!(found.loss.to_bits(), expected.loss.to_bits(), "{:?}", compute.backend);
     }
 }

@@ -118,7 +118,9 @@ fn matmul_with(
     let (k, n) = b.shape();
     let in_place = n <= PANELS_WITHOUT_PACKING * kernels.cols;
     let blocks = if in_place { 0 } else { k.div_ceil(step).min(BLOCKS_AT_A_TIME) };
-    let mut packed = crate::tensor::uninit(a.rows.min(ROWS_AT_A_TIME).next_multiple_of(kernels.rows) * step * blocks);
+    let room = a.rows.min(ROWS_AT_A_TIME).next_multiple_of(kernels.rows) * step * blocks;
+    // SAFETY: `pack_rows` writes the rows of a panel over the length of a block, and `lhs` hands out no more than that.
+    let mut packed = unsafe { crate::tensor::unwritten(room) };
     for first in (0..a.rows).step_by(ROWS_AT_A_TIME) {
         let rows = ROWS_AT_A_TIME.min(a.rows - first);
         Product { kernels, a, b, first, rows, threads, step, in_place, tail }.run(c, accumulate, &mut packed);

@@ -12,7 +12,7 @@ use super::micro::{Block, Kernels};
 use super::pack::pack_rhs;
 use super::{Mat, MatMut, Rhs, block_length, matmul};
 use crate::simd::Isa;
-use crate::tensor::uninit;
+use crate::tensor::unwritten;
 
 /// Changes some elements of a row: its number, the first one's column, and the elements.
 pub(crate) type Touch<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
@@ -106,7 +106,8 @@ impl<'a> Tail<'a> {
                 matmul(isa, left, Rhs::F32(right), &mut c, true);
                 continue;
             };
-            let mut sums = uninit(c.rows * c.cols);
+            // SAFETY: a product that is not added to what is there writes every element.
+            let mut sums = unsafe { unwritten(c.rows * c.cols) };
             matmul(isa, left, Rhs::F32(right), &mut MatMut::new(&mut sums, c.rows, c.cols), false);
             let cols = c.cols.max(1);
             for (i, (row, sums)) in c.rows_mut().zip(sums.chunks(cols)).enumerate() {

@@ -12,7 +12,6 @@ use rayon::prelude::*;
 use super::weight::RowSource;
 use crate::backend::Isa;
 use crate::gemm::{Mat, MatMut, Rhs, Tail, block_length, matmul_part};
-use crate::tensor::uninit;
 
 /// Elements that are expanded at a time: large enough for all threads, small beside a layer.
 const AT_ONCE: usize = 1 << 21;
@@ -97,8 +96,7 @@ impl Rows {
         if cover == (from..from + count) {
             return self.source.expand(isa, from, out);
         }
-        // Every element is written, or the expanding fails and the buffer is dropped.
-        let mut all = uninit(cover.len() * columns);
+        let mut all = vec![0.0; cover.len() * columns];
         self.source.expand(isa, cover.start, &mut all)?;
         out.copy_from_slice(&all[(from - cover.start) * columns..][..out.len()]);
         Ok(())
@@ -110,8 +108,7 @@ impl Rows {
         let cover = self.cover(from, count);
         let len = cover.len() * columns;
         if buffer.len() < len {
-            // Every element is written, or the expanding fails and the buffer is dropped.
-            *buffer = uninit(len);
+            *buffer = vec![0.0; len];
             crate::memory::prefer_large_pages(buffer);
         }
         let rows = (A_TASK / columns.max(1)).max(1).next_multiple_of(self.granule());

@@ -9,7 +9,7 @@ use super::product::{frozen, product_few_slice};
 use super::stack::{Stack, dropped, with_stack};
 use crate::backend::Isa;
 use crate::gemm::{MatMut, Tail};
-use crate::tensor::{from_vec, uninit, with_slice};
+use crate::tensor::{from_vec, unwritten, with_slice};
 
 /// See [`Linear::forward`].
 pub(super) fn forward(
@@ -20,7 +20,8 @@ pub(super) fn forward(
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
     let ((tokens, _), out) = (x.dims2()?, layer.width()?);
-    let mut y = uninit(tokens * out);
+    // SAFETY: `preset` writes every element and says so, or the product does, which is then not added to what is there.
+    let mut y = unsafe { unwritten(tokens * out) };
     let preset = !layer.has_magnitudes() && preset(layer, &mut y, residual)?;
     with_adapters(isa, layer, x, starts, residual, |x, tail| {
         frozen(isa, x, &layer.weight, false, &mut MatMut::new(&mut y, tokens, out), preset, tail)
@@ -46,6 +47,9 @@ pub(super) fn forward_few(isa: Isa, layer: &Linear<'_>, x: &Tensor, residual: Op
 fn preset(layer: &Linear<'_>, y: &mut [f32], residual: Option<&Tensor>) -> Result<bool> {
     let out = layer.width()?;
     if let Some(residual) = residual {
+        if residual.elem_count() != y.len() {
+            candle_core::bail!("a residual {:?} of an output of {} elements", residual.dims(), y.len());
+        }
         with_slice(residual, |r| {
             y.par_chunks_mut(1 << 16).zip(r.par_chunks(1 << 16)).for_each(|(y, r)| y.copy_from_slice(r));
         })?;

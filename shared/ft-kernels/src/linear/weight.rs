@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::by_rows::Rows;
 use super::product::with_weights;
 use crate::backend::{Isa, is_host};
-use crate::tensor::{from_vec, uninit};
+use crate::tensor::from_vec;
 
 /// A frozen matrix `[out, in]`: numbers, or what expands to them.
 #[derive(Debug, Clone)]
@@ -154,8 +154,7 @@ impl Weight {
             Self::Float(table) => table.index_select(&Tensor::new(ids, table.device())?, 0)?.to_dtype(DType::F32),
             Self::Rows(rows) => {
                 let columns = rows.columns();
-                // Every element is written, or a row cannot be had and the buffer is dropped.
-                let mut found = uninit(ids.len() * columns);
+                let mut found = vec![0.0; ids.len() * columns];
                 for (&id, row) in ids.iter().zip(found.chunks_exact_mut(columns.max(1))) {
                     rows.expand(Isa::best(), id as usize, row)?;
                 }

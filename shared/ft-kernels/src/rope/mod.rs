@@ -12,6 +12,7 @@ use candle_core::{Device, Tensor};
 
 use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
+use crate::math::sincos;
 
 /// The cosines and sines of a row's rotations.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ impl RopeTables {
         let angles = positions.iter().flat_map(|&p| inv_freq.iter().map(move |f| f64::from(p) * f));
         let (cos, sin) = angles
             .map(|angle| {
-                let (sin, cos) = angle.sin_cos();
+                let (sin, cos) = sincos(angle);
                 ((cos * magnitude) as f32, (sin * magnitude) as f32)
             })
             .unzip();

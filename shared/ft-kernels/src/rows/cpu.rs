@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice};
+use crate::tensor::{from_vec, unwritten, with_slice};
 
 /// Rows that are added in `f32`; the sums of such runs are added in `f64`, so that a long sequence's
 /// rounding stays that of a short one's.
@@ -19,7 +19,8 @@ pub fn sum_rows(isa: Isa, dy: &Tensor, columns: usize, starts: &[usize]) -> Resu
         let sequences = starts.par_windows(2);
         let of_sequence = |pair: &[usize]| {
             let rows = &dy[pair[0] * columns..pair[1] * columns];
-            let mut sums = uninit(columns);
+            // SAFETY: the blocks below are all the columns, and the kernel writes each of its sums.
+            let mut sums = unsafe { unwritten(columns) };
             sums.par_chunks_mut(BLOCK).enumerate().for_each(|(block, sums)| {
                 dispatch(isa, Block { rows, columns, first: block * BLOCK, sums });
             });

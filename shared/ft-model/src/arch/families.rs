@@ -2,6 +2,7 @@
 
 mod mixtures;
 
+use ft_kernels::math::pow;
 use serde_json::{Value, json};
 
 use super::config::unsupported;
@@ -188,7 +189,7 @@ fn gemmas(keys: Keys<'_>, arch: Architecture) -> Result<Architecture> {
 fn gemma2(keys: Keys<'_>) -> Result<Architecture> {
     let mut arch = common(Family::Gemma2, keys, &Defaults::default(), true)?;
     arch.activation = activation(keys, "hidden_activation", Activation::GeluTanh)?;
-    arch.attention_scale = keys.number_or("query_pre_attn_scalar", Some(256.0))?.powf(-0.5);
+    arch.attention_scale = pow(keys.number_or("query_pre_attn_scalar", Some(256.0))?, -0.5);
     arch.attention_softcap = softcap(keys, "attn_logit_softcapping", 50.0)?;
     arch.logit_softcap = softcap(keys, "final_logit_softcapping", 30.0)?;
     let window = if keys.has("sliding_window") { window(keys)? } else { Some(4096) };
@@ -200,7 +201,7 @@ fn gemma2(keys: Keys<'_>) -> Result<Architecture> {
 fn gemma3(keys: Keys<'_>) -> Result<Architecture> {
     let mut arch = Start::new(Family::Gemma3, keys, 131_072, Some(256))?.plain(keys, true)?;
     arch.activation = activation(keys, "hidden_activation", Activation::GeluTanh)?;
-    arch.attention_scale = keys.number_or("query_pre_attn_scalar", Some(256.0))?.powf(-0.5);
+    arch.attention_scale = pow(keys.number_or("query_pre_attn_scalar", Some(256.0))?, -0.5);
     arch.logit_softcap = keys.number("final_logit_softcapping")?;
     // In the files, but transformers' attention does not read it.
     keys.get("attn_logit_softcapping");

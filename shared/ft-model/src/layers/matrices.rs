@@ -42,11 +42,7 @@ pub(super) fn joined(checkpoint: &Checkpoint, names: &[String], dtype: DType) ->
     let shape = joined_shape(checkpoint, names)?;
     let len: usize = shape.iter().product();
     Ok(match dtype {
-        // Every element is written, or the reading fails and the buffer is dropped.
-        DType::F32 => {
-            let values = read(checkpoint, names, ft_kernels::tensor::uninit(len))?;
-            Tensor::from_vec(values, shape, &Device::Cpu)?
-        }
+        DType::F32 => Tensor::from_vec(read(checkpoint, names, vec![0f32; len])?, shape, &Device::Cpu)?,
         DType::BF16 => Tensor::from_vec(read(checkpoint, names, vec![bf16::ZERO; len])?, shape, &Device::Cpu)?,
         DType::F16 => Tensor::from_vec(read(checkpoint, names, vec![f16::ZERO; len])?, shape, &Device::Cpu)?,
         other => return Err(Error::FrozenType(other)),

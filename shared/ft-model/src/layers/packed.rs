@@ -47,7 +47,7 @@ impl Packed {
                 None => Ok(Self::Stored(stored.in_memory()?, transposed)),
             };
         }
-        let mut values = ft_kernels::tensor::uninit(stored.elements());
+        let mut values = vec![0.0; stored.elements()];
         stored.read_all(&mut values)?;
         if transposed {
             transpose(&mut values, stored.columns());

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
+use ft_kernels::Compute;
+use ft_kernels::linear::{Weight, product as multiply};
 
 use super::source::{LayerSource, ShardedBytes, Unit};
 use super::weights::tensor_bytes;
@@ -11,7 +13,6 @@ use crate::arch::Architecture;
 use crate::error::Result;
 use crate::lora::Adapter;
 use crate::projection::Site;
-use ft_kernels::linear::Weight;
 
 /// The frozen base of PiSSA: `W - scaling · B·A` for every module of the adapter that a run began with. Formed anew at
 /// each call, in f32, so that what lies in memory stays as narrow as the source has it.
@@ -46,7 +47,8 @@ impl LayerSource for Without {
                     rows.push(product.weight.narrow(next, column - next)?.widened()?.to_dtype(DType::F32)?);
                 }
                 let own = product.weight.narrow(column, out)?.widened()?.to_dtype(DType::F32)?;
-                let taken = (pair.b.matmul(&pair.a)? * pair.scaling)?;
+                // By this project's products, on the host: the same bits on every machine and for any number of threads.
+                let taken = (multiply(Compute::cpu(), &pair.b, &pair.a, true)? * pair.scaling)?;
                 rows.push((own - taken.to_device(product.weight.device())?)?);
                 next = column + out;
             }

@@ -304,9 +304,9 @@ fn sharded(
     Ok(Box::new(sharded))
 }
 
-/// Where files without a name go: the output folder, or where there is none, where temporary files are.
+/// Where files without a name go: the output folder, or where there is none, that of temporary files.
 fn pages(options: &Options) -> PathBuf {
-    if options.output_dir.is_dir() { options.output_dir.clone() } else { std::env::temp_dir() }
+    if options.output_dir.is_dir() { options.output_dir.clone() } else { options.temporary_folder.clone() }
 }
 
 /// What this rank may keep between forward and backward. Ranks on one machine share its memory; ranks that have a GPU

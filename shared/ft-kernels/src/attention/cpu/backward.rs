@@ -9,7 +9,7 @@ use crate::attention::AttentionSpec;
 use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slices};
 use crate::vector::{exp, tanh};
 
 /// Rows (or keys) of a diagonal panel that share one range of the others.
@@ -27,7 +27,9 @@ pub fn attention_backward(
 ) -> Result<Tensor> {
     let tokens = qkv.dims()[0];
     let layout = Layout::new(spec, starts);
-    let mut dqkv = uninit(tokens * spec.qkv_columns());
+    // SAFETY: the units are all sequences and key heads; for each, the query heads of its group write their columns of
+    // its rows, and `store_keys_and_values` those of keys and values.
+    let mut dqkv = unsafe { unwritten(tokens * spec.qkv_columns()) };
     let shared = Shared::new(&mut dqkv);
     with_slices([dout, qkv, out, lse], |[dout, qkv, out, lse]| {
         let packed = [
@@ -42,8 +44,7 @@ pub fn attention_backward(
                 .into_par_iter()
                 .map(|head| {
                     let (dqkv, tokens) = (shared, layout.len(sequence));
-                    let mut gradients = uninit(2 * tokens * layout.padded);
-                    gradients.fill(0.0);
+                    let mut gradients = vec![0.0; 2 * tokens * layout.padded];
                     let (dk, dv) = gradients.split_at_mut(tokens * layout.padded);
                     dispatch(
                         isa,

@@ -7,7 +7,7 @@ use crate::attention::{AttentionSpec, KeyValue};
 use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice};
+use crate::tensor::{from_vec, unwritten, with_slice};
 use crate::vector::{exp, tanh};
 
 /// Keys and values below which one thread is faster.
@@ -16,7 +16,8 @@ const WORTH_SHARING: usize = 32 * 1024;
 /// See [`crate::attention::attention_decode`].
 pub fn attention_decode(isa: Isa, q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<Tensor> {
     let columns = spec.query_columns();
-    let mut out = uninit(caches.len() * columns);
+    // SAFETY: the units below are all heads of all sequences, and the kernel writes each column of its own.
+    let mut out = unsafe { unwritten(caches.len() * columns) };
     let shared = Shared::new(&mut out);
     with_slice(q, |q| {
         let unit = |unit: usize| {

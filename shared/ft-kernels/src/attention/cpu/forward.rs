@@ -6,9 +6,10 @@ use rayon::prelude::*;
 use super::pack::{Layout, Packed, TILE};
 use crate::attention::AttentionSpec;
 use crate::error::Result;
+use crate::math::logf;
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice};
+use crate::tensor::{from_vec, unwritten, with_slice};
 use crate::vector::{exp, tanh};
 
 /// Rows whose sums over the keys have one range.
@@ -18,8 +19,9 @@ const STRIP: usize = 8;
 pub fn attention(isa: Isa, qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
     let tokens = qkv.dims()[0];
     let layout = Layout::new(spec, starts);
-    let mut out = uninit(tokens * spec.query_columns());
-    let mut lse = uninit(tokens * spec.num_heads);
+    // SAFETY: `tiles` are all rows of all key heads; with the heads of each group that is every column of `out` and of
+    // `lse`, and the kernel writes those of its rows.
+    let (mut out, mut lse) = unsafe { (unwritten(tokens * spec.query_columns()), unwritten(tokens * spec.num_heads)) };
     let (shared_out, shared_lse) = (Shared::new(&mut out), Shared::new(&mut lse));
     with_slice(qkv, |qkv| {
         let keys = Packed::panels(qkv, layout, |head| layout.key_column(head));
@@ -243,5 +245,5 @@ fn softmax<S: Simd>(
     if high < zeroed.end {
         row[high..zeroed.end].fill(0.0);
     }
-    (1.0 / sum, largest + sum.ln())
+    (1.0 / sum, largest + logf(sum))
 }

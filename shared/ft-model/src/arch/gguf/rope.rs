@@ -1,6 +1,7 @@
 //! The rotary embedding in a GGUF file's metadata and small tensors.
 
 use ft_io::gguf::Value as Gguf;
+use ft_kernels::math::log;
 use serde_json::{Map, Value, json};
 
 use super::RopeTensors;
@@ -81,7 +82,7 @@ fn scaling(keys: &GgufKeys<'_>, theta: f64, dims: usize, context: usize, tensors
             "original_max_position_embeddings": original,
         });
         let stretch = context as f64 / original as f64;
-        let usual = if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (original as f64).ln()).sqrt() };
+        let usual = if stretch <= 1.0 { 1.0 } else { (1.0 + log(stretch) / log(original as f64)).sqrt() };
         if let Some(other) = magnitude.filter(|m| (m / usual - 1.0).abs() > 1e-6) {
             rope["attention_factor"] = json!(other);
         }
@@ -119,7 +120,7 @@ fn yarn(keys: &GgufKeys<'_>, factor: f64, original: usize, magnitude: Option<f64
         }
     }
     if let Some(other) = magnitude.filter(|m| (m - 1.0).abs() > 1e-6) {
-        rope["attention_factor"] = json!(other * if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 });
+        rope["attention_factor"] = json!(other * if factor <= 1.0 { 1.0 } else { 0.1 * log(factor) + 1.0 });
     }
     Ok(rope)
 }
