@@ -52,7 +52,8 @@ impl Adapters {
         if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
             return Err(Usage("--adapter - can be given once: there is one standard input".into()).into());
         }
-        let mut this = Self { additions: HashMap::new(), saved: HashMap::new(), digests: Vec::new(), form: Form::default() };
+        let mut this =
+            Self { additions: HashMap::new(), saved: HashMap::new(), digests: Vec::new(), form: Form::default() };
         for source in &sources {
             let (adapter, sha256, form) = read(source)?;
             let adapter = adapter

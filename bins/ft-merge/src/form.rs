@@ -15,7 +15,9 @@ const GENERATION: &str = "generation_config.json";
 pub fn write(form: &Form, dir: &Path) -> Result<()> {
     form.write_templates(dir)?;
     add_end_ids(&form.end_ids(), &dir.join(GENERATION))?;
-    for (key, what) in [(SYSTEM_KEY, "system text"), (PREFIX_KEY, "prefix"), (USER_FORMAT_KEY, "form of the user's messages")] {
+    for (key, what) in
+        [(SYSTEM_KEY, "system text"), (PREFIX_KEY, "prefix"), (USER_FORMAT_KEY, "form of the user's messages")]
+    {
         if let Some(text) = form.get(key) {
             tracing::info!("trained with the {what} {text:?}: give it to the model where it is served");
         }
