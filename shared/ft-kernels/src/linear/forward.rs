@@ -20,6 +20,7 @@ pub(super) fn forward(
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
     let ((tokens, _), out) = (x.dims2()?, layer.width()?);
+    check_residual(residual, tokens, out)?;
     // SAFETY: `preset` writes every element and says so, or the product does, which is then not added to what is there.
     let mut y = unsafe { unwritten(tokens * out) };
     let preset = !layer.has_magnitudes() && preset(layer, &mut y, residual)?;
@@ -32,6 +33,7 @@ pub(super) fn forward(
 /// See [`Linear::forward_few`]. The frozen product has no blocks here, so the adapters' follow it.
 pub(super) fn forward_few(isa: Isa, layer: &Linear<'_>, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
     let ((tokens, _), out) = (x.dims2()?, layer.width()?);
+    check_residual(residual, tokens, out)?;
     let mut y = product_few_slice(isa, x, &layer.weight)?;
     if !layer.has_magnitudes() {
         with_rest(layer, residual, |add| y.chunks_mut(out.max(1)).enumerate().for_each(|(i, row)| add(i, 0, row)))?;
@@ -41,6 +43,16 @@ pub(super) fn forward_few(isa: Isa, layer: &Linear<'_>, x: &Tensor, residual: Op
         Ok(())
     })?;
     from_vec(y, (tokens, out))
+}
+
+/// Fails where the residual is not of the output's shape: the rows that it lacks would stay unwritten.
+fn check_residual(residual: Option<&Tensor>, tokens: usize, out: usize) -> Result<()> {
+    match residual {
+        Some(residual) if residual.dims() != [tokens, out] => {
+            candle_core::bail!("a residual {:?} is added to an output [{tokens}, {out}]", residual.dims())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fills `y` with what the product is added to; false where there is nothing.

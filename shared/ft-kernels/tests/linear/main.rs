@@ -203,3 +203,14 @@ fn a_sequence_without_a_stream_of_dropout_is_refused() {
         }
     }
 }
+
+#[test]
+fn a_residual_of_fewer_rows_than_the_output_is_refused() -> Result<()> {
+    let case = Case::new(24, &[17], 4, &[5, 3], 0.0, true);
+    let (layer, short) = (case.linear(0), case.residual.narrow(0, 0, 7)?);
+    for compute in [Compute::cpu(), Compute::reference()] {
+        assert!(layer.forward(compute, &case.x, &case.starts, Some(&short)).is_err());
+        assert!(layer.forward_few(compute, &case.x, Some(&short)).is_err());
+    }
+    Ok(())
+}
