@@ -22,7 +22,7 @@ pub fn sum_rows(isa: Isa, dy: &Tensor, columns: usize, starts: &[usize]) -> Resu
             // SAFETY: the blocks below are all the columns, and the kernel writes each of its sums.
             let mut sums = unsafe { unwritten(columns) };
             sums.par_chunks_mut(BLOCK).enumerate().for_each(|(block, sums)| {
-                dispatch(isa, Block { rows, columns, first: block * BLOCK, sums });
+                dispatch(isa, ColumnSums { rows, columns, first: block * BLOCK, sums });
             });
             sums
         };
@@ -32,14 +32,14 @@ pub fn sum_rows(isa: Isa, dy: &Tensor, columns: usize, starts: &[usize]) -> Resu
 }
 
 /// Some columns of one sequence.
-struct Block<'a> {
+struct ColumnSums<'a> {
     rows: &'a [f32],
     columns: usize,
     first: usize,
     sums: &'a mut [f32],
 }
 
-impl Kernel for Block<'_> {
+impl Kernel for ColumnSums<'_> {
     type Output = ();
 
     #[inline(always)]

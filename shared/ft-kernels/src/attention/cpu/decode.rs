@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::attention::{AttentionSpec, KeyValue};
 use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
+use crate::simd::{Isa, Kernel, LANES, Simd, TileProduct, dispatch};
 use crate::tensor::{from_vec, unwritten, with_slice};
 use crate::vector::{exp, tanh};
 
@@ -85,7 +85,7 @@ impl Kernel for Heads<'_> {
                 }
                 // SAFETY: there are `seen` rows of values, of `padded` columns each.
                 unsafe {
-                    s.product(&Product {
+                    s.product(&TileProduct {
                         rows: group,
                         inner: seen,
                         vectors: padded / LANES,

@@ -8,7 +8,7 @@ use crate::attention::AttentionSpec;
 use crate::error::Result;
 use crate::math::logf;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
+use crate::simd::{Isa, Kernel, LANES, Simd, TileProduct, dispatch};
 use crate::tensor::{from_vec, unwritten, with_slice};
 use crate::vector::{exp, tanh};
 
@@ -95,7 +95,7 @@ impl Kernel for Tile<'_> {
                     }
                     // SAFETY: the strip's rows have `high` scores, the values `base + high` rows.
                     unsafe {
-                        s.product(&Product {
+                        s.product(&TileProduct {
                             rows: count,
                             inner: high - low,
                             vectors: padded / LANES,
@@ -135,7 +135,7 @@ impl Tile<'_> {
     #[inline(always)]
     fn score<S: Simd>(&self, s: S, queries: &[f32], scores: &mut [f32], rows: usize, base: usize, width: usize) {
         let d = self.layout.spec.head_dim;
-        let full = Product {
+        let full = TileProduct {
             rows,
             inner: d,
             vectors: TILE / LANES,
@@ -151,7 +151,7 @@ impl Tile<'_> {
         for panel in base / TILE..=self.first / TILE {
             let b = self.keys[panel * d * TILE..][..d * TILE].as_ptr();
             let c = scores[panel * TILE - base..].as_mut_ptr();
-            let product = Product { b, c, ..full };
+            let product = TileProduct { b, c, ..full };
             // SAFETY: a panel has d rows of TILE columns, the scores' rows have `width`.
             unsafe {
                 if panel * TILE < self.first {
@@ -183,15 +183,15 @@ impl Tile<'_> {
 /// rows needs the first half of the columns only. The rest of C is left as it was.
 ///
 /// # Safety
-/// As [`Product`] says.
+/// As [`TileProduct`] says.
 #[inline(always)]
-pub unsafe fn product_on_diagonal<S: Simd>(s: S, product: &Product) {
+pub unsafe fn product_on_diagonal<S: Simd>(s: S, product: &TileProduct) {
     const HALF: usize = TILE / 2;
     // SAFETY: both parts lie inside the product.
     unsafe {
-        s.product(&Product { rows: product.rows.min(HALF), vectors: HALF / LANES, ..*product });
+        s.product(&TileProduct { rows: product.rows.min(HALF), vectors: HALF / LANES, ..*product });
         if product.rows > HALF {
-            s.product(&Product {
+            s.product(&TileProduct {
                 rows: product.rows - HALF,
                 a: product.a.add(HALF * product.a_row),
                 c: product.c.add(HALF * product.c_row),
