@@ -3,8 +3,7 @@
 use ft_kernels::math::log;
 use serde_json::{Value, json};
 
-use super::config::unsupported;
-use super::keys::{Keys, wrong};
+use super::keys::{Keys, unsupported, wrong};
 use super::{Rope, RopeScaling};
 use crate::error::Result;
 

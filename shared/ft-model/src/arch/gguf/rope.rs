@@ -1,10 +1,11 @@
 //! The rotary embedding in a GGUF file's metadata and small tensors.
 
+use std::collections::HashMap;
+
 use ft_io::gguf::Value as Gguf;
 use ft_kernels::math::log;
 use serde_json::{Map, Value, json};
 
-use super::RopeTensors;
 use super::families::Sizes;
 use super::keys::GgufKeys;
 use crate::arch::{Family, Rope, RopeScaling};
@@ -16,6 +17,9 @@ pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
 pub(crate) const LONG_FACTORS: &str = "rope_factors_long.weight";
 /// LongRoPE's factors for short ones.
 pub(crate) const SHORT_FACTORS: &str = "rope_factors_short.weight";
+
+/// Small tensors that change the rotary embedding, by their names.
+pub(crate) type RopeTensors = HashMap<&'static str, Vec<f32>>;
 
 /// The keys of the rotary embedding in both of `config.json`'s styles.
 pub(super) fn config(
