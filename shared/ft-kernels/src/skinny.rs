@@ -16,7 +16,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::gemm::{widen_bf16, widen_f16};
-use crate::linear::Rows;
+use crate::linear::by_rows::Rows;
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 

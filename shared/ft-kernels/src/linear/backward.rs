@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::dora::{self, Scales};
-use super::product::frozen;
+use super::products::frozen;
 use super::stack::{Adapter, Stack, factors, times, with_stack};
 use super::{Gradients, Linear, LoraGradient};
 use crate::backend::Isa;

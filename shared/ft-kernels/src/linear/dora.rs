@@ -10,7 +10,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::product::frozen;
+use super::products::frozen;
 use super::{Linear, Lora, Weight, reference};
 use crate::backend::{Compute, Isa};
 use crate::gemm::{Mat, MatMut, Rhs, Tail, matmul};

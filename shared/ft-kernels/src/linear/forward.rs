@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::Linear;
 use super::dora::Scales;
-use super::product::{frozen, product_few_slice};
+use super::products::{frozen, product_few_slice};
 use super::stack::{Stack, dropped, with_stack};
 use crate::backend::Isa;
 use crate::gemm::{MatMut, Tail};

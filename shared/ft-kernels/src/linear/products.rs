@@ -1,8 +1,8 @@
 //! The products of frozen matrices, and the gradient of one that is not.
 
-use candle_core::{DType, Result, Storage, Tensor};
-use half::{bf16, f16};
+use candle_core::{Result, Tensor};
 
+use super::floats::with_weights;
 use super::{Weight, reference};
 use crate::backend::{Compute, Isa};
 use crate::gemm::{Mat, MatMut, Rhs, Tail, block_length, matmul, matmul_part};
@@ -118,21 +118,6 @@ pub(super) fn frozen(
         }),
         Weight::Rows(rows) => rows.multiply(isa, x, transposed, y, accumulate, tail),
     }
-}
-
-/// Calls `f` with the elements of a contiguous matrix of any float type on the CPU.
-pub(super) fn with_weights<R>(weight: &Tensor, f: impl FnOnce(Weights<'_>) -> R) -> Result<R> {
-    let (storage, layout) = weight.storage_and_layout();
-    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
-        candle_core::bail!("a fused product needs a contiguous matrix on the CPU");
-    };
-    let weights = match weight.dtype() {
-        DType::F32 => Weights::F32(&storage.as_slice::<f32>()?[from..to]),
-        DType::BF16 => Weights::Bf16(&storage.as_slice::<bf16>()?[from..to]),
-        DType::F16 => Weights::F16(&storage.as_slice::<f16>()?[from..to]),
-        other => candle_core::bail!("a frozen matrix is f32, bf16 or f16, found {other:?}"),
-    };
-    Ok(f(weights))
 }
 
 /// Calls `f` with such a matrix as the right side of a product.
