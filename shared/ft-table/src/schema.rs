@@ -1,12 +1,13 @@
 //! The two kinds of rows that pass between the programs.
 //!
 //! # Examples
-//! What `ft-prep` writes and `ft-template` reads; one row an example:
+//! What `ft-template` reads; one row an example. `ft-prep` writes `messages` with `role` and `content`, and the columns that
+//! the user keeps: the other fields come from elsewhere as yet.
 //!
 //! | column | type | meaning |
 //! |---|---|---|
 //! | `messages` | list of structs | the conversation; every field below is one of the struct's |
-//! | … `role` | text | `system`, `user`, `assistant`, `tool`, `developer`, or what `--roles` names |
+//! | … `role` | text | `system`, `user`, `assistant`, `tool`, `developer`, or what the template knows |
 //! | … `content` | text, may be null | what is said; null only beside `tool_calls` |
 //! | … `name` | text, may be null | who speaks |
 //! | … `reasoning_content` | text, may be null | what was thought before the answer |
@@ -17,13 +18,12 @@
 //! | `tools` | JSON text, may be null | the list of tools that the model may call |
 //! | `chat_template_kwargs` | JSON text, may be null | further variables of the template, an object |
 //! | `source` | text | the input that the row comes from, where inputs are mixed |
-//! | `source_file`, `source_row` | text, u64 | with `--lineage`: the input's name, and its line (text) or row, from 1 |
+//! | `source_file`, `source_row` | text, u64 | where it comes from: the input's name, and its line (text) or row, from 1 |
 //!
 //! All fields of a message but `role` and `content`, and all columns but `messages` (or `text`), are there only where
-//! some row of the file has them. JSON texts are marked as Arrow's canonical extension type `arrow.json` in the field's
-//! metadata, so that datasets (4.7 and newer) reads them as the objects they are.
+//! some row of the file has them. JSON texts may be marked as Arrow's canonical extension type `arrow.json` in the field's
+//! metadata, as datasets (4.7 and newer) writes them: [`is_json`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
@@ -36,7 +36,7 @@ pub const TOOLS: &str = "tools";
 pub const CHAT_TEMPLATE_KWARGS: &str = "chat_template_kwargs";
 /// The input that a row comes from, where inputs are mixed.
 pub const SOURCE: &str = "source";
-/// The name of the input that a row comes from, with `--lineage`.
+/// The name of the input that a row comes from.
 pub const SOURCE_FILE: &str = "source_file";
 /// The row's line or number in that input, counted from 1.
 pub const SOURCE_ROW: &str = "source_row";
@@ -53,15 +53,7 @@ pub const REFERENCE: &str = "reference";
 
 /// The metadata key by which a field tells its extension type.
 const EXTENSION_NAME: &str = "ARROW:extension:name";
-const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 const ARROW_JSON: &str = "arrow.json";
-
-/// A field whose texts are JSON, may be null, and says so.
-pub fn json_field(name: &str) -> Field {
-    let pairs = [(EXTENSION_NAME, ARROW_JSON), (EXTENSION_METADATA, "")];
-    let metadata: HashMap<_, _> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    Field::new(name, DataType::Utf8, true).with_metadata(metadata)
-}
 
 /// Whether the texts of this field are JSON by its own account.
 pub fn is_json(field: &Field) -> bool {

@@ -200,8 +200,8 @@ fn logs_for_machines_are_json_lines() {
     assert_eq!(scratch.train("quiet", "--quiet").lines().count(), 1, "a warning: nothing says which tokenizer");
 }
 
-#[test]
-fn tokens_of_the_models_own_tokenizer_are_taken_without_a_word() {
+/// A scratch folder whose `model` has a tokenizer, and that tokenizer's fingerprint.
+fn with_tokenizer() -> (Scratch, String) {
     let scratch = Scratch::new();
     let model = scratch.copy_model("model");
     let tokenizer = reference("../tokenizer");
@@ -209,6 +209,12 @@ fn tokens_of_the_models_own_tokenizer_are_taken_without_a_word() {
         fs::copy(tokenizer.join(file), model.join(file)).unwrap();
     }
     let fingerprint = ft_text::fingerprint(&model).unwrap().unwrap();
+    (scratch, fingerprint)
+}
+
+#[test]
+fn tokens_of_the_models_own_tokenizer_are_taken_without_a_word() {
+    let (scratch, fingerprint) = with_tokenizer();
     write_tokens(&scratch.path("rows.parquet"), &rows(6), &[("ft.tokenizer_sha256", &fingerprint)]);
     let output = scratch.run("--model model --train rows.parquet -o out --max-steps 1 --quiet");
     assert!(output.status.success());
@@ -220,13 +226,7 @@ fn tokens_of_the_models_own_tokenizer_are_taken_without_a_word() {
 /// F17: what a prompt must look like goes from the tokens into the adapter's folder, and into its checkpoints.
 #[test]
 fn f17_template_system_text_and_tokenizer_travel_into_the_adapters_folder() {
-    let scratch = Scratch::new();
-    let model = scratch.copy_model("model");
-    let tokenizer = reference("../tokenizer");
-    for file in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
-        fs::copy(tokenizer.join(file), model.join(file)).unwrap();
-    }
-    let fingerprint = ft_text::fingerprint(&model).unwrap().unwrap();
+    let (scratch, fingerprint) = with_tokenizer();
     let pairs = [
         ("ft.tokenizer_sha256", fingerprint.as_str()),
         ("ft.chat_template", "[{{ messages[0].content }}]\n"),
