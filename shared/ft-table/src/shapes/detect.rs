@@ -63,7 +63,7 @@ impl Shape {
             let input = PROMPTS.iter().find_map(|name| has(name));
             let conversation = input.is_none();
             let (input, output) = if conversation { (Some(output), None) } else { (input, Some(output)) };
-            return Some(Self { input, output, conversation, ..Self::with_usual(side.column(), columns) });
+            return Some(Self { input, conversation, output, ..Self::with_usual(side.column(), columns) });
         }
         for (name, column) in [("messages", "messages"), ("sharegpt", "conversations")] {
             if let Some(input) = has(column) {

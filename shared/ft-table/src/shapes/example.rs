@@ -32,7 +32,7 @@ impl Shape {
     /// # Errors
     /// Why the row is none.
     pub fn example(&self, rows: &Rows, row: usize, reading: &Reading) -> Result<Example, Fault> {
-        let mut example = self.gather(rows, row, reading)?;
+        let example = self.gather(rows, row, reading)?;
         if example.text.is_none() {
             complete(&example.messages)?;
         }
@@ -44,30 +44,37 @@ impl Shape {
     /// # Errors
     /// Why the row cannot be read.
     pub fn gather(&self, rows: &Rows, row: usize, reading: &Reading) -> Result<Example, Fault> {
-        let cell = |column: &Option<String>| column.as_ref().map(|column| (rows.value(row, column), column.as_str()));
-        if let Some((value, column)) = cell(&self.text) {
-            let text = text(&value, column)?.filter(|text| !text.trim().is_empty()).ok_or(Reason::EmptyText)?;
+        let cells = RowCells { rows, row };
+        if self.text.is_some() {
+            let text = cells.text(self.text.as_ref())?.ok_or(Reason::EmptyText)?;
             return Ok(Example { text: Some(text), ..Example::default() });
         }
-        let mut cells = Cells { roles: &reading.roles, unknown: Vec::new() };
-        let mut messages = match cell(&self.history) {
-            Some((value, column)) => Cells::history(&value, column)?,
-            None => Vec::new(),
-        };
-        let mut asked = match cell(&self.input) {
-            Some((value, column)) if self.conversation => cells.conversation(&value, column)?,
-            Some((value, column)) => cells.question(&value, column)?,
-            None => Vec::new(),
-        };
-        if let Some((value, column)) = cell(&self.context)
-            && let Some(context) = text(&value, column)?.filter(|text| !text.trim().is_empty())
+        let mut reader = Cells { roles: &reading.roles, unknown: Vec::new() };
+        let mut messages = cells.read(self.history.as_ref(), Cells::history)?.unwrap_or_default();
+        messages.append(&mut self.turns(&cells, &mut reader)?);
+        let system = cells.text(self.system.as_ref())?;
+        begin_with(&mut messages, system.or_else(|| reading.system.clone()));
+        let mut known = cells.read(self.tools.as_ref(), tools)?.flatten();
+        if known.is_none() {
+            known = cells.read(self.functions.as_ref(), functions)?.flatten();
+        }
+        let chat_template_kwargs = cells.read(self.variables.as_ref(), variables)?.flatten();
+        Ok(Example { messages, text: None, tools: known, chat_template_kwargs, unknown: reader.unknown })
+    }
+
+    /// Question and answer, or the conversation.
+    fn turns(&self, cells: &RowCells, reader: &mut Cells) -> Result<Vec<ChatMessage>, Fault> {
+        let asked = cells.read(self.input.as_ref(), |value, column| {
+            if self.conversation { reader.conversation(value, column) } else { reader.question(value, column) }
+        });
+        let mut asked = asked?.unwrap_or_default();
+        if let Some(context) = cells.text(self.context.as_ref())?
             && let Some(last) = asked.last_mut().and_then(|last| last.content.as_mut())
         {
             last.push('\n');
             last.push_str(&context);
         }
-        if let Some((value, column)) = cell(&self.output) {
-            let answered = cells.answer(&value, column)?;
+        if let Some(answered) = cells.read(self.output.as_ref(), |value, column| reader.answer(value, column))? {
             // Some preference pairs have the question in both columns.
             if answered.iter().any(|m| m.role == USER) && answered.starts_with(&asked) {
                 asked = answered;
@@ -75,26 +82,29 @@ impl Shape {
                 asked.extend(answered);
             }
         }
-        messages.append(&mut asked);
-        let system = match cell(&self.system) {
-            Some((value, column)) => text(&value, column)?.filter(|text| !text.trim().is_empty()),
-            None => None,
-        };
-        begin_with(&mut messages, system.or_else(|| reading.system.clone()));
-        let mut known = match cell(&self.tools) {
-            Some((value, column)) => tools(&value, column)?,
-            None => None,
-        };
-        if known.is_none()
-            && let Some((value, column)) = cell(&self.functions)
-        {
-            known = functions(&value, column)?;
-        }
-        let chat_template_kwargs = match cell(&self.variables) {
-            Some((value, column)) => variables(&value, column)?,
-            None => None,
-        };
-        Ok(Example { messages, text: None, tools: known, chat_template_kwargs, unknown: cells.unknown })
+        Ok(asked)
+    }
+}
+
+/// The cells of one row.
+struct RowCells<'a> {
+    rows: &'a Rows,
+    row: usize,
+}
+
+impl RowCells<'_> {
+    /// What `read` makes of the cell of a column, where there is such a column.
+    fn read<T>(
+        &self,
+        column: Option<&String>,
+        read: impl FnOnce(&Value, &str) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        column.map(|column| read(&self.rows.value(self.row, column), column)).transpose()
+    }
+
+    /// The text of a column; none where it is missing or blank.
+    fn text(&self, column: Option<&String>) -> Result<Option<String>, Fault> {
+        Ok(self.read(column, text)?.flatten().filter(|text| !text.trim().is_empty()))
     }
 }
 
