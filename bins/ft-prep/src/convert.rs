@@ -42,13 +42,7 @@ impl Converter {
 
     /// Converts rows; calls `emit` with each batch of examples. Later batches have all columns of those before, and
     /// perhaps more.
-    pub fn convert(
-        &mut self,
-        shape: &Shape,
-        rows: &Rows,
-        notes: &mut Notes,
-        emit: &mut Emit,
-    ) -> anyhow::Result<()> {
+    pub fn convert(&mut self, shape: &Shape, rows: &Rows, notes: &mut Notes, emit: &mut Emit) -> anyhow::Result<()> {
         notes.look_at(rows);
         let pairs = TextPairs::new(shape, rows);
         let bytes = pairs.as_ref().map_or(0, |pairs| pairs.bytes().min(BATCH_BYTES));

@@ -8,8 +8,8 @@ use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::error::ArrowError;
 use ft_table::schema::{
-    CHAT_TEMPLATE_KWARGS, CONTENT, MESSAGES, NAME, REASONING_CONTENT, ROLE, TEXT, TOOL_CALL_ID, TOOL_CALLS, TOOLS, TRAIN,
-    json_field,
+    CHAT_TEMPLATE_KWARGS, CONTENT, MESSAGES, NAME, REASONING_CONTENT, ROLE, TEXT, TOOL_CALL_ID, TOOL_CALLS, TOOLS,
+    TRAIN, json_field,
 };
 use ft_table::shapes::{ChatMessage, Example};
 

@@ -35,7 +35,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut inputs = Vec::with_capacity(args.inputs.len());
     let only = args.inputs.len() == 1;
     for source in &args.inputs {
-        inputs.push(read(args, source, &mut converter, &mut |batch, is_final| sink.push(&plan, batch, is_final && only))?);
+        inputs.push(read(args, source, &mut converter, &mut |batch, is_final| {
+            sink.push(&plan, batch, is_final && only)
+        })?);
     }
     let counts = &converter.counts;
     tracing::info!("{}", counts.line());
@@ -53,12 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Reads and converts one input.
-fn read(
-    args: &Args,
-    source: &Source,
-    converter: &mut Converter,
-    emit: &mut Emit,
-) -> anyhow::Result<InputReport> {
+fn read(args: &Args, source: &Source, converter: &mut Converter, emit: &mut Emit) -> anyhow::Result<InputReport> {
     let mut reader = TableReader::open(source, args.format)?;
     if reader.columns().is_empty() {
         return Err(Error::format(reader.name(), "holds no rows").into());

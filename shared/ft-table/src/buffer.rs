@@ -71,7 +71,7 @@ impl RowBuffer {
     pub fn into_batches(self) -> Result<BufferedRows, Error> {
         let schema = self.schema().clone();
         let segments = self.segments.into_iter().map(Segment::into_batches).collect::<Result<Vec<_>, _>>()?;
-        Ok(BufferedRows { schema, segments: segments.into_iter() , current: None })
+        Ok(BufferedRows { schema, segments: segments.into_iter(), current: None })
     }
 }
 

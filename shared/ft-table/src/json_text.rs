@@ -83,7 +83,10 @@ fn with_long_integers_quoted(text: &str) -> Cow<'_, str> {
                 }
                 at = end + usize::from(end == at);
                 // What follows belongs to the number.
-                at += bytes[at..].iter().take_while(|b| matches!(b, b'.' | b'e' | b'E' | b'+' | b'-' | b'0'..=b'9')).count();
+                at += bytes[at..]
+                    .iter()
+                    .take_while(|b| matches!(b, b'.' | b'e' | b'E' | b'+' | b'-' | b'0'..=b'9'))
+                    .count();
             }
             _ => at += 1,
         }

@@ -68,7 +68,8 @@ fn a_conversation_may_end_with_a_call() {
 #[test]
 fn reasoning_is_kept_under_all_its_names() {
     for key in ["reasoning_content", "reasoning", "thinking"] {
-        let line = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "4", key: "2+2"}]});
+        let line =
+            json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "4", key: "2+2"}]});
         assert_eq!(row(&line)["messages"][1], json!({"role": "assistant", "content": "4", "reasoning_content": "2+2"}));
     }
 }
@@ -134,7 +135,8 @@ fn fields_that_only_later_rows_have_are_kept() {
 #[test]
 fn columns_first_seen_after_the_first_rows_are_read_or_told() {
     let lines = |last: Value| {
-        let first = |i| json!({"conversations": [{"from": "human", "value": format!("q{i}")}, {"from": "gpt", "value": "a"}]});
+        let first =
+            |i| json!({"conversations": [{"from": "human", "value": format!("q{i}")}, {"from": "gpt", "value": "a"}]});
         let mut lines: Vec<_> = (0..4096).map(first).collect();
         let mut late = first(4096);
         late.as_object_mut().unwrap().extend(last.as_object().unwrap().clone());
@@ -144,7 +146,8 @@ fn columns_first_seen_after_the_first_rows_are_read_or_told() {
     let (found, _) = made(&lines(json!({"system": "Be brief"})), "");
     assert_eq!(found[4096]["messages"][0], json!({"role": "system", "content": "Be brief"}));
     let (_, told) = made(&lines(json!({"mood": "good"})), "");
-    let expected = "not read, for the beginning of the input does not have it: 'mood' (1 row, first in.jsonl, line 4097)";
+    let expected =
+        "not read, for the beginning of the input does not have it: 'mood' (1 row, first in.jsonl, line 4097)";
     assert!(told.contains(expected), "{told}");
 
     let mut lines = vec![json!({"instruction": "q", "output": "a"}); 4097];
@@ -171,7 +174,8 @@ fn integers_beyond_64_bits_keep_their_digits() {
     let scratch = Scratch::new();
     let call = r#"{"function":{"name":"f","arguments":{"n":-31900441201190696999}}}"#;
     let mut text = String::from("{\"prompt\":\"q\",\"completion\":31900441201190696999}\n");
-    writeln!(text, r#"{{"prompt":"q","completion":[{{"role":"assistant","content":null,"tool_calls":[{call}]}}]}}"#).unwrap();
+    writeln!(text, r#"{{"prompt":"q","completion":[{{"role":"assistant","content":null,"tool_calls":[{call}]}}]}}"#)
+        .unwrap();
     scratch.write("in.jsonl", text);
     assert!(scratch.run("in.jsonl -o out.parquet").status.success());
     let found = rows(&scratch.path("out.parquet"));
@@ -225,16 +229,17 @@ fn roles_that_the_user_names() {
     let scratch = Scratch::new();
     scratch.write("in.jsonl", json!({"messages": chat}).to_string());
     let told = scratch.failure("in.jsonl -o out.parquet", 1);
-    assert!(told.starts_with("in.jsonl, line 1: message 1 of 'messages' has the role 'Narrator'; known are:"), "{told}");
+    assert!(
+        told.starts_with("in.jsonl, line 1: message 1 of 'messages' has the role 'Narrator'; known are:"),
+        "{told}"
+    );
     let told = scratch.failure("in.jsonl --roles narrator -o out.parquet", 2);
     assert!(told.contains("'narrator' is no FROM=TO"), "{told}");
 }
 
 #[test]
 fn parts_of_a_content_are_joined_and_what_is_no_text_is_counted_by_kind() {
-    let chat = |part: Value| {
-        json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, part]}, {"role": "assistant", "content": "b"}]})
-    };
+    let chat = |part: Value| json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, part]}, {"role": "assistant", "content": "b"}]});
     let (found, told) = made(
         &[
             chat(json!({"type": "text", "text": "c"})),
@@ -250,9 +255,7 @@ fn parts_of_a_content_are_joined_and_what_is_no_text_is_counted_by_kind() {
 
 #[test]
 fn rows_that_differ_in_one_field_are_no_duplicates() {
-    let chat = |key: &str, value: Value| {
-        json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", key: value}]})
-    };
+    let chat = |key: &str, value: Value| json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", key: value}]});
     let lines = [
         chat("name", Value::Null),
         chat("name", "n".into()),

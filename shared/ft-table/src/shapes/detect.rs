@@ -119,8 +119,7 @@ impl Shape {
 
     /// All columns that may be read.
     pub fn columns(&self) -> impl Iterator<Item = &String> {
-        let optional =
-            [&self.system, &self.context, &self.history, &self.tools, &self.functions, &self.variables];
+        let optional = [&self.system, &self.context, &self.history, &self.tools, &self.functions, &self.variables];
         [&self.input, &self.output, &self.text].into_iter().chain(optional).flatten()
     }
 

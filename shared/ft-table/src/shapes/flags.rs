@@ -82,7 +82,9 @@ mod tests {
         ] {
             assert_eq!(flag(&message).unwrap(), learned, "{message}");
         }
-        assert!(matches!(flag(&json!({"weight": 0.5})), Err(Fault::Broken(told)) if told == "has weight 0.5, expected 0 or 1"));
+        assert!(
+            matches!(flag(&json!({"weight": 0.5})), Err(Fault::Broken(told)) if told == "has weight 0.5, expected 0 or 1")
+        );
         flag(&json!({"train": true, "masked": true})).unwrap_err();
     }
 }

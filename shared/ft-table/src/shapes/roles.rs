@@ -88,9 +88,13 @@ mod tests {
     #[test]
     fn names_in_any_case_and_those_of_the_user() {
         let roles: Roles = "Narrator=system, expert=gpt,critic=critic".parse().unwrap();
-        for (name, role) in
-            [("Human", "user"), ("NARRATOR", "system"), ("expert", "assistant"), ("critic", "critic"), ("GPT", ASSISTANT)]
-        {
+        for (name, role) in [
+            ("Human", "user"),
+            ("NARRATOR", "system"),
+            ("expert", "assistant"),
+            ("critic", "critic"),
+            ("GPT", ASSISTANT),
+        ] {
             assert_eq!(roles.role(name).as_deref(), Some(role), "{name}");
         }
         assert_eq!(roles.role("nobody"), None);
