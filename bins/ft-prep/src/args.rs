@@ -1,11 +1,11 @@
 //! What is typed.
 
-use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Parser, ValueEnum};
 use ft_cli::Common;
 use ft_io::{Source, Target};
-use ft_table::Format;
 use ft_table::shapes::{Preference, Reading, Roles, Shape};
+use ft_table::{Format, ReadOptions, TextEncoding};
 
 use crate::split::{Side, TestSize};
 
@@ -69,6 +69,28 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", value_parser = formats())]
     pub format: Option<Format>,
 
+    /// Byte between the fields of CSV: a character, or tab [default: told by the content]
+    #[arg(long, value_name = "C", value_parser = delimiter, help_heading = "Reading")]
+    pub delimiter: Option<u8>,
+
+    /// Encoding of text inputs, such as windows-1252, latin1 or shift_jis
+    /// [default: UTF-8, or UTF-16 where the first bytes are]
+    #[arg(long, value_name = "NAME", help_heading = "Reading")]
+    pub encoding: Option<TextEncoding>,
+
+    /// What becomes of a row that cannot be read or understood: a ragged line of
+    /// CSV, a line that is no JSON, a message with an unknown role
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = OnFault::Error, help_heading = "Reading")]
+    pub bad_rows: OnFault,
+
+    /// What becomes of a row with an image, audio, video or a file in it
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = OnFault::Drop, help_heading = "Reading")]
+    pub non_text: OnFault,
+
+    /// Take this many examples: the first ones, or with --shuffle any
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Reading")]
+    pub limit: Option<u64>,
+
     /// Column that holds the question
     #[arg(long, value_name = "C", help_heading = "Columns")]
     pub input_column: Option<String>,
@@ -106,7 +128,7 @@ pub struct Args {
     #[arg(long, value_name = "F|N", help_heading = "Split")]
     pub test_size: Option<TestSize>,
 
-    /// Seed of the split
+    /// Seed of the split and of the order
     #[arg(long, value_name = "S", default_value_t = 42, help_heading = "Split")]
     pub seed: u64,
 
@@ -114,9 +136,18 @@ pub struct Args {
     #[arg(long, value_name = "SIDE", value_enum, help_heading = "Split")]
     pub split: Option<Side>,
 
+    /// Write the rows in a random order, which the seed decides
+    #[arg(long, help_heading = "Split")]
+    pub shuffle: bool,
+
     /// Drop rows whose messages came before (keeps 16 bytes a row in memory)
     #[arg(long)]
     pub dedup: bool,
+
+    /// Write the rows that are dropped to this file, each with its reason, as
+    /// JSON lines; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<Target>,
 
     /// Write the counts to this file as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
@@ -132,7 +163,26 @@ pub struct Args {
     pub common: Common,
 }
 
+/// What becomes of a row that is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnFault {
+    /// The program fails and names the row.
+    Error,
+    /// The row is left out and counted.
+    Drop,
+}
+
 impl Args {
+    /// How inputs are read.
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            format: self.format,
+            delimiter: self.delimiter,
+            encoding: self.encoding,
+            lenient: self.bad_rows == OnFault::Drop,
+        }
+    }
+
     /// How rows are read.
     pub fn reading(&self) -> Reading {
         let system = self.system.clone().filter(|text| !text.trim().is_empty());
@@ -146,6 +196,22 @@ impl Args {
         let (output, system) = (self.output_column.as_deref(), self.system_column.as_deref());
         Some(Shape::named(input, is_conversation, output, system))
     }
+}
+
+/// One byte, by itself or by its name.
+fn delimiter(text: &str) -> Result<u8, String> {
+    let byte = match text.to_ascii_lowercase().as_str() {
+        "tab" | "\\t" => b'\t',
+        "comma" => b',',
+        "semicolon" => b';',
+        "pipe" | "bar" => b'|',
+        "space" => b' ',
+        _ => match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => *byte,
+            _ => return Err("expected one character such as ; or | or tab".into()),
+        },
+    };
+    Ok(byte)
 }
 
 fn sides() -> impl TypedValueParser<Value = Preference> {

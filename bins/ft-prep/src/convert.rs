@@ -8,12 +8,14 @@ use ft_table::schema::{MESSAGES, TEXT};
 use ft_table::shapes::{Fault, Reading, Reason, Shape};
 use ft_table::{Error, Rows};
 
+use crate::args::{Args, OnFault};
 use crate::columns::{kept_column, kept_field};
 use crate::counts::Counts;
 use crate::dedup::{Digest, Seen};
 use crate::examples::Examples;
 use crate::notes::Notes;
 use crate::pairs::TextPairs;
+use crate::rejects::Rejects;
 
 /// A batch of examples ends here at the latest, well below the 2 GiB that its
 /// 32-bit offsets can tell.
@@ -26,47 +28,108 @@ pub type Emit<'a> = dyn FnMut(RecordBatch, bool) -> anyhow::Result<()> + 'a;
 pub struct Converter {
     keep: Vec<String>,
     reading: Reading,
+    policy: Policy,
+    /// Examples to make at most.
+    limit: u64,
     seen: Option<Seen>,
     schema: Option<SchemaRef>,
+    rejects: Rejects,
     /// Rows of all inputs so far.
     pub counts: Counts,
 }
 
+/// What becomes of rows that give no example.
+#[derive(Clone, Copy)]
+struct Policy {
+    bad_rows: OnFault,
+    non_text: OnFault,
+}
+
 impl Converter {
-    /// A converter that keeps these columns and, with `dedup`, drops examples
-    /// that came before.
-    pub fn new(keep: &[String], reading: Reading, dedup: bool) -> Self {
-        let seen = dedup.then(Seen::default);
-        Self { keep: keep.to_vec(), reading, seen, schema: None, counts: Counts::default() }
+    /// A converter as the arguments have it.
+    pub fn new(args: &Args) -> anyhow::Result<Self> {
+        Ok(Self {
+            keep: args.keep_columns.clone(),
+            reading: args.reading(),
+            policy: Policy { bad_rows: args.bad_rows, non_text: args.non_text },
+            // The rows of a random order are chosen at its end.
+            limit: args.limit.filter(|_| !args.shuffle).unwrap_or(u64::MAX),
+            seen: args.dedup.then(Seen::default),
+            schema: None,
+            rejects: Rejects::create(args.rejects.as_ref())?,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Whether as many examples are made as are wanted.
+    pub fn is_full(&self) -> bool {
+        self.counts.kept >= self.limit
+    }
+
+    /// The counts at the end; the rows that were left out are written.
+    pub fn finish(self) -> anyhow::Result<Counts> {
+        self.rejects.finish()?;
+        Ok(self.counts)
     }
 
     /// Converts rows; calls `emit` with each batch of examples. Later batches have all columns of those before, and
     /// perhaps more.
-    pub fn convert(&mut self, shape: &Shape, rows: &Rows, notes: &mut Notes, emit: &mut Emit) -> anyhow::Result<()> {
+    pub fn convert(
+        &mut self,
+        shape: &Shape,
+        rows: &Rows,
+        notes: &mut Notes,
+        emit: &mut Emit,
+    ) -> anyhow::Result<()> {
         notes.look_at(rows);
+        for bad in rows.bad() {
+            self.counts.read += 1;
+            self.counts.drop_row(bad.reason);
+            self.rejects.bad(rows.name(), bad)?;
+        }
         let pairs = TextPairs::new(shape, rows);
         let bytes = pairs.as_ref().map_or(0, |pairs| pairs.bytes().min(BATCH_BYTES));
         let mut next = 0;
-        while next < rows.len() {
+        while next < rows.len() && !self.is_full() {
             let mut examples = Examples::with_capacity(rows.len() - next, bytes);
             let mut chosen = Vec::with_capacity(rows.len() - next);
-            while next < rows.len() && examples.bytes() < BATCH_BYTES {
+            while next < rows.len() && examples.bytes() < BATCH_BYTES && !self.is_full() {
                 self.counts.read += 1;
                 let outcome = match pairs.as_ref().and_then(|pairs| pairs.row(next)) {
                     Some(pair) => self.push_pair(pair, &mut examples),
                     None => self.push_any(shape, rows, next, &mut examples, notes),
                 };
                 match outcome {
-                    Ok(()) => chosen.push(next as u32),
-                    Err(Fault::Drop(why)) => self.counts.drop_row(why),
-                    Err(Fault::Broken(told)) => return Err(rows.error(next, told).into()),
+                    Ok(()) => {
+                        chosen.push(next as u32);
+                        self.counts.kept += 1;
+                    }
+                    Err(outcome) => self.leave_out(rows, next, outcome)?,
                 }
                 next += 1;
             }
             if !chosen.is_empty() {
-                self.counts.kept += chosen.len() as u64;
                 emit(self.batch(rows, examples, chosen)?, pairs.is_some())?;
             }
+        }
+        Ok(())
+    }
+
+    /// Counts a row that gives no example, or fails for it.
+    fn leave_out(&mut self, rows: &Rows, row: usize, fault: Fault) -> anyhow::Result<()> {
+        let (reason, detail) = match fault {
+            Fault::Drop(reason @ Reason::NotText(_)) if self.policy.non_text == OnFault::Error => {
+                let told = format!("the row holds {reason}; --non-text drop leaves such rows out");
+                return Err(rows.error(row, told).into());
+            }
+            Fault::Drop(reason) => (reason, None),
+            Fault::Broken(told) if self.policy.bad_rows == OnFault::Error => return Err(rows.error(row, told).into()),
+            Fault::Broken(told) => (Reason::NotUnderstood, Some(told)),
+        };
+        self.counts.drop_row(reason);
+        if self.rejects.are_wanted() {
+            let detail = detail.map(|told| ("detail".to_owned(), told.into()));
+            self.rejects.row(rows, row, reason, detail.into_iter().collect())?;
         }
         Ok(())
     }

@@ -6,11 +6,16 @@ mod convert;
 mod counts;
 mod dedup;
 mod examples;
+mod input;
 mod notes;
 mod pairs;
 mod plan;
 mod prep;
+mod random;
+mod rejects;
 mod report;
+mod shuffle;
+mod sink;
 mod split;
 
 use std::process::ExitCode;

@@ -45,6 +45,7 @@ impl Plan {
             Self::Split(sides) => sides.iter().map(|(_, target)| target).collect(),
         };
         let targets = targets.into_iter().map(|target| ("--output", target));
+        let targets = targets.chain(args.rejects.iter().map(|rejects| ("--rejects", rejects)));
         for (option, target) in targets.chain(args.report.iter().map(|report| ("--report", report))) {
             files.output(option, target)?;
             // The report makes the folders that it needs.

@@ -13,7 +13,9 @@ use ft_io::Source;
 
 use crate::delimited::Delimited;
 use crate::detect::{ARROW_FILE, Format, detect};
+use crate::encoding::TextEncoding;
 use crate::error::Error;
+use crate::foreign::refuse_foreign;
 use crate::json::JsonReader;
 use crate::parquet_in::{ParquetBatches, ParquetTable};
 use crate::rows::{Data, Places, Rows};
@@ -45,6 +47,19 @@ enum Inner {
     ArrowStream(Box<StreamReader<BufReader<ByteStream>>>),
 }
 
+/// How an input is read.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// Its format; without one the content tells it, then the name.
+    pub format: Option<Format>,
+    /// The byte between the fields of CSV; without one the header and the first rows tell it.
+    pub delimiter: Option<u8>,
+    /// The encoding of its text; without one UTF-8, or UTF-16 where the first bytes are.
+    pub encoding: Option<TextEncoding>,
+    /// Whether rows of text that are not what they should be are left out ([`Rows::bad`]) and no error.
+    pub lenient: bool,
+}
+
 impl TableReader {
     /// Opens `source`; without a `format`, the content tells it, then the
     /// name.
@@ -52,12 +67,22 @@ impl TableReader {
     /// # Errors
     /// If it cannot be read, is empty, or is not of the format.
     pub fn open(source: &Source, format: Option<Format>) -> Result<Self, Error> {
+        Self::open_with(source, &ReadOptions { format, ..ReadOptions::default() })
+    }
+
+    /// Opens `source` as `options` say.
+    ///
+    /// # Errors
+    /// As [`TableReader::open`].
+    pub fn open_with(source: &Source, options: &ReadOptions) -> Result<Self, Error> {
+        let &ReadOptions { format, delimiter, encoding, lenient } = options;
         let name = source.name();
-        let mut stream = ByteStream::open(source)?;
+        let mut stream = ByteStream::open(source, encoding)?;
         let head = stream.peek()?;
         if head.is_empty() {
             return Err(Error::format(name, "is empty"));
         }
+        refuse_foreign(&name, head)?;
         let format = match format {
             Some(format) => format,
             None => detect(&name, head)?,
@@ -67,13 +92,13 @@ impl TableReader {
             Self { name, format, columns: Vec::new(), inner: Inner::Parquet(None), first: None, rows: 0, sha256: None };
         match format {
             Format::Csv | Format::Tsv => {
-                let delimiter = if format == Format::Csv { b',' } else { b'\t' };
-                let table = Delimited::new(stream, delimiter)?;
+                let usual = if format == Format::Csv { b',' } else { b'\t' };
+                let table = Delimited::new(stream, delimiter, usual, lenient)?;
                 reader.columns = table.header().to_vec();
                 reader.inner = Inner::Delimited(Box::new(table));
             }
-            Format::Jsonl => reader.open_json(JsonReader::lines(Window::new(stream)?))?,
-            Format::Json => reader.open_json(JsonReader::array(Window::new(stream)?))?,
+            Format::Jsonl => reader.open_json(JsonReader::lines(Window::new(stream)?, lenient))?,
+            Format::Json => reader.open_json(JsonReader::array(Window::new(stream)?, lenient))?,
             Format::Parquet => {
                 let spooled = seekable(source, stream)?;
                 reader.sha256 = Some(spooled.sha256.clone());

@@ -3,6 +3,7 @@
 mod faults;
 mod formats;
 mod messages;
+mod reading;
 mod shapes;
 mod split;
 mod support;
