@@ -240,7 +240,8 @@ fn images_are_an_error_on_demand() {
 #[test]
 fn the_first_rows_or_any() {
     let scratch = Scratch::new();
-    let rows: String = (0..20_000).map(|i| format!("{},a\n", if i % 10 == 0 { String::new() } else { i.to_string() })).collect();
+    let row = |i: u32| if i % 10 == 0 { ",a\n".to_owned() } else { format!("{i},a\n") };
+    let rows: String = (0..20_000).map(row).collect();
     scratch.write("in.csv", format!("input,output\n{rows}")).write("more.csv", "input,output\nq,a\n");
     let first = scratch.examples("in.csv --limit 12 -o out.parquet", "out.parquet");
     let number = |row: &Vec<String>| row[0].strip_prefix("user: ").unwrap().parse::<u32>().unwrap();
@@ -261,7 +262,8 @@ fn the_first_rows_or_any() {
 #[test]
 fn a_random_order_has_the_same_rows_and_the_same_sides() {
     let scratch = Scratch::new();
-    let rows: String = (0..20_000).map(|i| format!("{i},a\n")).collect();
+    let row = |i: u32| format!("{i},a\n");
+    let rows: String = (0..20_000).map(row).collect();
     scratch.write("in.csv", format!("input,output\n{rows}"));
     let in_order = scratch.examples("in.csv -o out.parquet", "out.parquet");
     let mut shuffled = scratch.examples("in.csv --shuffle -o out.parquet", "out.parquet");
