@@ -240,7 +240,7 @@ fn images_are_an_error_on_demand() {
 #[test]
 fn the_first_rows_or_any() {
     let scratch = Scratch::new();
-    let row = |i: u32| if i % 10 == 0 { ",a\n".to_owned() } else { format!("{i},a\n") };
+    let row = |i: u32| if i.is_multiple_of(10) { ",a\n".to_owned() } else { format!("{i},a\n") };
     let rows: String = (0..20_000).map(row).collect();
     scratch.write("in.csv", format!("input,output\n{rows}")).write("more.csv", "input,output\nq,a\n");
     let first = scratch.examples("in.csv --limit 12 -o out.parquet", "out.parquet");
