@@ -7,6 +7,8 @@ use ft_io::{Source, Target};
 use ft_table::shapes::{Preference, Reading, Roles, Shape};
 use ft_table::{Format, ReadOptions, TextEncoding};
 
+use crate::facts::Wanted;
+use crate::mix::{Share, Until};
 use crate::split::{Side, TestSize};
 
 const ABOUT: &str = "Turn rows of any common format and shape into examples for fine-tuning";
@@ -61,8 +63,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
 #[derive(Debug, Parser)]
 #[command(name = "ft-prep", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
 pub struct Args {
-    /// Files to read, one after the other; - is standard input
-    #[arg(value_name = "INPUT", required = true)]
+    /// Files to read, one after the other; folders, patterns such as
+    /// 'data/*.jsonl', named pipes; - is standard input
+    #[arg(value_name = "INPUT", required_unless_present = "mix")]
     pub inputs: Vec<Source>,
 
     /// Format of the inputs [default: told by content and name]
@@ -124,11 +127,45 @@ pub struct Args {
     #[arg(long, value_name = "SIDE", value_parser = sides(), help_heading = "Messages")]
     pub preference: Option<Preference>,
 
+    /// Inputs to mix: rows are drawn from each as often as its weight says, in an
+    /// order that the seed decides; a column 'source' names the input
+    #[arg(long, value_name = "FILE=WEIGHT", num_args = 1.., help_heading = "Mix", conflicts_with_all = ["inputs", "limit"])]
+    pub mix: Vec<Share>,
+
+    /// When a mix ends: first, as soon as one input has no more rows; all, when
+    /// every input was read once, those that end before beginning again; or
+    /// after N rows
+    #[arg(long, value_name = "first|all|N", default_value = "first", requires = "mix", help_heading = "Mix")]
+    pub mix_until: Until,
+
     /// Rows of the test side: a share such as 0.1, or a number such as 500
     #[arg(long, value_name = "F|N", help_heading = "Split")]
     pub test_size: Option<TestSize>,
 
-    /// Seed of the split and of the order
+    /// Column of which no value is on both sides: a client, a document
+    #[arg(long, value_name = "C", requires = "test_size", help_heading = "Split")]
+    pub group_column: Option<String>,
+
+    /// Rows of which the similarity (see --near-dedup) is at least S, or which have
+    /// a row between them that is so near to both, are not on both sides
+    #[arg(long, value_name = "S", value_parser = similarity, requires = "test_size", help_heading = "Split")]
+    pub group_near: Option<f64>,
+
+    /// Column of which both sides have each value in proportion: a label
+    #[arg(long, value_name = "C", requires = "test_size", help_heading = "Split")]
+    pub stratify_column: Option<String>,
+
+    /// List the test rows that are in the training side, or nearly: similarity
+    /// and both places, as JSON lines (keeps 1 KB and 4 bytes a word in memory
+    /// for each row)
+    #[arg(long, value_name = "FILE", requires = "test_size", help_heading = "Split")]
+    pub leak_report: Option<Target>,
+
+    /// Similarity from which --leak-report lists a row
+    #[arg(long, value_name = "S", default_value_t = 0.6, value_parser = similarity, help_heading = "Split")]
+    pub leak_similarity: f64,
+
+    /// Seed of the split, the order and the mix
     #[arg(long, value_name = "S", default_value_t = 42, help_heading = "Split")]
     pub seed: u64,
 
@@ -140,9 +177,20 @@ pub struct Args {
     #[arg(long, help_heading = "Split")]
     pub shuffle: bool,
 
-    /// Drop rows whose messages came before (keeps 16 bytes a row in memory)
-    #[arg(long)]
+    /// Drop rows whose messages came before (keeps 32 bytes a row in memory)
+    #[arg(long, help_heading = "Copies")]
     pub dedup: bool,
+
+    /// Drop rows that are nearly one before them: of the three-word runs of
+    /// both, without the system message, at least this share is in both, such as
+    /// 0.8 (keeps 1 KB and 4 bytes a word in memory for each row)
+    #[arg(long, value_name = "S", value_parser = similarity, help_heading = "Copies")]
+    pub near_dedup: Option<f64>,
+
+    /// Write where each row comes from: the columns source_file and source_row
+    /// (the line of a text, the number of a row)
+    #[arg(long)]
+    pub lineage: bool,
 
     /// Write the rows that are dropped to this file, each with its reason, as
     /// JSON lines; - is standard output
@@ -183,6 +231,18 @@ impl Args {
         }
     }
 
+    /// What has to be known of each row to choose its side.
+    pub fn wanted_facts(&self) -> Wanted {
+        let repeats = !self.mix.is_empty() && self.mix_until != Until::First && self.test_size.is_some();
+        Wanted {
+            // A row that a mix repeats is not on both sides.
+            group: self.group_column.is_some() || repeats,
+            stratum: self.stratify_column.is_some(),
+            place: self.leak_report.is_some(),
+            shingles: self.leak_report.is_some() || self.group_near.is_some(),
+        }
+    }
+
     /// How rows are read.
     pub fn reading(&self) -> Reading {
         let system = self.system.clone().filter(|text| !text.trim().is_empty());
@@ -195,6 +255,13 @@ impl Args {
         let input = self.messages_column.as_ref().or(self.input_column.as_ref())?;
         let (output, system) = (self.output_column.as_deref(), self.system_column.as_deref());
         Some(Shape::named(input, is_conversation, output, system))
+    }
+}
+
+fn similarity(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a share above 0, up to 1, such as 0.8".into()),
     }
 }
 

@@ -32,9 +32,9 @@ pub fn kept_column(rows: &Rows, column: &str, chosen: &UInt32Array) -> Result<Ar
 
 /// The field of such a column.
 pub fn kept_field(rows: &Rows, column: &str) -> Field {
-    let kind = match rows.data() {
-        Data::Columns(batch) => batch.column_by_name(column).map_or(DataType::Utf8, |array| array.data_type().clone()),
-        Data::Objects(_) => DataType::Utf8,
+    let known = match rows.data() {
+        Data::Columns(batch) => batch.schema_ref().field_with_name(column).ok().cloned(),
+        Data::Objects(_) => None,
     };
-    Field::new(column, kind, true)
+    known.unwrap_or_else(|| Field::new(column, DataType::Utf8, true)).with_nullable(true)
 }

@@ -42,8 +42,9 @@ impl Input {
             return Err(Usage(format!("--keep-columns: '{TEXT}' is written anyway")).into());
         }
         let mut columns = shape.columns_of(reader.columns());
-        columns.extend(args.keep_columns.iter().cloned());
-        let notes = Notes::new(reader.columns(), shape.columns().chain(&args.keep_columns));
+        let named = || args.keep_columns.iter().chain(&args.group_column).chain(&args.stratify_column);
+        columns.extend(named().cloned());
+        let notes = Notes::new(reader.columns(), shape.columns().chain(named()));
         if args.rejects.is_some() {
             columns.extend(reader.columns().to_vec());
         }
@@ -73,6 +74,7 @@ impl Input {
             format: reader.format().name(),
             shape: self.shape.name,
             rows,
+            written: None,
         })
     }
 }

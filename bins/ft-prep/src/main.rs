@@ -1,12 +1,19 @@
 //! `ft-prep`: rows of any common format and shape into examples.
 
 mod args;
+mod choose;
 mod columns;
 mod convert;
+mod copies;
 mod counts;
 mod dedup;
 mod examples;
+mod facts;
+mod groups;
 mod input;
+mod leak;
+mod mix;
+mod near;
 mod notes;
 mod pairs;
 mod plan;
@@ -16,6 +23,7 @@ mod rejects;
 mod report;
 mod shuffle;
 mod sink;
+mod sources;
 mod split;
 
 use std::process::ExitCode;

@@ -20,6 +20,10 @@ pub enum Use {
     Shuffle = 1,
     /// Which rows are taken where only some are.
     Sample = 2,
+    /// The order in which groups are taken for the test side.
+    Groups = 3,
+    /// Whose row is next in a mix.
+    Mix = 4,
 }
 
 /// The seed of one use.

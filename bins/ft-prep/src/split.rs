@@ -103,10 +103,16 @@ impl Selection {
 }
 
 /// Which rows are written, and to which side.
-pub struct Chooser {
-    /// Where only some of the rows are taken.
-    sample: Option<Selection>,
-    test: Option<Selection>,
+pub enum Chooser {
+    /// As random numbers say while they go by.
+    Drawn {
+        /// Where only some of the rows are taken.
+        sample: Option<Selection>,
+        /// Which of those are test rows.
+        test: Option<Selection>,
+    },
+    /// As was found before.
+    Known(std::vec::IntoIter<Option<Side>>),
 }
 
 impl Chooser {
@@ -114,7 +120,7 @@ impl Chooser {
     /// are test rows.
     pub fn new(rows: u64, sample: Option<(u64, u64)>, test: Option<(u64, u64)>) -> Self {
         let taken = sample.map_or(rows, |(_, number)| number);
-        Self {
+        Self::Drawn {
             sample: sample.map(|(seed, number)| Selection::new(seed, number, rows)),
             test: test.map(|(seed, number)| Selection::new(seed, number, taken)),
         }
@@ -122,11 +128,16 @@ impl Chooser {
 
     /// The side of the next row; none where it is not written.
     pub fn next_side(&mut self) -> Option<Side> {
-        if self.sample.as_mut().is_some_and(|sample| !sample.next_is_taken()) {
-            return None;
+        match self {
+            Self::Drawn { sample, test } => {
+                if sample.as_mut().is_some_and(|sample| !sample.next_is_taken()) {
+                    return None;
+                }
+                let is_test = test.as_mut().is_some_and(Selection::next_is_taken);
+                Some(if is_test { Side::Test } else { Side::Train })
+            }
+            Self::Known(sides) => sides.next().flatten(),
         }
-        let is_test = self.test.as_mut().is_some_and(Selection::next_is_taken);
-        Some(if is_test { Side::Test } else { Side::Train })
     }
 }
 

@@ -27,6 +27,11 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format that a file's name tells, also before `.gz`, `.zst` and the like.
+    pub fn of_name(name: &str) -> Option<Self> {
+        extension(name)
+    }
+
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Csv, Self::Tsv, Self::Jsonl, Self::Json, Self::Parquet, Self::Arrow];
 

@@ -10,6 +10,7 @@ use arrow::error::ArrowError;
 use ft_io::{Source, caught};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::LogicalType;
 use parquet::errors::ParquetError;
 
 use crate::error::Error;
@@ -91,6 +92,13 @@ impl ParquetTable {
         Ok(())
     }
 
+    /// The columns of UUIDs, of which Arrow's types know nothing.
+    pub(crate) fn uuid_columns(&self) -> Vec<String> {
+        let leaves = self.builder.parquet_schema().columns().iter();
+        let uuids = leaves.filter(|leaf| leaf.path().parts().len() == 1 && leaf.logical_type_ref() == Some(&LogicalType::Uuid));
+        uuids.map(|leaf| leaf.name().to_owned()).collect()
+    }
+
     /// Whether there is a column of this name.
     pub fn has(&self, column: &str) -> bool {
         self.schema().index_of(column).is_ok()
@@ -132,7 +140,7 @@ impl Iterator for ParquetBatches {
         let batch = caught(|| self.reader.next()).unwrap_or_else(|panic| Some(Err(ArrowError::ParquetError(panic))))?;
         Some(batch.map_err(|error| match error {
             ArrowError::IoError(_, source) => Error::Read { name: self.name.clone(), source },
-            other => Error::format(&self.name, format!("not readable as Parquet: {other}")),
+            other => Error::parquet_read(&self.name, ParquetError::ArrowError(other.to_string())),
         }))
     }
 }

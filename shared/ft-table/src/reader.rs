@@ -19,6 +19,7 @@ use crate::foreign::refuse_foreign;
 use crate::json::JsonReader;
 use crate::parquet_in::{ParquetBatches, ParquetTable};
 use crate::rows::{Data, Places, Rows};
+use crate::schema::as_uuid;
 use crate::spool::{Spooled, spool, spool_stream};
 use crate::stream::ByteStream;
 use crate::window::Window;
@@ -36,6 +37,8 @@ pub struct TableReader {
     rows: u64,
     /// Known from the start where the input was hashed first.
     sha256: Option<String>,
+    /// Columns of UUIDs.
+    uuids: Vec<String>,
 }
 
 enum Inner {
@@ -89,7 +92,7 @@ impl TableReader {
         };
         let arrow_file = head.starts_with(ARROW_FILE);
         let mut reader =
-            Self { name, format, columns: Vec::new(), inner: Inner::Parquet(None), first: None, rows: 0, sha256: None };
+            Self { name, format, columns: Vec::new(), inner: Inner::Parquet(None), first: None, rows: 0, sha256: None, uuids: Vec::new() };
         match format {
             Format::Csv | Format::Tsv => {
                 let usual = if format == Format::Csv { b',' } else { b'\t' };
@@ -104,6 +107,7 @@ impl TableReader {
                 reader.sha256 = Some(spooled.sha256.clone());
                 let table = ParquetTable::open(&reader.name, spooled)?;
                 reader.columns = names(table.schema());
+                reader.uuids = table.uuid_columns();
                 reader.inner = Inner::Parquet(Some(Box::new(table)));
             }
             Format::Arrow if arrow_file => {
@@ -203,7 +207,7 @@ impl TableReader {
     }
 
     fn number(&mut self, batch: &RecordBatch) -> Result<Rows, Error> {
-        let batch = guarded(|| unpack(batch)).map_err(|error| cut_short(&self.name, error))?;
+        let batch = guarded(|| unpack(batch, &self.uuids)).map_err(|error| cut_short(&self.name, error))?;
         let places = Places::From(self.rows + 1);
         self.rows += batch.num_rows() as u64;
         let name = self.name.as_str().into();
@@ -229,7 +233,7 @@ impl TableReader {
 
 /// Dictionary columns and the rarer kinds of text as what they stand for, so
 /// that the rest of the house sees plain text only.
-fn unpack(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+fn unpack(batch: &RecordBatch, uuids: &[String]) -> Result<RecordBatch, ArrowError> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns = Vec::with_capacity(batch.num_columns());
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
@@ -242,7 +246,8 @@ fn unpack(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
             other => other,
         };
         let nullable = field.is_nullable() || column.is_nullable();
-        fields.push(Field::new(field.name(), plain.clone(), nullable));
+        let field = Field::new(field.name(), plain.clone(), nullable).with_metadata(field.metadata().clone());
+        fields.push(if uuids.contains(field.name()) { as_uuid(field) } else { field });
         columns.push(cast(column, plain)?);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

@@ -116,17 +116,25 @@ impl Rows {
         }
     }
 
-    /// Any cell as JSON; null where the row has no such column.
+    /// Any cell as JSON; null where the row has no such column, and for binary that is no text.
     pub fn value(&self, row: usize, column: &str) -> Cow<'_, Value> {
+        self.try_value(row, column).unwrap_or(Cow::Owned(Value::Null))
+    }
+
+    /// Any cell as JSON; null where the row has no such column.
+    ///
+    /// # Errors
+    /// Words for binary that is no text.
+    pub fn try_value(&self, row: usize, column: &str) -> Result<Cow<'_, Value>, String> {
         match &self.data {
-            Data::Columns(batch) => Cow::Owned(match batch.column_by_name(column) {
-                Some(array) => cell_value(array, row),
+            Data::Columns(batch) => Ok(Cow::Owned(match batch.schema_ref().column_with_name(column) {
+                Some((index, field)) => cell_value(field, batch.column(index), row)?,
                 None => Value::Null,
-            }),
-            Data::Objects(objects) => match objects[row].get(column) {
+            })),
+            Data::Objects(objects) => Ok(match objects[row].get(column) {
                 Some(value) => Cow::Borrowed(value),
                 None => Cow::Owned(Value::Null),
-            },
+            }),
         }
     }
 

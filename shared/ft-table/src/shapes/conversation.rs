@@ -107,12 +107,24 @@ impl Cells<'_> {
 
     fn messages(&mut self, items: &[Value], column: &str) -> Result<Vec<ChatMessage>, Fault> {
         let each = items.iter().enumerate().map(|(i, item)| {
-            let Value::Object(object) = item else {
-                return broken(format!(
-                    "message {} of '{column}' is {}, expected an object with role and content",
-                    i + 1,
-                    kind(item)
-                ));
+            let parsed;
+            let object = match item {
+                Value::Object(object) => object,
+                // Tables without a type for JSON have each message as a text.
+                Value::String(text) => match parse_value(text) {
+                    Ok(Value::Object(object)) => {
+                        parsed = object;
+                        &parsed
+                    }
+                    _ => return broken(format!("message {} of '{column}' is text that is no JSON object", i + 1)),
+                },
+                _ => {
+                    return broken(format!(
+                        "message {} of '{column}' is {}, expected an object with role and content",
+                        i + 1,
+                        kind(item)
+                    ));
+                }
             };
             message(object, self.roles, &mut self.unknown).map_err(|fault| match fault {
                 Fault::Broken(told) => Fault::Broken(format!("message {} of '{column}' {told}", i + 1)),
