@@ -23,11 +23,6 @@ impl Rejects {
         Ok(Self(target.map(file).transpose().map_err(|error: ft_io::Error| Error::File(error))?))
     }
 
-    /// Whether anybody wants to read them.
-    pub fn are_wanted(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// A row; `more` says more about the reason.
     pub fn row(&mut self, rows: &Rows, row: usize, reason: Reason, more: Map<String, Value>) -> Result<(), Error> {
         let Some(file) = &mut self.0 else {

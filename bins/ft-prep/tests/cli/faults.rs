@@ -154,7 +154,7 @@ fn what_cannot_be_opened_is_told() {
     assert!(got.starts_with("cannot read 'absent.csv': No such file"), "{got}");
     fs::create_dir(scratch.path("folder")).unwrap();
     let got = scratch.failure("folder -o out.parquet", 1);
-    assert!(got.starts_with("cannot read 'folder': it is a folder"), "{got}");
+    assert!(got.starts_with("cannot read 'folder': it is a folder without a file that ends in csv"), "{got}");
     scratch.write("in.csv", "input,output\nq,a\n");
     let got = scratch.failure("in.csv -o no/such/out.parquet", 1);
     assert!(got.starts_with("cannot write 'no/such/out.parquet'"), "{got}");
