@@ -8,7 +8,7 @@ use ft_table::shapes::{Preference, Reading, Roles, Shape};
 use ft_table::{Format, ReadOptions, TextEncoding};
 
 use crate::facts::Wanted;
-use crate::mix::{Share, Until};
+use crate::shares::{Share, Until};
 use crate::split::{Side, TestSize};
 
 const ABOUT: &str = "Turn rows of any common format and shape into examples for fine-tuning";

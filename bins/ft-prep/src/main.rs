@@ -21,6 +21,7 @@ mod prep;
 mod random;
 mod rejects;
 mod report;
+mod shares;
 mod shuffle;
 mod sink;
 mod sources;

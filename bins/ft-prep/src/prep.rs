@@ -14,6 +14,7 @@ use crate::mix;
 use crate::plan::Plan;
 use crate::random::{Use, seed_of};
 use crate::report::{InputReport, Report};
+use crate::shares::Share;
 use crate::sink::{Ending, Sink};
 use crate::sources::expand;
 
@@ -90,7 +91,7 @@ fn provenance(args: &Args, sources: &[Source], report: &Report) -> Provenance {
     let left_out = ["-o", "--output", "--report", "--format", "--rejects", "--leak-report"];
     let sources: Vec<_> = args.inputs.iter().chain(sources).collect();
     let digest = |input: &InputReport| InputDigest { name: String::new(), sha256: input.sha256.clone() };
-    let without_folder = |argument: String| match argument.parse::<mix::Share>() {
+    let without_folder = |argument: String| match argument.parse::<Share>() {
         Ok(share) if args.mix.contains(&share) => format!("{}={}", share.source.file_name(), share.weight),
         _ => argument,
     };
