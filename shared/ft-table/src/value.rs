@@ -107,10 +107,16 @@ fn list(item: &Field, items: &ArrayRef) -> Result<Value, String> {
     (0..items.len()).map(|i| cell_value(item, items, i)).collect()
 }
 
+/// A struct without what is null in it: a table has one type for all rows, so that a row has the fields of all others too.
 fn object(cells: &StructArray, row: usize) -> Result<Value, String> {
-    let named = cells.fields().iter().zip(cells.columns());
-    let cells = named.map(|(field, column)| Ok((field.name().clone(), cell_value(field, column, row)?)));
-    Ok(Value::Object(cells.collect::<Result<_, String>>()?))
+    let mut object = Map::new();
+    for (field, column) in cells.fields().iter().zip(cells.columns()) {
+        match cell_value(field, column, row)? {
+            Value::Null => {}
+            value => _ = object.insert(field.name().clone(), value),
+        }
+    }
+    Ok(object.into())
 }
 
 /// The entries of a map: a struct of keys and values.
