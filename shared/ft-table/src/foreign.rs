@@ -20,6 +20,12 @@ const KNOWN: [(&[u8], &str, &str); 14] = [
     (b"%PDF", "a PDF", ""),
 ];
 
+/// Whether the first bytes are those of no text, whose encoding has no meaning.
+pub(crate) fn is_binary(head: &[u8]) -> bool {
+    let tables = [&b"PAR1"[..], b"ARROW1", &[0xff; 4]];
+    tables.into_iter().chain(KNOWN.iter().map(|(magic, ..)| *magic)).any(|magic| head.starts_with(magic))
+}
+
 /// Fails if the first bytes are those of something that is not read.
 pub(crate) fn refuse_foreign(name: &str, head: &[u8]) -> Result<(), Error> {
     let Some((_, what, command)) = KNOWN.iter().find(|(magic, ..)| head.starts_with(magic)) else {

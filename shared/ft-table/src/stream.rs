@@ -11,6 +11,7 @@ use ft_io::{Sha256, Source};
 
 use crate::encoding::{Decoded, TextEncoding, utf16};
 use crate::error::Error;
+use crate::foreign::is_binary;
 
 const CHUNK: usize = 256 << 10;
 /// Chunks that may wait to be parsed.
@@ -272,7 +273,8 @@ fn send_text(reader: &mut impl Read, encoding: Option<TextEncoding>, outlet: &Ou
     let n = fill(reader, &mut head)?;
     let head = &head[..n];
     let mut whole = head.chain(reader);
-    match encoding.or_else(|| utf16(head)).filter(|encoding| !encoding.is_utf8()) {
+    let encoding = encoding.or_else(|| utf16(head)).filter(|encoding| !encoding.is_utf8() && !is_binary(head));
+    match encoding {
         Some(encoding) => send_all(&mut Decoded::new(whole, encoding), outlet),
         None => send_all(&mut whole, outlet),
     }
