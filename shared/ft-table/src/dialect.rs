@@ -27,7 +27,7 @@ pub(crate) fn find_delimiter(head: &[u8], usual: u8) -> u8 {
 /// Fields of the first records; the last one, which may be cut off, does not count where there are others.
 fn field_counts(head: &[u8], delimiter: u8) -> Vec<usize> {
     let mut counts = Vec::new();
-    let (mut fields, mut at, mut begins) = (1, 0, true);
+    let (mut fields, mut at, mut begins, mut line) = (1, 0, true, 0);
     while at < head.len() && counts.len() < LOOKED_AT {
         let byte = head[at];
         if begins && byte == b'"' {
@@ -40,11 +40,10 @@ fn field_counts(head: &[u8], delimiter: u8) -> Vec<usize> {
             fields += 1;
             begins = true;
         } else if byte == b'\n' {
-            let blank = fields == 1 && matches!(head.get(at.wrapping_sub(1)), None | Some(b'\n' | b'\r'));
-            if !blank {
+            if !matches!(&head[line..at], b"" | b"\r") {
                 counts.push(fields);
             }
-            (fields, begins) = (1, true);
+            (fields, begins, line) = (1, true, at + 1);
         }
         at += 1;
     }

@@ -30,6 +30,8 @@ impl FromStr for TextEncoding {
             // Python's names for what is known under others.
             "latin-1" | "latin_1" => "latin1".into(),
             "utf16" => "utf-16".into(),
+            "utf-16-le" | "utf_16_le" => "utf-16le".into(),
+            "utf-16-be" | "utf_16_be" => "utf-16be".into(),
             "utf8" | "utf_8" | "utf-8-sig" => "utf-8".into(),
             cp if cp.starts_with("cp") && cp[2..].parse::<u16>().is_ok() => {
                 if cp[2..].starts_with("125") { cp.replace("cp", "windows-") } else { cp.replace("cp", "ibm") }
@@ -50,14 +52,14 @@ pub(crate) fn utf16(head: &[u8]) -> Option<TextEncoding> {
     } else if head.starts_with(&[0xfe, 0xff]) {
         UTF_16BE
     } else {
+        // Most characters of a header and of JSON are ASCII, and no text has a zero.
         let head = &head[..head.len().min(64) & !1];
-        let zeroes = |odd: usize| head.iter().skip(odd).step_by(2).all(|&byte| byte == 0);
-        let text = |odd: usize| head.iter().skip(odd).step_by(2).all(|&byte| byte != 0);
-        match () {
-            () if head.len() < 4 => return None,
-            () if zeroes(1) && text(0) => UTF_16LE,
-            () if zeroes(0) && text(1) => UTF_16BE,
-            () => return None,
+        let zeroes = |odd: usize| head.iter().skip(odd).step_by(2).filter(|&&byte| byte == 0).count();
+        match (zeroes(0), zeroes(1)) {
+            _ if head.len() < 4 => return None,
+            (0, high) if 4 * high > head.len() => UTF_16LE,
+            (high, 0) if 4 * high > head.len() => UTF_16BE,
+            _ => return None,
         }
     };
     Some(TextEncoding(found))

@@ -39,7 +39,7 @@ fn folders_and_patterns_are_read_in_the_order_of_their_names() {
     let all = ["a0", "a1", "c0", "d0", "z0"];
     assert_eq!(questions(&scratch, "data -o out.parquet"), all);
     assert_eq!(questions(&scratch, "data/*.csv -o out.parquet"), ["a0", "a1", "z0"]);
-    assert_eq!(questions(&scratch, "data/**/*.[tj]s* data/z.csv -o out.parquet"), ["c0", "d0", "z0"]);
+    assert_eq!(questions(&scratch, "data/**/[cd].* data/z.csv -o out.parquet"), ["c0", "d0", "z0"]);
     // A file of such a name is itself.
     scratch.write("x[1].csv", csv("x", 1));
     assert_eq!(questions(&scratch, "x[1].csv -o out.parquet"), ["x0"]);
