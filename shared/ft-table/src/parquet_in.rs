@@ -16,8 +16,9 @@ use parquet::errors::ParquetError;
 use crate::error::Error;
 use crate::spool::{Spooled, spool};
 
-/// Rows of one batch.
+/// Rows of one batch, and their bytes, at most.
 const BATCH_ROWS: usize = 8192;
+const BATCH_BYTES: usize = 512 << 20;
 
 /// An open Parquet file: its footer is read, its rows are not.
 #[derive(Debug)]
@@ -109,7 +110,8 @@ impl ParquetTable {
     /// # Errors
     /// If a named column is missing.
     pub fn batches(self, columns: Option<&[&str]>) -> Result<ParquetBatches, Error> {
-        let mut builder = self.builder.with_batch_size(BATCH_ROWS);
+        let batch_rows = rows_of_a_batch(&self.builder);
+        let mut builder = self.builder.with_batch_size(batch_rows);
         if let Some(columns) = columns {
             let mut indices = Vec::with_capacity(columns.len());
             for column in columns {
@@ -127,7 +129,14 @@ impl ParquetTable {
     }
 }
 
-/// The rows of a [`ParquetTable`], 8192 at a time.
+/// As many rows as are far below the 2 GiB that the offsets of a text column can tell, by the largest mean of a group.
+fn rows_of_a_batch(builder: &ParquetRecordBatchReaderBuilder<File>) -> usize {
+    let groups = builder.metadata().row_groups().iter();
+    let mean = groups.map(|group| group.total_byte_size().max(0) / group.num_rows().max(1)).max().unwrap_or(0);
+    (BATCH_BYTES / mean.max(1) as usize).clamp(1, BATCH_ROWS)
+}
+
+/// The rows of a [`ParquetTable`], 8192 at a time, or fewer where they are long.
 pub struct ParquetBatches {
     name: String,
     reader: ParquetRecordBatchReader,

@@ -195,6 +195,8 @@ fn a_system_column_stands_beside_every_shape() {
     );
     let first: Vec<_> = found.iter().map(|row| row["messages"][0]["content"].as_str().unwrap()).collect();
     assert_eq!(first, ["Be brief", "own", "q"]);
+    let (found, _) = made(&[json!({"question": "q", "response": "a", "system_prompt": "Be brief"})], "");
+    assert_eq!(found[0]["messages"][0]["content"], "Be brief");
     let scratch = Scratch::new();
     scratch.write("in.csv", "prompt,completion,system\nq,a,Be brief\nq,b,\n");
     let found = scratch.examples("in.csv -o out.parquet", "out.parquet");
