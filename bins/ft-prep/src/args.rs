@@ -8,56 +8,10 @@ use ft_table::shapes::{Preference, Reading, Roles, Shape};
 use ft_table::{Format, ReadOptions, TextEncoding};
 
 use crate::facts::Wanted;
+use crate::help::{ABOUT, EXAMPLES, LONG_ABOUT};
 use crate::shares::{Share, Until};
 use crate::split::{Side, TestSize};
-
-const ABOUT: &str = "Turn rows of any common format and shape into examples for fine-tuning";
-
-const LONG_ABOUT: &str = "\
-Turn rows of any common format and shape into examples for fine-tuning.
-
-Reads CSV, TSV, JSON lines, a JSON array, Parquet or Arrow, plain or compressed with gzip or \
-zstd, from files or a pipe. Writes Parquet with one column, messages: list<struct<role, \
-content, …>>, which ft-template takes next, and the columns that --keep-columns names.
-
-These shapes are known by their columns:
-
-  messages                   a list of {role, content}
-  conversations              ShareGPT: a list of {from, value}
-  instruction, output        Alpaca; with input and history where they are there
-  prompt, completion         text, or lists of messages, also as JSON in a text;
-                             so are prompt, response and the like:
-  question, answer           also query, response; instruction, response
-  input, ideal               evals: messages or text, and the answer or a list of answers
-  input, output              text
-  prompt, chosen, rejected   preference pairs: --preference says which side is read
-  text                       whole documents to go on learning with: no messages
-
-Beside each of them (but text) stand, where the input has them: system, a system message for \
-a row that has none; tools (or functions, the old form) and chat_template_kwargs, which the \
-template takes.
-
-A message keeps role, content, name, reasoning_content (or reasoning, thinking), tool_calls \
-(or function_call), tool_call_id, and whether it is learned: weight 0 or 1, train, training, \
-loss, masked. What is not read, a column, a key or a field, is told.
-
-Anything else is named: --input-column and --output-column for question and answer, \
---messages-column for a conversation.
-
-A row without a question or without an answer is dropped and counted, and so is one with an \
-image, audio or a file in it; a row that cannot be understood is an error that names its line.";
-
-const EXAMPLES: &str = "\
-Examples:
-  ft-prep chats.jsonl -o examples.parquet
-  ft-prep faq.csv --input-column question --output-column answer --test-size 0.1 -o data/
-  zcat dump.json.gz | ft-prep - --dedup -o - | ft-template --model MODEL -o tokens.parquet
-  ft-prep a.parquet b.csv.zst --test-size 500 --split test --seed 7 -o test.parquet
-
---test-size F takes ceil(F x rows) rows for the test side, N takes N rows; the same seed and \
-rows always give the same sides, from files or pipes. Both sides keep the order of the input.
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
+use crate::values::{delimiter, similarity};
 
 /// Arguments of `ft-prep`.
 #[derive(Debug, Parser)]
@@ -256,29 +210,6 @@ impl Args {
         let (output, system) = (self.output_column.as_deref(), self.system_column.as_deref());
         Some(Shape::named(input, is_conversation, output, system))
     }
-}
-
-fn similarity(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
-        _ => Err("expected a share above 0, up to 1, such as 0.8".into()),
-    }
-}
-
-/// One byte, by itself or by its name.
-fn delimiter(text: &str) -> Result<u8, String> {
-    let byte = match text.to_ascii_lowercase().as_str() {
-        "tab" | "\\t" => b'\t',
-        "comma" => b',',
-        "semicolon" => b';',
-        "pipe" | "bar" => b'|',
-        "space" => b' ',
-        _ => match text.as_bytes() {
-            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => *byte,
-            _ => return Err("expected one character such as ; or | or tab".into()),
-        },
-    };
-    Ok(byte)
 }
 
 fn sides() -> impl TypedValueParser<Value = Preference> {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use ft_table::schema::{MESSAGES, SOURCE, SOURCE_FILE, SOURCE_ROW, TEXT};
+use ft_table::schema::{SOURCE, SOURCE_FILE, SOURCE_ROW};
 use ft_table::shapes::{Fault, Reading, Reason, Shape};
 use ft_table::{Error, Rows};
 use serde_json::Value;
 use twox_hash::XxHash64;
 
 use crate::args::{Args, OnFault};
-use crate::columns::{kept_column, kept_field};
+use crate::columns::{agreed, kept_column, kept_field};
 use crate::copies::{Copies, LeftOut};
 use crate::counts::Counts;
 use crate::dedup::{Digest, Place};
@@ -276,29 +276,6 @@ impl Converter {
         self.schema = Some(schema.clone());
         Ok(RecordBatch::try_new(schema, columns)?)
     }
-}
-
-/// The fields of a batch beside those before it: kept columns have the types of the first input, and what kind of rows
-/// there are does not change.
-fn agreed(before: &Schema, fields: Vec<Field>, columns: &[ArrayRef]) -> Result<Vec<Field>, String> {
-    let is_documents = |name: Option<&str>| name == Some(TEXT);
-    let first = before.fields().first().map(|field| field.name().as_str());
-    if is_documents(first) != is_documents(fields.first().map(|field| field.name().as_str())) {
-        return Err(format!(
-            "conversations ('{MESSAGES}') and whole documents ('{TEXT}') do not go into one file; make one of each"
-        ));
-    }
-    let of_first = |field: Field, column: &ArrayRef| match before.field_with_name(field.name()) {
-        Ok(known) if field.name() == MESSAGES || known.data_type() == column.data_type() => {
-            Ok(field.with_nullable(known.is_nullable()))
-        }
-        Ok(known) => {
-            let (name, found, expected) = (field.name(), column.data_type(), known.data_type());
-            Err(format!("column '{name}' is {found} here and {expected} in the first input"))
-        }
-        Err(_) => Ok(field),
-    };
-    fields.into_iter().zip(columns).map(|(field, column)| of_first(field, column)).collect()
 }
 
 fn is_blank(text: &str) -> bool {

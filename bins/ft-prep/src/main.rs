@@ -10,6 +10,7 @@ mod dedup;
 mod examples;
 mod facts;
 mod groups;
+mod help;
 mod input;
 mod leak;
 mod mix;
@@ -26,6 +27,7 @@ mod shuffle;
 mod sink;
 mod sources;
 mod split;
+mod values;
 
 use std::process::ExitCode;
 

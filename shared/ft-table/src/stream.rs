@@ -1,17 +1,17 @@
 //! The bytes of an input, read, hashed and decompressed on a thread of their
 //! own while the rows before them are parsed.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use flate2::bufread::GzDecoder;
 use ft_io::{Sha256, Source};
 
 use crate::encoding::{Decoded, TextEncoding, utf16};
 use crate::error::Error;
 use crate::foreign::is_binary;
+use crate::gzip::GzipMembers;
 
 const CHUNK: usize = 256 << 10;
 /// Chunks that may wait to be parsed.
@@ -159,50 +159,6 @@ impl Read for Raw {
         };
         self.hash.update(&buffer[..n]);
         Ok(n)
-    }
-}
-
-/// The text of all members of a gzip file. Zeroes behind one are padding, as tapes and some tools leave it.
-struct GzipMembers<R: Read> {
-    /// None only after an error.
-    member: Option<GzDecoder<BufReader<R>>>,
-}
-
-impl<R: Read> GzipMembers<R> {
-    fn new(input: R) -> Self {
-        Self { member: Some(GzDecoder::new(BufReader::with_capacity(CHUNK, input))) }
-    }
-
-    fn into_inner(self) -> io::Result<R> {
-        let member = self.member.ok_or_else(|| io::Error::other("its gzip data was not read to the end"))?;
-        Ok(member.into_inner().into_inner())
-    }
-}
-
-impl<R: Read> Read for GzipMembers<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.member {
-            let n = member.read(buffer)?;
-            if n > 0 || buffer.is_empty() || !skip_padding(member.get_mut())? {
-                return Ok(n);
-            }
-            self.member = self.member.take().map(|member| GzDecoder::new(member.into_inner()));
-        }
-        Ok(0)
-    }
-}
-
-/// Passes zeroes; whether anything comes behind them.
-fn skip_padding(input: &mut impl BufRead) -> io::Result<bool> {
-    loop {
-        let waiting = input.fill_buf()?;
-        let zeroes = waiting.iter().take_while(|byte| **byte == 0).count();
-        if zeroes < waiting.len() || waiting.is_empty() {
-            let more = !waiting.is_empty();
-            input.consume(zeroes);
-            return Ok(more);
-        }
-        input.consume(zeroes);
     }
 }
 
