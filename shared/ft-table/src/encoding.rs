@@ -52,13 +52,13 @@ pub(crate) fn utf16(head: &[u8]) -> Option<TextEncoding> {
     } else if head.starts_with(&[0xfe, 0xff]) {
         UTF_16BE
     } else {
-        // Most characters of a header and of JSON are ASCII, and no text has a zero.
+        // Most characters of a header and of JSON are ASCII, and no text in UTF-8 has a zero.
         let head = &head[..head.len().min(64) & !1];
         let zeroes = |odd: usize| head.iter().skip(odd).step_by(2).filter(|&&byte| byte == 0).count();
         match (zeroes(0), zeroes(1)) {
             _ if head.len() < 4 => return None,
-            (0, high) if 4 * high > head.len() => UTF_16LE,
-            (high, 0) if 4 * high > head.len() => UTF_16BE,
+            (low, high) if 4 * high > head.len() && 8 * low < high => UTF_16LE,
+            (high, low) if 4 * high > head.len() && 8 * low < high => UTF_16BE,
             _ => return None,
         }
     };
