@@ -26,11 +26,13 @@ test: setup ## every test; fetches the model first
 	@scripts/fetch model
 	$(CARGO) test --release --workspace --config scripts/checked.toml
 
-lint: setup ## rustfmt, clippy without a warning, no path of a machine in a file, one build for programs and tests
+lint: setup ## rustfmt, clippy without a warning, no machine's path, one build for programs and tests, no circle of imports
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	@scripts/check_paths.sh
 	@scripts/check_features.sh
+	@scripts/check_math.sh
+	@scripts/check_circles.py
 
 bench: build ## tokens/s, GFLOP/s, peak memory of this machine: a table, JSON and a plot
 	@scripts/fetch model

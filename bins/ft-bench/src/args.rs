@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use ft_model::layers::WeightFormat;
 use numbers::{at_least_two, positive};
 
 const EXAMPLES: &str = "\
@@ -159,7 +160,7 @@ pub struct TrainArgs {
     /// Keep the frozen matrices as f32, bf16, f16, 8bit (Q8_0), 4bit or as-is (a GGUF's own blocks); products widen them
     /// as they go
     #[arg(long, value_name = "TYPE", default_value = "f32")]
-    pub load_in: ft_model::layers::LoadAs,
+    pub load_in: WeightFormat,
     #[command(flatten)]
     pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
     /// Use random weights of the shape in the folder's config.json; no weight file is needed
@@ -198,8 +199,8 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub repeats: usize,
     /// Keep the matrices as f32, bf16 or f16; products widen them as they go
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
-    pub load_in: ft_model::layers::LoadIn,
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = WeightFormat::parse_float)]
+    pub load_in: WeightFormat,
     #[command(flatten)]
     pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     /// Seed of the random tokens

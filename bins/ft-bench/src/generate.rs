@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::with_slice;
@@ -71,7 +71,8 @@ pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Repo
     bounds::require_memory(&asked, cached)?;
     matmul::require_memory(&arch, most * args.prompt_len, &asked)?;
     let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-    let source = Resident::load_on(&device, &checkpoint, ft_model::layers::dtype(args.load_in), |_| bar.inc(1))?;
+    let float = args.load_in.float().context("--load-in names no floating-point type")?;
+    let source = Resident::load_on(&device, &checkpoint, float, |_| bar.inc(1))?;
     bar.finish();
     let found = batches(args, compute, &arch, &source, started)?;
     let bar = ft_cli::progress(None, "the best product");

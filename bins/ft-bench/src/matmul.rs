@@ -47,7 +47,7 @@ impl Element {
 
 /// A product `[m, k]·[k, n]` as the engine calls it.
 #[derive(Debug, Clone, Serialize)]
-pub struct Product {
+pub struct TimedProduct {
     /// What it computes.
     pub name: &'static str,
     pub m: usize,
@@ -61,7 +61,7 @@ pub struct Product {
     rhs_transposed: bool,
 }
 
-impl Product {
+impl TimedProduct {
     /// `x·Wᵀ`, a forward.
     fn forward(name: &'static str, m: usize, k: usize, n: usize) -> Self {
         Self { name, m, k, n, rhs: Element::F32, lhs_transposed: false, rhs_transposed: true }
@@ -157,40 +157,40 @@ impl From<&Architecture> for Sizes {
 }
 
 /// The wide products, in f32: one of them is this machine's best.
-fn wide(sizes: Sizes, tokens: usize) -> Vec<Product> {
+fn wide(sizes: Sizes, tokens: usize) -> Vec<TimedProduct> {
     let Sizes { hidden, intermediate, vocabulary } = sizes;
     vec![
-        Product::forward("up, x·Wᵀ", tokens, hidden, intermediate),
-        Product::forward("down, x·Wᵀ", tokens, intermediate, hidden),
-        Product::backward("up, dy·W", tokens, intermediate, hidden),
-        Product::forward("head, x·Wᵀ", tokens, hidden, vocabulary),
-        Product::forward("square", 2048, 2048, 2048),
+        TimedProduct::forward("up, x·Wᵀ", tokens, hidden, intermediate),
+        TimedProduct::forward("down, x·Wᵀ", tokens, intermediate, hidden),
+        TimedProduct::backward("up, dy·W", tokens, intermediate, hidden),
+        TimedProduct::forward("head, x·Wᵀ", tokens, hidden, vocabulary),
+        TimedProduct::forward("square", 2048, 2048, 2048),
     ]
 }
 
 /// All of them, narrow types and adapters too.
-fn products(sizes: Sizes, tokens: usize, r: usize) -> Vec<Product> {
+fn products(sizes: Sizes, tokens: usize, r: usize) -> Vec<TimedProduct> {
     let Sizes { hidden, intermediate, vocabulary } = sizes;
     let mut all = wide(sizes, tokens);
     for element in [Element::Bf16, Element::F16] {
-        all.push(Product::forward("up, x·Wᵀ", tokens, hidden, intermediate).of(element));
-        all.push(Product::backward("up, dy·W", tokens, intermediate, hidden).of(element));
-        all.push(Product::forward("head, x·Wᵀ", tokens, hidden, vocabulary).of(element));
+        all.push(TimedProduct::forward("up, x·Wᵀ", tokens, hidden, intermediate).of(element));
+        all.push(TimedProduct::backward("up, dy·W", tokens, intermediate, hidden).of(element));
+        all.push(TimedProduct::forward("head, x·Wᵀ", tokens, hidden, vocabulary).of(element));
     }
     let sequence = tokens.min(SEQUENCE);
     all.extend([
-        Product::forward("adapter, x·Aᵀ", tokens, hidden, r),
-        Product::forward("adapter, u·Bᵀ", tokens, r, intermediate),
-        Product::gradient("adapter, dA", r, sequence, hidden),
-        Product::gradient("adapter, dB", intermediate, sequence, r),
+        TimedProduct::forward("adapter, x·Aᵀ", tokens, hidden, r),
+        TimedProduct::forward("adapter, u·Bᵀ", tokens, r, intermediate),
+        TimedProduct::gradient("adapter, dA", r, sequence, hidden),
+        TimedProduct::gradient("adapter, dB", intermediate, sequence, r),
     ]);
     all
 }
 
 /// The fastest run of the wide products at this model's sizes, on the threads of the current pool: what a share of
 /// this machine is a share of.
-pub fn best(arch: &Architecture, tokens: usize, repeats: usize) -> Result<(Product, f64)> {
-    let mut found: Option<(Product, f64)> = None;
+pub fn best(arch: &Architecture, tokens: usize, repeats: usize) -> Result<(TimedProduct, f64)> {
+    let mut found: Option<(TimedProduct, f64)> = None;
     for product in wide(arch.into(), tokens) {
         let gflops = product.measure(repeats)?.into_iter().fold(0.0, f64::max);
         if found.as_ref().is_none_or(|(_, best)| gflops > *best) {
@@ -205,7 +205,7 @@ pub fn require_memory(arch: &Architecture, tokens: usize, asked: &str) -> Result
     require_each(&wide(arch.into(), tokens), asked)
 }
 
-fn require_each(products: &[Product], asked: &str) -> Result<()> {
+fn require_each(products: &[TimedProduct], asked: &str) -> Result<()> {
     products.iter().try_for_each(|product| bounds::require_memory(asked, product.bytes()))
 }
 
@@ -258,7 +258,7 @@ pub fn run(args: &MatmulArgs, threads: usize) -> Result<Report> {
     Ok(report(args, threads, &counts, &found))
 }
 
-fn report(args: &MatmulArgs, threads: usize, counts: &[usize], found: &[(&Product, Vec<f64>)]) -> Report {
+fn report(args: &MatmulArgs, threads: usize, counts: &[usize], found: &[(&TimedProduct, Vec<f64>)]) -> Report {
     let names: Vec<String> = counts.iter().map(|&count| plural(count)).collect();
     let head: Vec<&str> = ["product m×k×n", "right side"].into_iter().chain(names.iter().map(String::as_str)).collect();
     let mut table = Table::new(&head);
@@ -320,7 +320,7 @@ mod tests {
     fn every_product_of_a_tiny_model_can_be_measured() {
         let sizes = Sizes { hidden: 24, intermediate: 40, vocabulary: 50 };
         for product in products(sizes, 33, 3) {
-            let product = if product.name == "square" { Product::forward("square", 64, 64, 64) } else { product };
+            let product = if product.name == "square" { TimedProduct::forward("square", 64, 64, 64) } else { product };
             let gflops = median(&product.measure(1).unwrap());
             assert!(gflops.is_finite() && gflops > 0.0, "{}: {gflops}", product.label());
         }

@@ -10,7 +10,7 @@ use ft_kernels::backend::{Compute, Precision, is_host};
 use ft_kernels::philox::Stream;
 use ft_model::batch::Sequence;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{self, FourBitOptions, LayerSource, Resident};
+use ft_model::layers::{self, LayerSource, Resident};
 use ft_model::lora::{Adapter, LoraConfig};
 use ft_model::step::StepResult;
 use ft_model::{Architecture, Checkpoint};
@@ -139,11 +139,8 @@ impl Model {
             Self::Stored(checkpoint) => {
                 layers::open(
                     checkpoint,
-                    args.load_in,
-                    FourBitOptions {
-                        kind: args.four_bit.bnb_4bit_quant_type,
-                        double: args.four_bit.bnb_4bit_use_double_quant,
-                    },
+                    args.load_in
+                        .with_four_bit(args.four_bit.bnb_4bit_quant_type, args.four_bit.bnb_4bit_use_double_quant),
                     (device, None),
                     |_| bar.inc(1),
                 )?
@@ -153,7 +150,7 @@ impl Model {
                 let float = args.load_in.float().ok_or_else(|| {
                     Usage(format!("--random-weights are floats; --load-in {} takes a model's own", args.load_in.name()))
                 })?;
-                Box::new(Resident::random(device, arch, layers::dtype(float), args.seed)?)
+                Box::new(Resident::random(device, arch, float, args.seed)?)
             }
         };
         bar.finish();

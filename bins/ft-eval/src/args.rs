@@ -62,7 +62,7 @@ pub struct ModelArgs {
     /// Type that the layers' weights are held in: f32, bf16, f16, 8bit (Q8_0), 4bit (see --bnb-4bit-quant-type), or as-is
     /// (a GGUF's own blocks); computation is in f32
     #[arg(long, value_name = "TYPE", default_value = "f32")]
-    pub load_in: ft_model::layers::LoadAs,
+    pub load_in: ft_model::layers::WeightFormat,
     #[command(flatten)]
     pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
     /// Sequences in a batch; results do not depend on it

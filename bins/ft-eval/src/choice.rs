@@ -24,6 +24,7 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
     let asker = Asker::new(text, format, args.no_chat_template);
     let asked = asker.ask_all(&questions.list)?;
     let model = Model::open(&args.model)?;
+    model.check_template("the questions", asker.template().as_deref());
     check_lengths(&asked, &questions, &model.arch)?;
 
     let started = Instant::now();

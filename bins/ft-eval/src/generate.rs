@@ -25,6 +25,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     check_tokenizer(&prompts.name, prompts.tokenizer.as_deref(), &args.model.model)?;
     let text = TextModel::open(&args.model.model)?;
     let model = Model::open(&args.model)?;
+    model.check_template(&prompts.name, prompts.template.as_deref());
     let options = Options {
         max_new_tokens: args.max_new_tokens as usize,
         batch_size: args.model.batch_size as usize,

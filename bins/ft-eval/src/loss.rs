@@ -24,6 +24,7 @@ pub fn run(args: &LossArgs) -> Result<()> {
     let data = LabelledRows::read(&source, args.limit)?;
     let model = Model::open(&args.model)?;
     data.check(&model.arch, &args.model.model)?;
+    model.check_template(&data.name, data.template.as_deref());
 
     let started = Instant::now();
     let losses = losses(Losses::new(model.decoder(), &data, args.model.batch_size as usize), &data)?;

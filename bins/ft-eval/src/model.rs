@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use ft_io::Source;
 use ft_kernels::{Compute, Precision};
 use ft_model::decoder::Decoder;
-use ft_model::layers::{self, FourBitOptions, LayerSource, Opened};
+use ft_model::layers::{self, LayerSource, Opened};
 use ft_model::{Adapter, Architecture, Checkpoint};
+use ft_text::Form;
 use serde_json::{Map, Value, json};
 
 use crate::args::ModelArgs;
@@ -21,6 +22,8 @@ pub struct Model {
     source: Box<dyn LayerSource>,
     adapter: Option<Adapter>,
     adapter_sha256: Option<String>,
+    /// How a prompt must look for what the adapter learned.
+    form: Form,
     name: String,
 }
 
@@ -31,13 +34,12 @@ impl Model {
         let compute = ft_model::device::compute(&device, args.device.reference_operators, Precision::F32);
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
-        let adapter =
-            args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
+        let read = args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
+        let (adapter, form) = read.map_or_else(Default::default, |(adapter, form)| (Some(adapter), form));
         let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
         let Opened { source, packed } = layers::open(
             &checkpoint,
-            args.load_in,
-            FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
+            args.load_in.with_four_bit(args.four_bit.bnb_4bit_quant_type, args.four_bit.bnb_4bit_use_double_quant),
             (&device, None),
             |_| bar.inc(1),
         )?;
@@ -48,11 +50,21 @@ impl Model {
         let name = args.model.file_name().unwrap_or(args.model.as_os_str()).to_string_lossy().into_owned();
         let adapter_sha256 = adapter.as_ref().map(Adapter::sha256).transpose()?;
         let adapter = adapter.map(|adapter| adapter.on(&device).map(Cow::into_owned)).transpose()?;
-        Ok(Self { compute, arch, source, adapter, adapter_sha256, name })
+        Ok(Self { compute, arch, source, adapter, adapter_sha256, form, name })
     }
 
     pub fn decoder(&self) -> Decoder<'_> {
         Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: self.adapter.as_ref() }
+    }
+
+    /// Warns where `prompts` were made with another chat template, of this digest, than the adapter was trained with.
+    pub fn check_template(&self, prompts: &str, digest: Option<&str>) {
+        if self.form.has_another_template(digest) {
+            tracing::warn!(
+                "{prompts}: made with another chat template than the adapter was trained with; give ft-template \
+                 --chat-template the adapter's chat_template.jinja"
+            );
+        }
     }
 
     /// What a report says of it.
@@ -67,13 +79,17 @@ impl Model {
     }
 }
 
-fn adapter(source: &Source, arch: &Architecture, model: &Path) -> Result<Adapter> {
-    let adapter = if let Some(path) = source.path() {
-        Adapter::load(path)?
+fn adapter(source: &Source, arch: &Architecture, model: &Path) -> Result<(Adapter, Form)> {
+    let (adapter, form) = if let Some(path) = source.path() {
+        let adapter = Adapter::load(path)?;
+        let folder = Some(path).filter(|path| path.is_dir());
+        (adapter, Form::of_adapter(&Adapter::metadata(path)?, folder)?)
     } else {
         let mut bytes = Vec::new();
         source.open()?.read_to_end(&mut bytes).context("cannot read an adapter from standard input")?;
-        Adapter::from_bytes("standard input", &bytes)?
+        let form = Form::of(&Adapter::metadata_of("standard input", &bytes)?);
+        (Adapter::from_bytes("standard input", &bytes)?, form)
     };
-    adapter.fitted(arch).with_context(|| format!("'{source}' does not fit '{}'", model.display()))
+    let fitted = adapter.fitted(arch).with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
+    Ok((fitted, form))
 }

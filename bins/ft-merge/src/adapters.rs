@@ -12,6 +12,8 @@ use ft_io::{InputDigest, Source, sha256_file, sha256_hex};
 use ft_kernels::Compute;
 use ft_kernels::linear::dora_norm;
 use ft_model::{Adapter, Checkpoint, LoraPair};
+use ft_text::Form;
+use ft_text::origin::{TEMPLATE_DIGEST_KEY, TEMPLATE_KEY};
 
 /// All adapters, by the tensors that they change.
 pub struct Adapters {
@@ -21,6 +23,8 @@ pub struct Adapters {
     saved: HashMap<String, Tensor>,
     /// The weights' files.
     pub digests: Vec<InputDigest>,
+    /// How a prompt must look for what was learned: as the last adapter says that names a template.
+    pub form: Form,
 }
 
 /// What one adapter does to a tensor, in the layout in which the tensor is stored.
@@ -48,13 +52,15 @@ impl Adapters {
         if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
             return Err(Usage("--adapter - can be given once: there is one standard input".into()).into());
         }
-        let mut this = Self { additions: HashMap::new(), saved: HashMap::new(), digests: Vec::new() };
+        let mut this =
+            Self { additions: HashMap::new(), saved: HashMap::new(), digests: Vec::new(), form: Form::default() };
         for source in &sources {
-            let (adapter, sha256) = read(source)?;
+            let (adapter, sha256, form) = read(source)?;
             let adapter = adapter
                 .fitted(base.architecture())
                 .with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
             this.take(adapter, base, source)?;
+            this.take_form(form, source);
             this.digests.push(InputDigest { name: source.file_name(), sha256 });
         }
         Ok(this)
@@ -73,6 +79,17 @@ impl Adapters {
     /// How many tensors are changed.
     pub fn changed(&self) -> usize {
         self.additions.len() + self.saved.len()
+    }
+
+    fn take_form(&mut self, form: Form, source: &Source) {
+        if self.form.has_another_template(form.get(TEMPLATE_DIGEST_KEY)) {
+            tracing::warn!(
+                "'{source}' was trained with another chat template than the adapter before it; its template is written"
+            );
+        }
+        if form.get(TEMPLATE_KEY).is_some() {
+            self.form = form;
+        }
     }
 
     fn take(&mut self, adapter: Adapter, base: &Checkpoint, source: &Source) -> Result<()> {
@@ -124,15 +141,19 @@ impl Addition {
     }
 }
 
-/// An adapter, and the SHA-256 of the file that holds its weights.
-fn read(source: &Source) -> Result<(Adapter, String)> {
+/// An adapter, the SHA-256 of the file that holds its weights, and what it says of prompts.
+fn read(source: &Source) -> Result<(Adapter, String, Form)> {
     let Some(path) = source.path().filter(|path| path.is_file() || path.is_dir() || !path.exists()) else {
         let mut bytes = Vec::new();
         source.open()?.read_to_end(&mut bytes).with_context(|| format!("cannot read an adapter from {source}"))?;
-        return Ok((Adapter::from_bytes(&source.name(), &bytes)?, sha256_hex(&bytes)));
+        let name = source.name();
+        let form = Form::of(&Adapter::metadata_of(&name, &bytes)?);
+        return Ok((Adapter::from_bytes(&name, &bytes)?, sha256_hex(&bytes), form));
     };
     let adapter = Adapter::load(path)?;
     let file = if path.is_dir() { path.join("adapter_model.safetensors") } else { path.to_path_buf() };
     let sha256 = sha256_file(&file).with_context(|| format!("cannot read '{}'", file.display()))?;
-    Ok((adapter, sha256))
+    let folder = Some(path).filter(|path| path.is_dir());
+    let form = Form::of_adapter(&Adapter::metadata(path)?, folder)?;
+    Ok((adapter, sha256, form))
 }

@@ -3,6 +3,7 @@
 mod adapters;
 mod args;
 mod folder;
+mod form;
 mod merge;
 mod plan;
 mod report;
@@ -34,6 +35,7 @@ fn run(args: &Args) -> Result<()> {
     let output = AtomicDir::create(&args.output)?;
     // Tokenizer and configuration first: what is wrong with them shows before the long part.
     folder::write(&base, &plan, output.path())?;
+    form::write(&adapters.form, output.path())?;
     let change = weights::write(&base, &adapters, &plan, output.path())?;
     folder::check(&base, &plan, output.path())?;
     output.commit_over(&|name| replaces && folder::is_of_a_result(name))?;

@@ -179,7 +179,7 @@ fn metadata(mut inputs: Vec<InputDigest>, adapters: &Adapters) -> BTreeMap<Strin
         version: env!("CARGO_PKG_VERSION").into(),
         arguments: typed_arguments(&["-o", "--output", "--overwrite", "--model", "--adapter"], &[]),
         inputs,
-        extra: BTreeMap::new(),
+        extra: adapters.form.pairs().clone(),
     };
     let mut metadata: BTreeMap<String, String> = provenance.to_pairs().into_iter().collect();
     metadata.insert("format".into(), "pt".into());

@@ -17,7 +17,7 @@ use ft_model::batch::Batch;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
 use ft_model::layers::{LayerSource, Mapped, Resident};
-use ft_model::lora::{Adapter, Kind, LoraConfig};
+use ft_model::lora::{Adapter, LoraConfig, TrainedKind};
 use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
 
@@ -64,9 +64,17 @@ struct Errors {
     merged: f64,
 }
 
-/// How large each may be.
-const ALLOWED: Errors =
-    Errors { hidden: 1e-4, logits: 1e-4, loss: 1e-4, gradient: 1e-3, adapter: 1e-3, trained: 1e-4, merged: 1e-4 };
+/// How large each may be: about ten times the largest that was found, but of the adapter, where AdamW makes full steps of
+/// gradients that are little more than rounding, and which is found up to 9e-4.
+const ALLOWED: Errors = Errors {
+    hidden: 1.2e-5,
+    logits: 2.4e-5,
+    loss: 1.2e-5,
+    gradient: 3.2e-5,
+    adapter: 1e-3,
+    trained: 4e-5,
+    merged: 2e-5,
+};
 
 impl Errors {
     fn all(&self) -> [f64; 7] {
@@ -133,13 +141,15 @@ fn compare(
     for (found, expected) in adapter.trainable().zip(expected.trainable()) {
         assert_eq!(found.name(), expected.name());
         let (found, expected) = match found.kind {
-            Kind::Saved if found.tensor.rank() == 1 => {
+            TrainedKind::Saved if found.tensor.rank() == 1 => {
                 let mask = felt(named(&gradients, &found.name()));
                 ((found.tensor * &mask).unwrap(), (expected.tensor * &mask).unwrap())
             }
             // An expert that no token sees has no gradient in its router's row where weights share out 1: none here, and
             // in torch what is left of a difference of equal numbers, of which AdamW makes steps.
-            Kind::B if found.of.ends_with(".mlp.gate") && arch.experts.is_some_and(|experts| experts.normalised) => {
+            TrainedKind::B
+                if found.of.ends_with(".mlp.gate") && arch.experts.is_some_and(|experts| experts.normalised) =>
+            {
                 let moved = found.tensor.ne(0.0).unwrap().to_dtype(DType::F32).unwrap();
                 let mask = felt(named(&gradients, &found.name())).maximum(&moved).unwrap();
                 (found.tensor.clone(), (expected.tensor * &mask).unwrap())

@@ -8,14 +8,14 @@ use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use clap::{Parser, ValueEnum};
 use ft_cli::{Common, Usage};
 use ft_io::{Source, Target};
-use ft_text::LabelMode;
+use ft_text::{LabelMode, origin};
 use serde_json::{Map, Value};
 
 use crate::format::UserFormat;
 
 const EXAMPLES: &str = "\
 Examples:
-  # What ft-prep wrote, for training; only the last answer is learned
+  # What ft-prep wrote, for training; every answer is learned
   ft-template --model SmolLM2.gguf train.parquet -o tokens.parquet
 
   # In a pipe, with a task's prefix before each question: 'Tax: [What is ...]'
@@ -28,10 +28,15 @@ Input: Parquet with a column 'messages' of role and content, as ft-prep writes i
 have more fields (tool_calls, name, reasoning_content). A column 'tools' gives the functions
 that the model may call, 'chat_template_kwargs' further variables of the template; both, and
 'messages' and tool_calls too, may be JSON in a text. Names and meaning are those of TRL.
+A message's own word goes before --labels: weight 0, train, training or loss false, or masked
+true takes an answer out, and what says that it is learned is, whoever speaks.
+A column 'text' in the place of 'messages' is documents to continue training on: no template,
+an end token behind each, everything learned.
 Output: Parquet with text, input_ids, labels (-100 where nothing is learned), length and
-reference. A span that is learned holds the turn's end token and the line break that the
-template puts behind it; a token that straddles the edge of a span belongs to the side on
-which it starts.";
+reference; source, source_file and source_row go with their rows, as do --keep-columns. A span
+that is learned holds the turn's end token and the line break that the template puts behind it;
+a token that straddles the edge of a span is learned. The template, the system text, the prefix
+and the end tokens stand in the file's metadata, from where ft-train takes them.";
 
 /// Renders conversations with the model's own chat template, cuts them into tokens and
 /// marks which of them are learned.
@@ -84,17 +89,38 @@ pub struct Args {
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub date: Option<NaiveDateTime>,
 
-    /// What is learned: the last answer, every answer, or everything
-    #[arg(long, value_enum, default_value = "completion")]
+    /// What is learned: every answer ('assistant'), the last answer alone ('completion'), or
+    /// everything
+    #[arg(long, value_enum, default_value = "assistant")]
     labels: Labels,
 
+    /// Where the template renders an earlier answer differently once more follows (it leaves
+    /// out its thoughts), makes a row of each answer, as it would be asked for, instead of
+    /// refusing the conversation
+    #[arg(long)]
+    pub expand_turns: bool,
+
     /// Most tokens of a row
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, visible_alias = "max-length",
+        value_name = "N", value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub max_seq_length: Option<u32>,
 
-    /// What to do with a row of more tokens: leave it out, cut off its end, or stop
+    /// What to do with a row of more tokens: leave it out, cut off its end, stop, cut a
+    /// document into several rows ('split'), or take the oldest turns out of a chat, whole,
+    /// but for its system message ('left')
     #[arg(long, value_enum, default_value = "drop", requires = "max_seq_length")]
     pub overlong: Overlong,
+
+    /// Lays documents end to end, an end token between each two, and cuts them into rows of
+    /// --max-seq-length
+    #[arg(long, requires = "max_seq_length")]
+    pub packing: bool,
+
+    /// Further columns of the input to keep, parted by commas
+    #[arg(long, value_name = "C,...", value_delimiter = ',')]
+    pub keep_columns: Vec<String>,
 
     /// What to do with a row of which no token would be learned
     #[arg(long, value_enum, default_value = "drop")]
@@ -117,8 +143,8 @@ pub enum Mode {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Labels {
-    Completion,
     Assistant,
+    Completion,
     All,
 }
 
@@ -128,6 +154,8 @@ pub enum Overlong {
     Drop,
     Truncate,
     Error,
+    Split,
+    Left,
 }
 
 /// Whether a row that cannot be used is left out or ends the run.
@@ -142,9 +170,15 @@ impl Args {
     pub fn check(&self) -> Result<(), Usage> {
         if self.mode == Mode::Test && self.overlong == Overlong::Truncate {
             return Err(Usage(
-                "--overlong truncate cuts off the end, and with --mode test that is the question; use drop or error"
+                "--overlong truncate cuts off the end, and with --mode test that is the question; use drop, left or error"
                     .into(),
             ));
+        }
+        if self.expand_turns && (self.mode == Mode::Test || self.labels == Labels::All) {
+            return Err(Usage("--expand-turns is for --mode train with --labels assistant or completion".into()));
+        }
+        if self.packing && (self.mode == Mode::Test || !self.keep_columns.is_empty()) {
+            return Err(Usage("--packing makes rows of several documents: no --mode test, no --keep-columns".into()));
         }
         Ok(())
     }
@@ -168,6 +202,16 @@ impl Args {
     /// The form of the user messages; `None` leaves them as they are.
     pub fn user_format(&self) -> Result<Option<UserFormat>, Usage> {
         UserFormat::new(self.prefix.as_deref(), self.user_format.as_deref())
+    }
+
+    /// What the adapter's users need to know of the messages' form, by its key in the metadata.
+    pub fn form(&self) -> Vec<(String, String)> {
+        let texts = [
+            (origin::SYSTEM_KEY, &self.system),
+            (origin::PREFIX_KEY, &self.prefix),
+            (origin::USER_FORMAT_KEY, &self.user_format),
+        ];
+        texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?))).collect()
     }
 
     /// The template's variables that were typed.

@@ -6,33 +6,33 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
-use ft_table::schema::{MESSAGES, REFERENCE};
+use ft_table::schema::{CHAT_TEMPLATE_KWARGS, INPUT_IDS, MESSAGES, REFERENCE, TEXT, TOOLS};
 use ft_text::Message;
 use serde_json::{Map, Value};
 
-use crate::json;
+use crate::{flags, json};
 
-/// Tools that the model may call, as TRL names the column.
-const TOOLS: &str = "tools";
-/// Further variables of the template, as TRL names the column.
-const VARIABLES: &str = "chat_template_kwargs";
 /// The field of a message that may be JSON in a text.
 const TOOL_CALLS: &str = "tool_calls";
 
-/// The columns that are read, where they are there.
-pub const COLUMNS: [&str; 4] = [MESSAGES, REFERENCE, TOOLS, VARIABLES];
+/// The columns that are read, where they are there; of documents only the text.
+pub const COLUMNS: [&str; 4] = [MESSAGES, REFERENCE, TOOLS, CHAT_TEMPLATE_KWARGS];
 
 /// The conversations of one batch.
 pub struct Conversations {
     messages: Messages,
     rows: usize,
+    /// The columns that go with their rows.
+    pub kept: Vec<ArrayRef>,
     references: Option<StringArray>,
     tools: Option<ArrayRef>,
     variables: Option<ArrayRef>,
 }
 
-/// The column `messages`.
+/// The column `messages`, or `text`.
 enum Messages {
+    /// Documents.
+    Texts(StringArray),
     /// A list of structs.
     Structs(Box<Structs>),
     /// JSON in a text.
@@ -48,6 +48,14 @@ struct Structs {
     plain: Option<(StringArray, StringArray)>,
 }
 
+/// Whether `schema` is one of documents: a text, and no messages.
+pub fn holds_documents(schema: &Schema) -> bool {
+    let tokens = |name: &str| schema.field_with_name(name).is_ok();
+    let is_documents = schema.field_with_name(TEXT).is_ok_and(|field| is_text(field.data_type()));
+    // Tokens have their text beside them.
+    is_documents && !tokens(MESSAGES) && !tokens(INPUT_IDS)
+}
+
 /// Fails unless `schema` has `messages` of the right type.
 pub fn check(name: &str, schema: &Schema) -> Result<()> {
     let advice = "run ft-prep first, which makes it of every common form of data";
@@ -61,7 +69,7 @@ pub fn check(name: &str, schema: &Schema) -> Result<()> {
             describe(field.data_type())
         );
     }
-    for column in [TOOLS, VARIABLES] {
+    for column in [TOOLS, CHAT_TEMPLATE_KWARGS] {
         if let Ok(field) = schema.field_with_name(column)
             && !is_text(field.data_type())
             && !json::is_supported(field.data_type())
@@ -110,23 +118,38 @@ fn describe(kind: &DataType) -> String {
 
 impl Conversations {
     /// Takes the columns of `batch`, which [`check`] has passed.
-    pub fn new(batch: &RecordBatch) -> Result<Self> {
-        let column = batch.column_by_name(MESSAGES).context("a batch lost its messages")?;
+    pub fn new(batch: &RecordBatch, kept: &[&str]) -> Result<Self> {
+        let messages = match batch.column_by_name(MESSAGES) {
+            Some(column) => Messages::new(column)?,
+            None => Messages::Texts(text(batch.column_by_name(TEXT).context("a batch lost its messages")?)?),
+        };
+        let kept = kept.iter().filter_map(|name| batch.column_by_name(name).cloned()).collect();
         let any = |name: &str| batch.column_by_name(name).map(plain_text).transpose();
         let references =
             batch.column_by_name(REFERENCE).filter(|column| is_text(column.data_type())).map(text).transpose()?;
         Ok(Self {
-            messages: Messages::new(column)?,
+            messages,
+            kept,
             rows: batch.num_rows(),
             references,
             tools: any(TOOLS)?,
-            variables: any(VARIABLES)?,
+            variables: any(CHAT_TEMPLATE_KWARGS)?,
         })
     }
 
     /// The number of rows.
     pub fn len(&self) -> usize {
         self.rows
+    }
+
+    /// The document of row `row`, where the rows are documents, or what is wrong with it.
+    pub fn document(&self, row: usize) -> Option<Result<&str, String>> {
+        let Messages::Texts(texts) = &self.messages else { return None };
+        Some(if texts.is_null(row) || texts.value(row).is_empty() {
+            Err("the text is empty".into())
+        } else {
+            Ok(texts.value(row))
+        })
     }
 
     /// The messages of row `row`, or what is wrong with them.
@@ -149,11 +172,11 @@ impl Conversations {
 
     /// The variables that row `row` gives the template, `tools` among them.
     pub fn variables(&self, row: usize) -> Result<Map<String, Value>, String> {
-        let mut found = match cell(self.variables.as_ref(), VARIABLES, row)? {
+        let mut found = match cell(self.variables.as_ref(), CHAT_TEMPLATE_KWARGS, row)? {
             Value::Null => Map::new(),
             // Rows that lack a key have null for it where the column is a struct.
             Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
-            other => return Err(format!("{VARIABLES} is {other}, expected names and values")),
+            other => return Err(format!("{CHAT_TEMPLATE_KWARGS} is {other}, expected names and values")),
         };
         match cell(self.tools.as_ref(), TOOLS, row)? {
             Value::Null => {}
@@ -195,7 +218,9 @@ impl Messages {
         };
         let columns = items.columns().iter().map(plain_text).collect::<Result<Vec<_>>>()?;
         let fields = items.fields().iter().zip(&columns);
-        let fields: Fields = fields.map(|(f, c)| Field::new(f.name(), c.data_type().clone(), true)).collect();
+        let fields: Fields = fields
+            .map(|(f, c)| Field::new(f.name(), c.data_type().clone(), true).with_metadata(f.metadata().clone()))
+            .collect();
         let items = StructArray::try_new_with_length(fields, columns, items.nulls().cloned(), items.len())?;
         let nulls = (column.null_count() > 0).then(|| column.clone());
         Ok(Self::Structs(Box::new(Structs { ends, nulls, items, plain })))
@@ -203,6 +228,7 @@ impl Messages {
 
     fn row(&self, row: usize) -> Result<Vec<Message>, String> {
         match self {
+            Self::Texts(_) => Ok(Vec::new()),
             Self::Json(texts) if texts.is_null(row) => Ok(Vec::new()),
             Self::Json(texts) => from_json(texts.value(row)),
             Self::Structs(structs) => structs.row(row),
@@ -234,8 +260,8 @@ impl Structs {
 
 /// All fields of the message at `i`.
 fn from_struct(items: &StructArray, i: usize) -> Result<Message, String> {
-    let named = items.column_names().into_iter().zip(items.columns());
-    complete(named.map(|(name, column)| (name.to_owned(), json::value(column, i))).collect())
+    let named = items.fields().iter().zip(items.columns());
+    complete(named.map(|(field, column)| (field.name().clone(), json::field_value(field, column, i))).collect())
 }
 
 fn from_json(text: &str) -> Result<Vec<Message>, String> {
@@ -246,10 +272,13 @@ fn from_json(text: &str) -> Result<Vec<Message>, String> {
 
 /// A message of its fields; calls of tools may be JSON in a text.
 fn complete(mut fields: Map<String, Value>) -> Result<Message, String> {
+    let learned = flags::take(&mut fields)?;
     if let Some(calls) = fields.get_mut(TOOL_CALLS) {
         *calls = json::parsed(calls.take()).map_err(|e| format!("{TOOL_CALLS} {e}"))?;
     }
-    Ok(Message::from_fields(fields))
+    let mut message = Message::from_fields(fields);
+    message.set_learned(learned);
+    Ok(message)
 }
 
 /// Where the rows of a list column end, and its items.

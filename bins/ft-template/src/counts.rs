@@ -2,7 +2,8 @@
 
 use std::ops::AddAssign;
 
-use crate::rows::Row;
+use crate::parts::Parts;
+use crate::row::Row;
 
 /// Numbers for the summary.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -11,8 +12,13 @@ pub struct Counts {
     pub kept: u64,
     pub tokens: u64,
     pub labelled: u64,
-    /// Rows whose last learned token is an end token.
+    /// Rows of which all that is learned ends in an end token.
     pub ending: u64,
+    /// The first row of which that is not so, from 1, and the token that it ends in.
+    pub open_end: Option<(u64, String)>,
+    /// Rows of the input that became several.
+    pub cut_up: u64,
+    pub parts: Parts,
     pub longest: u64,
     pub overlong: Dropped,
     pub unlabelled: Dropped,
@@ -54,6 +60,11 @@ impl AddAssign for Counts {
         self.tokens += later.tokens;
         self.labelled += later.labelled;
         self.ending += later.ending;
+        if self.open_end.is_none() {
+            self.open_end = later.open_end;
+        }
+        self.cut_up += later.cut_up;
+        self.parts += later.parts;
         self.longest = self.longest.max(later.longest);
         self.overlong += later.overlong;
         self.unlabelled += later.unlabelled;
@@ -64,13 +75,17 @@ impl AddAssign for Counts {
 }
 
 impl Counts {
-    /// Counts a row that is kept.
-    pub fn keep(&mut self, row: &Row) {
+    /// Counts a row that is kept, made of row `number` of the input.
+    pub fn keep(&mut self, row: &Row, number: u64) {
         let tokens = row.tokens.ids.len() as u64;
         self.kept += 1;
         self.tokens += tokens;
-        self.labelled += row.labels.iter().filter(|&&label| label != ft_text::IGNORED).count() as u64;
-        self.ending += u64::from(row.learns_to_end);
+        self.labelled += row.labels.iter().filter(|&&label| label != ft_io::IGNORE_INDEX).count() as u64;
+        self.ending += u64::from(row.open_end.is_none());
+        if let Some(token) = row.open_end.as_ref().filter(|_| self.open_end.is_none()) {
+            self.open_end = Some((number, token.clone()));
+        }
+        self.parts += row.parts;
         self.longest = self.longest.max(tokens);
         self.truncated += u64::from(row.lost > 0);
         self.lost_tokens += row.lost as u64;
@@ -99,6 +114,12 @@ impl Counts {
             tokens = self.tokens,
             labelled_tokens = self.labelled,
             rows_ending_in_labelled_end_token = self.ending,
+            rows_cut_up = self.cut_up,
+            system_tokens = self.parts.system,
+            tool_tokens = self.parts.tools,
+            prompt_tokens = self.parts.prompt,
+            reasoning_tokens = self.parts.reasoning,
+            answer_tokens = self.parts.answer,
             over_long = self.overlong.rows + self.truncated,
             lost_tokens = self.lost_tokens,
             longest = self.longest,

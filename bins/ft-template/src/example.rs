@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use ft_text::IGNORED;
+use ft_io::IGNORE_INDEX;
 
-use crate::rows::Row;
+use crate::row::Row;
 
 const OPEN: char = '⟦';
 const CLOSE: char = '⟧';
@@ -13,15 +13,15 @@ const SHOWN: usize = 600;
 
 /// `row` for people: learned tokens stand between ⟦ and ⟧, parted by `|`.
 pub fn show(row: &Row) -> String {
-    let labelled = row.labels.iter().filter(|&&label| label != IGNORED).count();
+    let labelled = row.labels.iter().filter(|&&label| label != IGNORE_INDEX).count();
     let mut out = format!(
         "first example, {labelled} of its {} tokens learned ({OPEN}marked{CLOSE}, parted by |):\n",
         row.labels.len()
     );
     let mut at = 0;
     while at < row.labels.len() {
-        let learned = row.labels[at] != IGNORED;
-        let count = row.labels[at..].iter().take_while(|&&l| (l != IGNORED) == learned).count();
+        let learned = row.labels[at] != IGNORE_INDEX;
+        let count = row.labels[at..].iter().take_while(|&&l| (l != IGNORE_INDEX) == learned).count();
         if learned {
             let stretch = stretch(row, at, at + count, "|");
             let _ = write!(out, "{OPEN}{}{CLOSE}", shorten(&stretch));

@@ -2,9 +2,10 @@
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
+use ft_table::schema::is_json;
 use serde_json::{Map, Value};
 
 /// Whether the type can be given to a template: texts, numbers, flags, and lists and
@@ -22,6 +23,15 @@ pub fn is_supported(kind: &DataType) -> bool {
         DataType::Struct(fields) => fields.iter().all(|field| is_supported(field.data_type())),
         DataType::Map(entries, _) => is_supported(entries.data_type()),
         other => other.is_integer(),
+    }
+}
+
+/// The value of a field at `row`: what its text says where it is one of JSON by its own account (`arrow.json`).
+pub fn field_value(field: &Field, array: &ArrayRef, row: usize) -> Value {
+    let found = value(array, row);
+    match &found {
+        Value::String(text) if is_json(field) => serde_json::from_str(text).unwrap_or(found),
+        _ => found,
     }
 }
 
@@ -45,20 +55,20 @@ pub fn value(array: &ArrayRef, row: usize) -> Value {
         DataType::Utf8 => array.as_string::<i32>().value(row).into(),
         DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
         DataType::Utf8View => array.as_string_view().value(row).into(),
-        DataType::List(_) => list(&array.as_list::<i32>().value(row)),
-        DataType::LargeList(_) => list(&array.as_list::<i64>().value(row)),
+        DataType::List(item) => list(item, &array.as_list::<i32>().value(row)),
+        DataType::LargeList(item) => list(item, &array.as_list::<i64>().value(row)),
         DataType::Struct(_) => {
             let fields = array.as_struct();
-            let named = fields.column_names().into_iter().zip(fields.columns());
-            Value::Object(named.map(|(name, column)| (name.to_owned(), value(column, row))).collect())
+            let named = fields.fields().iter().zip(fields.columns());
+            Value::Object(named.map(|(f, column)| (f.name().clone(), field_value(f, column, row))).collect())
         }
         DataType::Map(..) => map(&array.as_map().value(row)),
         _ => Value::Null,
     }
 }
 
-fn list(items: &ArrayRef) -> Value {
-    (0..items.len()).map(|i| value(items, i)).collect()
+fn list(item: &Field, items: &ArrayRef) -> Value {
+    (0..items.len()).map(|i| field_value(item, items, i)).collect()
 }
 
 /// The entries of a map: a struct of keys and values.

@@ -4,11 +4,20 @@ mod args;
 mod columns;
 mod conversations;
 mod counts;
+mod documents;
+mod ends;
 mod example;
+mod fit;
+mod flags;
 mod format;
 mod json;
+mod packer;
+mod parts;
 mod pipeline;
-mod rows;
+mod provenance;
+mod recipe;
+mod row;
+mod work;
 
 use std::process::ExitCode;
 

@@ -28,6 +28,7 @@ mod load_in;
 mod logging;
 mod named;
 mod progress;
+mod quiet;
 mod run;
 mod typed;
 
@@ -36,8 +37,8 @@ pub use device::DeviceArgs;
 pub use error::Usage;
 pub use home::home;
 pub use load_in::FourBitArgs;
-pub use logging::{quiet_process, quiet_thread};
 pub use named::named_value;
 pub use progress::{Bars, Progress, hide_progress, progress};
+pub use quiet::{quiet_process, quiet_thread};
 pub use run::run;
 pub use typed::typed_arguments;

@@ -1,10 +1,8 @@
 //! Log lines on stderr: `ft-prep: message` or a JSON object a line.
 
-use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
@@ -19,28 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::common::{Common, LogFormat};
 use crate::progress::suspend;
-
-static QUIET_PROCESS: AtomicBool = AtomicBool::new(false);
-
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Keeps what this thread tells below an error to itself, and its progress bars: for ranks that only repeat what the
-/// first one says.
-pub fn quiet_thread() {
-    QUIET.set(true);
-}
-
-/// [`quiet_thread`] for all threads.
-pub fn quiet_process() {
-    QUIET_PROCESS.store(true, Ordering::Relaxed);
-}
-
-/// Whether what this thread tells is kept back.
-pub(crate) fn is_quiet() -> bool {
-    QUIET.get() || QUIET_PROCESS.load(Ordering::Relaxed)
-}
+use crate::quiet::is_quiet;
 
 /// The field in which an event carries a JSON object whose keys are known at run time only: a line for people is that
 /// object, and a line for machines has its keys among its own.

@@ -61,7 +61,7 @@ impl ft_io::progress::ProgressBar for Progress {
 /// Begins a progress bar of `len` units (a spinner without a length), labelled
 /// `what`.
 pub fn progress(len: Option<u64>, what: &str) -> Progress {
-    if !WANTED.load(Ordering::Relaxed) || crate::logging::is_quiet() {
+    if !WANTED.load(Ordering::Relaxed) || crate::quiet::is_quiet() {
         return Progress(ProgressBar::hidden());
     }
     let bars = BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Formatter};
 use std::ops::Range;
 
-use crate::communicator::Collective;
+use crate::collective::Collective;
 use crate::error::{Error, Result};
 
 /// One rank's call of a collective, sizes in bytes.

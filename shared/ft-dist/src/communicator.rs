@@ -1,10 +1,11 @@
 //! How ranks speak to each other.
 
-use std::fmt::{Debug, Display, Formatter};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::collective::Collective;
 use crate::error::Result;
 
 /// One rank's door to the others.
@@ -73,33 +74,6 @@ pub trait Communicator: Send + Sync + Debug {
 
 /// The most ranks that can meet: as many addresses as one message holds.
 pub const MAX_RANKS: usize = 10_000;
-
-/// What ranks do together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Collective {
-    /// [`Communicator::all_gather`].
-    AllGather,
-    /// [`Communicator::all_to_all`].
-    AllToAll,
-    /// [`Communicator::broadcast`].
-    Broadcast,
-    /// [`Communicator::barrier`].
-    Barrier,
-    /// [`Communicator::duplicate`].
-    Duplicate,
-}
-
-impl Display for Collective {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::AllGather => "all_gather",
-            Self::AllToAll => "all_to_all",
-            Self::Broadcast => "broadcast",
-            Self::Barrier => "barrier",
-            Self::Duplicate => "duplicate",
-        })
-    }
-}
 
 /// Bytes of payload that one rank sent to others: what it hands over times the ranks that get it, whatever road the
 /// bytes take. Headers are not counted.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::communicator::Collective;
+use crate::collective::Collective;
 
 /// The result of what ranks do together.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -65,6 +65,10 @@ pub enum Error {
     /// The ranks could not be joined.
     #[error("{0}")]
     Setup(String),
+
+    /// Whoever started this rank called it off while the ranks met.
+    #[error("interrupted while the ranks met")]
+    CalledOff,
 
     /// This rank's GPU failed, or NCCL on it.
     #[error("{0}")]

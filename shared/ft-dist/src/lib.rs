@@ -18,6 +18,7 @@
 mod background;
 mod call;
 mod carrier;
+mod collective;
 mod communicator;
 mod error;
 #[cfg(feature = "mpi")]
@@ -34,7 +35,8 @@ mod tree;
 mod typed;
 
 pub use background::{Background, Handle};
-pub use communicator::{Collective, Communicator, MAX_RANKS, Traffic};
+pub use collective::Collective;
+pub use communicator::{Communicator, MAX_RANKS, Traffic};
 pub use error::{Error, Result};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::call::Call;
 use crate::carrier::Carrier;
-use crate::communicator::{Collective, Communicator, Sent, bounded};
+use crate::collective::Collective;
+use crate::communicator::{Communicator, Sent, bounded};
 use crate::error::{Error, Result};
 
 /// One of several ranks that are threads of one process.

@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind};
 
 use crate::call::Call;
-use crate::communicator::Collective;
+use crate::collective::Collective;
 use crate::error::{Error, Result};
 
 /// Carries bytes between this rank and another one. Never waits: `WouldBlock` says that it would.

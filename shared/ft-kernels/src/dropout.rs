@@ -12,6 +12,7 @@ use crate::tensor::from_vec;
 /// `x` `[tokens, columns]` times the factors of its sequences' streams; sequence `i` is the rows
 /// `starts[i]..starts[i + 1]`. Candle can differentiate it but where a GPU's kernel computes it.
 pub(crate) fn dropped(compute: Compute, x: &Tensor, dropout: &Dropout, starts: &[usize]) -> Result<Tensor> {
+    dropout.check(starts)?;
     #[cfg(feature = "cuda")]
     if compute.is_on_gpu() && x.dtype() == candle_core::DType::F32 {
         return x.contiguous()?.apply_op1_no_bwd(&on_gpu::Kernel { dropout, starts });
@@ -23,6 +24,17 @@ pub(crate) fn dropped(compute: Compute, x: &Tensor, dropout: &Dropout, starts: &
         rows.enumerate().for_each(|(t, row)| philox::dropout_scale(isa, stream, t, cols, dropout.p, row));
     }
     x * from_vec(factors, (tokens, cols))?.to_device(x.device())?.to_dtype(x.dtype())?
+}
+
+impl Dropout {
+    /// Fails unless there is one stream a sequence: a sequence without one would have no mask.
+    pub(crate) fn check(&self, starts: &[usize]) -> Result<()> {
+        let (streams, sequences) = (self.streams.len(), starts.len().saturating_sub(1));
+        if streams != sequences {
+            candle_core::bail!("dropout: {streams} streams for {sequences} sequences; each needs one of its own");
+        }
+        Ok(())
+    }
 }
 
 /// The factors of some rows of one sequence, `[rows, columns]`, on the host: of each the row of the sequence at its

@@ -23,6 +23,7 @@ pub mod gemm;
 pub mod head_norm;
 pub mod linear;
 pub mod loss;
+pub mod math;
 pub mod memory;
 pub mod neftune;
 pub mod norm;

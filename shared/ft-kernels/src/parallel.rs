@@ -64,7 +64,7 @@ pub fn with_scratch<const N: usize, R>(sizes: [usize; N], f: impl FnOnce([&mut [
     let total: usize = sizes.iter().map(|(_, room)| room).sum();
     let mut memory = SCRATCH.take();
     if memory.len() < total + LINE {
-        memory = crate::tensor::uninit(total + LINE);
+        memory = vec![0.0; total + LINE];
     }
     let skip = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
     let mut rest = &mut memory[skip..];

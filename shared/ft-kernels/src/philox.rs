@@ -4,6 +4,7 @@
 //! Every number is a function of its place in its stream, and every stream of (seed, purpose,
 //! index), so that a draw depends on nothing that ran before.
 
+use crate::math::{cos, log};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// Blocks that are computed side by side, and the words they give.
@@ -93,7 +94,7 @@ impl Stream {
         let bits = self.u64(i);
         let half = |word: u32| (f64::from(word) + 0.5) / 4_294_967_296.0;
         let (u, v) = (half(bits as u32), half((bits >> 32) as u32));
-        ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
+        ((-2.0 * log(u)).sqrt() * cos(std::f64::consts::TAU * v)) as f32
     }
 
     /// [`Self::normal_f32`] of `start`, `start + 1`, …

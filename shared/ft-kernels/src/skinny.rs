@@ -16,10 +16,9 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::gemm::{widen_bf16, widen_f16};
-use crate::linear::Rows;
+use crate::linear::by_rows::Rows;
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
-use crate::tensor::uninit;
 
 /// Below this many multiply-adds waking other threads costs more than they save.
 const WORTH_THREADS: usize = 1 << 18;
@@ -88,8 +87,7 @@ pub fn skinny_by_rows(isa: Isa, x: &[f32], weights: &Rows, y: &mut [f32]) -> can
     let (k, granule) = (weights.columns(), weights.granule());
     let step = LEAST_ROWS.next_multiple_of(granule);
     in_pieces(isa, x, k, weights.rows(), granule, y, |product, columns| {
-        // Every element that is read was written, or the expanding failed.
-        let mut expanded = uninit(step.min(columns.len()) * k);
+        let mut expanded = vec![0.0; step.min(columns.len()) * k];
         for first in columns.clone().step_by(step) {
             let part = &mut expanded[..step.min(columns.end - first) * k];
             weights.expand(isa, first, part)?;

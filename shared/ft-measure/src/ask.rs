@@ -6,8 +6,9 @@
 
 use std::fmt::Write;
 
-use ft_model::batch::{IGNORE, Sequence};
-use ft_text::{Encoder, Message, Scratch, TextModel};
+use ft_io::IGNORE_INDEX;
+use ft_model::batch::Sequence;
+use ft_text::{ChatTemplate, Encoder, Message, Scratch, TextModel};
 
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -29,7 +30,7 @@ impl Asked {
     /// The prompt with each of the choices, which alone are labelled.
     pub fn sequences(&self) -> impl Iterator<Item = Sequence> {
         self.choices.iter().map(|choice| {
-            let unlabelled = std::iter::repeat_n(IGNORE, self.prompt.len());
+            let unlabelled = std::iter::repeat_n(IGNORE_INDEX, self.prompt.len());
             Sequence {
                 input_ids: [self.prompt.as_slice(), choice].concat(),
                 labels: unlabelled.chain(choice.iter().map(|&id| id as i32)).collect(),
@@ -62,6 +63,11 @@ impl Asker {
         }
         let encoder = Encoder::new(text.tokenizer.clone());
         Self { text, encoder, format }
+    }
+
+    /// The digest of the chat template in which questions are asked.
+    pub fn template(&self) -> Option<String> {
+        self.text.template.as_ref().map(ChatTemplate::sha256)
     }
 
     /// Whether questions are asked in the model's chat template.

@@ -61,6 +61,6 @@ impl LossSummary {
 
     /// The exponential of the loss.
     pub fn perplexity(&self) -> f64 {
-        self.loss.exp()
+        ft_kernels::math::exp(self.loss)
     }
 }

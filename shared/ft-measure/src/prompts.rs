@@ -3,10 +3,10 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type};
-use ft_io::Source;
+use ft_io::{IGNORE_INDEX, Source};
 use ft_table::read_parquet;
-use ft_table::schema::{INPUT_IDS, LABELS, NO_LABEL, REFERENCE, TEXT};
-use ft_text::origin::TOKENIZER_KEY;
+use ft_table::schema::{INPUT_IDS, LABELS, REFERENCE, TEXT};
+use ft_text::origin::{TEMPLATE_DIGEST_KEY, TOKENIZER_KEY};
 
 use crate::error::{Error, Result};
 
@@ -19,6 +19,8 @@ pub struct Prompts {
     pub sha256: String,
     /// The fingerprint of the tokenizer that made the tokens, where the file says it.
     pub tokenizer: Option<String>,
+    /// The digest of the chat template that they were made with, where the file says it.
+    pub template: Option<String>,
     /// The tokens of each prompt.
     pub ids: Vec<Vec<u32>>,
     /// The text that they were made of.
@@ -41,6 +43,7 @@ impl Prompts {
             name: table.name().to_owned(),
             sha256: table.sha256().to_owned(),
             tokenizer: table.metadata().get(TOKENIZER_KEY).cloned(),
+            template: table.metadata().get(TEMPLATE_DIGEST_KEY).cloned(),
             ..Self::default()
         };
         let columns: Vec<&str> = [INPUT_IDS, LABELS, TEXT, REFERENCE]
@@ -81,7 +84,7 @@ impl Prompts {
         }
         if let Some(labels) = column(LABELS) {
             let labels = lists(&self.name, LABELS, labels)?;
-            let labelled = |row: &Option<Vec<i64>>| row.iter().flatten().any(|&l| l != i64::from(NO_LABEL));
+            let labelled = |row: &Option<Vec<i64>>| row.iter().flatten().any(|&l| l != i64::from(IGNORE_INDEX));
             if let Some(i) = labels.iter().position(labelled) {
                 let told = "it has labels, so it is made to learn from and holds the answer; make prompts with \
                             'ft-template --mode test'";

@@ -90,7 +90,7 @@ fn candidates(logits: &[f32], greatest: f32, sampling: &Sampling) -> Vec<Candida
     };
     // The temperature does not change which tokens are the likeliest, so the rest needs no exponential.
     let least = top_k.map_or(f32::NEG_INFINITY, |k| kth_greatest(logits, k));
-    let weight = |logit: f32| libm::exp((f64::from(logit) - f64::from(greatest)) / temperature);
+    let weight = |logit: f32| ft_kernels::math::exp((f64::from(logit) - f64::from(greatest)) / temperature);
     let likely = (0..).zip(logits).filter(|(_, logit)| **logit >= least);
     let kept = likely.map(|(id, &logit)| (id, weight(logit))).collect();
     match top_p.filter(|&p| p < 1.0) {

@@ -20,6 +20,8 @@ pub struct LabelledRows {
     pub sha256: String,
     /// The fingerprint of the tokenizer that made the tokens, where the file says it.
     tokenizer: Option<String>,
+    /// The digest of the chat template that they were made with, where the file says it.
+    pub template: Option<String>,
 }
 
 impl LabelledRows {
@@ -30,9 +32,10 @@ impl LabelledRows {
     pub fn read(source: &Source, limit: Option<u32>) -> Result<Self> {
         let tokens = ft_table::read_tokens(source)?;
         let tokenizer = tokens.metadata.get(origin::TOKENIZER_KEY).cloned();
+        let template = tokens.metadata.get(origin::TEMPLATE_DIGEST_KEY).cloned();
         let rows = tokens.rows.into_iter().take(limit.map_or(usize::MAX, |n| n as usize));
         let sequences = rows.map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
-        Ok(Self { name: source.name(), sequences, sha256: tokens.sha256, tokenizer })
+        Ok(Self { name: source.name(), sequences, sha256: tokens.sha256, tokenizer, template })
     }
 
     /// Refuses rows that the model at `model` cannot be measured on.

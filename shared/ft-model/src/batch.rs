@@ -1,10 +1,9 @@
 //! A micro-batch: sequences laid end to end, without padding.
 
+use ft_io::IGNORE_INDEX;
+
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
-
-/// The label of a position that carries no loss.
-pub const IGNORE: i32 = -100;
 
 /// One training example: its tokens, and their labels as Hugging Face aligns them (label `t` belongs to
 /// token `t`; the shift is inside the loss).
@@ -17,7 +16,7 @@ pub struct Sequence {
 impl Sequence {
     /// How many of the labels count: the first has nothing before it that could predict it.
     pub fn labelled(&self) -> usize {
-        self.labels.iter().skip(1).filter(|&&l| l != IGNORE).count()
+        self.labels.iter().skip(1).filter(|&&l| l != IGNORE_INDEX).count()
     }
 
     /// Whether a model can take it.
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn labels_are_shifted_within_their_sequence() {
-        let one = Sequence { input_ids: vec![5, 6, 7], labels: vec![5, IGNORE, 7] };
+        let one = Sequence { input_ids: vec![5, 6, 7], labels: vec![5, IGNORE_INDEX, 7] };
         let two = Sequence { input_ids: vec![8, 9], labels: vec![8, 9] };
         let batch = Batch::new([&one, &two]);
         assert_eq!(batch.starts, [0, 3, 5]);

@@ -144,14 +144,21 @@ pub fn scale(gradients: &[Tensor], factor: f32) -> Result<()> {
     Ok(())
 }
 
-/// `left + right`, in the memory of `left` where that is on the CPU: nobody else holds it.
+/// `left + right`, in the memory of `left` where that is on the CPU and is not that of `right` too: the reference
+/// operators make the gradients of sequences of one length in one piece.
 #[allow(clippy::needless_pass_by_value, reason = "the tree hands both over")]
 fn add(left: Tensor, right: Tensor) -> Result<Tensor> {
-    if !is_slice(&left) || !is_slice(&right) {
+    if !is_slice(&left) || !is_slice(&right) || share_memory(&left, &right) {
         return Ok((left + right)?);
     }
     with_slice_mut(&left, |left| with_slice(&right, |right| left.iter_mut().zip(right).for_each(|(l, r)| *l += r)))??;
     Ok(left)
+}
+
+/// Whether two tensors are parts of one buffer, whose lock is taken once to write.
+fn share_memory(x: &Tensor, y: &Tensor) -> bool {
+    let address = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0);
+    address(x) == address(y)
 }
 
 #[cfg(test)]
@@ -168,6 +175,21 @@ mod tests {
     fn gradient(table: &TrainableTable, tensor: usize, sequence: usize) -> Gradient {
         let id = table.ids().nth(tensor).unwrap();
         Gradient { id, sequence, tensor: Tensor::new(&[1f32], &Device::Cpu).unwrap() }
+    }
+
+    #[test]
+    fn gradients_that_are_parts_of_one_buffer_are_added() {
+        let table = table();
+        let both = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+        let mut gradients = Gradients::new(&table, 0);
+        for id in table.ids() {
+            for sequence in 0..2 {
+                gradients.push(Gradient { id, sequence, tensor: both.get(sequence).unwrap() }).unwrap();
+            }
+        }
+        for sum in gradients.finish().unwrap() {
+            assert_eq!(sum.to_vec1::<f32>().unwrap(), [4.0, 6.0]);
+        }
     }
 
     #[test]

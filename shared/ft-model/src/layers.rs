@@ -1,8 +1,8 @@
 //! The frozen weights as a stream of layers.
 
 mod load;
-mod load_as;
 mod mapped;
+mod matrices;
 mod open;
 mod packed;
 mod packed_matrix;
@@ -11,220 +11,26 @@ mod quantised;
 mod random;
 mod resident;
 mod sharded;
+mod source;
 mod table;
+mod weight_format;
+mod weights;
 mod without;
 
-pub use load_as::{FourBitOptions, LoadAs, LoadIn};
+pub use ft_kernels::linear::Weight;
 pub use mapped::Mapped;
-pub use open::{Opened, PackedSize, bits, open};
+pub use open::{Opened, PackedSize, open};
 pub use placed::Placed;
-pub use quantised::{Bits, Quantised};
+pub use quantised::Quantised;
 pub use resident::Resident;
 pub(crate) use sharded::shares;
-pub use sharded::{Held, Sharded, ShardedOptions};
+pub use sharded::{Sharded, ShardedOptions};
+pub use source::{LayerSource, ShardedBytes, Unit};
 pub use table::TableBytes;
+pub use weight_format::{PackedFormat, WeightFormat};
+pub(crate) use weights::tensor_bytes;
+pub use weights::{Ends, Layer, LayerWeights, LinearWeights, NormWeights, Vocabulary};
 pub use without::Without;
-
-use std::sync::Arc;
-
-use candle_core::{DType, Device, Tensor};
-pub use ft_kernels::linear::Weight;
-
-use crate::error::Result;
-use crate::projection::Site;
-
-/// The weights of one block, with matrices of some kind: what products take, or what becomes that.
-/// Projections of the same input are one matrix. Norms and biases are f32.
-#[derive(Debug, Clone)]
-pub struct Layer<M> {
-    /// The norm of the attention's input.
-    pub input_norm: Option<NormWeights>,
-    /// The norm of the attention's output.
-    pub attention_norm: Option<NormWeights>,
-    /// The norm of the MLP's input.
-    pub mlp_norm: Option<NormWeights>,
-    /// The norm of the MLP's output.
-    pub output_norm: Option<NormWeights>,
-    /// The norms of queries and keys, each `[head_dim]`, or as wide as all heads.
-    pub qk_norm: Option<[NormWeights; 2]>,
-    /// `[(heads + 2·kv_heads)·head_dim, hidden]`: queries, keys, values
-    pub qkv: Product<M>,
-    /// `[hidden, heads·head_dim]`
-    pub o: Product<M>,
-    /// `[2·intermediate, hidden]`: gate, up; `[intermediate, hidden]` in an MLP without a gate
-    pub gate_up: Product<M>,
-    /// `[hidden, intermediate]`
-    pub down: Product<M>,
-}
-
-/// The weights of one block to compute with: numbers of the type that the source was asked for, or what products expand
-/// a few rows at a time.
-pub type LayerWeights = Layer<Weight>;
-
-/// A product's matrix `[out, in]`, and its bias `[out]`.
-#[derive(Debug, Clone)]
-pub struct Product<M> {
-    pub weight: M,
-    pub bias: Option<Tensor>,
-}
-
-/// A norm's weight `[hidden]`, which is what rows are multiplied by, and its bias `[hidden]`.
-#[derive(Debug, Clone)]
-pub struct NormWeights {
-    pub weight: Tensor,
-    pub bias: Option<Tensor>,
-}
-
-/// What a model has beside its blocks and its vocabulary.
-#[derive(Debug, Clone)]
-pub struct Ends {
-    /// `[positions, hidden]`, where positions are learned
-    pub positions: Option<Tensor>,
-    /// The norm after the last block.
-    pub final_norm: NormWeights,
-    /// `[vocabulary]`
-    pub head_bias: Option<Tensor>,
-}
-
-/// The two matrices of a model's vocabulary.
-#[derive(Debug, Clone)]
-pub struct Vocabulary {
-    /// `[vocabulary, hidden]`
-    pub embedding: Weight,
-    /// `[vocabulary, hidden]`: the embedding itself where they are tied
-    pub head: Weight,
-}
-
-/// What is asked of a source at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    Embedding,
-    /// A block, by its number.
-    Layer(usize),
-    Head,
-}
-
-/// A read-only stream of layers: whoever computes asks for layer `i` and gets it.
-pub trait LayerSource: Send + Sync {
-    /// The weights of block `i`.
-    ///
-    /// # Errors
-    /// If they cannot be had.
-    fn layer(&self, i: usize) -> Result<Arc<LayerWeights>>;
-
-    /// The matrix that tokens are looked up in, `[vocabulary, hidden]`.
-    ///
-    /// # Errors
-    /// If it cannot be had.
-    fn embedding(&self) -> Result<Weight>;
-
-    /// The matrix that makes logits, `[vocabulary, hidden]`.
-    ///
-    /// # Errors
-    /// If it cannot be had.
-    fn head(&self) -> Result<Weight>;
-
-    /// What else stands before and after the blocks.
-    fn ends(&self) -> &Ends;
-
-    /// Where the weights are, and so where the model is computed.
-    fn device(&self) -> &Device {
-        self.ends().final_norm.weight.device()
-    }
-
-    /// Says what will be asked for next, in this order, so that it can be on its way in time.
-    fn expect(&self, _pass: &[Unit]) {}
-
-    /// Whether all ranks must ask together, for each has a part of every answer.
-    fn is_collective(&self) -> bool {
-        false
-    }
-
-    /// The bytes of frozen weights that lie in memory.
-    fn held_bytes(&self) -> u64;
-
-    /// The shared weights, where they are.
-    fn as_sharded(&self) -> Option<&Sharded> {
-        None
-    }
-}
-
-/// The bytes of a tensor's elements.
-pub(crate) fn tensor_bytes(tensor: &Tensor) -> u64 {
-    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
-}
-
-impl Ends {
-    /// The bytes that they take.
-    pub fn bytes(&self) -> u64 {
-        let rest = [self.positions.as_ref(), self.head_bias.as_ref()];
-        self.final_norm.bytes() + rest.into_iter().flatten().map(tensor_bytes).sum::<u64>()
-    }
-}
-
-impl Vocabulary {
-    /// The bytes that they take; tied ones are there once.
-    pub fn bytes(&self) -> u64 {
-        self.embedding.bytes() + if self.head.is(&self.embedding) { 0 } else { self.head.bytes() }
-    }
-}
-
-impl NormWeights {
-    /// The bytes that they take.
-    pub fn bytes(&self) -> u64 {
-        tensor_bytes(&self.weight) + self.bias.as_ref().map_or(0, tensor_bytes)
-    }
-}
-
-impl<M> Layer<M> {
-    /// The product of a site.
-    pub fn product(&self, site: Site) -> &Product<M> {
-        match site {
-            Site::Qkv => &self.qkv,
-            Site::O => &self.o,
-            Site::GateUp => &self.gate_up,
-            Site::Down => &self.down,
-        }
-    }
-
-    /// The bytes of what is no matrix: norms and biases.
-    pub fn small_bytes(&self) -> u64 {
-        let norms = [&self.input_norm, &self.attention_norm, &self.mlp_norm, &self.output_norm];
-        let norms = norms.into_iter().flatten().map(NormWeights::bytes).sum::<u64>();
-        let heads = self.qk_norm.iter().flatten().map(NormWeights::bytes).sum::<u64>();
-        let biases = Site::ALL.iter().filter_map(|&site| self.product(site).bias.as_ref()).map(tensor_bytes);
-        norms + heads + biases.sum::<u64>()
-    }
-
-    /// The same block with each matrix turned into another kind.
-    ///
-    /// # Errors
-    /// What `turn` reports.
-    pub fn map<N>(&self, mut turn: impl FnMut(&M) -> Result<N>) -> Result<Layer<N>> {
-        let mut product =
-            |of: &Product<M>| Ok::<_, crate::Error>(Product { weight: turn(&of.weight)?, bias: of.bias.clone() });
-        Ok(Layer {
-            qkv: product(&self.qkv)?,
-            o: product(&self.o)?,
-            gate_up: product(&self.gate_up)?,
-            down: product(&self.down)?,
-            input_norm: self.input_norm.clone(),
-            attention_norm: self.attention_norm.clone(),
-            mlp_norm: self.mlp_norm.clone(),
-            output_norm: self.output_norm.clone(),
-            qk_norm: self.qk_norm.clone(),
-        })
-    }
-}
-
-/// candle's name of a type.
-pub fn dtype(load_in: LoadIn) -> DType {
-    match load_in {
-        LoadIn::F32 => DType::F32,
-        LoadIn::Bf16 => DType::BF16,
-        LoadIn::F16 => DType::F16,
-    }
-}
 
 #[cfg(test)]
 mod tests;

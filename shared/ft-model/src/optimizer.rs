@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::lora::Adapter;
 use crate::pages::PageFile;
 use groups::Group;
-use slots::State;
+use slots::TensorState;
 
 /// An optimizer and its memory.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ struct Trained {
     part: Range<usize>,
     group: Group,
     /// What is remembered of them.
-    state: State,
+    state: TensorState,
 }
 
 impl Optimizer {
@@ -87,7 +87,7 @@ impl Optimizer {
         for (i, trained) in adapter.trainable().enumerate() {
             let (name, shape, part) = (trained.name(), trained.tensor.dims().to_vec(), cut.part(i, rank));
             let pages = pages.as_ref().map(|pages| (Arc::clone(pages), offset));
-            let state = State::new(&config, &name, cut.length(i), part.len(), pages);
+            let state = TensorState::new(&config, &name, cut.length(i), part.len(), pages);
             offset += state.bytes();
             tensors.push(Trained { group: Group::of(&name, trained.tensor, &config), name, shape, part, state });
         }

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use crate::arch::Architecture;
 use crate::error::Result;
-use crate::layers::{LayerWeights, Product, Weight};
+use crate::layers::{LayerWeights, LinearWeights, Weight};
 use crate::lora::{Adapter, End, LoraPair, OnEnd};
 use crate::projection::{Projection, Site};
 use crate::trainable::{PairIds, TrainableId};
@@ -115,7 +115,7 @@ fn replace_bias(
     arch: &Architecture,
     layer: usize,
     site: Site,
-    product: &mut Product<Weight>,
+    product: &mut LinearWeights<Weight>,
     adapter: &Adapter,
     biases: &mut Biases,
 ) -> Result<()> {

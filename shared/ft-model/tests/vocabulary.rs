@@ -18,7 +18,7 @@ use ft_model::batch::{Batch, Sequence};
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::{Decoder, DropoutKey, NeftuneKey};
 use ft_model::generate::{Generator, Options};
-use ft_model::layers::{Bits, Ends, LayerSource, LayerWeights, Quantised, Weight};
+use ft_model::layers::{Ends, LayerSource, LayerWeights, PackedFormat, Quantised, Weight};
 use ft_model::lora::{Adapter, LoraConfig};
 use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
@@ -26,7 +26,8 @@ use ft_model::step::Step;
 /// As many tokens as take more than one part to multiply with.
 const TOKENS: usize = 9000;
 const HIDDEN: usize = 256;
-const EVERY: [Bits; 3] = [Bits::EightBit, Bits::FourBit { kind: Kind::Nf4, double: true }, Bits::AsIs];
+const EVERY: [PackedFormat; 3] =
+    [PackedFormat::EightBit, PackedFormat::FourBit { kind: Kind::Nf4, double: true }, PackedFormat::AsIs];
 
 /// Random numbers in a tensor of these blocks.
 fn tensor(rows: usize, columns: usize, kind: GgmlDType, what: u64) -> QTensor {
@@ -178,7 +179,7 @@ fn run(checkpoint: &Checkpoint, source: &dyn LayerSource, save: &[&str]) -> Foun
 }
 
 /// Holds the model as its file has it against the same widened.
-fn compare(path: &Path, bits: Bits, save: &[&str]) {
+fn compare(path: &Path, bits: PackedFormat, save: &[&str]) {
     let what = format!("{} {bits:?} {save:?}", path.display());
     let checkpoint = Checkpoint::open(path).unwrap();
     let load = || Quantised::load(&checkpoint, bits, |_| {}).unwrap();
@@ -206,7 +207,7 @@ fn blocks_of_every_kind_change_no_bit() {
     for (embedding, head) in
         [(Q4K, Some(Q6K)), (Q6K, None), (Q8_0, Some(Q5K)), (F16, Some(Q4_1)), (Q5_0, Some(F16)), (Q4_0, None)]
     {
-        compare(&model(folder.path(), embedding, head), Bits::AsIs, &[]);
+        compare(&model(folder.path(), embedding, head), PackedFormat::AsIs, &[]);
     }
 }
 
@@ -223,10 +224,10 @@ fn the_layers_may_be_held_in_any_bits() {
 fn modules_that_are_saved_begin_with_the_blocks_numbers() {
     let path = testdata().join("gguf/llama3_rope-s5.q8_0.gguf");
     for save in [&["lm_head"][..], &["embed_tokens"], &["lm_head", "embed_tokens"]] {
-        compare(&path, Bits::AsIs, save);
+        compare(&path, PackedFormat::AsIs, save);
     }
     let folder = tempfile::tempdir().unwrap();
-    compare(&model(folder.path(), GgmlDType::Q6K, None), Bits::AsIs, &["lm_head"]);
+    compare(&model(folder.path(), GgmlDType::Q6K, None), PackedFormat::AsIs, &["lm_head"]);
 }
 
 /// The bits of a step's gradients with its sequences cut into batches at these places.
@@ -246,8 +247,8 @@ fn adapters_of_embedding_and_head_do_not_depend_on_how_a_step_is_cut() {
     let path = model(folder.path(), GgmlDType::Q4K, Some(GgmlDType::Q6K));
     let checkpoint = Checkpoint::open(&path).unwrap();
     let arch = checkpoint.architecture();
-    let source = Quantised::load(&checkpoint, Bits::AsIs, |_| {}).unwrap();
-    let widened = Widened::new(Quantised::load(&checkpoint, Bits::AsIs, |_| {}).unwrap());
+    let source = Quantised::load(&checkpoint, PackedFormat::AsIs, |_| {}).unwrap();
+    let widened = Widened::new(Quantised::load(&checkpoint, PackedFormat::AsIs, |_| {}).unwrap());
     for targets in ["embed_tokens,q_proj", "lm_head", "lm_head,embed_tokens,down_proj"] {
         let mut config = LoraConfig::new(4, 8.0, targets);
         config.init_lora_weights = false.into();
@@ -267,7 +268,7 @@ fn adapters_of_embedding_and_head_do_not_depend_on_how_a_step_is_cut() {
 fn tied_ones_are_there_once() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = Checkpoint::open(&model(folder.path(), GgmlDType::Q6K, None)).unwrap();
-    let source = Quantised::load(&checkpoint, Bits::AsIs, |_| {}).unwrap();
+    let source = Quantised::load(&checkpoint, PackedFormat::AsIs, |_| {}).unwrap();
     let (embedding, head) = (source.embedding().unwrap(), source.head().unwrap());
     assert!(head.is(&embedding));
     assert_eq!(source.vocabulary_bytes(), embedding.bytes());
@@ -278,7 +279,7 @@ fn tied_ones_are_there_once() {
 fn a_look_up_is_the_rows_of_the_whole_matrix() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = Checkpoint::open(&model(folder.path(), GgmlDType::Q4K, None)).unwrap();
-    let table = Quantised::load(&checkpoint, Bits::AsIs, |_| {}).unwrap().embedding().unwrap();
+    let table = Quantised::load(&checkpoint, PackedFormat::AsIs, |_| {}).unwrap().embedding().unwrap();
     let ids = [TOKENS as u32 - 1, 0, 17, 17, 4096];
     let rows = table.look_up(&ids).unwrap();
     let whole = table.widened().unwrap().index_select(&Tensor::new(&ids, &Device::Cpu).unwrap(), 0).unwrap();

@@ -4,7 +4,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::{Error, letters};
+use crate::error::Error;
+use crate::letters::letters;
 
 /// Bars of one unit.
 pub struct Panel {

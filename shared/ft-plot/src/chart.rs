@@ -3,7 +3,8 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::{Error, letters};
+use crate::error::Error;
+use crate::letters::letters;
 
 /// A line through points, such as the loss over the steps.
 #[derive(Debug, Clone)]

@@ -5,7 +5,9 @@ use std::ops::Range;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::{Error, chart, letters};
+use crate::chart;
+use crate::error::Error;
+use crate::letters::letters;
 
 /// Dots, each with its name beside it. The lower axis is logarithmic; 0 stands a decade below the least number above it.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::Error;
 use crate::chart::{Chart, Curve, Curves};
+use crate::error::Error;
 
 /// Loss and evaluation loss over the steps, and below them the learning rate and the gradients' norm.
 ///

@@ -1,7 +1,18 @@
 //! What stands beside the tokens of a row that other software made: a mask over padding, and where the texts begin that
 //! were packed into it.
 
-use crate::tokens::TokenRow;
+/// One sequence. `labels[i]` is `input_ids[i]` where the token is learned and
+/// [`ft_io::IGNORE_INDEX`] elsewhere; the shift by one is the trainer's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    /// The number of its row in the input, from 1. Sequences that were packed into one row share it, and stand side by
+    /// side.
+    pub number: usize,
+    /// Token ids.
+    pub input_ids: Vec<u32>,
+    /// As many labels.
+    pub labels: Vec<i32>,
+}
 
 /// The columns that are obeyed, where they are there.
 pub const COLUMNS: [&str; 5] = [ATTENTION_MASK, POSITION_IDS, SEQ_LENGTHS, "sequence_ids", "seq_idx"];

@@ -6,25 +6,12 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use ft_io::Source;
+use ft_io::{IGNORE_INDEX, Source};
 
 use crate::error::Error;
-use crate::packing::{self, Packed};
+use crate::packing::{self, Packed, TokenRow};
 use crate::parquet_in::read_parquet;
-use crate::schema::{INPUT_IDS, LABELS, NO_LABEL};
-
-/// One sequence. `labels[i]` is `input_ids[i]` where the token is learned and
-/// [`NO_LABEL`] elsewhere; the shift by one is the trainer's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenRow {
-    /// The number of its row in the input, from 1. Sequences that were packed into one row share it, and stand side by
-    /// side.
-    pub number: usize,
-    /// Token ids.
-    pub input_ids: Vec<u32>,
-    /// As many labels.
-    pub labels: Vec<i32>,
-}
+use crate::schema::{INPUT_IDS, LABELS};
 
 /// All rows of one input.
 #[derive(Clone, Debug)]
@@ -102,8 +89,8 @@ fn read_row(ids: &IntegerLists, labels: &IntegerLists, row: usize) -> Result<(Ve
     let labels = labels.iter().map(|&label| {
         i32::try_from(label)
             .ok()
-            .filter(|&label| label >= 0 || label == NO_LABEL)
-            .ok_or_else(|| format!("{label} in '{LABELS}' is neither a token id nor {NO_LABEL}"))
+            .filter(|&label| label >= 0 || label == IGNORE_INDEX)
+            .ok_or_else(|| format!("{label} in '{LABELS}' is neither a token id nor {IGNORE_INDEX}"))
     });
     Ok((input_ids.collect::<Result<_, _>>()?, labels.collect::<Result<_, _>>()?))
 }

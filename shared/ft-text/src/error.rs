@@ -54,7 +54,8 @@ pub enum Error {
     /// it is not how the rendering of the whole conversation begins.
     #[error(
         "cannot tell where message {message} begins: the template renders the messages before it \
-         differently when it follows (they part at byte {at}); a template that marks the \
+         differently when it follows (they part at byte {at}), as templates do that leave out earlier \
+         thoughts; --expand-turns makes an example of each answer, and a template that marks the \
          assistant's text with {{% generation %}} has no such limit"
     )]
     PrefixDiffers {

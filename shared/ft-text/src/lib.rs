@@ -11,6 +11,7 @@
 mod encode;
 mod error;
 mod fingerprint;
+pub mod form;
 mod labels;
 mod model;
 pub mod origin;
@@ -21,7 +22,9 @@ mod tokenizer;
 pub use encode::{Encoded, Encoder, Scratch};
 pub use error::{Error, Result};
 pub use fingerprint::fingerprint;
-pub use labels::{IGNORED, LabelMode, LabelledText, label_tokens, render_labelled};
+pub use form::Form;
+pub use labels::{LabelMode, LabelledText, forgets_earlier_turns, label_tokens, learned_turns, render_labelled};
 pub use model::{SpecialToken, TextModel, decode};
+pub use save::{TOKENIZER_FILES, save_tokenizer};
 pub use template::{ChatTemplate, Message, Rendering, Variables};
 pub use tokenizers::Tokenizer;

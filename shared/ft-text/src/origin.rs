@@ -7,6 +7,25 @@ use crate::error::{Error, Result};
 /// The key of a file's metadata under which `ft-template` writes the fingerprint of its tokenizer.
 pub const TOKENIZER_KEY: &str = "ft.tokenizer_sha256";
 
+/// The key of the template's text, under which it goes with the tokens, the adapter and the merged model.
+pub const TEMPLATE_KEY: &str = "ft.chat_template";
+/// The key of the text of the template for conversations with tools, where that is another.
+pub const TOOL_TEMPLATE_KEY: &str = "ft.chat_template.tool_use";
+/// The key of the digest of both, [`crate::ChatTemplate::sha256`].
+pub const TEMPLATE_DIGEST_KEY: &str = "ft.chat_template_sha256";
+/// The key of the system text that rows without one of their own were given.
+pub const SYSTEM_KEY: &str = "ft.system";
+/// The key of the prefix of the user's messages.
+pub const PREFIX_KEY: &str = "ft.prefix";
+/// The key of the form of the user's messages.
+pub const USER_FORMAT_KEY: &str = "ft.user_format";
+/// The key of the ids that end an answer, a JSON list.
+pub const END_IDS_KEY: &str = "ft.end_ids";
+
+/// The keys of what goes from the tokens to the adapter: how a prompt must look for the model to know it.
+pub const TRAVELLING: [&str; 7] =
+    [TEMPLATE_KEY, TOOL_TEMPLATE_KEY, TEMPLATE_DIGEST_KEY, SYSTEM_KEY, PREFIX_KEY, USER_FORMAT_KEY, END_IDS_KEY];
+
 /// What is known of where tokens come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {

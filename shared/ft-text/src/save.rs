@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::{Map, Value as Json, json};
 
 use crate::error::{Error, Result};
+use crate::form::Form;
 use crate::model::TextModel;
 
 /// The files that make up a tokenizer in a Hugging Face folder.
-const FILES: [&str; 9] = [
+pub const TOKENIZER_FILES: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -72,8 +73,33 @@ impl TextModel {
     }
 }
 
+/// Writes the tokenizer of the model at `model`, a Hugging Face folder or a GGUF file, into the folder `to`, as
+/// [`TextModel::save_tokenizer`] does, with the template of `form` where it names one. Whether the model has a tokenizer.
+///
+/// # Errors
+/// [`Error::Io`] naming the file; those of [`TextModel::open`] for a GGUF file.
+pub fn save_tokenizer(model: &Path, to: &Path, form: &Form) -> Result<bool> {
+    if model.is_dir() {
+        if !TOKENIZER_FILES.iter().any(|name| name.starts_with("tokenizer") && model.join(name).is_file()) {
+            form.write_templates(to)?;
+            return Ok(false);
+        }
+        copy(model, to)?;
+    } else {
+        match TextModel::open(model) {
+            Err(Error::NoTokenizer { .. }) => {
+                form.write_templates(to)?;
+                return Ok(false);
+            }
+            text => text?.save_tokenizer(to)?,
+        }
+    }
+    form.write_templates(to)?;
+    Ok(true)
+}
+
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    for name in FILES {
+    for name in TOKENIZER_FILES {
         let source = from.join(name);
         if source.is_file() {
             // Not fs::copy: the permissions of a read-only cache are not wanted.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, ValueEnum};
+use ft_model::memory_plan::Stage;
 use ft_model::optimizer::OptimizerKind;
-use ft_model::plan::Stage;
 
 use super::numbers::{at_least_two, positive};
 use super::output::OutputArgs;
@@ -25,7 +25,7 @@ pub struct PlanArgs {
     /// How the frozen matrices are kept
     #[arg(long, aliases = ["dtype", "torch-dtype"], value_name = "TYPE,…", value_delimiter = ',',
         default_values = ["f32"])]
-    pub load_in: Vec<ft_model::layers::LoadAs>,
+    pub load_in: Vec<ft_model::layers::WeightFormat>,
     #[command(flatten)]
     pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
     /// LoRA rank: rows of A and columns of B

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::Decoder;
 use ft_model::layers::{LayerSource, Resident};
-use ft_model::lora::{Adapter, Kind};
+use ft_model::lora::{Adapter, TrainedKind};
 use ft_model::step::StepResult;
 use ft_model::{Architecture, Checkpoint};
 use ft_trainer::data::dataset::Dataset;
@@ -81,7 +81,7 @@ pub fn run(dir: &Path, on: &On) -> Result<Errors> {
     for (found, expected) in adapter.trainable().zip(expected.trainable()) {
         // A bias that nothing feels has only noise for a gradient, and AdamW makes full steps of it.
         let felt = match (found.kind, first.get(&found.name())) {
-            (Kind::Saved, Some(gradient)) if found.tensor.rank() == 1 => felt(gradient)?,
+            (TrainedKind::Saved, Some(gradient)) if found.tensor.rank() == 1 => felt(gradient)?,
             _ => found.tensor.ones_like()?,
         };
         errors.adapter = errors.adapter.max(share(&(found.tensor * &felt)?, &(expected.tensor * &felt)?)?);

@@ -31,7 +31,9 @@ pub fn all() -> Vec<Case> {
         cases.push(case(&format!("product of few rows, {name}"), move |d| {
             Ok(vec![product_few(d.compute, &matrix(d, 3, 3, INNER)?, weight(d, dtype)?)?])
         }));
-        for adapters in [Kind::Plain, Kind::Dropout, Kind::Dora, Kind::DoraDropout] {
+        for adapters in
+            [AdapterVariant::Plain, AdapterVariant::Dropout, AdapterVariant::Dora, AdapterVariant::DoraDropout]
+        {
             cases.push(case(&format!("linear layer, {name}, {}", adapters.name()), move |d| {
                 layer(d, &weight(d, dtype)?, adapters)
             }));
@@ -49,14 +51,14 @@ pub fn all() -> Vec<Case> {
 
 /// What the adapters are.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum AdapterVariant {
     Plain,
     Dropout,
     Dora,
     DoraDropout,
 }
 
-impl Kind {
+impl AdapterVariant {
     fn name(self) -> &'static str {
         match self {
             Self::Plain => "LoRA",
@@ -73,13 +75,13 @@ impl Kind {
 }
 
 /// Forward and backward, with a bias and a residual.
-fn layer(d: &On, weight: &Tensor, kind: Kind) -> Result<Vec<Tensor>> {
+fn layer(d: &On, weight: &Tensor, kind: AdapterVariant) -> Result<Vec<Tensor>> {
     let x = matrix(d, 1, TOKENS, INNER)?;
     let small = |seed, rows, columns| -> Result<Tensor> { Ok((matrix(d, seed, rows, columns)? * 0.1)?) };
     let (a, b) = (small(3, RANK, INNER)?, small(4, SECOND, RANK)?);
     let (second_a, second_b) = (small(5, RANK, INNER)?, small(6, OUT - SECOND, RANK)?);
     let lengths = (vector(d, 7, SECOND)?.abs()?, vector(d, 8, OUT - SECOND)?.abs()?);
-    let has_lengths = matches!(kind, Kind::Dora | Kind::DoraDropout);
+    let has_lengths = matches!(kind, AdapterVariant::Dora | AdapterVariant::DoraDropout);
     let lora = |index: u64, a, b, column, magnitude| Lora {
         a,
         b,

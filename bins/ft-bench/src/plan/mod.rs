@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use ft_cli::Usage;
 use ft_kernels::Precision;
 use ft_model::Architecture;
-use ft_model::layers::{FourBitOptions, Held, LoadAs, bits, dtype};
+use ft_model::layers::WeightFormat;
 use ft_model::lora::LoraConfig;
+use ft_model::memory_plan::{Frozen, MemoryPlan, RankPlan, Ranks, StepShape};
 use ft_model::optimizer::OptimizerConfig;
-use ft_model::plan::{Frozen, Plan, RankPlan, Ranks, StepShape};
 use ft_model::step::longest_piece;
 use serde_json::{Value, json};
 
@@ -74,15 +74,9 @@ fn length(args: &PlanArgs, arch: &Architecture, path: &Path) -> Result<usize> {
     }
 }
 
-fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Result<ModelPlan> {
-    let held = match bits(
-        load_in,
-        FourBitOptions { kind: args.four_bit.bnb_4bit_quant_type, double: args.four_bit.bnb_4bit_use_double_quant },
-    ) {
-        Some(bits) => Held::Packed(bits),
-        None => Held::Float(dtype(load_in.float().unwrap_or_default())),
-    };
-    let frozen = model.frozen(held)?;
+fn case(args: &PlanArgs, model: &Model, load_in: WeightFormat, length: usize) -> Result<ModelPlan> {
+    let frozen = model
+        .frozen(load_in.with_four_bit(args.four_bit.bnb_4bit_quant_type, args.four_bit.bnb_4bit_use_double_quant))?;
     let lora = LoraConfig::new(args.lora_r, 2.0 * args.lora_r as f64, &args.target_modules.join(","));
     let optimizer = OptimizerConfig { kind: args.optim, ..OptimizerConfig::default() };
     let mut plans = Vec::new();
@@ -91,10 +85,10 @@ fn case(args: &PlanArgs, model: &Model, load_in: LoadAs, length: usize) -> Resul
         for (sharding, stage) in args.sharding.iter().flat_map(|name| name.stages()) {
             let ranks = Ranks { world, stage, reshard_after_forward: args.fsdp_reshard_after_forward };
             let step = step(args, &model.arch, &frozen, ranks, length);
-            let plan = |step| Plan::new(&model.arch, &frozen, &lora, &optimizer, step);
+            let plan = |step| MemoryPlan::new(&model.arch, &frozen, &lora, &optimizer, step);
             let (kept, nothing) = (plan(step)?, plan(keeping(step, &model.arch, 0))?);
             trainable = kept.trainable();
-            let all = |plan: &Plan<'_>| (0..world).map(|rank| plan.rank(ranks, rank)).collect::<Vec<_>>();
+            let all = |plan: &MemoryPlan<'_>| (0..world).map(|rank| plan.rank(ranks, rank)).collect::<Vec<_>>();
             let checkpointed = all(&nothing).iter().map(RankPlan::total_bytes).max().unwrap_or(0);
             plans.push(Planned { sharding, ranks, each: all(&kept), checkpointed });
         }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
-use ft_model::layers::{Held, TableBytes};
-use ft_model::plan::Frozen;
+use ft_model::layers::{TableBytes, WeightFormat};
+use ft_model::memory_plan::Frozen;
 use ft_model::{Architecture, Checkpoint};
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ impl Model {
     }
 
     /// The frozen weights where the layers' matrices are held so.
-    pub fn frozen(&self, held: Held) -> Result<Frozen> {
+    pub fn frozen(&self, held: WeightFormat) -> Result<Frozen> {
         let frozen = match &self.weights {
             Weights::Known(checkpoint) => Frozen::of(checkpoint, held)?,
             Weights::Told(vocabulary) => Frozen::new(&self.arch, held, *vocabulary),

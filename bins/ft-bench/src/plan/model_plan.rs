@@ -1,7 +1,7 @@
 //! A model held in one way, and the plans of its runs.
 
-use ft_model::layers::LoadAs;
-use ft_model::plan::{RankPlan, Ranks};
+use ft_model::layers::WeightFormat;
+use ft_model::memory_plan::{RankPlan, Ranks};
 
 /// The plan of one way to run a model.
 pub struct Planned {
@@ -17,7 +17,7 @@ pub struct Planned {
 /// A model held in one way, and its plans.
 pub struct ModelPlan {
     pub model: String,
-    pub load_in: LoadAs,
+    pub load_in: WeightFormat,
     /// Tokens in a sequence.
     pub length: usize,
     pub parameters: usize,

@@ -1,6 +1,6 @@
 //! Plans for people.
 
-use ft_model::plan::RankPlan;
+use ft_model::memory_plan::RankPlan;
 use ft_plot::{Bar, Panel};
 
 use super::model_plan::{ModelPlan, Planned};

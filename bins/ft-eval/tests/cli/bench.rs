@@ -109,6 +109,12 @@ impl Bench {
 
     /// Writes rows as ft-template does, with the fingerprint of a tokenizer if given.
     pub fn tokens(&self, name: &str, rows: &[Row], tokenizer: Option<&str>) {
+        let pair = tokenizer.map(|t| ("ft.tokenizer_sha256", t));
+        self.tokens_with(name, rows, &pair.into_iter().collect::<Vec<_>>());
+    }
+
+    /// The same with any metadata.
+    pub fn tokens_with(&self, name: &str, rows: &[Row], metadata: &[(&str, &str)]) {
         let mut ids = ListBuilder::new(UInt32Builder::new());
         let mut labels = ListBuilder::new(Int32Builder::new());
         for row in rows {
@@ -122,8 +128,7 @@ impl Bench {
             ("reference", Arc::new(references.collect::<StringArray>()), true),
         ];
         let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
-        let metadata: Vec<_> =
-            tokenizer.map(|t| ("ft.tokenizer_sha256".to_owned(), t.to_owned())).into_iter().collect();
+        let metadata: Vec<_> = metadata.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
         let target = Target::Path(self.path(name));
         let mut writer = ParquetWriter::create(&target, batch.schema(), &metadata).unwrap();
         writer.write(&batch).unwrap();

@@ -87,6 +87,29 @@ fn questions_that_are_none() {
 }
 
 #[test]
+fn prompts_of_another_template_than_the_adapters_are_told() {
+    let bench = Bench::new();
+    let adapter = bench.path("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(testdata("reference/llama-s0/adapter_final").join(name), adapter.join(name)).unwrap();
+    }
+    std::fs::write(adapter.join("chat_template.jinja"), "{{ messages }}").unwrap();
+    let own = ft_text::ChatTemplate::new("{{ messages }}", &[]).unwrap().sha256();
+    let model = testdata("reference/llama-s0/model").canonicalize().unwrap();
+    let rows = [Row::labelled(&[3, 4, 5], &[-100, 4, 5])];
+    let told = |digest: &str| {
+        bench.tokens_with("t.parquet", &rows, &[("ft.chat_template_sha256", digest)]);
+        let out = bench.run_on("loss", &model, &["t.parquet", "--adapter", "adapter"], b"");
+        assert_eq!(out.code, 0, "{}", out.stderr);
+        out.stderr
+    };
+    let words = "t.parquet: made with another chat template than the adapter was trained with";
+    let (same, other) = (told(&own), told("another"));
+    assert!(!same.contains(words) && other.contains(words), "{same}\n{other}");
+}
+
+#[test]
 fn adapters_that_do_not_fit() {
     let bench = Bench::new();
     bench.prompts("p.parquet");

@@ -105,6 +105,48 @@ fn a_merged_model_in_16_bits_by_the_name_that_accelerate_has() {
     assert!(code == 2 && told.contains("--zero3-save-16bit-model and --dtype f32 exclude each other"), "{told}");
 }
 
+/// F17: what was trained is what is served.
+#[test]
+fn f17_an_adapters_template_and_ends_are_in_the_merged_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let model = copy(&reference("llama-s0").join("model"), &home.path().join("model"));
+    fs::write(model.join("chat_template.jinja"), "the base's").unwrap();
+    fs::create_dir(model.join("additional_chat_templates")).unwrap();
+    fs::write(model.join("additional_chat_templates/tool_use.jinja"), "the base's, with tools").unwrap();
+    let base = ft_model::Adapter::load(&reference("llama-s0").join("adapter_final")).unwrap();
+    let pairs = [
+        ("ft.chat_template", "the adapter's\n"),
+        ("ft.chat_template_sha256", "d"),
+        ("ft.end_ids", "[2,7]"),
+        ("ft.system", "Be brief."),
+        ("ft.tool", "ft-train"),
+    ];
+    let metadata = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let (folder, piped) = (home.path().join("adapter"), home.path().join("piped.safetensors"));
+    base.save(&folder, &metadata).unwrap();
+    fs::write(&piped, base.to_bytes(&metadata).unwrap()).unwrap();
+    for (name, adapter) in [("a", &folder), ("b", &piped)] {
+        let out = home.path().join(name);
+        let told = succeed(&[&"--model", &model, &"--adapter", adapter, &"-o", &out]);
+        assert!(told.contains("trained with the system text \"Be brief.\""), "{told}");
+        assert_eq!(fs::read_to_string(out.join("chat_template.jinja")).unwrap(), "the adapter's\n");
+        assert!(!out.join("additional_chat_templates/tool_use.jinja").exists());
+        assert_eq!(json(&out.join("generation_config.json"))["eos_token_id"], serde_json::json!([2, 7]));
+        let written = crate::common::metadata(&out.join("model.safetensors"));
+        assert_eq!((written["ft.system"].as_str(), written["ft.tool"].as_str()), ("Be brief.", "ft-merge"));
+    }
+    // The file in the folder, which people edit and TRL writes, goes before the metadata.
+    fs::write(folder.join("chat_template.jinja"), "edited").unwrap();
+    let out = home.path().join("c");
+    succeed(&[&"--model", &model, &"--adapter", &folder, &"-o", &out]);
+    assert_eq!(fs::read_to_string(out.join("chat_template.jinja")).unwrap(), "edited");
+    // Adapters of two templates are told, and the last one's is written.
+    let out = home.path().join("d");
+    let told = succeed(&[&"--model", &model, &"--adapter", &folder, &"--adapter", &piped, &"-o", &out]);
+    assert!(told.contains("was trained with another chat template than the adapter before it"), "{told}");
+    assert_eq!(fs::read_to_string(out.join("chat_template.jinja")).unwrap(), "the adapter's\n");
+}
+
 #[test]
 fn generation_settings_that_end_elsewhere_are_told() {
     let home = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Where the memory goes.
 
 use ft_cli::named_value;
-use ft_model::layers::{FourBitOptions, LoadAs};
+use ft_model::layers::WeightFormat;
 use ft_trainer::options::{MemoryOptions, MixedPrecision, Offload};
 
 /// Where the memory goes.
@@ -11,7 +11,7 @@ pub struct MemoryArgs {
     /// Keep the frozen matrices as f32, bf16, f16, 8bit (Q8_0), 4bit (--bnb-4bit-quant-type) or as-is (a GGUF's own
     /// blocks); products widen them as they go [default: f32, or what --precision, --load-in-8bit, --load-in-4bit say]
     #[arg(long, aliases = ["dtype", "torch-dtype"], value_name = "TYPE")]
-    pub load_in: Option<ft_model::layers::LoadAs>,
+    pub load_in: Option<ft_model::layers::WeightFormat>,
     /// --load-in 8bit
     #[arg(long)]
     pub load_in_8bit: bool,
@@ -38,23 +38,23 @@ pub struct MemoryArgs {
 
 impl MemoryArgs {
     /// How the frozen matrices are kept, where `--load-in` or one of its short forms says it.
-    pub fn asked(&self) -> Option<LoadAs> {
-        let said = [(self.load_in_8bit, LoadAs::EightBit), (self.load_in_4bit, LoadAs::FourBit)];
-        let implied = said.iter().find(|(said, _)| *said).map(|(_, load_as)| *load_as);
-        self.load_in.or(implied)
+    pub fn asked(&self) -> Option<WeightFormat> {
+        let said = [(self.load_in_8bit, WeightFormat::EIGHT_BIT), (self.load_in_4bit, WeightFormat::FOUR_BIT)];
+        let implied = said.iter().find(|(said, _)| *said).map(|(_, format)| *format);
+        let four_bit = &self.four_bit;
+        let format = self.load_in.or(implied)?;
+        Some(format.with_four_bit(four_bit.bnb_4bit_quant_type, four_bit.bnb_4bit_use_double_quant))
     }
 
     /// The same, or what the precision that is computed in says.
-    pub fn load_in(&self, precision: MixedPrecision) -> LoadAs {
-        self.asked().unwrap_or(precision.load_as())
+    pub fn load_in(&self, precision: MixedPrecision) -> WeightFormat {
+        self.asked().unwrap_or(precision.weight_format())
     }
 
     /// What they mean.
     pub fn options(&self) -> MemoryOptions {
-        let four_bit = &self.four_bit;
         MemoryOptions {
             load_in: self.asked(),
-            four_bit: FourBitOptions { kind: four_bit.bnb_4bit_quant_type, double: four_bit.bnb_4bit_use_double_quant },
             offload_param_device: self.offload_param_device,
             offload_optimizer_device: self.offload_optimizer_device,
             activation_memory: if self.gradient_checkpointing { Some(0) } else { self.activation_memory },

@@ -17,6 +17,7 @@ impl Args {
             train: self.train.clone(),
             eval: self.eval.clone(),
             output_dir: self.output_dir.clone(),
+            temporary_folder: std::env::temp_dir(),
             overwrite_output_dir: self.overwrite_output_dir,
             resume_from_checkpoint: self.resumes_from().map(Into::into),
             lora: self.lora.config(),

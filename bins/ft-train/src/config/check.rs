@@ -1,7 +1,7 @@
 //! Arguments that do not go together, before anything is read.
 
 use ft_kernels::quant::Kind;
-use ft_model::layers::LoadAs;
+use ft_model::layers::WeightFormat;
 
 use super::resolved::Resolved;
 use crate::args::{Args, Optim, SamplingStrategy};
@@ -102,15 +102,15 @@ fn memory(args: &Args, resolved: &Resolved) -> Result<(), String> {
     if m.load_in_8bit && m.load_in_4bit {
         return Err("--load-in-8bit and --load-in-4bit exclude each other".into());
     }
-    let quantised = [(m.load_in_8bit, LoadAs::EightBit), (m.load_in_4bit, LoadAs::FourBit)];
-    for (said, load_as) in quantised {
-        if said && load_in != load_as {
-            return Err(format!("--load-in {} and --load-in-{} exclude each other", load_in.name(), load_as.name()));
+    let quantised = [(m.load_in_8bit, WeightFormat::EIGHT_BIT), (m.load_in_4bit, WeightFormat::FOUR_BIT)];
+    for (said, short) in quantised {
+        if said && load_in.name() != short.name() {
+            return Err(format!("--load-in {} and --load-in-{} exclude each other", load_in.name(), short.name()));
         }
     }
     let of_four_bits = ["bnb_4bit_quant_type", "bnb_4bit_use_double_quant"].iter().find(|key| resolved.given(key));
     match of_four_bits {
-        Some(key) if load_in != LoadAs::FourBit && !harmless(args, key) => {
+        Some(key) if !load_in.is_four_bit() && !harmless(args, key) => {
             Err(format!("{key} needs --load-in 4bit, found --load-in {}", load_in.name()))
         }
         _ => Ok(()),
@@ -219,7 +219,7 @@ pub fn notes(args: &Args, resolved: &Resolved) -> Vec<String> {
     let asked = args.precision.asked();
     if asked.half().is_some() {
         let load_in = m.load_in(asked);
-        let kept = if load_in == asked.load_as() { "in it" } else { "as --load-in says" };
+        let kept = if load_in == asked.weight_format() { "in it" } else { "as --load-in says" };
         notes.push(format!("{}: the frozen matrices are kept {kept}", asked.name()));
     }
     if m.offload_optimizer_device == Offload::Cpu {

@@ -39,7 +39,7 @@ fn flags_are_read_as_hugging_faces_parser_reads_them() {
     assert!(args.precision.bf16 && args.data.packing && !args.memory.gradient_checkpointing);
     assert_eq!(args.lora.target_modules, ["q_proj", "v_proj"]);
     assert_eq!((args.log.report_to.len(), args.data.max_seq_length, args.lora.lora_r), (2, Some(64), 4));
-    assert_eq!(args.memory.load_in(args.precision.asked()), ft_model::layers::LoadAs::FourBit);
+    assert_eq!(args.memory.load_in(args.precision.asked()), ft_model::layers::WeightFormat::FOUR_BIT);
 }
 
 #[test]

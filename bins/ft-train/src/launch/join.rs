@@ -39,6 +39,7 @@ fn sockets(args: &Args, placement: &Placement) -> Result<Arc<dyn Communicator>> 
         rendezvous_timeout: args.ranks.rendezvous_timeout(),
         timeout: args.ranks.timeout(),
         arrived: &|rank, here| tracing::debug!("rank {rank} has come: {here} of {world} ranks are here"),
+        called_off: ft_io::interrupt::requested,
     };
     Ok(Tcp::join(&rendezvous, placement.rank, world, &options)?)
 }

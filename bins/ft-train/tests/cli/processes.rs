@@ -132,6 +132,26 @@ fn what_the_environment_lacks_is_named() {
 }
 
 #[test]
+fn an_interrupt_ends_a_rank_that_waits_for_others() {
+    let scratch = Scratch::with_rows();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().port();
+    // Rank 0 waits for its guest, rank 1 looks for rank 0, or speaks to somebody who never answers.
+    for (who, port) in [(0, free_port()), (1, free_port()), (1, silent)] {
+        let waiting = Rank::start(&mut rank(&scratch, "--output-dir out", who, 2, port));
+        std::thread::sleep(Duration::from_millis(1500));
+        let began = Instant::now();
+        let pid = waiting.process.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let (status, told) = waiting.end();
+        assert_eq!(status.code(), Some(130), "rank {who}: {told}");
+        assert!(told.contains("interrupted"), "rank {who}: {told}");
+        assert!(began.elapsed() < Duration::from_secs(5), "rank {who}: {told}");
+        assert!(!scratch.path("out/adapter_model.safetensors").exists());
+    }
+}
+
+#[test]
 fn absurd_numbers_of_the_environment_are_named_before_a_connection() {
     let scratch = Scratch::with_rows();
     for (name, value, words) in [

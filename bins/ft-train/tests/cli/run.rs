@@ -200,8 +200,8 @@ fn logs_for_machines_are_json_lines() {
     assert_eq!(scratch.train("quiet", "--quiet").lines().count(), 1, "a warning: nothing says which tokenizer");
 }
 
-#[test]
-fn tokens_of_the_models_own_tokenizer_are_taken_without_a_word() {
+/// A scratch folder whose `model` has a tokenizer, and that tokenizer's fingerprint.
+fn with_tokenizer() -> (Scratch, String) {
     let scratch = Scratch::new();
     let model = scratch.copy_model("model");
     let tokenizer = reference("../tokenizer");
@@ -209,12 +209,59 @@ fn tokens_of_the_models_own_tokenizer_are_taken_without_a_word() {
         fs::copy(tokenizer.join(file), model.join(file)).unwrap();
     }
     let fingerprint = ft_text::fingerprint(&model).unwrap().unwrap();
+    (scratch, fingerprint)
+}
+
+#[test]
+fn tokens_of_the_models_own_tokenizer_are_taken_without_a_word() {
+    let (scratch, fingerprint) = with_tokenizer();
     write_tokens(&scratch.path("rows.parquet"), &rows(6), &[("ft.tokenizer_sha256", &fingerprint)]);
     let output = scratch.run("--model model --train rows.parquet -o out --max-steps 1 --quiet");
     assert!(output.status.success());
     assert_eq!(stderr(&output), "");
     let (metadata, _) = read_safetensors(&scratch.adapter("out"));
     assert_eq!(metadata["ft.tokenizer_sha256"], fingerprint);
+}
+
+/// F17: what a prompt must look like goes from the tokens into the adapter's folder, and into its checkpoints.
+#[test]
+fn f17_template_system_text_and_tokenizer_travel_into_the_adapters_folder() {
+    let (scratch, fingerprint) = with_tokenizer();
+    let pairs = [
+        ("ft.tokenizer_sha256", fingerprint.as_str()),
+        ("ft.chat_template", "[{{ messages[0].content }}]\n"),
+        ("ft.chat_template_sha256", "d"),
+        ("ft.system", "Be brief."),
+        ("ft.end_ids", "[2,7]"),
+        ("ft.other", "x"),
+    ];
+    write_tokens(&scratch.path("rows.parquet"), &rows(6), &pairs);
+    let output = scratch.run("--model model --train rows.parquet -o out --max-steps 1 --save-steps 1 --quiet");
+    assert_eq!((output.status.success(), stderr(&output)), (true, String::new()));
+    for folder in ["out", "out/checkpoint-1"] {
+        let template = fs::read_to_string(scratch.path(folder).join("chat_template.jinja")).unwrap();
+        assert_eq!(template, pairs[1].1);
+        let (metadata, _) = read_safetensors(&scratch.adapter(folder));
+        for (key, value) in &pairs[1..5] {
+            assert_eq!(metadata[*key], *value, "{folder}");
+        }
+        assert!(!metadata.contains_key("ft.other"));
+    }
+    let bytes = |folder: &str, file: &str| fs::read(scratch.path(folder).join(file)).unwrap();
+    for file in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        assert_eq!(bytes("out", file), bytes("model", file));
+    }
+    // A run over it with other tokens leaves nothing of the old template.
+    write_tokens(&scratch.path("rows.parquet"), &rows(6), &pairs[..1]);
+    let again = "--model model --train rows.parquet -o out --max-steps 1 --overwrite-output-dir --quiet";
+    assert!(scratch.run(again).status.success());
+    assert!(!scratch.path("out/chat_template.jinja").exists());
+    // A run into the model's own folder changes nothing of the model.
+    write_tokens(&scratch.path("rows.parquet"), &rows(6), &pairs);
+    let before = bytes("model", "tokenizer_config.json");
+    assert!(scratch.run("--model model --train rows.parquet -o model --max-steps 1 --quiet").status.success());
+    assert!(!scratch.path("model/chat_template.jinja").exists());
+    assert_eq!(bytes("model", "tokenizer_config.json"), before);
 }
 
 #[test]

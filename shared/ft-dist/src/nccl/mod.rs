@@ -12,7 +12,8 @@ use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DriverError};
 
 use crate::call::Call;
 use crate::carrier::Carrier;
-use crate::communicator::{Collective, Communicator, Sent, bounded};
+use crate::collective::Collective;
+use crate::communicator::{Communicator, Sent, bounded};
 use crate::error::{Error, Result};
 use crate::typed::gather_uneven;
 use raw::{Id, Raw};

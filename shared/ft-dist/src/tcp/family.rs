@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::door::Door;
 use super::wire::{hear, tell, wait};
-use crate::communicator::{Collective, Sent};
+use crate::collective::Collective;
+use crate::communicator::Sent;
 use crate::error::{Error, Result};
 
 /// How long bad news may take to leave: a few bytes into a socket's buffer.

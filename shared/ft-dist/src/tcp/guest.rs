@@ -9,7 +9,7 @@ use super::address::{any_ip, bind_ip, connect, listen};
 use super::lines::{Event, Lines, Word};
 use super::meet::{Hello, Meeting, VERSION};
 use super::rendezvous::JoinOptions;
-use super::wire::{hear, left, tell};
+use super::wire::{await_word, hear, left, tell};
 use crate::error::{Error, Result};
 
 /// What rank 0 may take longer than this rank's own time, to say that others are late.
@@ -49,6 +49,9 @@ impl Guest<'_> {
                 Err(Fault::Final(error)) => return Err(error),
                 Err(Fault::Again(e)) => e,
             };
+            if (self.options.called_off)() {
+                return Err(Error::CalledOff);
+            }
             let gone = fault.kind() == ErrorKind::ConnectionRefused && left(self.patience).is_err();
             if gone || left(self.deadline).is_err() {
                 return Err(Error::Setup(format!(
@@ -69,6 +72,7 @@ impl Guest<'_> {
         let listens = SocketAddr::new(here.ip().to_canonical(), listener.local_addr()?.port());
         let (rank, world, label) = (self.rank, self.world, self.options.label.to_string());
         tell(&stream, &Hello { version: VERSION, rank, world, label, listens }, self.deadline)?;
+        await_word(&stream, self.deadline, self.options.called_off)?;
         match hear(&stream, self.deadline) {
             Ok(Word::Heard) => Ok((stream, listener)),
             Ok(Word::Refused(reason)) => {
@@ -84,7 +88,7 @@ impl Guest<'_> {
     /// Until all others have come; from here on a connection that closes is a rank that is gone.
     fn wait(&self, stream: TcpStream, listener: TcpListener) -> Result<Meeting> {
         let rank_0 = stream.peer_addr().map_err(Error::io("cannot see where rank 0 is"))?.ip();
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(self.options.called_off);
         lines.add(0, stream);
         // Rank 0 may have begun to wait just now.
         let deadline = Instant::now() + self.options.rendezvous_timeout + GRACE;

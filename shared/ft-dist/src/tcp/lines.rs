@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 
-use super::wire::{hear, left, tell, wait};
+use super::wire::{hear, left, moment, tell, wait};
 use crate::error::{Error, Result};
 
 /// How long one word may take to come or to leave, once a part of it is there.
@@ -43,12 +43,17 @@ pub enum Event {
 }
 
 /// Rank 0's sockets to the others, or another rank's to rank 0.
-#[derive(Default)]
 pub struct Lines {
     streams: BTreeMap<usize, TcpStream>,
+    called_off: fn() -> bool,
 }
 
 impl Lines {
+    /// No line yet; every wait asks `called_off` whether to give up.
+    pub fn new(called_off: fn() -> bool) -> Self {
+        Self { streams: BTreeMap::new(), called_off }
+    }
+
     pub fn add(&mut self, rank: usize, stream: TcpStream) {
         self.streams.insert(rank, stream);
     }
@@ -66,13 +71,16 @@ impl Lines {
         loop {
             let mut fds: Vec<_> = self.streams.values().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
             fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
-            wait(&mut fds, Some(deadline)).map_err(Error::io("cannot wait for the other ranks"))?;
+            wait(&mut fds, Some(moment(deadline))).map_err(Error::io("cannot wait for the other ranks"))?;
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
             if let Some(((rank, stream), _)) = self.streams.iter().zip(&ready).find(|(_, ready)| **ready) {
                 return self.hear(*rank, stream);
             }
             if ready.contains(&true) {
                 return Ok(Event::Knock);
+            }
+            if (self.called_off)() {
+                return Err(Error::CalledOff);
             }
             if left(deadline).is_err() {
                 return Ok(Event::Late);
@@ -112,7 +120,7 @@ impl Lines {
     /// This rank met a fault in reaching another. Where it is said within a second that a rank is gone, that is the
     /// cause; else this rank is, and the others learn of it.
     pub fn cause(&self, rank: usize, fault: Error) -> Error {
-        if matches!(fault, Error::Rank { .. }) {
+        if matches!(fault, Error::Rank { .. } | Error::CalledOff) {
             return fault;
         }
         let deadline = Instant::now() + WORD;

@@ -50,7 +50,6 @@ pub struct Host<'a> {
 }
 
 /// The others that have come.
-#[derive(Default)]
 struct Guests {
     lines: Lines,
     /// Where each listens.
@@ -64,7 +63,8 @@ impl Host<'_> {
     pub fn meet(&self, listener: &TcpListener, host: &str) -> Result<Meeting> {
         let own = listen(bind_ip(host), 0).map_err(Error::io("rank 0 cannot listen"))?;
         let port = own.local_addr().map_err(Error::io("rank 0 cannot listen"))?.port();
-        let mut guests = Guests::default();
+        let lines = Lines::new(self.options.called_off);
+        let mut guests = Guests { lines, listens: BTreeMap::new(), refused: String::new() };
         while guests.lines.len() + 1 < self.world {
             match guests.lines.next(Some(listener), self.deadline)? {
                 Event::Knock => {

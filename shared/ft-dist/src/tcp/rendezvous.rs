@@ -34,12 +34,14 @@ pub struct JoinOptions<'a> {
     pub timeout: Duration,
     /// Called on rank 0 for each rank that has come: its number, and how many are there, rank 0 among them.
     pub arrived: &'a dyn Fn(usize, usize),
+    /// Asked again and again while ranks meet: whether to give up.
+    pub called_off: fn() -> bool,
 }
 
 impl<'a> JoinOptions<'a> {
-    /// One time for both waits, and nobody to tell who has come.
+    /// One time for both waits, nobody to tell who has come, and no way to call it off.
     pub fn new(label: &'a str, timeout: Duration) -> Self {
-        Self { label, rendezvous_timeout: timeout, timeout, arrived: &|_, _| () }
+        Self { label, rendezvous_timeout: timeout, timeout, arrived: &|_, _| (), called_off: || false }
     }
 }
 

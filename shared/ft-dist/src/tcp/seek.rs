@@ -27,7 +27,7 @@ pub fn meet(rendezvous: &Rendezvous, rank: usize, world: usize, options: &JoinOp
         }
         Rendezvous::TcpStore { host, port } => {
             let key = format!("/ft-dist/{}/rank-0", options.label);
-            let store = Store::connect(host, *port, deadline)?;
+            let store = Store::connect(host, *port, deadline, options.called_off)?;
             if rank == 0 {
                 let ip = store.local_ip()?;
                 let listener = listen(bind_ip(host), 0).map_err(Error::io("rank 0 cannot listen"))?;

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::address::connect;
-use super::wire::{fill, left};
+use super::wire::{await_word, fill, left};
 use crate::error::{Error, Result};
 
 const VALIDATE: u8 = 0;
@@ -31,11 +31,12 @@ const LONGEST: u64 = 4096;
 pub struct Store {
     stream: TcpStream,
     place: String,
+    called_off: fn() -> bool,
 }
 
 impl Store {
     /// Connects, trying again until the deadline.
-    pub fn connect(host: &str, port: u16, deadline: Instant) -> Result<Self> {
+    pub fn connect(host: &str, port: u16, deadline: Instant, called_off: fn() -> bool) -> Result<Self> {
         let place = format!("{host}:{port}");
         let stream = loop {
             match connect(host, port, deadline) {
@@ -43,10 +44,11 @@ impl Store {
                 Err(e) if left(deadline).is_err() => {
                     return Err(Error::Setup(format!("torchrun's store at {place} cannot be reached: {e}")));
                 }
+                Err(_) if called_off() => return Err(Error::CalledOff),
                 Err(_) => thread::sleep(Duration::from_millis(100)),
             }
         };
-        let store = Self { stream, place };
+        let store = Self { stream, place, called_off };
         let mut hello = vec![VALIDATE];
         hello.extend(MAGIC.to_le_bytes());
         store.send(&hello, deadline).map_err(|e| store.fault(&e))?;
@@ -72,10 +74,13 @@ impl Store {
         let mut command = vec![WAIT];
         command.extend(1u64.to_le_bytes());
         text(&mut command, key);
-        let answer = self.send(&command, deadline).and_then(|()| self.receive::<1>(deadline));
+        let answer = self.send(&command, deadline);
+        let answer = answer.and_then(|()| await_word(&self.stream, deadline, self.called_off));
+        let answer = answer.and_then(|()| self.receive::<1>(deadline));
         match answer {
             Ok([STOP_WAITING]) => {}
             Ok([other]) => return Err(self.strange(&format!("answered {other} to a wait"))),
+            Err(_) if (self.called_off)() => return Err(Error::CalledOff),
             Err(e) if e.kind() == io::ErrorKind::TimedOut => {
                 return Err(Error::Setup(format!(
                     "rank 0 did not write {key} to torchrun's store at {} in time; is it running?",

@@ -76,6 +76,25 @@ pub fn wait(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()>
     }
 }
 
+/// How long a wait goes on before it is asked whether it was called off.
+const ASKED_EVERY: Duration = Duration::from_millis(100);
+
+/// The end of a wait that may be called off, from now: at most the deadline.
+pub fn moment(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + ASKED_EVERY)
+}
+
+/// Waits until something can be read. `TimedOut` after the deadline, `ConnectionAborted` where it was called off.
+pub fn await_word(stream: &TcpStream, deadline: Instant, called_off: fn() -> bool) -> io::Result<()> {
+    while !readable(stream, moment(deadline))? {
+        left(deadline)?;
+        if called_off() {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+    }
+    Ok(())
+}
+
 /// Waits until something can be read, or the deadline is over.
 pub fn readable(fd: &impl AsFd, deadline: Instant) -> io::Result<bool> {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];

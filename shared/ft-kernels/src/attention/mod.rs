@@ -9,13 +9,15 @@
 //! the probabilities again.
 
 mod cpu;
+mod operator;
 pub mod reference;
+
+pub use operator::{attention, attention_backward, attention_decode};
 
 use candle_core::Tensor;
 
 pub use reference::attention_decode_placed;
 
-use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
 
 /// The shape of an attention layer.
@@ -65,48 +67,6 @@ impl AttentionSpec {
     }
 }
 
-/// Attention of `qkv` `[tokens, (heads + 2 kv_heads) * head_dim]`; sequence `i` is the tokens
-/// `starts[i]..starts[i + 1]`. Returns the result `[tokens, heads * head_dim]` and `lse`
-/// `[tokens, heads]`.
-///
-/// # Errors
-/// If the shapes do not fit, or `starts` does not rise from 0 to the number of tokens.
-pub fn attention(compute: Compute, qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
-    check(qkv, spec, starts)?;
-    match compute.backend {
-        Backend::Cpu => cpu::attention(compute.isa, qkv, spec, starts),
-        Backend::Reference | Backend::Cuda => reference::attention(qkv, spec, starts),
-    }
-}
-
-/// The gradient of [`attention`] for `qkv`, from that of its result. `out` and `lse` are what it
-/// returned.
-///
-/// # Errors
-/// As [`attention`].
-pub fn attention_backward(
-    compute: Compute,
-    dout: &Tensor,
-    qkv: &Tensor,
-    out: &Tensor,
-    lse: &Tensor,
-    spec: &AttentionSpec,
-    starts: &[usize],
-) -> Result<Tensor> {
-    const NAME: &str = "attention_backward";
-    check(qkv, spec, starts)?;
-    let tokens = qkv.dims()[0];
-    let wanted = [tokens, spec.query_columns()];
-    expect_shape(dout.dims() == wanted, NAME, "dout", wanted, dout.dims())?;
-    expect_shape(out.dims() == wanted, NAME, "out", wanted, out.dims())?;
-    let wanted = [tokens, spec.num_heads];
-    expect_shape(lse.dims() == wanted, NAME, "lse", wanted, lse.dims())?;
-    match compute.backend {
-        Backend::Cpu => cpu::attention_backward(compute.isa, dout, qkv, out, lse, spec, starts),
-        Backend::Reference | Backend::Cuda => reference::attention_backward(dout, qkv, out, lse, spec, starts),
-    }
-}
-
 /// The keys and values of one sequence so far, each `[tokens, kv_heads * head_dim]`, row by row.
 /// The newest token, whose query is asked for, is the last.
 #[derive(Clone, Copy, Debug)]
@@ -121,19 +81,6 @@ impl KeyValue<'_> {
     /// The number of tokens.
     pub fn tokens(&self, spec: &AttentionSpec) -> usize {
         self.keys.len() / spec.key_columns()
-    }
-}
-
-/// Attention of one rotated query a sequence, `q` `[sequences, heads * head_dim]`, to the tokens in
-/// its cache.
-///
-/// # Errors
-/// If there is not one cache a query, or a cache is empty or not whole rows.
-pub fn attention_decode(compute: Compute, q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<Tensor> {
-    check_decode(q, caches, spec)?;
-    match compute.backend {
-        Backend::Cpu => cpu::attention_decode(compute.isa, q, caches, spec),
-        Backend::Reference | Backend::Cuda => reference::attention_decode(q, caches, spec),
     }
 }
 

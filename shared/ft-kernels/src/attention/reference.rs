@@ -22,6 +22,9 @@ pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result
         outs.push(merge(&e.broadcast_div(&sum)?.matmul(&v)?, &alike)?);
         lses.push(merge(&(sum.log()? + largest)?, &alike)?);
     }
+    if outs.is_empty() {
+        return Ok((nothing(qkv, spec.query_columns())?, nothing(qkv, spec.num_heads)?));
+    }
     Ok((Tensor::cat(&outs, 0)?, Tensor::cat(&lses, 0)?.contiguous()?))
 }
 
@@ -61,7 +64,15 @@ pub fn attention_backward(
         let summed = |t: &Tensor| merge(&sum_groups(t, spec)?, &alike);
         parts.push(Tensor::cat(&[merge(&dq, &alike)?, summed(&dk)?, summed(&dv)?], 1)?);
     }
+    if parts.is_empty() {
+        return nothing(qkv, spec.qkv_columns());
+    }
     Ok(Tensor::cat(&parts, 0)?)
+}
+
+/// No rows: what sequences without a token give.
+fn nothing(like: &Tensor, columns: usize) -> Result<Tensor> {
+    Ok(Tensor::zeros((0, columns), like.dtype(), like.device())?)
 }
 
 /// See [`super::attention_decode`].

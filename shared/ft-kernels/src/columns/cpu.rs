@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::check;
 use crate::error::Result;
 use crate::parallel::for_row_blocks;
-use crate::tensor::{from_vec, uninit, with_slice};
+use crate::tensor::{from_vec, unwritten, with_slice};
 
 /// See [`super::split_heads`].
 pub fn split_heads(x: &Tensor, heads: usize, head_dim: usize) -> Result<Tensor> {
@@ -26,7 +26,8 @@ fn reorder(
     [outer, inner]: [usize; 2],
 ) -> Result<Tensor> {
     let (rows, columns) = check(name, x, heads, head_dim)?;
-    let mut y = uninit(rows * columns);
+    // SAFETY: every row is in one of the blocks below, and the copied heads are all of its columns.
+    let mut y = unsafe { unwritten(rows * columns) };
     with_slice(x, |x| {
         for_row_blocks(&mut y, columns, |first, y| {
             let x = x[first * columns..].chunks_exact(columns);

@@ -10,9 +10,7 @@ use std::ops::Range;
 
 use super::micro::{Block, Kernels};
 use super::pack::pack_rhs;
-use super::{Mat, MatMut, Rhs, block_length, matmul};
-use crate::simd::Isa;
-use crate::tensor::uninit;
+use super::{Mat, Rhs, block_length};
 
 /// Changes some elements of a row: its number, the first one's column, and the elements.
 pub(crate) type Touch<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
@@ -39,7 +37,7 @@ pub(crate) struct Tail<'a> {
     /// After them.
     pub after: Option<Touch<'a>>,
     /// The number of the result's first column, as `before` and `after` count.
-    first: usize,
+    pub(super) first: usize,
 }
 
 /// The most elements of a tile of any kernel.
@@ -88,34 +86,6 @@ impl<'a> Tail<'a> {
         }
     }
 
-    /// Does all of it to a result that is there, one part after the other.
-    ///
-    /// # Panics
-    /// Where a part does not fit.
-    pub fn apply(&self, isa: Isa, c: &mut MatMut<'_>) {
-        self.check(c.rows, c.cols);
-        let touch = |c: &mut MatMut<'_>, touch: Option<Touch<'_>>| {
-            if let Some(touch) = touch {
-                c.rows_mut().enumerate().for_each(|(i, row)| touch(i, self.first, row));
-            }
-        };
-        touch(c, self.before);
-        for &Part { left, right, column, mask } in &self.parts {
-            let mut c = c.cols_of(column, right.cols);
-            let Some(mask) = mask else {
-                matmul(isa, left, Rhs::F32(right), &mut c, true);
-                continue;
-            };
-            let mut sums = uninit(c.rows * c.cols);
-            matmul(isa, left, Rhs::F32(right), &mut MatMut::new(&mut sums, c.rows, c.cols), false);
-            let cols = c.cols.max(1);
-            for (i, (row, sums)) in c.rows_mut().zip(sums.chunks(cols)).enumerate() {
-                add_masked(row, &mask.data[i * mask.row_stride..], sums);
-            }
-        }
-        touch(c, self.after);
-    }
-
     /// What is to be multiplied on some panels of columns.
     pub(super) fn pieces(&self, panels: impl Iterator<Item = Range<usize>>, lanes: usize) -> Pieces<'_> {
         let mut pieces = Pieces { tail: self, all: Vec::new(), ends: Vec::new(), room: 0 };
@@ -144,7 +114,7 @@ fn overlap(part: &Part<'_>, columns: &Range<usize>) -> Range<usize> {
 }
 
 /// `row += mask ⊙ sums`, with two roundings.
-fn add_masked(row: &mut [f32], mask: &[f32], sums: &[f32]) {
+pub(super) fn add_masked(row: &mut [f32], mask: &[f32], sums: &[f32]) {
     row.iter_mut().zip(mask).zip(sums).for_each(|((x, m), sum)| *x += m * sum);
 }
 

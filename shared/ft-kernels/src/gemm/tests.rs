@@ -1,8 +1,10 @@
 use half::{bf16, f16};
 
 use super::micro::{Kernels, kernels};
+use super::multiply::matmul_with;
 use super::*;
 use crate::philox::Stream;
+use crate::simd::Isa;
 
 fn random(len: usize, what: u64) -> Vec<f32> {
     let mut values = vec![0.0; len];

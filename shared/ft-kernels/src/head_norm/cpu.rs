@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::Place;
+use super::HeadColumns;
 use crate::error::Result;
 use crate::norm::sums::{inverse_rms, rms_factors};
 use crate::parallel::for_row_blocks;
@@ -10,7 +10,7 @@ use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 use crate::tensor::{with_slice_mut, with_slices};
 
 /// See [`super::head_norm`].
-pub fn head_norm(isa: Isa, x: Tensor, w: &Tensor, place: Place, eps: f64) -> Result<Tensor> {
+pub fn head_norm(isa: Isa, x: Tensor, w: &Tensor, place: HeadColumns, eps: f64) -> Result<Tensor> {
     with_slices([w], |[w]| {
         with_slice_mut(&x, |x| {
             for_row_blocks(x, place.columns, |_, x| dispatch(isa, Forward { x, w, place, eps: eps as f32 }));
@@ -20,7 +20,14 @@ pub fn head_norm(isa: Isa, x: Tensor, w: &Tensor, place: Place, eps: f64) -> Res
 }
 
 /// See [`super::head_norm_backward`].
-pub fn head_norm_backward(isa: Isa, dy: Tensor, x: &Tensor, w: &Tensor, place: Place, eps: f64) -> Result<Tensor> {
+pub fn head_norm_backward(
+    isa: Isa,
+    dy: Tensor,
+    x: &Tensor,
+    w: &Tensor,
+    place: HeadColumns,
+    eps: f64,
+) -> Result<Tensor> {
     with_slices([x, w], |[x, w]| {
         with_slice_mut(&dy, |dy| {
             for_row_blocks(dy, place.columns, |first, dy| {
@@ -35,7 +42,7 @@ pub fn head_norm_backward(isa: Isa, dy: Tensor, x: &Tensor, w: &Tensor, place: P
 struct Forward<'a> {
     x: &'a mut [f32],
     w: &'a [f32],
-    place: Place,
+    place: HeadColumns,
     eps: f32,
 }
 
@@ -44,7 +51,7 @@ impl Kernel for Forward<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Place { columns, first, groups } = self.place;
+        let HeadColumns { columns, first, groups } = self.place;
         for row in self.x.chunks_exact_mut(columns) {
             for x in row[first..].chunks_exact_mut(self.w.len()).take(groups) {
                 let scale = s.splat(inverse_rms(s, x, self.eps));
@@ -61,7 +68,7 @@ struct Backward<'a> {
     dy: &'a mut [f32],
     x: &'a [f32],
     w: &'a [f32],
-    place: Place,
+    place: HeadColumns,
     eps: f32,
 }
 
@@ -70,7 +77,7 @@ impl Kernel for Backward<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Place { columns, first, groups } = self.place;
+        let HeadColumns { columns, first, groups } = self.place;
         let width = self.w.len();
         for (dy, x) in self.dy.chunks_exact_mut(columns).zip(self.x.chunks_exact(columns)) {
             let pairs = dy[first..].chunks_exact_mut(width).zip(x[first..].chunks_exact(width));

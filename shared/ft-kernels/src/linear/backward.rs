@@ -8,12 +8,12 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::dora::{self, Scales};
-use super::product::frozen;
+use super::products::frozen;
 use super::stack::{Adapter, Stack, factors, times, with_stack};
 use super::{Gradients, Linear, LoraGradient};
 use crate::backend::Isa;
 use crate::gemm::{Mat, MatMut, Part, Rhs, Tail, matmul};
-use crate::tensor::{from_vec, uninit, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slices};
 
 /// What all adapters of a layer go back through.
 struct Backward<'a> {
@@ -58,7 +58,7 @@ impl Backward<'_> {
             let Adapter { lora, out, .. } = &stack.adapters[i];
             match &own[i] {
                 Some(own) => Mat::new(own, self.tokens, *out),
-                None => Mat::strided(&through[lora.column..], self.tokens, *out, self.width),
+                None => Mat::strided(from_column(through, lora.column), self.tokens, *out, self.width),
             }
         };
         let dlow = stack.dlow(self.isa, self.tokens, dy);
@@ -90,7 +90,7 @@ impl Backward<'_> {
     /// `k·dy` of an adapter whose magnitudes do not scale the whole of its columns.
     fn own(&self, (adapter, scales): (&Adapter<'_>, &Option<Scales>)) -> Option<Vec<f32>> {
         let scales = scales.as_ref().filter(|_| adapter.lora.dropout.is_some())?;
-        Some(scales.times_columns(&self.dy[adapter.lora.column..], self.width))
+        Some(scales.times_columns(from_column(self.dy, adapter.lora.column), self.width))
     }
 
     /// The factors of each adapter's dropout, `[tokens, in]`.
@@ -110,7 +110,8 @@ impl Backward<'_> {
             column: 0,
             mask: mask.as_ref().map(|mask| Mat::new(mask, tokens, inner)),
         });
-        let mut dx = uninit(tokens * inner);
+        // SAFETY: a product that is not added to what is there writes every element.
+        let mut dx = unsafe { unwritten(tokens * inner) };
         let tail = Tail::new(None, parts.collect(), None);
         frozen(isa, through, &self.layer.weight, true, &mut MatMut::new(&mut dx, tokens, inner), false, &tail)?;
         if apart {
@@ -137,10 +138,11 @@ impl Backward<'_> {
             matmul(isa, dlow, a, &mut MatMut::new(dx, tokens, inner), true);
             return Ok(());
         };
-        let mut part = uninit(tokens * inner);
+        // SAFETY: a product that is not added to what is there writes every element.
+        let mut part = unsafe { unwritten(tokens * inner) };
         matmul(isa, dlow, a, &mut MatMut::new(&mut part, tokens, inner), false);
         if let Some(scales) = scales {
-            scales.add_to_input(isa, &self.dy[adapter.lora.column..], self.width, &mut part)?;
+            scales.add_to_input(isa, from_column(self.dy, adapter.lora.column), self.width, &mut part)?;
         }
         let rows = dx.par_chunks_mut(inner).zip(part.par_chunks(inner)).zip(mask.par_chunks(inner));
         rows.for_each(|((dx, part), mask)| dx.iter_mut().zip(part).zip(mask).for_each(|((dx, p), m)| *dx += m * p));
@@ -173,7 +175,8 @@ impl Backward<'_> {
         let (rows, columns) = (left.rows, right.cols);
         let one = |span: &[usize]| {
             let (from, length) = (span[0], span[1] - span[0]);
-            let mut sums = uninit(rows * columns);
+            // SAFETY: a product that is not added to what is there writes every element.
+            let mut sums = unsafe { unwritten(rows * columns) };
             let right = Rhs::F32(right.rows_of(from, length));
             matmul(self.isa, left.cols_of(from, length), right, &mut MatMut::new(&mut sums, rows, columns), false);
             sums
@@ -192,6 +195,11 @@ impl Backward<'_> {
         let Some(scales) = &self.scales[i] else { return Ok(Vec::new()) };
         let part = Part { left: low, right: adapter.b().t(), column: 0, mask: None };
         let y = scales.product(self.isa, seen.unwrap_or(self.x), &Tail::new(None, vec![part], None))?;
-        Ok(scales.gradients(&y, &self.dy[adapter.lora.column..], self.width, self.starts))
+        Ok(scales.gradients(&y, from_column(self.dy, adapter.lora.column), self.width, self.starts))
     }
+}
+
+/// Rows from one of their columns on; of no rows there is none.
+fn from_column(rows: &[f32], column: usize) -> &[f32] {
+    rows.get(column..).unwrap_or_default()
 }

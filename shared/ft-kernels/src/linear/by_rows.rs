@@ -9,10 +9,8 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::weight::RowSource;
 use crate::backend::Isa;
 use crate::gemm::{Mat, MatMut, Rhs, Tail, block_length, matmul_part};
-use crate::tensor::uninit;
 
 /// Elements that are expanded at a time: large enough for all threads, small beside a layer.
 const AT_ONCE: usize = 1 << 21;
@@ -28,6 +26,30 @@ pub fn rows_at_once(rows: usize, columns: usize) -> usize {
 /// The bytes of the rows that are expanded at a time.
 pub fn expanded_bytes(rows: usize, columns: usize) -> usize {
     rows_at_once(rows, columns).min(rows) * columns * size_of::<f32>()
+}
+
+/// A matrix `[rows, columns]` of which some rows at a time can be had as numbers.
+pub trait RowSource: std::fmt::Debug + Send + Sync {
+    /// The number of rows.
+    fn rows(&self) -> usize;
+
+    /// The number of elements in a row.
+    fn columns(&self) -> usize;
+
+    /// Rows are had at the least cost in multiples of this many, from such a multiple on.
+    fn granule(&self) -> usize {
+        1
+    }
+
+    /// The bytes that it takes in memory.
+    fn bytes(&self) -> usize;
+
+    /// Writes the rows from `first` on, a multiple of the granule, as many whole ones as there is room for, a multiple of
+    /// it or up to the last one, on this thread and with these instructions, which change no bit.
+    ///
+    /// # Errors
+    /// If they cannot be had.
+    fn expand(&self, isa: Isa, first: usize, out: &mut [f32]) -> Result<()>;
 }
 
 /// Some adjacent rows of a matrix that can be expanded.
@@ -97,8 +119,7 @@ impl Rows {
         if cover == (from..from + count) {
             return self.source.expand(isa, from, out);
         }
-        // Every element is written, or the expanding fails and the buffer is dropped.
-        let mut all = uninit(cover.len() * columns);
+        let mut all = vec![0.0; cover.len() * columns];
         self.source.expand(isa, cover.start, &mut all)?;
         out.copy_from_slice(&all[(from - cover.start) * columns..][..out.len()]);
         Ok(())
@@ -110,8 +131,7 @@ impl Rows {
         let cover = self.cover(from, count);
         let len = cover.len() * columns;
         if buffer.len() < len {
-            // Every element is written, or the expanding fails and the buffer is dropped.
-            *buffer = uninit(len);
+            *buffer = vec![0.0; len];
             crate::memory::prefer_large_pages(buffer);
         }
         let rows = (A_TASK / columns.max(1)).max(1).next_multiple_of(self.granule());

@@ -10,13 +10,13 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::product::frozen;
+use super::products::frozen;
 use super::{Linear, Lora, Weight, reference};
 use crate::backend::{Compute, Isa};
 use crate::gemm::{Mat, MatMut, Rhs, Tail, matmul};
 use crate::parallel::with_scratch;
 use crate::simd::{Kernel, LANES, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slice, with_slices};
 
 /// Rows of the matrix whose norms are formed at a time.
 const NORMS_AT_A_TIME: usize = 64;
@@ -44,7 +44,7 @@ pub fn dora_norm(compute: Compute, weight: impl Into<Weight>, a: &Tensor, b: &Te
 
 fn norms(isa: Isa, weight: &Weight, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
     let ((out, inner), (r, _)) = (weight.dims2()?, a.dims2()?);
-    let mut norms = uninit(out);
+    let mut norms = vec![0.0; out];
     with_slices([a, b], |[a, b]| {
         let b: Vec<f32> = b.iter().map(|b| b * scaling).collect();
         weight.with_rows(isa, |rows_of| {
@@ -127,7 +127,8 @@ pub(super) fn through(lora: &[Lora<'_>], scales: &[Option<Scales>], dy: &[f32], 
     if !lora.iter().zip(scales).any(whole) {
         return None;
     }
-    let mut through = uninit(dy.len());
+    // SAFETY: both have the same rows, and each is copied whole.
+    let mut through = unsafe { unwritten(dy.len()) };
     through.par_chunks_mut(width).with_min_len(ROWS_AT_A_TIME).zip(dy.par_chunks(width)).for_each(|(to, dy)| {
         to.copy_from_slice(dy);
         for (lora, scales) in lora.iter().zip(scales).filter(|(lora, _)| lora.dropout.is_none()) {
@@ -182,7 +183,7 @@ impl Scales {
     }
 
     fn scaled(&self, dy: &[f32], width: usize, by: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
-        let mut scaled = uninit(dy.len().div_ceil(width) * self.out());
+        let mut scaled = vec![0.0; dy.len().div_ceil(width) * self.out()];
         let rows = scaled.par_chunks_mut(self.out()).with_min_len(ROWS_AT_A_TIME);
         rows.zip(dy.par_chunks(width)).for_each(|(to, dy)| {
             to.iter_mut().zip(dy).zip(&self.factor).for_each(|((to, dy), k)| *to = by(*k) * dy);
@@ -193,7 +194,8 @@ impl Scales {
     /// `x·Wᵀ`, `[tokens, out]`, and what follows it.
     pub(super) fn product(&self, isa: Isa, x: &[f32], tail: &Tail<'_>) -> Result<Vec<f32>> {
         let tokens = x.len() / self.weight.dims2()?.1.max(1);
-        let mut y = uninit(tokens * self.out());
+        // SAFETY: a product that is not added to what is there writes every element.
+        let mut y = unsafe { unwritten(tokens * self.out()) };
         frozen(isa, x, &self.weight, false, &mut MatMut::new(&mut y, tokens, self.out()), false, tail)?;
         Ok(y)
     }
@@ -212,7 +214,7 @@ impl Scales {
             sums.iter_mut().zip(wide).zip(norms).for_each(|((to, sum), norm)| *to = (sum / f64::from(*norm)) as f32);
         };
         let sequence = |span: &[usize]| {
-            let mut sums = uninit(out);
+            let mut sums = vec![0.0; out];
             let blocks = sums.par_chunks_mut(COLUMNS_AT_A_TIME).enumerate();
             blocks.for_each(|(i, sums)| sum(span, i * COLUMNS_AT_A_TIME, sums));
             sums

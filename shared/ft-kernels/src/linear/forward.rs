@@ -5,11 +5,11 @@ use rayon::prelude::*;
 
 use super::Linear;
 use super::dora::Scales;
-use super::product::{frozen, product_few_slice};
+use super::products::{frozen, product_few_slice};
 use super::stack::{Stack, dropped, with_stack};
 use crate::backend::Isa;
 use crate::gemm::{MatMut, Tail};
-use crate::tensor::{from_vec, uninit, with_slice};
+use crate::tensor::{from_vec, unwritten, with_slice};
 
 /// See [`Linear::forward`].
 pub(super) fn forward(
@@ -20,7 +20,9 @@ pub(super) fn forward(
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
     let ((tokens, _), out) = (x.dims2()?, layer.width()?);
-    let mut y = uninit(tokens * out);
+    check_residual(residual, tokens, out)?;
+    // SAFETY: `preset` writes every element and says so, or the product does, which is then not added to what is there.
+    let mut y = unsafe { unwritten(tokens * out) };
     let preset = !layer.has_magnitudes() && preset(layer, &mut y, residual)?;
     with_adapters(isa, layer, x, starts, residual, |x, tail| {
         frozen(isa, x, &layer.weight, false, &mut MatMut::new(&mut y, tokens, out), preset, tail)
@@ -31,6 +33,7 @@ pub(super) fn forward(
 /// See [`Linear::forward_few`]. The frozen product has no blocks here, so the adapters' follow it.
 pub(super) fn forward_few(isa: Isa, layer: &Linear<'_>, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
     let ((tokens, _), out) = (x.dims2()?, layer.width()?);
+    check_residual(residual, tokens, out)?;
     let mut y = product_few_slice(isa, x, &layer.weight)?;
     if !layer.has_magnitudes() {
         with_rest(layer, residual, |add| y.chunks_mut(out.max(1)).enumerate().for_each(|(i, row)| add(i, 0, row)))?;
@@ -42,10 +45,23 @@ pub(super) fn forward_few(isa: Isa, layer: &Linear<'_>, x: &Tensor, residual: Op
     from_vec(y, (tokens, out))
 }
 
+/// Fails where the residual is not of the output's shape: the rows that it lacks would stay unwritten.
+fn check_residual(residual: Option<&Tensor>, tokens: usize, out: usize) -> Result<()> {
+    match residual {
+        Some(residual) if residual.dims() != [tokens, out] => {
+            candle_core::bail!("a residual {:?} is added to an output [{tokens}, {out}]", residual.dims())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Fills `y` with what the product is added to; false where there is nothing.
 fn preset(layer: &Linear<'_>, y: &mut [f32], residual: Option<&Tensor>) -> Result<bool> {
     let out = layer.width()?;
     if let Some(residual) = residual {
+        if residual.elem_count() != y.len() {
+            candle_core::bail!("a residual {:?} of an output of {} elements", residual.dims(), y.len());
+        }
         with_slice(residual, |r| {
             y.par_chunks_mut(1 << 16).zip(r.par_chunks(1 << 16)).for_each(|(y, r)| y.copy_from_slice(r));
         })?;

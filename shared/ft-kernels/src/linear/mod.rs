@@ -7,23 +7,24 @@
 //! of a training step.
 
 mod backward;
-mod by_rows;
+pub(crate) mod by_rows;
 mod dora;
+mod floats;
 mod forward;
-mod product;
+mod operator;
+mod products;
 pub mod reference;
 mod stack;
 mod weight;
 
 use candle_core::{Result, Tensor};
 
-use crate::backend::Compute;
 use crate::philox::Stream;
 
-pub use self::by_rows::{Rows, expanded_bytes};
+pub use self::by_rows::{RowSource, Rows, expanded_bytes};
 pub use self::dora::dora_norm;
-pub use self::product::{add_product, product, product_few, weight_gradient};
-pub use self::weight::{RowSource, Weight};
+pub use self::products::{add_product, product, product_few, weight_gradient};
+pub use self::weight::Weight;
 pub use crate::dropout::dropout_factors;
 
 /// An adapter of a range of a layer's output columns.
@@ -84,53 +85,6 @@ pub struct Gradients {
 }
 
 impl Linear<'_> {
-    /// `x` is `[tokens, in]`; `starts` holds where each sequence starts, and the number of tokens last;
-    /// `residual`, `[tokens, out]`, is added to the result, `[tokens, out]`.
-    ///
-    /// # Errors
-    /// If candle refuses the shapes or types.
-    pub fn forward(&self, compute: Compute, x: &Tensor, starts: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
-        if compute.is_fused() {
-            forward::forward(compute.isa, self, x, starts, residual)
-        } else {
-            reference::forward(compute, self, x, starts, residual)
-        }
-    }
-
-    /// `dy` is `[tokens, out]`, `x` and `starts` as in the forward; the input's gradient is formed
-    /// where `want_x` asks for it.
-    ///
-    /// # Errors
-    /// If candle refuses the shapes or types.
-    pub fn backward(
-        &self,
-        compute: Compute,
-        dy: &Tensor,
-        x: &Tensor,
-        starts: &[usize],
-        want_x: bool,
-    ) -> Result<Gradients> {
-        if compute.is_fused() {
-            backward::backward(compute.isa, self, dy, x, starts, want_x)
-        } else {
-            reference::backward(compute, self, dy, x, starts, want_x)
-        }
-    }
-
-    /// [`Self::forward`] for a few rows that are not learned from, as a step of generation has them: fast where
-    /// the weights are read from memory for them alone. The adapters' dropout is left out.
-    ///
-    /// # Errors
-    /// If candle refuses the shapes or types.
-    pub fn forward_few(&self, compute: Compute, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
-        let mut layer = self.clone();
-        layer.lora.iter_mut().for_each(|lora| lora.dropout = None);
-        if !compute.is_fused() {
-            return reference::forward(compute, &layer, x, &[], residual);
-        }
-        forward::forward_few(compute.isa, &layer, x, residual)
-    }
-
     /// Whether an adapter scales what the product gives, which then must be alone in its columns.
     fn has_magnitudes(&self) -> bool {
         self.lora.iter().any(|lora| lora.magnitude.is_some())

@@ -14,7 +14,7 @@ use super::{Dropout, Linear, Lora};
 use crate::backend::Isa;
 use crate::gemm::{Mat, MatMut, Part, Rhs, matmul};
 use crate::philox;
-use crate::tensor::{uninit, with_list};
+use crate::tensor::with_list;
 
 /// The stacked pair.
 pub(super) struct Stack<'a> {
@@ -82,7 +82,7 @@ impl Stack<'_> {
     /// `s·x·Aᵀ`, `[tokens, Σr]`; `dropped` is what each adapter sees in the place of `x`.
     pub fn low(&self, isa: Isa, x: &[f32], dropped: &[Option<Vec<f32>>]) -> Vec<f32> {
         let (tokens, width) = (x.len() / self.inner.max(1), self.rank());
-        let mut low = uninit(tokens * width);
+        let mut low = vec![0.0; tokens * width];
         let mut product = |x: &[f32], ranks: &Range<usize>| {
             let a = Rhs::F32(self.a(ranks)).t();
             let place = low.get_mut(ranks.start..).unwrap_or_default();
@@ -108,7 +108,7 @@ impl Stack<'_> {
     /// `s·dy·B`, `[tokens, Σr]`; `dy` gives each adapter its columns of the gradient.
     pub fn dlow<'d>(&self, isa: Isa, tokens: usize, dy: impl Fn(usize) -> Mat<'d, f32>) -> Vec<f32> {
         let width = self.rank();
-        let mut dlow = uninit(tokens * width);
+        let mut dlow = vec![0.0; tokens * width];
         for (i, adapter) in self.adapters.iter().enumerate() {
             let place = dlow.get_mut(adapter.ranks.start..).unwrap_or_default();
             let mut place = MatMut::strided(place, tokens, adapter.ranks.len(), width);
@@ -148,10 +148,7 @@ impl Adapter<'_> {
 
 /// The factors of a dropout of rows of `cols`, `[tokens, cols]`.
 pub(super) fn factors(isa: Isa, dropout: &Dropout, cols: usize, starts: &[usize]) -> Result<Vec<f32>> {
-    let (sequences, streams) = (starts.len().saturating_sub(1), dropout.streams.len());
-    if sequences != streams {
-        candle_core::bail!("{streams} streams of dropout for {sequences} sequences");
-    }
+    dropout.check(starts)?;
     let tokens = starts.last().copied().unwrap_or(0);
     let mut all = vec![0.0; tokens * cols];
     for (stream, span) in dropout.streams.iter().zip(starts.windows(2)) {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::by_rows::Rows;
-use super::product::with_weights;
+use super::by_rows::{RowSource, Rows};
+use super::floats::with_weights;
 use crate::backend::{Isa, is_host};
-use crate::tensor::{from_vec, uninit};
+use crate::tensor::from_vec;
 
 /// A frozen matrix `[out, in]`: numbers, or what expands to them.
 #[derive(Debug, Clone)]
@@ -16,30 +16,6 @@ pub enum Weight {
     Float(Tensor),
     /// In the host's memory, in whatever form: a few rows at a time become f32 where a product packs them.
     Rows(Rows),
-}
-
-/// A matrix `[rows, columns]` of which some rows at a time can be had as numbers.
-pub trait RowSource: std::fmt::Debug + Send + Sync {
-    /// The number of rows.
-    fn rows(&self) -> usize;
-
-    /// The number of elements in a row.
-    fn columns(&self) -> usize;
-
-    /// Rows are had at the least cost in multiples of this many, from such a multiple on.
-    fn granule(&self) -> usize {
-        1
-    }
-
-    /// The bytes that it takes in memory.
-    fn bytes(&self) -> usize;
-
-    /// Writes the rows from `first` on, a multiple of the granule, as many whole ones as there is room for, a multiple of
-    /// it or up to the last one, on this thread and with these instructions, which change no bit.
-    ///
-    /// # Errors
-    /// If they cannot be had.
-    fn expand(&self, isa: Isa, first: usize, out: &mut [f32]) -> Result<()>;
 }
 
 impl From<Tensor> for Weight {
@@ -154,8 +130,7 @@ impl Weight {
             Self::Float(table) => table.index_select(&Tensor::new(ids, table.device())?, 0)?.to_dtype(DType::F32),
             Self::Rows(rows) => {
                 let columns = rows.columns();
-                // Every element is written, or a row cannot be had and the buffer is dropped.
-                let mut found = uninit(ids.len() * columns);
+                let mut found = vec![0.0; ids.len() * columns];
                 for (&id, row) in ids.iter().zip(found.chunks_exact_mut(columns.max(1))) {
                     rows.expand(Isa::best(), id as usize, row)?;
                 }

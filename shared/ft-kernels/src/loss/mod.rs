@@ -4,11 +4,13 @@
 //! families shape their logits first, see [`LogitShape`]; gradients go through that too.
 
 mod cpu;
+mod operator;
 pub mod reference;
+
+pub use operator::{cross_entropy, cross_entropy_forward, shape_logits};
 
 use candle_core::Tensor;
 
-use crate::backend::{Backend, Compute};
 use crate::error::{Error, Result, expect_shape};
 
 /// What some families do to their logits: a factor (Granite, Cohere), a soft bound (Gemma 2):
@@ -41,61 +43,6 @@ pub struct RowLosses {
     pub nll: Vec<f32>,
     /// Whether the target is the row's (first) largest logit.
     pub correct: Vec<bool>,
-}
-
-/// The losses of `logits` `[rows, vocabulary]`, shaped by `shape`, and the gradient of their sum
-/// times `scale` for the logits as they were before.
-///
-/// On the CPU the gradient takes the logits' memory: every other handle on it sees the change.
-/// `scale` is 1 over the normaliser of the step.
-///
-/// # Errors
-/// If there is not one target a row, or a target lies outside the vocabulary.
-pub fn cross_entropy(
-    compute: Compute,
-    logits: Tensor,
-    targets: &[u32],
-    scale: f32,
-    shape: LogitShape,
-) -> Result<(RowLosses, Tensor)> {
-    let columns = check(&logits, targets)?;
-    match compute.backend {
-        Backend::Cpu => cpu::cross_entropy(compute.isa, logits, columns, targets, scale, shape),
-        Backend::Reference | Backend::Cuda => reference::cross_entropy(&logits, targets, scale, shape),
-    }
-}
-
-/// The losses alone.
-///
-/// # Errors
-/// As [`cross_entropy`].
-pub fn cross_entropy_forward(
-    compute: Compute,
-    logits: &Tensor,
-    targets: &[u32],
-    shape: LogitShape,
-) -> Result<RowLosses> {
-    let columns = check(logits, targets)?;
-    match compute.backend {
-        Backend::Cpu => cpu::cross_entropy_forward(compute.isa, logits, columns, targets, shape),
-        Backend::Reference | Backend::Cuda => reference::cross_entropy_forward(logits, targets, shape),
-    }
-}
-
-/// The logits as the shape makes them, for generation.
-///
-/// On the CPU this happens in the logits' own memory: every other handle on it sees the change.
-///
-/// # Errors
-/// If candle refuses an operation.
-pub fn shape_logits(compute: Compute, logits: Tensor, shape: LogitShape) -> Result<Tensor> {
-    if shape.is_default() {
-        return Ok(logits);
-    }
-    match compute.backend {
-        Backend::Cpu => cpu::shape_logits(compute.isa, logits, shape),
-        Backend::Reference | Backend::Cuda => reference::shape_logits(&logits, shape),
-    }
 }
 
 fn check(logits: &Tensor, targets: &[u32]) -> Result<usize> {

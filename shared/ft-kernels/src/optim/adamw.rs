@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::PIECE;
 use super::blockwise::{BLOCK, Codes, DynamicMap};
+use crate::math::pow;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 
 /// The numbers of one AdamW step.
@@ -148,8 +149,8 @@ pub(super) struct Constants {
 
 impl Constants {
     pub fn of(a: AdamW) -> Self {
-        let correction1 = 1.0 - a.beta1.powf(a.step as f64);
-        let correction2 = 1.0 - a.beta2.powf(a.step as f64);
+        let correction1 = 1.0 - pow(a.beta1, a.step as f64);
+        let correction2 = 1.0 - pow(a.beta2, a.step as f64);
         Self {
             decay: (1.0 - a.lr * a.weight_decay) as f32,
             beta1: a.beta1 as f32,

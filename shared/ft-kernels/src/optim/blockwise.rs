@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use crate::math::pow;
 use crate::simd::{LANES, Simd};
 
 /// Elements that share a scale.
@@ -74,7 +75,7 @@ impl DynamicMap {
         for exponent in 0..7 {
             // The larger the number, the more bits are left for its fraction.
             let fractions = 1usize << (exponent + usize::from(!signed));
-            let power = 10f64.powi(exponent as i32 - 6) as f32;
+            let power = pow(10.0, exponent as f64 - 6.0) as f32;
             let bounds: Vec<f32> = (0..=fractions).map(|i| even_step(i, fractions)).collect();
             let means = bounds.windows(2).map(|pair| power * f32::midpoint(pair[0], pair[1]));
             values.extend(means.flat_map(|x| if signed { vec![x, -x] } else { vec![x] }));

@@ -2,17 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::block::{BLOCK, BYTES, Q8Block};
 use super::kernels::{Expand8, Round8};
 use crate::error::{Result, expect_shape};
 use crate::parallel::for_row_blocks;
 use crate::simd::{Isa, dispatch};
-
-/// Elements of a block.
-pub(super) const BLOCK: usize = 32;
-/// Bytes of a block: the scale as an f16, then the elements.
-pub(super) const BYTES: usize = 34;
-/// A block's bytes.
-pub(super) type Block = [u8; BYTES];
 
 /// Blocks of a piece of work.
 const PIECE: usize = 2048;
@@ -23,7 +17,7 @@ const PIECE: usize = 2048;
 /// with zeros.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EightBit {
-    blocks: Vec<Block>,
+    blocks: Vec<Q8Block>,
     len: usize,
 }
 

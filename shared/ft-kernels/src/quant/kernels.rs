@@ -2,8 +2,8 @@
 
 use half::f16;
 
-use super::eight::{BLOCK as EIGHT, BYTES, Block};
-use super::four::Kind;
+use super::block::{BLOCK as EIGHT, BYTES, Q8Block, STEP};
+use super::kind::Kind;
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Expands whole blocks of four-bit codes; the last block may be short.
@@ -93,7 +93,7 @@ fn largest<S: Simd>(s: S, values: &[f32]) -> f32 {
 
 /// Expands blocks of 32 bytes; the last may be used in part.
 pub struct Expand8<'a> {
-    pub blocks: &'a [Block],
+    pub blocks: &'a [Q8Block],
     pub out: &'a mut [f32],
 }
 
@@ -115,7 +115,7 @@ impl Kernel for Expand8<'_> {
 /// Rounds blocks of 32 elements to bytes; the last may be short.
 pub struct Round8<'a> {
     pub values: &'a [f32],
-    pub blocks: &'a mut [Block],
+    pub blocks: &'a mut [Q8Block],
 }
 
 impl Kernel for Round8<'_> {
@@ -149,7 +149,7 @@ impl Kernel for ExpandRow<'_> {
     fn run<S: Simd>(self, _: S) {
         for (x, &code) in self.out.iter_mut().zip(self.codes) {
             // Two roundings, as in bitsandbytes.
-            *x = f32::from(code) * self.scale * super::rows::STEP;
+            *x = f32::from(code) * self.scale * STEP;
         }
     }
 }

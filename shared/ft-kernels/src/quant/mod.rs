@@ -14,17 +14,20 @@
 //! in candle operations.
 
 mod absmax;
+mod block;
 mod blocks;
 mod eight;
 mod four;
 mod kernels;
+mod kind;
 pub mod reference;
 mod rows;
 
 pub use absmax::{Absmax, Nested, Second};
 pub use blocks::expand_blocks;
 pub use eight::EightBit;
-pub use four::{BLOCK, FourBit, Kind, Part};
+pub use four::{BLOCK, FourBit, Part};
+pub use kind::Kind;
 pub use rows::ByteRows;
 
 #[cfg(test)]

@@ -6,9 +6,6 @@ use super::kernels::ExpandRow;
 use crate::error::{Result, expect_shape};
 use crate::simd::{Isa, dispatch};
 
-/// What a code of 1 stands for, in a row with the scale 1.
-pub(super) const STEP: f32 = 1.0 / 127.0;
-
 /// A matrix as bitsandbytes' `Linear8bitLt` saves it: signed bytes, and for each row the magnitude that 127 stands for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ByteRows {

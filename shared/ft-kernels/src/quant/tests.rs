@@ -70,7 +70,7 @@ fn all_instruction_sets_give_the_same_bits() {
             dispatch(isa, Expand4 { kind, block: BLOCK, packed, scales: absmax, out: &mut out });
             (packed.to_vec(), bits(absmax), bits(&out))
         });
-        let mut blocks = vec![[0; eight::BYTES]; values.len().div_ceil(eight::BLOCK)];
+        let mut blocks = vec![[0; super::block::BYTES]; values.len().div_ceil(super::block::BLOCK)];
         dispatch(isa, Round8 { values: &values, blocks: &mut blocks });
         let mut out = vec![f32::NAN; values.len()];
         dispatch(isa, Expand8 { blocks: &blocks, out: &mut out });

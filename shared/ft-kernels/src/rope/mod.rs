@@ -4,14 +4,17 @@
 //! do.
 
 mod cpu;
+mod operator;
 pub mod reference;
+
+pub use operator::rope;
 
 use std::sync::OnceLock;
 
 use candle_core::{Device, Tensor};
 
-use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
+use crate::math::sincos;
 
 /// The cosines and sines of a row's rotations.
 #[derive(Clone, Debug)]
@@ -41,7 +44,7 @@ impl RopeTables {
         let angles = positions.iter().flat_map(|&p| inv_freq.iter().map(move |f| f64::from(p) * f));
         let (cos, sin) = angles
             .map(|angle| {
-                let (sin, cos) = angle.sin_cos();
+                let (sin, cos) = sincos(angle);
                 ((cos * magnitude) as f32, (sin * magnitude) as f32)
             })
             .unzip();
@@ -100,29 +103,6 @@ impl RopeTables {
     /// The sines `[rows, half]`.
     pub fn sin(&self) -> &[f32] {
         &self.sin
-    }
-}
-
-/// Turns the first `heads` heads of every row of `x` `[tokens, columns]`, each of `head_dim`
-/// columns; the columns after them stay. With merged queries, keys and values, `heads` is the
-/// number of query and key heads. Where the tables are narrower than a head, its last columns stay.
-///
-/// On the CPU this happens in `x`'s own memory, so every other handle on it sees the change.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn rope(
-    compute: Compute,
-    x: Tensor,
-    tables: &RopeTables,
-    heads: usize,
-    head_dim: usize,
-    direction: Direction,
-) -> Result<Tensor> {
-    let columns = check(&x, tables, heads, head_dim)?;
-    match compute.backend {
-        Backend::Cpu => cpu::rope(compute.isa, x, columns, tables, heads, head_dim, direction),
-        Backend::Reference | Backend::Cuda => reference::rope(&x, tables, heads, head_dim, direction),
     }
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice};
+use crate::tensor::{from_vec, unwritten, with_slice};
 
 /// Rows that are added in `f32`; the sums of such runs are added in `f64`, so that a long sequence's
 /// rounding stays that of a short one's.
@@ -19,9 +19,10 @@ pub fn sum_rows(isa: Isa, dy: &Tensor, columns: usize, starts: &[usize]) -> Resu
         let sequences = starts.par_windows(2);
         let of_sequence = |pair: &[usize]| {
             let rows = &dy[pair[0] * columns..pair[1] * columns];
-            let mut sums = uninit(columns);
+            // SAFETY: the blocks below are all the columns, and the kernel writes each of its sums.
+            let mut sums = unsafe { unwritten(columns) };
             sums.par_chunks_mut(BLOCK).enumerate().for_each(|(block, sums)| {
-                dispatch(isa, Block { rows, columns, first: block * BLOCK, sums });
+                dispatch(isa, ColumnSums { rows, columns, first: block * BLOCK, sums });
             });
             sums
         };
@@ -31,14 +32,14 @@ pub fn sum_rows(isa: Isa, dy: &Tensor, columns: usize, starts: &[usize]) -> Resu
 }
 
 /// Some columns of one sequence.
-struct Block<'a> {
+struct ColumnSums<'a> {
     rows: &'a [f32],
     columns: usize,
     first: usize,
     sums: &'a mut [f32],
 }
 
-impl Kernel for Block<'_> {
+impl Kernel for ColumnSums<'_> {
     type Output = ();
 
     #[inline(always)]

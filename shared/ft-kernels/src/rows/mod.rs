@@ -1,25 +1,14 @@
 //! The sums of a matrix's rows, sequence by sequence: the gradients of biases.
 
 mod cpu;
+mod operator;
 pub mod reference;
+
+pub use operator::sum_rows;
 
 use candle_core::Tensor;
 
-use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
-
-/// The sums of the rows of `dy` `[tokens, n]` over each sequence's tokens `starts[i]..starts[i + 1]`,
-/// each `[n]`; zeros for an empty sequence.
-///
-/// # Errors
-/// If `starts` does not rise from 0 to the number of tokens.
-pub fn sum_rows(compute: Compute, dy: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>> {
-    let columns = check(dy, starts)?;
-    match compute.backend {
-        Backend::Cpu => cpu::sum_rows(compute.isa, dy, columns, starts),
-        Backend::Reference | Backend::Cuda => reference::sum_rows(dy, starts),
-    }
-}
 
 fn check(dy: &Tensor, starts: &[usize]) -> Result<usize> {
     let (tokens, columns) = dy.dims2()?;

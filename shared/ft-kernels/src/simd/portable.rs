@@ -1,6 +1,6 @@
 //! Sixteen lanes as an array, for machines of which nothing is known.
 
-use super::{LANES, Product, Simd};
+use super::vectors::{LANES, Simd, TileProduct};
 
 /// Plain Rust; the compiler may vectorise it for the target it was told.
 #[derive(Clone, Copy)]
@@ -132,7 +132,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn product(self, product: &Product) {
+    unsafe fn product(self, product: &TileProduct) {
         // SAFETY: the caller's promise.
         unsafe { product.run::<Self, 4, 1>(self) }
     }

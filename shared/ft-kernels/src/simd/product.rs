@@ -1,43 +1,8 @@
 //! The small matrix products inside attention.
 
-use super::{LANES, Simd};
+use super::vectors::{LANES, Simd, TileProduct};
 
-/// `C = A B` or `C += A B` for matrices that lie in the caches.
-///
-/// Every element of C is one chain of fused multiply-adds over the inner index, in ascending order,
-/// from zero or from what C held: its bits depend neither on the shape of the rest of C nor on the
-/// instruction set.
-///
-/// All the memory that `rows`, `inner`, `vectors` and the strides span must be readable, and C's
-/// writable and apart from A and B; strides count elements. C and B have `vectors * 16` columns,
-/// adjacent in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Product {
-    /// Rows of A and C.
-    pub rows: usize,
-    /// Columns of A, rows of B.
-    pub inner: usize,
-    /// Columns of B and C, in vectors of 16.
-    pub vectors: usize,
-    /// A's first element.
-    pub a: *const f32,
-    /// From one row of A to the next.
-    pub a_row: usize,
-    /// From one column of A to the next.
-    pub a_column: usize,
-    /// B's first element.
-    pub b: *const f32,
-    /// From one row of B to the next.
-    pub b_row: usize,
-    /// C's first element.
-    pub c: *mut f32,
-    /// From one row of C to the next.
-    pub c_row: usize,
-    /// Whether to add to what C holds.
-    pub accumulate: bool,
-}
-
-impl Product {
+impl TileProduct {
     /// Computes it in tiles of at most `M` rows and `N` vectors.
     ///
     /// # Safety

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm512_unpacklo_pd,
 };
 
-use super::LANES;
+use super::vectors::LANES;
 
 /// See [`super::Simd::sum_each`].
 ///

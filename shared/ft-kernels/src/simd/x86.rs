@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::{Kernel, Product, Simd};
+use super::vectors::{Kernel, Simd, TileProduct};
 
 /// Runs a kernel with AVX-512.
 ///
@@ -32,13 +32,13 @@ pub unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
-unsafe fn product_avx512(simd: Avx512, product: &Product) {
+unsafe fn product_avx512(simd: Avx512, product: &TileProduct) {
     // SAFETY: the caller's promise.
     unsafe { product.run::<Avx512, 8, 2>(simd) }
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn product_avx2(simd: Avx2, product: &Product) {
+unsafe fn product_avx2(simd: Avx2, product: &TileProduct) {
     // SAFETY: the caller's promise.
     unsafe { product.run::<Avx2, 4, 1>(simd) }
 }
@@ -161,7 +161,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn product(self, product: &Product) {
+    unsafe fn product(self, product: &TileProduct) {
         unsafe { product_avx512(self, product) }
     }
 
@@ -280,7 +280,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn product(self, product: &Product) {
+    unsafe fn product(self, product: &TileProduct) {
         unsafe { product_avx2(self, product) }
     }
 

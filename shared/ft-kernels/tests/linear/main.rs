@@ -188,3 +188,29 @@ fn matrices_that_are_expanded_by_rows_give_the_bits_of_the_expanded_ones() -> Re
     }
     Ok(())
 }
+
+#[test]
+fn a_sequence_without_a_stream_of_dropout_is_refused() {
+    let case = Case::new(24, &[17], 4, &[5, 3], 0.3, true);
+    let mut layer = case.linear(0);
+    layer.lora.iter_mut().filter_map(|lora| lora.dropout.as_mut()).for_each(|dropout| dropout.streams.truncate(1));
+    for compute in [Compute::cpu(), Compute::reference()] {
+        let forward = layer.forward(compute, &case.x, &case.starts, None).map(drop);
+        let backward = layer.backward(compute, &case.dy, &case.x, &case.starts, true).map(drop);
+        for error in [forward, backward] {
+            let told = error.unwrap_err().to_string();
+            assert!(told.contains("1 streams for 2 sequences"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_residual_of_fewer_rows_than_the_output_is_refused() -> Result<()> {
+    let case = Case::new(24, &[17], 4, &[5, 3], 0.0, true);
+    let (layer, short) = (case.linear(0), case.residual.narrow(0, 0, 7)?);
+    for compute in [Compute::cpu(), Compute::reference()] {
+        assert!(layer.forward(compute, &case.x, &case.starts, Some(&short)).is_err());
+        assert!(layer.forward_few(compute, &case.x, Some(&short)).is_err());
+    }
+    Ok(())
+}

@@ -1,4 +1,4 @@
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ft_kernels::Compute;
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention, attention_backward, attention_decode, reference};
 
@@ -245,4 +245,18 @@ fn arguments_that_do_not_fit_are_refused() {
     let q = Tensor::zeros((1, 32), candle_core::DType::F32, &Device::Cpu).unwrap();
     let message = attention_decode(cpu(), &q, &[KeyValue { keys: &[], values: &[] }], &spec).unwrap_err().to_string();
     assert!(message.contains("a cache"), "{message}");
+}
+
+#[test]
+fn sequences_without_tokens_give_no_rows_on_any_backend() {
+    let spec = spec(4, 2, 16);
+    let none = Tensor::zeros((0, spec.qkv_columns()), DType::F32, &Device::Cpu).unwrap();
+    for compute in [Compute::cpu(), Compute::reference()] {
+        for starts in [&[0, 0][..], &[0, 0, 0]] {
+            let (out, lse) = attention(compute, &none, &spec, starts).unwrap();
+            assert_eq!((out.dims(), lse.dims()), (&[0, 64][..], &[0, 4][..]));
+            let back = attention_backward(compute, &out, &none, &out, &lse, &spec, starts).unwrap();
+            assert_eq!(back.dims(), [0, spec.qkv_columns()]);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use candle_core::DType;
 use serde_json::{Value, json};
 
-use super::keys::{Keys, wrong};
+use super::keys::{Keys, unsupported, wrong};
 use super::{Architecture, Family, families};
 use crate::error::{Error, Result};
 
@@ -122,10 +122,6 @@ pub(super) fn known() -> String {
 /// An architecture that is not implemented.
 pub(super) fn unknown(found: &str) -> Error {
     Error::UnknownArchitecture { found: found.into(), known: known() }
-}
-
-pub(super) fn unsupported(key: &str, value: &Value, expected: &str) -> Error {
-    Error::Unsupported { key: key.into(), value: value.to_string(), expected: expected.into() }
 }
 
 /// Keys that drop elements inside the base while it trains, where they ask for it.

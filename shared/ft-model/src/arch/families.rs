@@ -1,19 +1,16 @@
 //! What each family's `config.json` says, and what it takes for granted.
 
 mod mixtures;
+mod plain;
 
+use ft_kernels::math::pow;
 use serde_json::{Value, json};
 
-use super::config::unsupported;
-use super::keys::{Keys, wrong};
+use self::plain::{MOST_LAYERS, Start, activation, common, window};
+use super::keys::{Keys, unsupported, wrong};
 use super::rope_config::{Base, Defaults, build, rope};
 use super::{Activation, Architecture, Family, LayerKind, NormKind, QkNorm};
 use crate::error::Result;
-
-/// More layers than any model has.
-const MOST_LAYERS: usize = 1 << 14;
-/// More experts than any layer has.
-const MOST_EXPERTS: usize = 1 << 14;
 
 /// The architecture of a family's `config.json`.
 pub(super) fn read(family: Family, keys: Keys<'_>) -> Result<Architecture> {
@@ -36,85 +33,6 @@ pub(super) fn read(family: Family, keys: Keys<'_>) -> Result<Architecture> {
         Family::Mixtral => mixtures::mixtral(keys),
         Family::Qwen3Moe => mixtures::qwen3_moe(keys),
     }
-}
-
-/// What a family's readers of `config.json` differ in before the details.
-struct Start {
-    family: Family,
-    num_heads: usize,
-    hidden_size: usize,
-    num_layers: usize,
-    intermediate_size: usize,
-    context: usize,
-    head_dim: usize,
-}
-
-impl Start {
-    fn new(family: Family, keys: Keys<'_>, context: usize, head_dim: Option<usize>) -> Result<Self> {
-        let hidden_size = keys.size("hidden_size")?;
-        let num_heads = keys.size("num_attention_heads")?;
-        Ok(Self {
-            family,
-            num_heads,
-            hidden_size,
-            num_layers: keys.count_or("num_hidden_layers", None, MOST_LAYERS)?,
-            intermediate_size: keys.size("intermediate_size")?,
-            context: keys.size_or("max_position_embeddings", Some(context))?,
-            head_dim: keys.size_or("head_dim", Some(head_dim.unwrap_or(hidden_size / num_heads)))?,
-        })
-    }
-
-    /// The block of Llama 1 in these sizes.
-    fn plain(self, keys: Keys<'_>, tied: bool) -> Result<Architecture> {
-        Ok(Architecture {
-            family: self.family,
-            hidden_size: self.hidden_size,
-            intermediate_size: self.intermediate_size,
-            num_layers: self.num_layers,
-            num_heads: self.num_heads,
-            num_kv_heads: keys.size_or("num_key_value_heads", Some(self.num_heads))?,
-            head_dim: self.head_dim,
-            vocab_size: keys.size("vocab_size")?,
-            norm: NormKind::Rms,
-            norm_eps: keys.number_or("rms_norm_eps", Some(1e-6))?,
-            norm_plus_one: false,
-            qk_norm: QkNorm::None,
-            parallel: false,
-            attention_scale: 1.0 / (self.head_dim as f64).sqrt(),
-            scales_by_layer: false,
-            attention_softcap: None,
-            qkv_bias: false,
-            o_bias: false,
-            mlp_bias: false,
-            gated: true,
-            activation: activation(keys, "hidden_act", Activation::Silu)?,
-            experts: None,
-            layers: vec![LayerKind { sliding_window: None, rope: Some(0), is_mixture: false }; self.num_layers],
-            ropes: Vec::new(),
-            learned_positions: None,
-            embedding_scale: 1.0,
-            residual_scale: 1.0,
-            logit_scale: 1.0,
-            logit_softcap: None,
-            head_bias: false,
-            tie_word_embeddings: keys.flag_or("tie_word_embeddings", tied)?,
-            base_dropout: Vec::new(),
-            max_position_embeddings: self.context,
-            bos_token_id: keys.tokens("bos_token_id")?.first().copied(),
-            eos_token_ids: keys.tokens("eos_token_id")?,
-            pad_token_id: keys.tokens("pad_token_id")?.first().copied(),
-            raw: Value::Null,
-        })
-    }
-}
-
-/// A gated, normalised block with one rotary embedding: Llama's, and the start of most others.
-fn common(family: Family, keys: Keys<'_>, defaults: &Defaults<'_>, tied: bool) -> Result<Architecture> {
-    let head_dim = matches!(family, Family::Gemma | Family::Gemma2).then_some(256);
-    let head_dim = if family == Family::Qwen3 { Some(128) } else { head_dim };
-    let mut arch = Start::new(family, keys, 2048, head_dim)?.plain(keys, tied)?;
-    arch.ropes = vec![rope(keys, arch.head_dim, arch.max_position_embeddings, defaults)?];
-    Ok(arch)
 }
 
 fn llama(keys: Keys<'_>) -> Result<Architecture> {
@@ -188,7 +106,7 @@ fn gemmas(keys: Keys<'_>, arch: Architecture) -> Result<Architecture> {
 fn gemma2(keys: Keys<'_>) -> Result<Architecture> {
     let mut arch = common(Family::Gemma2, keys, &Defaults::default(), true)?;
     arch.activation = activation(keys, "hidden_activation", Activation::GeluTanh)?;
-    arch.attention_scale = keys.number_or("query_pre_attn_scalar", Some(256.0))?.powf(-0.5);
+    arch.attention_scale = pow(keys.number_or("query_pre_attn_scalar", Some(256.0))?, -0.5);
     arch.attention_softcap = softcap(keys, "attn_logit_softcapping", 50.0)?;
     arch.logit_softcap = softcap(keys, "final_logit_softcapping", 30.0)?;
     let window = if keys.has("sliding_window") { window(keys)? } else { Some(4096) };
@@ -200,7 +118,7 @@ fn gemma2(keys: Keys<'_>) -> Result<Architecture> {
 fn gemma3(keys: Keys<'_>) -> Result<Architecture> {
     let mut arch = Start::new(Family::Gemma3, keys, 131_072, Some(256))?.plain(keys, true)?;
     arch.activation = activation(keys, "hidden_activation", Activation::GeluTanh)?;
-    arch.attention_scale = keys.number_or("query_pre_attn_scalar", Some(256.0))?.powf(-0.5);
+    arch.attention_scale = pow(keys.number_or("query_pre_attn_scalar", Some(256.0))?, -0.5);
     arch.logit_softcap = keys.number("final_logit_softcapping")?;
     // In the files, but transformers' attention does not read it.
     keys.get("attn_logit_softcapping");
@@ -352,11 +270,6 @@ fn layer_norms(arch: Architecture, norm_eps: f64) -> Architecture {
     Architecture { norm: NormKind::Layer, norm_eps, gated: false, qkv_bias, o_bias, mlp_bias, ..arch }
 }
 
-/// `sliding_window`
-fn window(keys: Keys<'_>) -> Result<Option<usize>> {
-    if keys.get("sliding_window").is_some() { keys.size("sliding_window").map(Some) } else { Ok(None) }
-}
-
 /// Layers with a window where `layer_types` says so, or else `slides` does.
 fn windows(
     keys: Keys<'_>,
@@ -380,16 +293,4 @@ fn windows(
 /// A bound, `default` where the key is missing, none where it is null.
 fn softcap(keys: Keys<'_>, key: &str, default: f64) -> Result<Option<f64>> {
     if keys.has(key) { keys.number(key) } else { Ok(Some(default)) }
-}
-
-/// The activation of transformers' name.
-fn activation(keys: Keys<'_>, key: &str, default: Activation) -> Result<Activation> {
-    let Some(value) = keys.get(key) else { return Ok(default) };
-    match value.as_str() {
-        Some("silu" | "swish") => Ok(Activation::Silu),
-        Some("gelu_pytorch_tanh" | "gelu_new") => Ok(Activation::GeluTanh),
-        Some("gelu") => Ok(Activation::Gelu),
-        Some("relu") => Ok(Activation::Relu),
-        _ => Err(unsupported(key, value, "silu, gelu, gelu_new, gelu_pytorch_tanh or relu")),
-    }
 }

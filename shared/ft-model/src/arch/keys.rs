@@ -148,3 +148,8 @@ pub fn wrong(key: &str, value: Option<&Value>, expected: impl Into<String>) -> E
     let found = value.map_or_else(|| "missing".into(), Value::to_string);
     Error::Key { key: key.into(), found, expected: expected.into() }
 }
+
+/// `key` has a value whose meaning is not implemented.
+pub(super) fn unsupported(key: &str, value: &Value, expected: &str) -> Error {
+    Error::Unsupported { key: key.into(), value: value.to_string(), expected: expected.into() }
+}

@@ -3,6 +3,8 @@
 use std::f32::consts::TAU;
 use std::f64::consts;
 
+use ft_kernels::math::{log, pow, powf};
+
 /// A rotary position embedding (Su et al., "RoFormer", 2021) over the first elements of each head.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
@@ -79,7 +81,7 @@ impl Rope {
     pub fn frequencies(&self, length: usize) -> Vec<f64> {
         let plain = |theta: f64| -> Vec<f32> {
             let exponents = (0..self.dims).step_by(2).map(|i| i as f32 / self.dims as f32);
-            exponents.map(|exponent| 1.0 / (theta as f32).powf(exponent)).collect()
+            exponents.map(|exponent| 1.0 / powf(theta as f32, exponent)).collect()
         };
         let scaled: Vec<f32> = match &self.scaling {
             RopeScaling::None => plain(self.theta),
@@ -87,7 +89,7 @@ impl Rope {
             RopeScaling::Dynamic { factor, context } => {
                 let stretch = factor * length.max(*context) as f64 / *context as f64 - (factor - 1.0);
                 let dims = self.dims as f64;
-                plain(self.theta * stretch.powf(dims / (dims - 2.0)))
+                plain(self.theta * pow(stretch, dims / (dims - 2.0)))
             }
             RopeScaling::Llama3 { .. } => {
                 plain(self.theta).into_iter().map(|f| self.scaling.llama3(f).unwrap_or(f)).collect()
@@ -97,7 +99,7 @@ impl Rope {
                 let long = length > *original_max_position_embeddings;
                 let factors = if long { long_factor } else { short_factor };
                 let exponents = (0..self.dims).step_by(2).map(|i| i as f32 / self.dims as f32);
-                exponents.zip(factors).map(|(e, f)| 1.0 / (*f as f32 * (self.theta as f32).powf(e))).collect()
+                exponents.zip(factors).map(|(e, f)| 1.0 / (*f as f32 * powf(self.theta as f32, e))).collect()
             }
         };
         scaled.into_iter().map(f64::from).collect()
@@ -130,7 +132,7 @@ impl Rope {
         let dims = self.dims as f64;
         // The pair that makes so many turns over the original context.
         let pair = |turns: f64| {
-            dims * (original_max_position_embeddings as f64 / (turns * 2.0 * consts::PI)).ln() / (2.0 * self.theta.ln())
+            dims * log(original_max_position_embeddings as f64 / (turns * 2.0 * consts::PI)) / (2.0 * log(self.theta))
         };
         let (low, high) = (pair(beta_fast), pair(beta_slow));
         let (low, high) = if truncate { (low.floor(), high.ceil()) } else { (low, high) };
@@ -143,7 +145,7 @@ impl Rope {
             let keep = 1.0 - ramp;
             1.0 / (factor as f32 * base) * (1.0 - keep) + 1.0 / base * keep
         };
-        let bases = (0..self.dims).step_by(2).map(|i| (self.theta as f32).powf(i as f32 / self.dims as f32));
+        let bases = (0..self.dims).step_by(2).map(|i| powf(self.theta as f32, i as f32 / self.dims as f32));
         bases.enumerate().map(one).collect()
     }
 }

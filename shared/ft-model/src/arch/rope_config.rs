@@ -1,9 +1,9 @@
 //! The rotary embedding in `config.json`: `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (4).
 
+use ft_kernels::math::log;
 use serde_json::{Value, json};
 
-use super::config::unsupported;
-use super::keys::{Keys, wrong};
+use super::keys::{Keys, unsupported, wrong};
 use super::{Rope, RopeScaling};
 use crate::error::Result;
 
@@ -99,7 +99,7 @@ fn scaling(keys: Keys<'_>, inner: Keys<'_>, context: usize, dims: usize) -> Resu
 fn yarn(inner: Keys<'_>, original: usize, context: usize) -> Result<RopeScaling> {
     let factor = inner.number("factor")?.unwrap_or(context as f64 / original as f64);
     // YaRN, section 3.4: how much sharper attention becomes.
-    let sharper = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
+    let sharper = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * log(factor) + 1.0 };
     let attention_factor = match (inner.number("attention_factor")?, inner.get("mscale"), inner.get("mscale_all_dim")) {
         (Some(given), _, _) => given,
         (None, Some(one), Some(all)) => {
@@ -130,7 +130,7 @@ fn longrope(inner: Keys<'_>, original: usize, context: usize, dims: usize) -> Re
         Err(wrong(key, Some(&json!(list.len())), format!("{} numbers, one for each pair that turns", dims.div_ceil(2))))
     };
     let factor = inner.number("factor")?.unwrap_or(context as f64 / original as f64);
-    let own = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
+    let own = if factor <= 1.0 { 1.0 } else { (1.0 + log(factor) / log(original as f64)).sqrt() };
     Ok(RopeScaling::LongRope {
         short_factor: factors("short_factor")?,
         long_factor: factors("long_factor")?,

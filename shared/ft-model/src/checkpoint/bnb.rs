@@ -11,14 +11,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use ::safetensors::Dtype;
-use ft_kernels::quant::{ByteRows, Kind, Part, Second};
+use ft_kernels::quant::{Kind, Second};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::file::DataFile;
+use super::bnb_parts::{Constants, Raw};
 use super::stored::{Format, Stored};
 use crate::error::{Error, Result};
 
@@ -44,131 +43,6 @@ pub(super) fn take_config(config: &mut Value) -> Result<()> {
         value: method.map_or_else(|| "missing".into(), |name| format!("'{name}'")),
         expected: "'bitsandbytes', or a model that is not quantised".into(),
     })
-}
-
-/// Bytes in a file that are no numbers by themselves.
-#[derive(Debug, Clone)]
-pub(super) struct Raw {
-    pub file: Arc<DataFile>,
-    pub offset: u64,
-    pub len: u64,
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-}
-
-impl Raw {
-    fn read(&self) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; self.len as usize];
-        self.file.read_at(self.offset, &mut bytes)?;
-        Ok(bytes)
-    }
-}
-
-/// What the bytes of a quantised tensor are expanded with.
-#[derive(Debug)]
-pub(super) enum Constants {
-    /// Four bits an element.
-    Four {
-        kind: Kind,
-        /// Elements that share a scale.
-        block: usize,
-        /// Where the scales begin: f32, or codes if there is a second quantisation.
-        absmax: (Arc<DataFile>, u64),
-        second: Option<Second>,
-    },
-    /// A byte an element and a scale a row.
-    Rows { scales: Vec<f32> },
-}
-
-impl Constants {
-    /// Reads elements of a tensor whose bytes begin at `offset` of `file`, from number `at` on; it has `columns` columns.
-    pub(super) fn read(&self, file: &DataFile, offset: u64, columns: usize, at: usize, out: &mut [f32]) -> Result<()> {
-        if out.is_empty() {
-            return Ok(());
-        }
-        let end = at + out.len();
-        match self {
-            Constants::Four { kind, block, .. } => {
-                let (first, last) = (at / block, end.div_ceil(*block));
-                let mut packed = vec![0; end.div_ceil(2) - first * block / 2];
-                file.read_at(offset + (first * block / 2) as u64, &mut packed)?;
-                let scales = self.scales(first, last - first)?;
-                let part = Part { kind: *kind, block: *block, packed: &packed, scales: &scales };
-                Ok(part.expand(at - first * block, out)?)
-            }
-            Constants::Rows { scales } => {
-                let mut codes = vec![0i8; out.len()];
-                file.read_at(offset + at as u64, bytemuck::cast_slice_mut(&mut codes))?;
-                let mut done = 0;
-                while done < out.len() {
-                    let row = (at + done) / columns;
-                    let n = ((row + 1) * columns - at).min(out.len()) - done;
-                    ByteRows::expand_row(&codes[done..done + n], scales[row], &mut out[done..done + n]);
-                    done += n;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// The scales of `count` four-bit blocks from number `first` on.
-    fn scales(&self, first: usize, count: usize) -> Result<Vec<f32>> {
-        let mut scales = vec![0.0; count];
-        match self {
-            Constants::Four { absmax: (file, offset), second: None, .. } => {
-                file.read_at(offset + 4 * first as u64, bytemuck::cast_slice_mut(&mut scales))?;
-            }
-            Constants::Four { absmax: (file, offset), second: Some(second), .. } => {
-                let mut codes = vec![0; count];
-                file.read_at(offset + first as u64, &mut codes)?;
-                second.expand(first, &codes, &mut scales)?;
-            }
-            Constants::Rows { .. } => {}
-        }
-        Ok(scales)
-    }
-
-    /// The same constants with what was left in the file in memory, for a tensor of `len` elements.
-    pub(super) fn in_memory(&self, len: usize) -> Result<Self> {
-        Ok(match self {
-            Constants::Four { kind, block, absmax: (file, offset), second } => {
-                let bytes = len.div_ceil(*block) * if second.is_some() { 1 } else { 4 };
-                let absmax = (Arc::new(file.part(*offset, bytes)?), 0);
-                Constants::Four { kind: *kind, block: *block, absmax, second: second.clone() }
-            }
-            Constants::Rows { scales } => Constants::Rows { scales: scales.clone() },
-        })
-    }
-
-    /// The blocks' scales as they lie in the file, and the constants without them; rows' scales stay.
-    pub(super) fn take_apart(&self, len: usize) -> Result<(Self, Vec<u8>)> {
-        let Constants::Four { block, absmax: (file, offset), second, .. } = self else {
-            return Ok((self.put_together(&[]), Vec::new()));
-        };
-        let mut scales = vec![0; len.div_ceil(*block) * if second.is_some() { 1 } else { 4 }];
-        file.read_at(*offset, &mut scales)?;
-        Ok((self.put_together(&[]), scales))
-    }
-
-    /// The same constants with these blocks' scales.
-    pub(super) fn put_together(&self, bytes: &[u8]) -> Self {
-        match self {
-            Constants::Four { kind, block, absmax: (file, _), second } => {
-                let absmax = (Arc::new(DataFile::in_memory(file.path(), bytes.to_vec())), 0);
-                Constants::Four { kind: *kind, block: *block, absmax, second: second.clone() }
-            }
-            Constants::Rows { scales } => Constants::Rows { scales: scales.clone() },
-        }
-    }
-
-    /// The bytes that they take.
-    pub(super) fn bytes(&self, len: usize) -> usize {
-        match self {
-            Constants::Four { block, second: None, .. } => 4 * len.div_ceil(*block),
-            Constants::Four { block, second: Some(second), .. } => len.div_ceil(*block) + 4 * second.scales.len() + 4,
-            Constants::Rows { scales } => 4 * scales.len(),
-        }
-    }
 }
 
 /// Makes quantised tensors of their parts: takes bytes out of `raw`, constants out of `tensors`, and puts the whole
@@ -207,7 +81,7 @@ struct Parts<'a> {
 
 /// What `X.weight.quant_state.bitsandbytes__nf4` says.
 #[derive(Deserialize)]
-struct State {
+struct QuantState {
     blocksize: usize,
     shape: Vec<usize>,
     nested_blocksize: Option<usize>,
@@ -226,7 +100,7 @@ impl Parts<'_> {
         let state_bytes = self.raw.remove(state).ok_or_else(|| self.missing(state))?;
         let path = state_bytes.file.path().to_path_buf();
         let wrong = |reason: String| Error::malformed(&path, reason);
-        let told: State = serde_json::from_slice(&state_bytes.read()?)
+        let told: QuantState = serde_json::from_slice(&state_bytes.read()?)
             .map_err(|e| wrong(format!("the tensor '{state}' is no state of bitsandbytes: {e}")))?;
         let kind = Kind::from_name(kind)
             .ok_or_else(|| wrong(format!("the tensor '{name}' is in '{kind}', expected nf4 or fp4")))?;

@@ -8,7 +8,8 @@ use ::safetensors::Dtype;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::bnb::{self, Raw};
+use super::bnb;
+use super::bnb_parts::Raw;
 use super::file::DataFile;
 use super::names::{canonical, is_buffer};
 use super::stored::{Format, RowOrder, Stored};

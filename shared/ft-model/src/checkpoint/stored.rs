@@ -12,7 +12,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
-use super::bnb::{Constants, Raw};
+use super::bnb_parts::{Constants, Raw};
 use super::element::Element;
 use super::file::DataFile;
 use crate::error::{Error, Result};

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use candle_core::DType;
 
 use super::load::{ends, layer, vocabulary};
-use super::{Ends, LayerSource, LayerWeights, Vocabulary, Weight};
+use super::source::LayerSource;
+use super::weights::{Ends, LayerWeights, Vocabulary};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use ft_kernels::linear::Weight;
 
 /// Reads block `i` at each call, so that one block is in memory at a time. Embedding, final norm and
 /// head stay in memory: every micro-batch needs them at both of its ends. What the system's page cache

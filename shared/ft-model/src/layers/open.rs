@@ -5,7 +5,11 @@ use std::fmt;
 use candle_core::{DType, Device};
 use ft_kernels::backend::is_host;
 
-use super::{Bits, FourBitOptions, LayerSource, LoadAs, Placed, Quantised, Resident, dtype};
+use super::placed::Placed;
+use super::quantised::Quantised;
+use super::resident::Resident;
+use super::source::LayerSource;
+use super::weight_format::WeightFormat;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 
@@ -19,7 +23,7 @@ pub struct Opened {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedSize {
     /// How they were asked for.
-    pub load_in: LoadAs,
+    pub format: WeightFormat,
     /// Bytes of the packed matrices, scales included.
     pub bytes: usize,
     /// Numbers that they stand for.
@@ -30,7 +34,7 @@ pub struct PackedSize {
     pub expanded_bytes: usize,
 }
 
-/// Reads all weights and holds the blocks' matrices as `load_in` says, floats on the device where
+/// Reads all weights and holds the blocks' matrices as `format` says, floats on the device where
 /// they are computed with; what is expanded there layer by layer goes over in the type that `products` are made in.
 /// `progress` is called with the number of layers read so far.
 ///
@@ -38,18 +42,20 @@ pub struct PackedSize {
 /// If a tensor cannot be read.
 pub fn open(
     checkpoint: &Checkpoint,
-    load_in: LoadAs,
-    four_bit: FourBitOptions,
+    format: WeightFormat,
     (device, products): (&Device, Option<DType>),
     progress: impl Fn(usize),
 ) -> Result<Opened> {
-    let Some(bits) = bits(load_in, four_bit) else {
-        let float = dtype(load_in.float().unwrap_or_default());
-        return Ok(Opened { source: Box::new(Resident::load_on(device, checkpoint, float, progress)?), packed: None });
+    let packed = match format {
+        WeightFormat::Float(dtype) => {
+            let source = Box::new(Resident::load_on(device, checkpoint, dtype, progress)?);
+            return Ok(Opened { source, packed: None });
+        }
+        WeightFormat::Packed(packed) => packed,
     };
-    let quantised = Quantised::load(checkpoint, bits, progress)?;
+    let quantised = Quantised::load(checkpoint, packed, progress)?;
     let packed = PackedSize {
-        load_in,
+        format,
         bytes: quantised.frozen_bytes(),
         parameters: quantised.frozen_parameters(),
         vocabulary_bytes: quantised.vocabulary_bytes(),
@@ -58,23 +64,13 @@ pub fn open(
     Ok(Opened { source: Placed::on(Box::new(quantised), device, products)?, packed: Some(packed) })
 }
 
-/// How the matrices are packed, if they are.
-pub fn bits(load_in: LoadAs, four_bit: FourBitOptions) -> Option<Bits> {
-    match load_in {
-        LoadAs::F32 | LoadAs::Bf16 | LoadAs::F16 => None,
-        LoadAs::EightBit => Some(Bits::EightBit),
-        LoadAs::FourBit => Some(Bits::FourBit { kind: four_bit.kind, double: four_bit.double }),
-        LoadAs::AsIs => Some(Bits::AsIs),
-    }
-}
-
 impl fmt::Display for PackedSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "frozen matrices {}: {:.1} MB, {:.3} bytes a parameter; embedding and head as the file has them: {:.1} MB; \
              {:.1} MB at a time in f32",
-            self.load_in.name(),
+            self.format.name(),
             self.bytes as f64 / 1e6,
             self.bytes as f64 / self.parameters as f64,
             self.vocabulary_bytes as f64 / 1e6,

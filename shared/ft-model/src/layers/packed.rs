@@ -2,8 +2,8 @@
 
 use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Second};
 
-use super::Bits;
-use super::load::{is_router, is_transposed, transpose};
+use super::matrices::{is_router, is_transposed, transpose};
+use super::weight_format::PackedFormat;
 use crate::checkpoint::{Checkpoint, Format, Stored};
 use crate::error::Result;
 
@@ -35,11 +35,11 @@ pub(super) enum Form {
 
 impl Packed {
     /// Reads the tensor `name`.
-    pub fn read(checkpoint: &Checkpoint, name: &str, bits: Bits) -> Result<Self> {
+    pub fn read(checkpoint: &Checkpoint, name: &str, bits: PackedFormat) -> Result<Self> {
         let stored = checkpoint.stored(name)?;
         let transposed = is_transposed(checkpoint.architecture(), name);
         let packed_already = matches!(stored.format(), Format::FourBit(_) | Format::ByteRows);
-        if packed_already || bits == Bits::AsIs || is_router(checkpoint.architecture(), name) {
+        if packed_already || bits == PackedFormat::AsIs || is_router(checkpoint.architecture(), name) {
             // Turned once, where that is only another order of the same numbers: its rows can then be had one by one.
             let turned = if transposed { stored.turned()? } else { None };
             return match turned {
@@ -47,14 +47,14 @@ impl Packed {
                 None => Ok(Self::Stored(stored.in_memory()?, transposed)),
             };
         }
-        let mut values = ft_kernels::tensor::uninit(stored.elements());
+        let mut values = vec![0.0; stored.elements()];
         stored.read_all(&mut values)?;
         if transposed {
             transpose(&mut values, stored.columns());
         }
         Ok(match bits {
-            Bits::FourBit { kind, double } => Self::Four(FourBit::quantise(&values, kind, double)),
-            Bits::EightBit | Bits::AsIs => Self::Eight(EightBit::quantise(&values)),
+            PackedFormat::FourBit { kind, double } => Self::Four(FourBit::quantise(&values, kind, double)),
+            PackedFormat::EightBit | PackedFormat::AsIs => Self::Eight(EightBit::quantise(&values)),
         })
     }
 

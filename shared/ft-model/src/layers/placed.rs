@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Ends, Layer, LayerSource, LayerWeights, NormWeights, Product, Sharded, Unit, Vocabulary, Weight};
+use super::source::{LayerSource, ShardedBytes, Unit};
+use super::weights::{Ends, Layer, LayerWeights, LinearWeights, NormWeights, Vocabulary};
 use crate::error::Result;
+use ft_kernels::linear::Weight;
 
 /// The layers of another source, copied to a device when they are asked for: what the host holds in few bits, reads
 /// from its file, or gathers from all ranks is expanded there, and one layer at a time is on the device. Final norm,
@@ -78,8 +80,8 @@ impl LayerSource for Placed {
         self.source.held_bytes()
     }
 
-    fn as_sharded(&self) -> Option<&Sharded> {
-        self.source.as_sharded()
+    fn sharded_bytes(&self) -> Option<ShardedBytes> {
+        self.source.sharded_bytes()
     }
 }
 
@@ -100,8 +102,8 @@ impl LayerWeights {
     /// If the device has no room.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         let norm = |norm: &Option<NormWeights>| norm.as_ref().map(|norm| norm.to_device(device)).transpose();
-        let product = |of: &Product<Weight>| -> Result<Product<Weight>> {
-            Ok(Product { weight: of.weight.to_device(device)?, bias: optional(of.bias.as_ref(), device)? })
+        let product = |of: &LinearWeights<Weight>| -> Result<LinearWeights<Weight>> {
+            Ok(LinearWeights { weight: of.weight.to_device(device)?, bias: optional(of.bias.as_ref(), device)? })
         };
         let qk_norm = match &self.qk_norm {
             Some([q, k]) => Some([q.to_device(device)?, k.to_device(device)?]),

@@ -3,31 +3,18 @@
 use std::sync::Arc;
 
 use ft_kernels::linear::expanded_bytes;
-use ft_kernels::quant::Kind;
 
-use super::load::{ends, joined_shape, layer_of, vocabulary};
+use super::load::{ends, layer_of, vocabulary};
+use super::matrices::joined_shape;
 use super::packed::Packed;
 use super::packed_matrix::PackedMatrix;
-use super::{Ends, LayerSource, LayerWeights, Vocabulary, Weight};
+use super::source::LayerSource;
+use super::weight_format::PackedFormat;
+use super::weights::{Ends, LayerWeights, Vocabulary};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
-
-/// How the matrices of the blocks are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bits {
-    /// As Q8_0: a byte an element, and a scale in 16 bits for each 32.
-    EightBit,
-    /// Half a byte an element and a scale for each 64 ("QLoRA", section 3).
-    FourBit {
-        /// What the codes stand for.
-        kind: Kind,
-        /// Whether the scales are held in 8 bits.
-        double: bool,
-    },
-    /// As the file has them: a GGUF's own blocks, bitsandbytes' codes, or floats.
-    AsIs,
-}
+use ft_kernels::linear::Weight;
 
 /// The blocks' matrices in few bits, each projection packed by itself; norms and biases in f32; and embedding and head
 /// as the file has them, in its float type or in its own blocks. Products expand some rows at a time, and for a few rows
@@ -47,7 +34,7 @@ impl Quantised {
     ///
     /// # Errors
     /// If a tensor cannot be read.
-    pub fn load(checkpoint: &Checkpoint, bits: Bits, progress: impl Fn(usize)) -> Result<Self> {
+    pub fn load(checkpoint: &Checkpoint, bits: PackedFormat, progress: impl Fn(usize)) -> Result<Self> {
         let vocabulary = vocabulary(checkpoint, None)?;
         let ends = ends(checkpoint)?;
         let matrix = |names: &[String]| {

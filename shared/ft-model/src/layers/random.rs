@@ -4,10 +4,12 @@ use candle_core::{DType, Device, Tensor};
 use ft_kernels::philox::Stream;
 use rayon::prelude::*;
 
-use super::{Ends, Layer, LayerWeights, NormWeights, Product, Resident, Vocabulary, Weight};
+use super::resident::Resident;
+use super::weights::{Ends, Layer, LayerWeights, LinearWeights, NormWeights, Vocabulary};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::error::Result;
 use crate::projection::Site;
+use ft_kernels::linear::Weight;
 
 /// The random streams of these weights.
 const PURPOSE: u32 = 0x300;
@@ -61,10 +63,10 @@ impl Maker<'_> {
         })
     }
 
-    fn product(&mut self, arch: &Architecture, layer: usize, site: Site) -> Result<Product<Weight>> {
+    fn product(&mut self, arch: &Architecture, layer: usize, site: Site) -> Result<LinearWeights<Weight>> {
         let (out, inner) = site.shape(arch, layer);
         let bias = arch.has_bias(site).then(|| Tensor::zeros(out, DType::F32, self.device)).transpose()?;
-        Ok(Product { weight: self.matrix(out, inner)?.into(), bias })
+        Ok(LinearWeights { weight: self.matrix(out, inner)?.into(), bias })
     }
 
     fn layer(&mut self, arch: &Architecture, layer: usize) -> Result<LayerWeights> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use super::load::{ends, layer, vocabulary};
-use super::{Ends, LayerSource, LayerWeights, Vocabulary, Weight};
+use super::source::LayerSource;
+use super::weights::{Ends, LayerWeights, Vocabulary};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
+use ft_kernels::linear::Weight;
 
 /// The whole model in memory, read once.
 #[derive(Debug)]

@@ -5,37 +5,32 @@ mod form;
 mod own;
 mod read;
 
+pub(crate) use own::shares;
+
 use std::collections::{HashMap, VecDeque};
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::DType;
 use ft_dist::{Background, Communicator, Handle};
 
 use self::form::MatrixForm;
-use self::own::{Own, Store};
+use self::own::{Shard, Store};
 use self::read::Reader;
 use super::load::{ends, layer_of};
-use super::{Bits, Ends, Layer, LayerSource, LayerWeights, Unit, Weight, table};
+use super::source::{LayerSource, ShardedBytes, Unit};
+use super::table;
+use super::weight_format::WeightFormat;
+use super::weights::{Ends, Layer, LayerWeights};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
-
-/// How the matrices are held, and so, sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    /// As f32, bf16 or f16.
-    Float(DType),
-    /// In few bits: what is sent is the codes, which are expanded where they arrive.
-    Packed(Bits),
-}
+use ft_kernels::linear::Weight;
 
 /// How a model is shared among ranks.
 #[derive(Debug, Clone)]
 pub struct ShardedOptions {
-    pub held: Held,
+    pub format: WeightFormat,
     /// Whether what was gathered in a forward is given up at once, or kept for its backward.
     pub reshard_after_forward: bool,
     /// Where a file without a name holds the rank's own part; memory holds it without.
@@ -55,7 +50,7 @@ pub struct Sharded {
     /// None where it is the embedding.
     head: Option<MatrixForm>,
     ends: Ends,
-    shards: HashMap<Place, Shard>,
+    shards: HashMap<ShardKey, Shard>,
     background: Background,
     flight: Mutex<Flight>,
     /// Whether what was gathered in a forward is given up at once, or kept for its backward.
@@ -68,25 +63,18 @@ pub struct Sharded {
 
 /// What lies together: the vocabulary's matrices, or a layer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Place {
+enum ShardKey {
     Embedding,
     Layer(usize),
     Head,
 }
 
-/// A rank's own run of bytes of some matrices, and how many each rank has.
-#[derive(Debug)]
-struct Shard {
-    own: Own,
-    counts: Vec<usize>,
-}
-
 /// What is on its way, and what will be asked for next.
 #[derive(Debug, Default)]
 struct Flight {
-    expected: VecDeque<Place>,
-    next: Option<(Place, Handle<Vec<u8>>)>,
-    kept: HashMap<Place, Arc<Vec<u8>>>,
+    expected: VecDeque<ShardKey>,
+    next: Option<(ShardKey, Handle<Vec<u8>>)>,
+    kept: HashMap<ShardKey, Arc<Vec<u8>>>,
 }
 
 impl Sharded {
@@ -102,11 +90,11 @@ impl Sharded {
         progress: impl Fn(usize),
     ) -> Result<Self> {
         let arch = checkpoint.architecture();
-        let held = options.held;
+        let format = options.format;
         let mut store = Store::new(options.folder.as_deref())?;
         let mut shards = HashMap::new();
         let mut layers = Vec::new();
-        let reader = Reader { checkpoint, held, rank: ranks.rank(), world: ranks.world() };
+        let reader = Reader { checkpoint, format, rank: ranks.rank(), world: ranks.world() };
         for i in 0..arch.num_layers {
             let layer = layer_of(checkpoint, i, &|names| reader.names(names))?;
             let mut parts = Vec::new();
@@ -114,25 +102,25 @@ impl Sharded {
                 parts.push(&layer.product(site).weight);
             }
             let (shard, forms) = reader.read(&parts)?;
-            shards.insert(Place::Layer(i), store.keep(shard)?);
+            shards.insert(ShardKey::Layer(i), store.keep(shard)?);
             let mut forms = forms.into_iter();
             layers.push(layer.map(|_| Ok(forms.next().unwrap_or_default()))?);
             progress(i + 1);
         }
-        let mut matrix = |place: Place, name: &str| -> Result<MatrixForm> {
+        let mut matrix = |place: ShardKey, name: &str| -> Result<MatrixForm> {
             let name = format!("{name}.weight");
-            let held = match held {
-                Held::Float(_) => held,
-                Held::Packed(_) => table::held(checkpoint.stored(&name)?),
+            let format = match format {
+                WeightFormat::Float(_) => format,
+                WeightFormat::Packed(_) => table::held(checkpoint.stored(&name)?),
             };
-            let vocabulary = Reader { held, ..reader };
+            let vocabulary = Reader { format, ..reader };
             let (shard, forms) = vocabulary.read(&[&vocabulary.names(&[name])?])?;
             shards.insert(place, store.keep(shard)?);
             Ok(forms.into_iter().next().unwrap_or_default())
         };
-        let embedding = matrix(Place::Embedding, arch.names().embedding)?;
+        let embedding = matrix(ShardKey::Embedding, arch.names().embedding)?;
         let tied = arch.tie_word_embeddings;
-        let head = (!tied).then(|| matrix(Place::Head, arch.names().head)).transpose()?;
+        let head = (!tied).then(|| matrix(ShardKey::Head, arch.names().head)).transpose()?;
         Ok(Self {
             layers,
             embedding,
@@ -169,7 +157,7 @@ impl Sharded {
     }
 
     /// The matrices of a place, with what is expected next sent ahead.
-    fn gather(&self, place: Place) -> Result<Arc<Vec<u8>>> {
+    fn gather(&self, place: ShardKey) -> Result<Arc<Vec<u8>>> {
         let mut flight = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
         let told = flight.expected.front() == Some(&place);
         if told {
@@ -196,7 +184,7 @@ impl Sharded {
     }
 
     /// Begins to gather.
-    fn send(&self, place: Place) -> Result<Handle<Vec<u8>>> {
+    fn send(&self, place: ShardKey) -> Result<Handle<Vec<u8>>> {
         let missing = || Error::Layer { index: self.layers.len(), layers: self.layers.len() };
         let shard = self.shards.get(&place).ok_or_else(missing)?;
         self.gathered.fetch_add(shard.bytes(), Ordering::Relaxed);
@@ -204,38 +192,25 @@ impl Sharded {
         Ok(self.background.all_gather(shard.own.bytes()?, shard.counts.clone()))
     }
 
-    fn place(&self, unit: Unit) -> Place {
+    fn place(&self, unit: Unit) -> ShardKey {
         match unit {
-            Unit::Layer(i) => Place::Layer(i),
-            Unit::Head if self.head.is_some() => Place::Head,
-            Unit::Embedding | Unit::Head => Place::Embedding,
+            Unit::Layer(i) => ShardKey::Layer(i),
+            Unit::Head if self.head.is_some() => ShardKey::Head,
+            Unit::Embedding | Unit::Head => ShardKey::Embedding,
         }
-    }
-}
-
-/// How `bytes` bytes that lie together are cut among ranks. Shares start at multiples of 64: no number and no block's
-/// scale is cut.
-pub(crate) fn shares(bytes: usize, world: usize) -> Vec<Range<usize>> {
-    ft_dist::shares_of_units(bytes, world, 64)
-}
-
-impl Shard {
-    /// Of all ranks together.
-    fn bytes(&self) -> u64 {
-        self.counts.iter().sum::<usize>() as u64
     }
 }
 
 impl LayerSource for Sharded {
     fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
         let layer = self.layers.get(i).ok_or(Error::Layer { index: i, layers: self.layers.len() })?;
-        let bytes = self.gather(Place::Layer(i))?;
+        let bytes = self.gather(ShardKey::Layer(i))?;
         let mut rest = bytes.as_slice();
         Ok(Arc::new(layer.map(|form| form.take(&mut rest))?))
     }
 
     fn embedding(&self) -> Result<Weight> {
-        self.embedding.take(&mut self.gather(Place::Embedding)?.as_slice())
+        self.embedding.take(&mut self.gather(ShardKey::Embedding)?.as_slice())
     }
 
     fn head(&self) -> Result<Weight> {
@@ -264,8 +239,9 @@ impl LayerSource for Sharded {
         own as u64 + small.sum::<u64>() + self.ends.bytes()
     }
 
-    fn as_sharded(&self) -> Option<&Sharded> {
-        Some(self)
+    fn sharded_bytes(&self) -> Option<ShardedBytes> {
+        let (sent, gathered) = (self.sent_bytes(), self.gathered_bytes());
+        Some(ShardedBytes { sent, gathered, largest_unit: self.largest_unit_bytes() })
     }
 }
 

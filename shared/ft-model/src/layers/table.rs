@@ -5,21 +5,21 @@ use std::sync::Arc;
 use candle_core::DType;
 use ft_kernels::linear::expanded_bytes;
 
-use super::load::joined;
+use super::matrices::joined;
 use super::packed::Packed;
 use super::packed_matrix::PackedMatrix;
-use super::sharded::Held;
-use super::{Bits, Weight};
+use super::weight_format::{PackedFormat, WeightFormat};
 use crate::checkpoint::{Checkpoint, Format, Stored};
 use crate::error::Result;
+use ft_kernels::linear::Weight;
 
 /// How a matrix of the vocabulary is held where the layers are held in few bits: as the file has it. What the file has in
 /// no type to compute with, and not in blocks of whole rows either, is widened to f32.
-pub(super) fn held(stored: &Stored) -> Held {
+pub(super) fn held(stored: &Stored) -> WeightFormat {
     match stored.format().float() {
-        Some(dtype) => Held::Float(dtype),
-        None if is_blocks(stored) => Held::Packed(Bits::AsIs),
-        None => Held::Float(DType::F32),
+        Some(dtype) => WeightFormat::Float(dtype),
+        None if is_blocks(stored) => WeightFormat::Packed(PackedFormat::AsIs),
+        None => WeightFormat::Float(DType::F32),
     }
 }
 
@@ -33,8 +33,8 @@ fn is_blocks(stored: &Stored) -> bool {
 pub(super) fn read(checkpoint: &Checkpoint, name: &str) -> Result<Weight> {
     let stored = checkpoint.stored(name)?;
     Ok(match held(stored) {
-        Held::Float(dtype) => joined(checkpoint, &[name.to_owned()], dtype)?.into(),
-        Held::Packed(_) => {
+        WeightFormat::Float(dtype) => joined(checkpoint, &[name.to_owned()], dtype)?.into(),
+        WeightFormat::Packed(_) => {
             let part = Packed::Stored(stored.in_memory()?, false);
             Weight::of_rows(Arc::new(PackedMatrix::new(vec![part], stored.columns())))
         }
@@ -64,8 +64,8 @@ impl TableBytes {
         let mut bytes = |name: &str| -> Result<usize> {
             let stored = checkpoint.stored(&format!("{name}.weight"))?;
             Ok(match held(stored) {
-                Held::Float(dtype) => stored.elements() * dtype.size_in_bytes(),
-                Held::Packed(_) => {
+                WeightFormat::Float(dtype) => stored.elements() * dtype.size_in_bytes(),
+                WeightFormat::Packed(_) => {
                     expanded = expanded.max(expanded_bytes(stored.rows(), stored.columns()));
                     stored.bytes()
                 }

@@ -5,6 +5,7 @@ use candle_core::DType;
 use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
+use crate::projection::Site;
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
+use ft_kernels::Compute;
+use ft_kernels::linear::{Weight, product as multiply};
 
-use super::{Ends, LayerSource, LayerWeights, Sharded, Unit, Weight, tensor_bytes};
+use super::source::{LayerSource, ShardedBytes, Unit};
+use super::weights::tensor_bytes;
+use super::weights::{Ends, LayerWeights};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::lora::Adapter;
@@ -43,7 +47,8 @@ impl LayerSource for Without {
                     rows.push(product.weight.narrow(next, column - next)?.widened()?.to_dtype(DType::F32)?);
                 }
                 let own = product.weight.narrow(column, out)?.widened()?.to_dtype(DType::F32)?;
-                let taken = (pair.b.matmul(&pair.a)? * pair.scaling)?;
+                // By this project's products, on the host: the same bits on every machine and for any number of threads.
+                let taken = (multiply(Compute::cpu(), &pair.b, &pair.a, true)? * pair.scaling)?;
                 rows.push((own - taken.to_device(product.weight.device())?)?);
                 next = column + out;
             }
@@ -79,8 +84,8 @@ impl LayerSource for Without {
         self.source.is_collective()
     }
 
-    fn as_sharded(&self) -> Option<&Sharded> {
-        self.source.as_sharded()
+    fn sharded_bytes(&self) -> Option<ShardedBytes> {
+        self.source.sharded_bytes()
     }
 
     fn held_bytes(&self) -> u64 {

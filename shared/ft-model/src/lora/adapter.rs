@@ -7,7 +7,7 @@ use ft_kernels::tensor::with_slice;
 
 use super::config::LoraConfig;
 use super::ends::EndPair;
-use super::keys::Kind;
+use super::keys::TrainedKind;
 use crate::error::Result;
 use crate::projection::Projection;
 use crate::trainable::TrainableTable;
@@ -61,7 +61,7 @@ pub struct Trainable<'a> {
     pub of: &'a str,
     /// peft's name of either.
     pub(super) key: &'a str,
-    pub kind: Kind,
+    pub kind: TrainedKind,
     pub tensor: &'a Tensor,
 }
 
@@ -80,8 +80,8 @@ impl LoraPair {
 
     fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
         let of = |kind, tensor| Trainable { of: &self.module, key: &self.key, kind, tensor };
-        let magnitude = self.magnitude.as_ref().map(|tensor| of(Kind::Magnitude, tensor));
-        [Some(of(Kind::A, &self.a)), Some(of(Kind::B, &self.b)), magnitude].into_iter().flatten()
+        let magnitude = self.magnitude.as_ref().map(|tensor| of(TrainedKind::Magnitude, tensor));
+        [Some(of(TrainedKind::A, &self.a)), Some(of(TrainedKind::B, &self.b)), magnitude].into_iter().flatten()
     }
 }
 
@@ -138,8 +138,12 @@ impl Adapter {
     /// The trained tensors, module by module `A`, `B` and the magnitudes, those of the layers first, then the saved ones.
     /// Gradients and the optimizer's states have this order.
     pub fn trainable(&self) -> impl Iterator<Item = Trainable<'_>> {
-        let saved =
-            self.saved.iter().map(|s| Trainable { of: &s.key, key: &s.key, kind: Kind::Saved, tensor: &s.tensor });
+        let saved = self.saved.iter().map(|s| Trainable {
+            of: &s.key,
+            key: &s.key,
+            kind: TrainedKind::Saved,
+            tensor: &s.tensor,
+        });
         let ends = self.ends.iter().flat_map(EndPair::trainable);
         self.modules.iter().flat_map(LoraPair::trainable).chain(ends).chain(saved)
     }
@@ -171,15 +175,15 @@ impl Adapter {
 fn table(modules: &[LoraPair], ends: &[EndPair], saved: &[SavedTensor]) -> TrainableTable {
     let mut table = TrainableTable::default();
     for (index, pair) in modules.iter().enumerate() {
-        let names = [Kind::A, Kind::B].map(|kind| kind.name(&pair.key));
-        let magnitude = pair.magnitude.as_ref().map(|_| Kind::Magnitude.name(&pair.key));
+        let names = [TrainedKind::A, TrainedKind::B].map(|kind| kind.name(&pair.key));
+        let magnitude = pair.magnitude.as_ref().map(|_| TrainedKind::Magnitude.name(&pair.key));
         table.add_module(index, Projection::parse(&pair.module), names, magnitude);
     }
     for (index, pair) in ends.iter().enumerate() {
         table.add_end(index, &pair.module, pair.end.kinds().map(|kind| kind.name(&pair.module)));
     }
     for (index, tensor) in saved.iter().enumerate() {
-        table.add_saved(index, &tensor.name, Kind::Saved.name(&tensor.key));
+        table.add_saved(index, &tensor.name, TrainedKind::Saved.name(&tensor.key));
     }
     table
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 use super::config::LoraConfig;
+use super::expert_names::{DOWN, GATE_UP, words_of};
 use super::keys::{PREFIX, key};
-use super::parameters::{DOWN, GATE_UP, words_of};
 use super::targets::Targets;
 use crate::arch::Family;
 use crate::error::{Error, Result};

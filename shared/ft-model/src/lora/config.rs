@@ -111,8 +111,26 @@ const UNSUPPORTED: [&str; 15] = [
 const MOST_RANK: u64 = u32::MAX as u64;
 
 /// Ways to begin that change the base's weights, so that a trained adapter is none of the base as it is: peft changes
-/// them again when it reads one. All others are over once an adapter is trained.
-const INITS_ON_THE_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
+/// them again when it reads one; each with what would do. All others are over once an adapter is trained, `lora_ga` too:
+/// peft changes nothing for it where it has no gradients of the base.
+const INITS_ON_THE_BASE: [(&str, &str); 5] = [
+    (
+        "pissa_niter",
+        "an adapter of the base as it is: peft draws this one's part of the base anew, another one each time it reads it; save it with path_initial_model_for_weight_conversion",
+    ),
+    ("pissa", TAKEN_FROM_THE_BASE),
+    ("olora", TAKEN_FROM_THE_BASE),
+    (
+        "corda",
+        "an adapter of the base as it is: this one needs the data that its part of the base was found with, and peft does not read it without; save it with path_initial_model_for_weight_conversion",
+    ),
+    (
+        "loftq",
+        "an adapter of the base as it is: this one belongs to the quantised base that it was trained on; save that with the adapter merged, or set init_lora_weights to true and give that base",
+    ),
+];
+
+const TAKEN_FROM_THE_BASE: &str = "an adapter of the base as it is: this one was trained on what its first state leaves of the base's weights; save it with path_initial_model_for_weight_conversion";
 
 impl Default for LoraConfig {
     /// peft's defaults, on all linear layers of a causal language model.
@@ -169,13 +187,9 @@ impl LoraConfig {
         self.modules_to_save()?;
         self.target_parameters()?;
         let init = &self.init_lora_weights;
-        let word = init.as_str().map(str::to_ascii_lowercase);
-        if word.is_some_and(|word| INITS_ON_THE_BASE.iter().any(|changing| word.starts_with(changing))) {
-            return Err(feature(
-                "init_lora_weights",
-                init,
-                "an adapter of the base as it is: this one changes its weights; save it with path_initial_model_for_weight_conversion",
-            ));
+        let word = init.as_str().map(str::to_ascii_lowercase).unwrap_or_default();
+        if let Some((_, expected)) = INITS_ON_THE_BASE.iter().find(|(changing, _)| word.starts_with(changing)) {
+            return Err(feature("init_lora_weights", init, expected));
         }
         self.layers_pattern()?;
         if self.r == 0 || self.r as u64 > MOST_RANK {

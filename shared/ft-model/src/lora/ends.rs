@@ -6,7 +6,7 @@
 
 use candle_core::Tensor;
 
-use super::keys::Kind;
+use super::keys::TrainedKind;
 use crate::arch::{Architecture, Family};
 use crate::error::Error;
 use crate::trainable::PairIds;
@@ -71,17 +71,17 @@ impl End {
     }
 
     /// What peft calls `A` and `B`.
-    pub fn kinds(self) -> [Kind; 2] {
+    pub fn kinds(self) -> [TrainedKind; 2] {
         match self {
-            End::Embedding => [Kind::EmbeddingA, Kind::EmbeddingB],
-            End::Head => [Kind::A, Kind::B],
+            End::Embedding => [TrainedKind::EmbeddingA, TrainedKind::EmbeddingB],
+            End::Head => [TrainedKind::A, TrainedKind::B],
         }
     }
 }
 
 impl EndPair {
     /// The error of a pair of which one tensor is not there.
-    pub(super) fn lacks(module: &str, kind: Kind) -> Error {
+    pub(super) fn lacks(module: &str, kind: TrainedKind) -> Error {
         Error::Adapter(format!("has no tensor '{}'", kind.name(module)))
     }
 }

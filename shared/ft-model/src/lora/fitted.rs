@@ -3,8 +3,9 @@
 use super::adapter::Adapter;
 use super::config::{self, LoraConfig};
 use super::ends::End;
+use super::known::unknown;
 use super::saved::is_module;
-use super::targets::{Matcher, Targets, unknown};
+use super::targets::{Matcher, Targets};
 use crate::arch::Architecture;
 use crate::error::Result;
 use crate::projection::Projection;

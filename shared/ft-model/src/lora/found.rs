@@ -7,8 +7,8 @@ use candle_core::Tensor;
 use super::adapter::{Adapter, LoraPair, SavedTensor};
 use super::config::LoraConfig;
 use super::ends::{End, EndPair};
+use super::expert_names::is_of_experts;
 use super::keys::{PREFIX, key};
-use super::parameters::is_of_experts;
 use crate::error::{Error, Result};
 use crate::projection::Projection;
 
@@ -30,14 +30,14 @@ enum Role<'a> {
 
 /// What has been found so far.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FoundTensors {
     /// By place: the module, and peft's name of it.
     modules: BTreeMap<(usize, Projection), (String, String, Parts)>,
     ends: BTreeMap<(End, String), [Option<Tensor>; 2]>,
     saved: Vec<SavedTensor>,
 }
 
-impl Found {
+impl FoundTensors {
     /// Takes the tensor `name`.
     pub fn take(&mut self, name: &str, config: &LoraConfig, tensor: impl FnOnce() -> Result<Tensor>) -> Result<()> {
         let part = match role(name, config)? {

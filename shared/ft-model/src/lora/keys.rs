@@ -10,7 +10,7 @@ pub(super) fn key(module: &str, kind: &str) -> String {
 
 /// What a trained tensor is, which decides its learning rate and its decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum TrainedKind {
     /// `A` of a module.
     A,
     /// `B` of a module.
@@ -25,16 +25,16 @@ pub enum Kind {
     Saved,
 }
 
-impl Kind {
+impl TrainedKind {
     /// The name in peft's file of the tensor of what peft calls `key`.
     pub(super) fn name(self, key: &str) -> String {
         match self {
-            Kind::A => self::key(key, "lora_A.weight"),
-            Kind::B => self::key(key, "lora_B.weight"),
-            Kind::Magnitude => self::key(key, "lora_magnitude_vector"),
-            Kind::EmbeddingA => self::key(key, "lora_embedding_A"),
-            Kind::EmbeddingB => self::key(key, "lora_embedding_B"),
-            Kind::Saved => format!("{PREFIX}{key}"),
+            TrainedKind::A => self::key(key, "lora_A.weight"),
+            TrainedKind::B => self::key(key, "lora_B.weight"),
+            TrainedKind::Magnitude => self::key(key, "lora_magnitude_vector"),
+            TrainedKind::EmbeddingA => self::key(key, "lora_embedding_A"),
+            TrainedKind::EmbeddingB => self::key(key, "lora_embedding_B"),
+            TrainedKind::Saved => format!("{PREFIX}{key}"),
         }
     }
 }

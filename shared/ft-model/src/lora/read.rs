@@ -1,5 +1,6 @@
 //! Adapters from peft's folder, or from one file with the configuration inside.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ::safetensors::Dtype;
@@ -10,7 +11,7 @@ use half::{bf16, f16};
 use super::adapter::Adapter;
 use super::apart;
 use super::config::LoraConfig;
-use super::found::Found;
+use super::found::FoundTensors;
 use crate::error::{Error, Result};
 use crate::safetensors::{Entry, Header};
 
@@ -58,9 +59,30 @@ impl Adapter {
         Self::assemble(config, &header, bytes).map_err(|e| e.within(&path))
     }
 
+    /// The metadata of an adapter's safetensors file; without the file's own configuration.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no safetensors.
+    pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+        let weights = if path.is_dir() { path.join(WEIGHTS) } else { path.to_path_buf() };
+        let bytes = std::fs::read(&weights).map_err(|e| Error::read(&weights, e))?;
+        Self::metadata_of(&weights.to_string_lossy(), &bytes)
+    }
+
+    /// The same of a file that is in memory already; `name` is for messages.
+    ///
+    /// # Errors
+    /// If it is no safetensors.
+    pub fn metadata_of(name: &str, bytes: &[u8]) -> Result<BTreeMap<String, String>> {
+        let header = Header::from_bytes(bytes).map_err(|reason| Error::malformed(Path::new(name), reason))?;
+        let mut metadata = header.metadata;
+        metadata.remove(CONFIG_KEY);
+        Ok(metadata)
+    }
+
     fn assemble(mut config: LoraConfig, header: &Header, bytes: &[u8]) -> Result<Self> {
         let tensor = |entry: &Entry| widen(entry, &bytes[entry.offset as usize..][..entry.len as usize]);
-        let mut found = Found::default();
+        let mut found = FoundTensors::default();
         let (old, new): (Vec<&Entry>, Vec<&Entry>) =
             header.entries.iter().partition(|entry| apart::is_apart(&entry.name));
         let old = old.into_iter().map(|entry| Ok((entry.name.clone(), tensor(entry)?)));

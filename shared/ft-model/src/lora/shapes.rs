@@ -1,7 +1,7 @@
 //! What an adapter trains, by its configuration alone.
 
 use super::config::LoraConfig;
-use super::keys::Kind;
+use super::keys::TrainedKind;
 use crate::arch::{Architecture, Expected};
 use crate::error::{Error, Result};
 
@@ -16,7 +16,7 @@ pub struct TrainedShape {
 }
 
 impl TrainedShape {
-    fn new(of: &str, key: &str, kind: Kind, shape: &[usize]) -> Self {
+    fn new(of: &str, key: &str, kind: TrainedKind, shape: &[usize]) -> Self {
         Self { of: of.into(), name: kind.name(key), shape: shape.to_vec() }
     }
 
@@ -58,10 +58,10 @@ impl LoraConfig {
             let module = projection.module(arch, layer);
             let key = config.key_of(&module);
             let [a, b] = projection.pair_shapes(arch, layer, config.rank(&module)?);
-            all.push(TrainedShape::new(&module, &key, Kind::A, &a));
-            all.push(TrainedShape::new(&module, &key, Kind::B, &b));
+            all.push(TrainedShape::new(&module, &key, TrainedKind::A, &a));
+            all.push(TrainedShape::new(&module, &key, TrainedKind::B, &b));
             if config.use_dora() {
-                all.push(TrainedShape::new(&module, &key, Kind::Magnitude, &b[..1]));
+                all.push(TrainedShape::new(&module, &key, TrainedKind::Magnitude, &b[..1]));
             }
         }
         for end in config.ends(arch)? {
@@ -74,7 +74,7 @@ impl LoraConfig {
         saved.sort_by(|x, y| x.name.cmp(&y.name));
         for Expected { name, shape } in saved {
             let key = config.saved_key(arch, &name);
-            all.push(TrainedShape::new(&key, &key, Kind::Saved, &shape));
+            all.push(TrainedShape::new(&key, &key, TrainedKind::Saved, &shape));
         }
         Ok(all)
     }

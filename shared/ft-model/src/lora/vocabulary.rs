@@ -22,15 +22,18 @@ impl LoraConfig {
     /// Which of embedding and head this configuration adapts, none for `all-linear`.
     ///
     /// # Errors
-    /// If one is meant that is saved whole too, or in a way that is not implemented.
+    /// If one is meant in a way that is not implemented.
     pub fn ends(&self, arch: &Architecture) -> Result<Vec<End>> {
         // As in peft: with layers to choose from, a module that lies in none is not chosen.
         if self.layers_to_transform.as_ref().is_some_and(|layers| !layers.is_all()) {
             return Ok(Vec::new());
         }
+        // As in peft: what is saved whole is not adapted too.
+        let saved = self.modules_to_save()?;
         let mut found = Vec::new();
         for end in End::ALL {
-            if self.takes(end.module(arch.family))? {
+            let module = end.module(arch.family);
+            if self.takes(module)? && !saved.iter().any(|name| ends_with(module, name)) {
                 found.push(end);
             }
         }
@@ -41,15 +44,7 @@ impl LoraConfig {
                 "targets '{first}' with {key}, which is not implemented for embedding and head; leave one of them out"
             )));
         }
-        let saved = self.modules_to_save()?;
-        let twice = |end: &&End| saved.iter().any(|name| ends_with(end.module(arch.family), name));
-        match found.iter().find(twice) {
-            Some(end) => Err(Error::Adapter(format!(
-                "has '{}' in both target_modules and modules_to_save; leave one of them out",
-                end.module(arch.family)
-            ))),
-            None => Ok(found),
-        }
+        Ok(found)
     }
 }
 

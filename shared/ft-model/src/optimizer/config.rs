@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::OptimizerKind;
+use super::kind::OptimizerKind;
 use crate::error::{Error, Result};
 
 /// What does not change from step to step.

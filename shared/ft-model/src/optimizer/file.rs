@@ -49,7 +49,7 @@ impl Optimizer {
     }
 
     /// Some bytes of a slot, on rank 0; on other ranks what they have of them.
-    fn piece(&self, place: &Place, bytes: Range<u64>, ranks: &dyn Communicator) -> Result<Vec<u8>> {
+    fn piece(&self, place: &FileSlot, bytes: Range<u64>, ranks: &dyn Communicator) -> Result<Vec<u8>> {
         let of = |rank: usize| {
             let part = self.cut.part(place.tensor, rank);
             let own = place.slot.bytes(part.start) as u64..place.slot.bytes(part.end) as u64;
@@ -116,14 +116,14 @@ impl Optimizer {
     }
 
     /// All slots of all tensors, floats first, so that they lie at multiples of their size.
-    fn places(&self) -> impl Iterator<Item = Place> {
+    fn places(&self) -> impl Iterator<Item = FileSlot> {
         let of = |dtype| self.tensors.iter().enumerate().flat_map(move |(i, trained)| trained.places(i, dtype));
         of(Dtype::F32).chain(of(Dtype::U8))
     }
 }
 
 /// A slot of a tensor as it stands in the file.
-struct Place {
+struct FileSlot {
     tensor: usize,
     slot: Slot,
     /// The slot's number among its tensor's.
@@ -135,13 +135,13 @@ struct Place {
 
 impl Trained {
     /// The slots of one type.
-    fn places(&self, tensor: usize, dtype: Dtype) -> impl Iterator<Item = Place> {
+    fn places(&self, tensor: usize, dtype: Dtype) -> impl Iterator<Item = FileSlot> {
         let slots = self.state.slots().enumerate().filter(move |(_, (slot, ..))| slot.dtype == dtype);
         slots.map(move |(index, (slot, ..))| {
             // What has an element for each of the tensor's has its shape too.
             let all = self.shape.iter().product();
             let shape = if slot.every == 1 { self.shape.clone() } else { vec![slot.len(all)] };
-            Place { tensor, slot, index, name: format!("{}.{}", self.name, slot.name), dtype, shape }
+            FileSlot { tensor, slot, index, name: format!("{}.{}", self.name, slot.name), dtype, shape }
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::OptimizerConfig;
+use super::config::OptimizerConfig;
 
 /// The learning rate of one tensor in one step, and its decay.
 #[derive(Debug, Clone, Copy, PartialEq)]

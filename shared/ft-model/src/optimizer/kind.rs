@@ -31,9 +31,9 @@ pub enum OptimizerKind {
     PagedLion8bit,
 }
 
-/// The rule of a step.
+/// The method, whatever its moments are held in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(super) enum Method {
     AdamW,
     Sgd,
     Lion,
@@ -91,21 +91,21 @@ impl OptimizerKind {
         self.name().ends_with("_8bit")
     }
 
-    pub(super) fn family(self) -> Family {
+    pub(super) fn method(self) -> Method {
         match self {
             Self::AdamwTorch
             | Self::AdamwTorchFused
             | Self::PagedAdamw32bit
             | Self::Adamw8bit
-            | Self::PagedAdamw8bit => Family::AdamW,
-            Self::Sgd => Family::Sgd,
-            Self::Lion32bit | Self::Lion8bit | Self::PagedLion32bit | Self::PagedLion8bit => Family::Lion,
+            | Self::PagedAdamw8bit => Method::AdamW,
+            Self::Sgd => Method::Sgd,
+            Self::Lion32bit | Self::Lion8bit | Self::PagedLion32bit | Self::PagedLion8bit => Method::Lion,
         }
     }
 
     /// Whether both remember the same of a tensor, so that one can go on where the other stopped.
     pub(super) fn remembers_as(self, other: Self) -> bool {
-        self.family() == other.family() && self.has_8bit_moments() == other.has_8bit_moments()
+        self.method() == other.method() && self.has_8bit_moments() == other.has_8bit_moments()
     }
 }
 

@@ -8,8 +8,9 @@ use ft_kernels::optim::{
     AdamW, BLOCK, Codes, Lion, Sgd, adamw_8bit_step, adamw_step, lion_8bit_step, lion_step, sgd_step,
 };
 
-use super::kind::Family;
-use super::{OptimizerConfig, Rates};
+use super::config::OptimizerConfig;
+use super::groups::Rates;
+use super::kind::Method;
 use crate::error::Result;
 use crate::pages::PageFile;
 
@@ -66,13 +67,13 @@ fn slots(config: &OptimizerConfig, name: &str, len: usize) -> &'static [Slot] {
     const LION: [Slot; 1] = [float("exp_avg")];
     const LION8: [Slot; 2] = [codes("state1"), scales("absmax1")];
     let small = !config.kind.has_8bit_moments() || len < SMALLEST_8BIT || is_embedding(name);
-    match config.kind.family() {
-        Family::AdamW if small => &ADAMW,
-        Family::AdamW => &ADAMW8,
-        Family::Sgd if config.sgd.momentum == 0.0 => &[],
-        Family::Sgd => &SGD,
-        Family::Lion if small => &LION,
-        Family::Lion => &LION8,
+    match config.kind.method() {
+        Method::AdamW if small => &ADAMW,
+        Method::AdamW => &ADAMW8,
+        Method::Sgd if config.sgd.momentum == 0.0 => &[],
+        Method::Sgd => &SGD,
+        Method::Lion if small => &LION,
+        Method::Lion => &LION8,
     }
 }
 
@@ -93,11 +94,11 @@ impl Rule {
     pub fn new(config: &OptimizerConfig, rates: Rates, step: u64) -> Self {
         let OptimizerConfig { beta1, beta2, eps, sgd, .. } = *config;
         let Rates { lr, weight_decay } = rates;
-        match config.kind.family() {
-            Family::AdamW => Self::AdamW(AdamW { lr, beta1, beta2, eps, weight_decay, step }),
-            Family::Lion => Self::Lion(Lion { lr, beta1, beta2, weight_decay }),
-            Family::Sgd => {
-                let super::SgdOptions { momentum, dampening, nesterov } = sgd;
+        match config.kind.method() {
+            Method::AdamW => Self::AdamW(AdamW { lr, beta1, beta2, eps, weight_decay, step }),
+            Method::Lion => Self::Lion(Lion { lr, beta1, beta2, weight_decay }),
+            Method::Sgd => {
+                let super::config::SgdOptions { momentum, dampening, nesterov } = sgd;
                 Self::Sgd(Sgd { lr, momentum, dampening, nesterov, weight_decay, step })
             }
         }
@@ -156,7 +157,7 @@ impl Values {
 
 /// All that is remembered of a tensor, or of whole blocks of it.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct TensorState {
     /// The elements that it remembers.
     len: usize,
     slots: &'static [Slot],
@@ -173,7 +174,7 @@ enum Store {
     },
 }
 
-impl State {
+impl TensorState {
     /// Of `part` elements of a tensor of `len`, all zero; in the page file, if there is one, from the offset on.
     pub fn new(
         config: &OptimizerConfig,

@@ -21,6 +21,16 @@ pub fn testdata() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata")
 }
 
+/// Every folder of `testdata/reference`, by name.
+pub fn every_reference() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(testdata().join("reference")).unwrap();
+    let mut all: Vec<PathBuf> =
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("meta.json").is_file()).collect();
+    all.sort();
+    assert!(all.len() >= 70, "{} folders", all.len());
+    all
+}
+
 impl Reference {
     pub fn open(dir: PathBuf) -> Self {
         let data = candle_core::safetensors::load(dir.join("data.safetensors"), &Device::Cpu).unwrap();

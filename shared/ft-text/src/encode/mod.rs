@@ -6,24 +6,16 @@
 //! word's tokens are taken from `tokenizers`' own model, once, and remembered. Every
 //! other pipeline goes through `tokenizers` as it is. Tests hold the two to each other.
 
+mod encoded;
 mod plan;
 mod words;
 
 use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
+pub use encoded::Encoded;
 use plan::Plan;
 use words::Words;
-
-/// The tokens of a text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Encoded {
-    /// Their ids.
-    pub ids: Vec<u32>,
-    /// The first byte of each in the text, ascending. A token's leading space is part
-    /// of it.
-    pub starts: Vec<u32>,
-}
 
 /// Encodes texts of one tokenizer, without adding special tokens.
 #[derive(Debug)]

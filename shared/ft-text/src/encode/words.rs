@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokenizers::{Model, ModelWrapper};
 
-use super::Encoded;
+use super::encoded::Encoded;
 use super::plan::Piece;
 use crate::error::{Error, Result};
 

@@ -7,7 +7,8 @@
 
 use serde_json::Value as Json;
 
-use super::{Message, Rendering};
+use super::message::Message;
+use super::rendering::Rendering;
 use crate::error::{Error, Result};
 
 /// The filter's name inside rewritten templates.

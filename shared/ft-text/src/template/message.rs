@@ -8,6 +8,8 @@ use serde_json::{Map, Value as Json};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     fields: Map<String, Json>,
+    /// What the data say of learning it; no field, for no template asks.
+    learned: Option<bool>,
 }
 
 /// The names under which a message's reasoning is found; transformers reads them in
@@ -18,14 +20,32 @@ impl Message {
     /// A turn of `role` that says `content`.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         let fields = [("role", role.into()), ("content", content.into())];
-        Self { fields: fields.map(|(name, text)| (name.to_owned(), Json::String(text))).into_iter().collect() }
+        Self {
+            fields: fields.map(|(name, text)| (name.to_owned(), Json::String(text))).into_iter().collect(),
+            learned: None,
+        }
     }
 
     /// A turn of any fields. Those that are null are left out, as in transformers:
     /// templates ask whether a field is there.
     pub fn from_fields(mut fields: Map<String, Json>) -> Self {
         fields.retain(|_, value| !value.is_null());
-        Self { fields }
+        Self { fields, learned: None }
+    }
+
+    /// Whether this message is learned, where the data say so (`weight`, `train`, …).
+    pub fn learned(&self) -> Option<bool> {
+        self.learned
+    }
+
+    /// Says whether it is learned.
+    pub fn set_learned(&mut self, learned: Option<bool>) {
+        self.learned = learned;
+    }
+
+    /// What was thought before the answer, under whichever of its names.
+    pub fn reasoning(&self) -> Option<&str> {
+        REASONING.iter().find_map(|name| self.text_of(name))
     }
 
     /// All fields, in order.

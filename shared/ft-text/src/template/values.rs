@@ -10,7 +10,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object};
 use serde_json::{Map, Value as Json};
 
-use super::Message;
+use super::message::Message;
 
 /// JSON as the template sees it, the keys in their order.
 pub(super) fn value(json: &Json) -> Value {

@@ -24,8 +24,16 @@ impl Variables {
         Self { values: Arc::new(values) }
     }
 
+    /// The same without the tools.
+    #[must_use]
+    pub fn without_tools(&self) -> Self {
+        let mut values = (*self.values).clone();
+        values.remove("tools");
+        Self { values: Arc::new(values) }
+    }
+
     /// Whether there is a list of tools.
-    pub(super) fn has_tools(&self) -> bool {
+    pub fn has_tools(&self) -> bool {
         self.values.get("tools").is_some_and(|tools| !tools.is_none())
     }
 

@@ -9,6 +9,7 @@ use ft_io::Source;
 use ft_model::arch::Architecture;
 use ft_model::batch::Sequence;
 use ft_table::Tokens;
+use ft_text::Form;
 use ft_text::origin::{self, Origin};
 
 use crate::options::{Overlong, RowOptions};
@@ -38,6 +39,8 @@ pub struct Dataset {
     pub sha256: String,
     /// The tokenizer that made the tokens, where the file says it.
     pub tokenizer: Option<String>,
+    /// How a prompt must look for what is learned here, as the file says it.
+    pub form: Form,
 }
 
 impl Dataset {
@@ -56,7 +59,8 @@ impl Dataset {
         let rows = tokens.rows.iter().map(|row| row.number).collect();
         let sequences: Vec<Sequence> =
             tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
-        let mut data = Self { name: source.file_name(), sequences, rows, sha256: tokens.sha256, tokenizer };
+        let form = Form::of(&tokens.metadata);
+        let mut data = Self { name: source.file_name(), sequences, rows, sha256: tokens.sha256, tokenizer, form };
         if let Some(limit) = limit {
             data.fit(limit)?;
         }
@@ -68,7 +72,7 @@ impl Dataset {
     /// Rows that are in memory already.
     pub fn of(name: &str, sequences: Vec<Sequence>) -> Self {
         let rows = (1..=sequences.len()).collect();
-        Self { name: name.into(), sequences, rows, sha256: String::new(), tokenizer: None }
+        Self { name: name.into(), sequences, rows, sha256: String::new(), tokenizer: None, form: Form::default() }
     }
 
     /// The number of a sequence's row in the file, from 1.

@@ -1,7 +1,6 @@
 //! What this rank holds and what it sends: sums of the lengths of its buffers, as they were.
 
 use anyhow::Result;
-use ft_model::layers::Sharded;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::StepResult;
 use serde_json::{Value, json};
@@ -42,11 +41,11 @@ pub struct Before {
 impl Before {
     /// As the counters are now.
     pub fn step(setup: &Setup, optimizer: &Optimizer) -> Self {
-        let sharded = setup.source.as_sharded();
+        let sharded = setup.source.sharded_bytes();
         Self {
             all: setup.ranks.traffic().total(),
-            frozen: sharded.map_or(0, Sharded::sent_bytes),
-            gathered: sharded.map_or(0, Sharded::gathered_bytes),
+            frozen: sharded.map_or(0, |bytes| bytes.sent),
+            gathered: sharded.map_or(0, |bytes| bytes.gathered),
             adapter: optimizer.sent_bytes(),
         }
     }
@@ -84,7 +83,7 @@ impl Footprint {
         json!({
             "rank": setup.ranks.rank(),
             "frozen_bytes": setup.source.held_bytes(),
-            "largest_gathered_bytes": setup.source.as_sharded().map_or(0, Sharded::largest_unit_bytes),
+            "largest_gathered_bytes": setup.source.sharded_bytes().map_or(0, |bytes| bytes.largest_unit),
             "gathered_bytes_per_step": self.a_step(self.gathered),
             "gradient_bytes": self.gradients,
             "gradient_peak_bytes": self.partial_sums,

@@ -10,9 +10,7 @@ use ft_kernels::backend::{Compute, is_host};
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::layers::{
-    self, Held, LayerSource, LoadAs, Mapped, Opened, Placed, Sharded, ShardedOptions, Without, bits, dtype,
-};
+use ft_model::layers::{self, LayerSource, Mapped, Opened, Placed, Sharded, ShardedOptions, WeightFormat, Without};
 use ft_model::lora::{Adapter, LoraConfig, pissa};
 use ft_model::optimizer::Cut;
 
@@ -248,7 +246,7 @@ fn frozen(
 ) -> Result<Box<dyn LayerSource>> {
     let products = compute.precision.products;
     let memory = &options.memory;
-    let load_in = memory.load_in.unwrap_or(precision.load_as());
+    let load_in = memory.load_in.unwrap_or(precision.weight_format());
     let on_host = memory.offload_param_device == Offload::Cpu;
     if on_host && (is_host(device) || sharding == Sharding::Zero3) {
         tracing::info!("--offload-param-device cpu is without effect: the frozen weights are in the host's memory");
@@ -263,11 +261,11 @@ fn frozen(
                 load_in.name()
             )
         })?;
-        return Ok(Placed::on(Box::new(Mapped::open(checkpoint, dtype(float))?), device, products)?);
+        return Ok(Placed::on(Box::new(Mapped::open(checkpoint, float)?), device, products)?);
     }
     let place = if on_host { &Device::Cpu } else { device };
     let bar = progress.begin("loading", checkpoint.architecture().num_layers as u64);
-    let opened = layers::open(&checkpoint, load_in, memory.four_bit, (place, products), |_| bar.advance(1));
+    let opened = layers::open(&checkpoint, load_in, (place, products), |_| bar.advance(1));
     drop(bar);
     let Opened { source, packed } = opened?;
     if let Some(packed) = packed {
@@ -280,17 +278,13 @@ fn frozen(
 fn sharded(
     checkpoint: &Checkpoint,
     options: &Options,
-    load_in: LoadAs,
+    load_in: WeightFormat,
     ranks: &dyn Communicator,
     progress: &dyn Progress,
 ) -> Result<Box<dyn LayerSource>> {
-    let held = match bits(load_in, options.memory.four_bit) {
-        Some(bits) => Held::Packed(bits),
-        None => Held::Float(dtype(load_in.float().unwrap_or_default())),
-    };
     let on_disk = options.memory.offload_param_device == Offload::Disk;
     let sharded = ShardedOptions {
-        held,
+        format: load_in,
         reshard_after_forward: options.ranks.fsdp_reshard_after_forward,
         folder: on_disk.then(|| pages(options)),
     };
@@ -310,9 +304,9 @@ fn sharded(
     Ok(Box::new(sharded))
 }
 
-/// Where files without a name go: the output folder, or where there is none, where temporary files are.
+/// Where files without a name go: the output folder, or where there is none, that of temporary files.
 fn pages(options: &Options) -> PathBuf {
-    if options.output_dir.is_dir() { options.output_dir.clone() } else { std::env::temp_dir() }
+    if options.output_dir.is_dir() { options.output_dir.clone() } else { options.temporary_folder.clone() }
 }
 
 /// What this rank may keep between forward and backward. Ranks on one machine share its memory; ranks that have a GPU

@@ -53,7 +53,7 @@ impl Setup {
             weight_decay: t.weight_decay,
             sgd: t.sgd,
             loraplus: t.loraplus_lr_ratio.map(|ratio| LoraPlus { ratio, embedding: LoraPlus::EMBEDDING }),
-            page_folder: output.map_or_else(std::env::temp_dir, Path::to_path_buf),
+            page_folder: output.unwrap_or(&options.temporary_folder).to_path_buf(),
         };
         let (world, rank) = match self.sharding {
             Sharding::None => (1, 0),

@@ -1,15 +1,12 @@
 //! Where the memory goes, and what ranks share.
 
-use ft_kernels::quant::Kind;
-use ft_model::layers::{FourBitOptions, LoadAs};
+use ft_model::layers::WeightFormat;
 
 /// Where the memory goes.
 #[derive(Debug, Clone)]
 pub struct MemoryOptions {
     /// How the frozen matrices are kept; where it is none, as the precision says.
-    pub load_in: Option<LoadAs>,
-    /// How [`LoadAs::FourBit`] holds a number.
-    pub four_bit: FourBitOptions,
+    pub load_in: Option<WeightFormat>,
     /// Where the frozen weights are until a layer is computed.
     pub offload_param_device: Offload,
     /// Where the optimizer's moments are.
@@ -23,7 +20,6 @@ impl Default for MemoryOptions {
     fn default() -> Self {
         Self {
             load_in: None,
-            four_bit: FourBitOptions { kind: Kind::default(), double: true },
             offload_param_device: Offload::None,
             offload_optimizer_device: Offload::None,
             activation_memory: None,

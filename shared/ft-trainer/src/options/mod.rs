@@ -32,6 +32,8 @@ pub struct Options {
     pub eval: Option<PathBuf>,
     /// Where the adapter goes: a folder, or `-` for one safetensors file on standard output.
     pub output_dir: PathBuf,
+    /// Where files without a name go that a run pages to, while there is no output folder.
+    pub temporary_folder: PathBuf,
     /// Whether an output folder that already holds a run is written to.
     pub overwrite_output_dir: bool,
     /// The checkpoint to go on from; the empty path is the newest whole one in the output folder.
@@ -67,6 +69,7 @@ impl Default for Options {
             train: PathBuf::new(),
             eval: None,
             output_dir: PathBuf::new(),
+            temporary_folder: PathBuf::from("."),
             overwrite_output_dir: false,
             resume_from_checkpoint: None,
             lora: LoraConfig::new(16, 32.0, "all-linear"),

@@ -1,7 +1,7 @@
 //! What products are computed in, as it is asked for.
 
 use candle_core::DType;
-use ft_model::layers::LoadAs;
+use ft_model::layers::WeightFormat;
 
 ft_io::named_values! {
     /// `mixed_precision`: what the products of frozen matrices are made in. What is learned, its gradients and the
@@ -31,11 +31,11 @@ impl MixedPrecision {
     }
 
     /// How the frozen matrices are kept if nobody says otherwise.
-    pub fn load_as(self) -> LoadAs {
+    pub fn weight_format(self) -> WeightFormat {
         match self {
-            Self::Auto | Self::F32 | Self::Tf32 => LoadAs::F32,
-            Self::Bf16 => LoadAs::Bf16,
-            Self::Fp16 => LoadAs::F16,
+            Self::Auto | Self::F32 | Self::Tf32 => WeightFormat::F32,
+            Self::Bf16 => WeightFormat::BF16,
+            Self::Fp16 => WeightFormat::F16,
         }
     }
 

@@ -3,7 +3,6 @@
 //! A checkpoint is built beside its name, synced and renamed; the marker in it is written last. A folder
 //! without the marker is not a checkpoint.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use ft_dist::Communicator;
 use ft_io::AtomicDir;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
+use ft_text::Form;
 
 use crate::json::write_json;
 use crate::output::identity::Identity;
@@ -40,12 +40,18 @@ const OTHERS: [&str; 9] = [
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn save(output: &Path, snapshot: &Snapshot<'_>, identity: &Identity, ranks: &dyn Communicator) -> Result<PathBuf> {
+pub fn save(
+    output: &Path,
+    snapshot: &Snapshot<'_>,
+    (identity, form): (&Identity, &Form),
+    ranks: &dyn Communicator,
+) -> Result<PathBuf> {
     let Snapshot { adapter, optimizer, state, window } = *snapshot;
     let path = output.join(checkpoint_name(state.global_step));
     let dir = AtomicDir::create(&path)?;
     let in_it = || format!("cannot write '{}'", path.display());
-    adapter.save(dir.path(), &BTreeMap::new()).with_context(in_it)?;
+    adapter.save(dir.path(), form.pairs()).with_context(in_it)?;
+    form.write_templates(dir.path()).with_context(in_it)?;
     optimizer.save(Some(&dir.path().join(OPTIMIZER)), ranks).with_context(in_it)?;
     state.save(dir.path()).with_context(in_it)?;
     write_json(&dir.path().join(WINDOW), &serde_json::to_value(window)?).with_context(in_it)?;

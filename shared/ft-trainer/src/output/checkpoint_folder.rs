@@ -71,7 +71,7 @@ impl CheckpointStore for CheckpointFolder {
             return Ok(snapshot.optimizer.save(None, ranks)?);
         }
         let identity = self.record.identity(snapshot.state.max_steps)?;
-        let path = checkpoint::save(folder, snapshot, &identity, ranks)?;
+        let path = checkpoint::save(folder, snapshot, (&identity, &self.record.form), ranks)?;
         tracing::info!("wrote '{}'", path.display());
         Ok(())
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use ft_dist::Communicator;
 use ft_io::{AtomicDir, Distinct, Source, Target};
 use ft_kernels::memory::peak_rss_bytes;
+use ft_text::{TOKENIZER_FILES, save_tokenizer};
 use serde_json::{Value, json};
 
 use crate::json::{Entry, entry, write_json};
@@ -111,7 +112,8 @@ pub fn clear(options: &Options, dir: &Path) -> Result<()> {
         checkpoint::remove(&path)?;
         tracing::info!("removed '{}' of the run that is overwritten", path.display());
     }
-    let files = FILES.iter().map(|name| dir.join(name)).filter(|path| path.exists());
+    let tokenizer = TOKENIZER_FILES.iter().filter(|_| !is_same_folder(dir, &options.model));
+    let files = FILES.iter().chain(tokenizer).map(|name| dir.join(name)).filter(|path| path.exists());
     for path in files.chain(events(&dir.join("runs"))) {
         std::fs::remove_file(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
     }
@@ -141,7 +143,7 @@ pub fn adapter_bytes(outcome: &Outcome) -> Result<Vec<u8>> {
 /// If a file cannot be written.
 pub fn write(dir: &Path, outcome: &Outcome, record: &RunRecord) -> Result<()> {
     let metadata = metadata(outcome);
-    save_adapter(dir, outcome, &metadata)?;
+    save_adapter(dir, outcome, &metadata, &record.model)?;
     outcome.state.save(dir)?;
     let with_epoch = |results: &Entry| {
         let mut results = results.clone();
@@ -164,15 +166,30 @@ pub fn write(dir: &Path, outcome: &Outcome, record: &RunRecord) -> Result<()> {
 
 /// Writes the adapter's folder beside, reads it back there, and gives its files their names; the weights last, for
 /// with them the adapter is there.
-fn save_adapter(dir: &Path, outcome: &Outcome, metadata: &BTreeMap<String, String>) -> Result<()> {
+fn save_adapter(dir: &Path, outcome: &Outcome, metadata: &BTreeMap<String, String>, model: &Path) -> Result<()> {
     let beside = AtomicDir::create(&dir.join("adapter"))?;
     outcome.setup.plain_adapter()?.save(beside.path(), metadata)?;
-    for name in [CONFIG, ADAPTER] {
+    // Where the adapter goes into the model's own folder, its files stay as they are.
+    if !is_same_folder(dir, model) {
+        save_tokenizer(model, beside.path(), &outcome.setup.train.form)?;
+    }
+    for name in TOKENIZER_FILES.into_iter().chain([CONFIG, ADAPTER]) {
         let (from, to) = (beside.path().join(name), dir.join(name));
+        if !from.is_file() {
+            continue;
+        }
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent).with_context(|| format!("cannot make '{}'", parent.display()))?;
+        }
         let moved = File::open(&from).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&from, &to));
         moved.with_context(|| format!("cannot write '{}'", to.display()))?;
     }
     Ok(())
+}
+
+fn is_same_folder(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    whole(one).is_some() && whole(one) == whole(other)
 }
 
 /// What stands in the adapter itself: nothing that depends on how the run was cut or where it ran.
@@ -185,6 +202,7 @@ fn metadata(outcome: &Outcome) -> BTreeMap<String, String> {
     if let Some(tokenizer) = &outcome.setup.tokenizer {
         metadata.insert("ft.tokenizer_sha256".to_owned(), tokenizer.clone());
     }
+    metadata.extend(outcome.setup.train.form.pairs().clone());
     metadata
 }
 

@@ -1,9 +1,10 @@
 //! `run.json`: what a run is, from its first moment on, and what came of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use ft_io::NamedValue;
+use ft_text::Form;
 use serde_json::{Value, json};
 
 use crate::engine::setup::Setup;
@@ -22,6 +23,9 @@ pub struct RunRecord {
     train: InputFile,
     eval: Option<InputFile>,
     tokenizer: Option<String>,
+    pub model: PathBuf,
+    /// How a prompt must look for what is learned.
+    pub form: Form,
     initial_adapter: String,
     pub configuration: Configuration,
     seed: u64,
@@ -55,6 +59,8 @@ impl RunRecord {
             train: input(&setup.train),
             eval: setup.eval.as_ref().map(input),
             tokenizer: setup.tokenizer.clone(),
+            model: options.model.clone(),
+            form: setup.train.form.clone(),
             initial_adapter: setup.adapter.sha256()?,
             configuration,
             seed: options.training.seed,

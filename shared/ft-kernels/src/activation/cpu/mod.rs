@@ -11,7 +11,7 @@ use super::Activation;
 use crate::error::Result;
 use crate::parallel::for_row_blocks;
 use crate::simd::{Isa, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice, with_slice_mut, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slice, with_slice_mut, with_slices};
 
 /// What a plain activation, which knows no rows, takes for one when it shares its work.
 const ROW: usize = 1024;
@@ -42,7 +42,8 @@ macro_rules! with_function {
 
 /// See [`super::gated`].
 pub fn gated(isa: Isa, (rows, inter): (usize, usize), gate_up: &Tensor, activation: Activation) -> Result<Tensor> {
-    let mut h = uninit(rows * inter);
+    // SAFETY: every row is in one of the blocks below, and the kernel writes each element of its rows.
+    let mut h = unsafe { unwritten(rows * inter) };
     with_slice(gate_up, |gate_up| {
         for_row_blocks(&mut h, inter, |first, h| {
             let gate_up = &gate_up[2 * first * inter..][..2 * h.len()];
@@ -73,7 +74,8 @@ pub fn gated_backward_inplace(
 
 /// See [`super::plain`].
 pub fn plain(isa: Isa, x: &Tensor, activation: Activation) -> Result<Tensor> {
-    let mut h = uninit(x.elem_count());
+    // SAFETY: every row is in one of the blocks below, and the kernel writes each element of its rows.
+    let mut h = unsafe { unwritten(x.elem_count()) };
     with_slice(x, |x| {
         for_row_blocks(&mut h, ROW, |first, h| {
             let x = &x[first * ROW..][..h.len()];

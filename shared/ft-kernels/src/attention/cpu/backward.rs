@@ -8,8 +8,8 @@ use super::pack::{Layout, Packed, TILE};
 use crate::attention::AttentionSpec;
 use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slices};
+use crate::simd::{Isa, Kernel, LANES, Simd, TileProduct, dispatch};
+use crate::tensor::{from_vec, unwritten, with_slices};
 use crate::vector::{exp, tanh};
 
 /// Rows (or keys) of a diagonal panel that share one range of the others.
@@ -27,7 +27,9 @@ pub fn attention_backward(
 ) -> Result<Tensor> {
     let tokens = qkv.dims()[0];
     let layout = Layout::new(spec, starts);
-    let mut dqkv = uninit(tokens * spec.qkv_columns());
+    // SAFETY: the units are all sequences and key heads; for each, the query heads of its group write their columns of
+    // its rows, and `store_keys_and_values` those of keys and values.
+    let mut dqkv = unsafe { unwritten(tokens * spec.qkv_columns()) };
     let shared = Shared::new(&mut dqkv);
     with_slices([dout, qkv, out, lse], |[dout, qkv, out, lse]| {
         let packed = [
@@ -42,8 +44,7 @@ pub fn attention_backward(
                 .into_par_iter()
                 .map(|head| {
                     let (dqkv, tokens) = (shared, layout.len(sequence));
-                    let mut gradients = uninit(2 * tokens * layout.padded);
-                    gradients.fill(0.0);
+                    let mut gradients = vec![0.0; 2 * tokens * layout.padded];
                     let (dk, dv) = gradients.split_at_mut(tokens * layout.padded);
                     dispatch(
                         isa,
@@ -177,7 +178,7 @@ impl QueryHead<'_> {
     fn probabilities<S: Simd>(&self, s: S, tile: &Tile, panel: usize, p: &mut [f32], ds: &mut [f32]) {
         let Layout { spec, padded, .. } = self.layout;
         let d = spec.head_dim;
-        let scores = Product {
+        let scores = TileProduct {
             rows: tile.rows,
             inner: d,
             vectors: TILE / LANES,
@@ -191,7 +192,7 @@ impl QueryHead<'_> {
             accumulate: false,
         };
         let b = self.values_t[panel * d * TILE..][..d * TILE].as_ptr();
-        let dp = Product { a: tile.dout.as_ptr(), b, c: ds.as_mut_ptr(), ..scores };
+        let dp = TileProduct { a: tile.dout.as_ptr(), b, c: ds.as_mut_ptr(), ..scores };
         // SAFETY: a panel has d rows of TILE columns, and so have the squares.
         unsafe {
             if panel * TILE < tile.first {
@@ -227,7 +228,7 @@ impl QueryHead<'_> {
         let first_key = panel * TILE;
         let keys = TILE.min(len - first_key);
         let place = first_key * padded;
-        let d_values = Product {
+        let d_values = TileProduct {
             rows: keys,
             inner: tile.rows,
             vectors: padded / LANES,
@@ -240,8 +241,9 @@ impl QueryHead<'_> {
             c_row: padded,
             accumulate: true,
         };
-        let d_keys = Product { a: ds.as_ptr(), b: tile.queries.as_ptr(), c: self.dk[place..].as_mut_ptr(), ..d_values };
-        let d_queries = Product {
+        let d_keys =
+            TileProduct { a: ds.as_ptr(), b: tile.queries.as_ptr(), c: self.dk[place..].as_mut_ptr(), ..d_values };
+        let d_queries = TileProduct {
             rows: tile.rows,
             inner: keys,
             a: ds.as_ptr(),
@@ -264,7 +266,7 @@ impl QueryHead<'_> {
                     s.product(&later_rows(&d_keys, strip));
                     // Rows before `strip + STRIP` see the keys before it.
                     let rows = STRIP.min(tile.rows - strip);
-                    s.product(&Product {
+                    s.product(&TileProduct {
                         rows,
                         inner: strip + rows,
                         a: d_queries.a.add(strip * d_queries.a_row),
@@ -296,10 +298,10 @@ impl QueryHead<'_> {
 /// # Safety
 /// The strip must lie inside the product.
 #[inline(always)]
-unsafe fn later_rows(product: &Product, strip: usize) -> Product {
+unsafe fn later_rows(product: &TileProduct, strip: usize) -> TileProduct {
     // SAFETY: the caller's promise.
     unsafe {
-        Product {
+        TileProduct {
             rows: STRIP.min(product.rows - strip),
             inner: product.inner - strip,
             a: product.a.add(strip * product.a_row + strip * product.a_column),

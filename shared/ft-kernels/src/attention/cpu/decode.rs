@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use crate::attention::{AttentionSpec, KeyValue};
 use crate::error::Result;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice};
+use crate::simd::{Isa, Kernel, LANES, Simd, TileProduct, dispatch};
+use crate::tensor::{from_vec, unwritten, with_slice};
 use crate::vector::{exp, tanh};
 
 /// Keys and values below which one thread is faster.
@@ -16,7 +16,8 @@ const WORTH_SHARING: usize = 32 * 1024;
 /// See [`crate::attention::attention_decode`].
 pub fn attention_decode(isa: Isa, q: &Tensor, caches: &[KeyValue<'_>], spec: &AttentionSpec) -> Result<Tensor> {
     let columns = spec.query_columns();
-    let mut out = uninit(caches.len() * columns);
+    // SAFETY: the units below are all heads of all sequences, and the kernel writes each column of its own.
+    let mut out = unsafe { unwritten(caches.len() * columns) };
     let shared = Shared::new(&mut out);
     with_slice(q, |q| {
         let unit = |unit: usize| {
@@ -84,7 +85,7 @@ impl Kernel for Heads<'_> {
                 }
                 // SAFETY: there are `seen` rows of values, of `padded` columns each.
                 unsafe {
-                    s.product(&Product {
+                    s.product(&TileProduct {
                         rows: group,
                         inner: seen,
                         vectors: padded / LANES,

@@ -6,9 +6,10 @@ use rayon::prelude::*;
 use super::pack::{Layout, Packed, TILE};
 use crate::attention::AttentionSpec;
 use crate::error::Result;
+use crate::math::logf;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{Isa, Kernel, LANES, Product, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice};
+use crate::simd::{Isa, Kernel, LANES, Simd, TileProduct, dispatch};
+use crate::tensor::{from_vec, unwritten, with_slice};
 use crate::vector::{exp, tanh};
 
 /// Rows whose sums over the keys have one range.
@@ -18,8 +19,9 @@ const STRIP: usize = 8;
 pub fn attention(isa: Isa, qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
     let tokens = qkv.dims()[0];
     let layout = Layout::new(spec, starts);
-    let mut out = uninit(tokens * spec.query_columns());
-    let mut lse = uninit(tokens * spec.num_heads);
+    // SAFETY: `tiles` are all rows of all key heads; with the heads of each group that is every column of `out` and of
+    // `lse`, and the kernel writes those of its rows.
+    let (mut out, mut lse) = unsafe { (unwritten(tokens * spec.query_columns()), unwritten(tokens * spec.num_heads)) };
     let (shared_out, shared_lse) = (Shared::new(&mut out), Shared::new(&mut lse));
     with_slice(qkv, |qkv| {
         let keys = Packed::panels(qkv, layout, |head| layout.key_column(head));
@@ -93,7 +95,7 @@ impl Kernel for Tile<'_> {
                     }
                     // SAFETY: the strip's rows have `high` scores, the values `base + high` rows.
                     unsafe {
-                        s.product(&Product {
+                        s.product(&TileProduct {
                             rows: count,
                             inner: high - low,
                             vectors: padded / LANES,
@@ -133,7 +135,7 @@ impl Tile<'_> {
     #[inline(always)]
     fn score<S: Simd>(&self, s: S, queries: &[f32], scores: &mut [f32], rows: usize, base: usize, width: usize) {
         let d = self.layout.spec.head_dim;
-        let full = Product {
+        let full = TileProduct {
             rows,
             inner: d,
             vectors: TILE / LANES,
@@ -149,7 +151,7 @@ impl Tile<'_> {
         for panel in base / TILE..=self.first / TILE {
             let b = self.keys[panel * d * TILE..][..d * TILE].as_ptr();
             let c = scores[panel * TILE - base..].as_mut_ptr();
-            let product = Product { b, c, ..full };
+            let product = TileProduct { b, c, ..full };
             // SAFETY: a panel has d rows of TILE columns, the scores' rows have `width`.
             unsafe {
                 if panel * TILE < self.first {
@@ -181,15 +183,15 @@ impl Tile<'_> {
 /// rows needs the first half of the columns only. The rest of C is left as it was.
 ///
 /// # Safety
-/// As [`Product`] says.
+/// As [`TileProduct`] says.
 #[inline(always)]
-pub unsafe fn product_on_diagonal<S: Simd>(s: S, product: &Product) {
+pub unsafe fn product_on_diagonal<S: Simd>(s: S, product: &TileProduct) {
     const HALF: usize = TILE / 2;
     // SAFETY: both parts lie inside the product.
     unsafe {
-        s.product(&Product { rows: product.rows.min(HALF), vectors: HALF / LANES, ..*product });
+        s.product(&TileProduct { rows: product.rows.min(HALF), vectors: HALF / LANES, ..*product });
         if product.rows > HALF {
-            s.product(&Product {
+            s.product(&TileProduct {
                 rows: product.rows - HALF,
                 a: product.a.add(HALF * product.a_row),
                 c: product.c.add(HALF * product.c_row),
@@ -243,5 +245,5 @@ fn softmax<S: Simd>(
     if high < zeroed.end {
         row[high..zeroed.end].fill(0.0);
     }
-    (1.0 / sum, largest + sum.ln())
+    (1.0 / sum, largest + logf(sum))
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::attention::AttentionSpec;
 use crate::parallel::Shared;
 use crate::simd::LANES;
-use crate::tensor::uninit;
+use crate::tensor::unwritten;
 
 /// Queries of a tile, and keys of a panel. A sequence's tiles and panels start at its own start,
 /// so that its results do not depend on where it stands.
@@ -115,7 +115,8 @@ impl Packed {
             places.push((total, size));
             total += size * layout.spec.num_kv_heads;
         }
-        let mut values = uninit(total);
+        // SAFETY: the units are all the matrices, and `fill` writes the whole of each.
+        let mut values = unsafe { unwritten(total) };
         let shared = Shared::new(&mut values);
         layout.units().into_par_iter().for_each(|(sequence, head)| {
             let (place, size) = places[sequence];

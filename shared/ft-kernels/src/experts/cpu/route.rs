@@ -10,14 +10,15 @@ use crate::error::Result;
 use crate::experts::{Routing, likeliest_after};
 use crate::parallel::{Shared, for_row_blocks};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slice, with_slices};
 use crate::vector::exp;
 
 /// See [`crate::experts::route`].
 pub fn route(isa: Isa, logits: &Tensor, k: usize, normalise: bool) -> Result<Routing> {
     let (tokens, experts) = logits.dims2()?;
     let mut chosen = vec![0u32; tokens * k];
-    let mut weights = uninit(tokens * k);
+    // SAFETY: every token is in one of the blocks below, and the kernel writes each of its `k` weights.
+    let mut weights = unsafe { unwritten(tokens * k) };
     let shared = Shared::new(&mut weights);
     with_slice(logits, |logits| {
         for_row_blocks(&mut chosen, k, |first, chosen| {
@@ -34,7 +35,8 @@ pub fn route(isa: Isa, logits: &Tensor, k: usize, normalise: bool) -> Result<Rou
 pub fn route_backward(isa: Isa, dweights: &Tensor, routing: &Routing, logits: &Tensor) -> Result<Tensor> {
     let ((tokens, experts), (_, k)) = (logits.dims2()?, routing.weights.dims2()?);
     let all = [dweights, &routing.weights, logits];
-    let mut dlogits = uninit(tokens * experts);
+    // SAFETY: every token is in one of the blocks below, and the kernel fills its row before it adds to it.
+    let mut dlogits = unsafe { unwritten(tokens * experts) };
     with_slices(all, |[dweights, weights, logits]| {
         for_row_blocks(&mut dlogits, experts, |first, dlogits| {
             let count = dlogits.len() / experts;

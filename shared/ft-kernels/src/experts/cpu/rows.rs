@@ -6,11 +6,12 @@ use rayon::prelude::*;
 use crate::error::Result;
 use crate::parallel::for_row_blocks;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slice, with_slice_mut, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slice, with_slice_mut, with_slices};
 
 /// See [`crate::experts::gather_rows`].
 pub fn gather_rows(x: &Tensor, columns: usize, rows: &[u32], weights: Option<&[f32]>) -> Result<Tensor> {
-    let mut y = uninit(rows.len() * columns);
+    // SAFETY: every row is in one of the blocks below and copied whole.
+    let mut y = unsafe { unwritten(rows.len() * columns) };
     with_slice(x, |x| {
         for_row_blocks(&mut y, columns, |first, y| {
             for (i, y) in y.chunks_exact_mut(columns.max(1)).enumerate() {

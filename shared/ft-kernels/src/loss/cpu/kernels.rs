@@ -2,6 +2,7 @@
 
 use super::shape::{AsTheyAre, Shape};
 use crate::loss::LogitShape;
+use crate::math::log;
 use crate::simd::{Kernel, LANES, Simd};
 use crate::vector::exp;
 
@@ -27,7 +28,7 @@ impl<P: Shape> Kernel for Forward<'_, P> {
             |at| exp(s, s.sub(load(s, &row[at..], shape), shift)),
         );
         let (gap, correct) = standing(s, row, target, largest, shape);
-        ((gap + sum.ln()) as f32, correct)
+        ((gap + log(sum)) as f32, correct)
     }
 }
 
@@ -67,7 +68,7 @@ impl Kernel for WithGradient<'_> {
             s.store_part(part, p);
         }
         row[target] -= scale;
-        ((gap + sum.ln()) as f32, correct)
+        ((gap + log(sum)) as f32, correct)
     }
 }
 
@@ -109,7 +110,7 @@ impl Kernel for ShapedGradient<'_> {
         let mut slope = [0.0];
         s.store_part(&mut slope, shape.slope(s, s.splat(own)));
         row[target] -= scale * slope[0];
-        ((gap + sum.ln()) as f32, correct)
+        ((gap + log(sum)) as f32, correct)
     }
 }
 

@@ -6,7 +6,7 @@ use super::sums::{part, sum_of};
 use crate::error::Result;
 use crate::parallel::for_row_blocks;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slices};
 
 /// See [`crate::norm::layer_norm`].
 pub fn forward(
@@ -18,7 +18,8 @@ pub fn forward(
     eps: f64,
 ) -> Result<Tensor> {
     let all = [x, w, b.unwrap_or(w)];
-    let mut y = uninit(rows * columns);
+    // SAFETY: every row is in one of the blocks below, and the kernel writes each element of its rows.
+    let mut y = unsafe { unwritten(rows * columns) };
     with_slices(all, |[x, w, bias]| {
         for_row_blocks(&mut y, columns, |first, y| {
             let x = &x[first * columns..][..y.len()];
@@ -39,7 +40,8 @@ pub fn backward(
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
     let all = [dy, x, w, residual.unwrap_or(dy)];
-    let mut dx = uninit(rows * columns);
+    // SAFETY: every row is in one of the blocks below, and the kernel writes each element of its rows.
+    let mut dx = unsafe { unwritten(rows * columns) };
     with_slices(all, |[dy, x, w, r]| {
         for_row_blocks(&mut dx, columns, |first, dx| {
             let rows = first * columns..first * columns + dx.len();

@@ -6,11 +6,12 @@ use super::sums::{inverse_rms, part, rms_factors};
 use crate::error::Result;
 use crate::parallel::for_row_blocks;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
-use crate::tensor::{from_vec, uninit, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slices};
 
 /// See [`crate::norm::rms_norm`].
 pub fn forward(isa: Isa, (rows, columns): (usize, usize), x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
-    let mut y = uninit(rows * columns);
+    // SAFETY: every row is in one of the blocks below, and the kernel writes each element of its rows.
+    let mut y = unsafe { unwritten(rows * columns) };
     with_slices([x, w], |[x, w]| {
         for_row_blocks(&mut y, columns, |first, y| {
             let x = &x[first * columns..][..y.len()];
@@ -31,7 +32,8 @@ pub fn backward(
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
     let all = [dy, x, w, residual.unwrap_or(dy)];
-    let mut dx = uninit(rows * columns);
+    // SAFETY: every row is in one of the blocks below, and the kernel writes each element of its rows.
+    let mut dx = unsafe { unwritten(rows * columns) };
     with_slices(all, |[dy, x, w, r]| {
         for_row_blocks(&mut dx, columns, |first, dx| {
             let rows = first * columns..first * columns + dx.len();

@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{MOST_EXPERTS, common, window};
-use crate::arch::config::unsupported;
-use crate::arch::keys::{Keys, wrong};
+use super::plain::{MOST_EXPERTS, common, window};
+use crate::arch::keys::{Keys, unsupported, wrong};
 use crate::arch::rope_config::Defaults;
 use crate::arch::{Architecture, Experts, Family, QkNorm};
 use crate::error::Result;

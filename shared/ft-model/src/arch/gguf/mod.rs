@@ -18,9 +18,7 @@ mod names;
 mod rope;
 
 pub(crate) use names::{Layout, expert_number, layout, name, offset};
-pub(crate) use rope::{LONG_FACTORS, ROPE_FACTORS, SHORT_FACTORS};
-
-use std::collections::HashMap;
+pub(crate) use rope::{LONG_FACTORS, ROPE_FACTORS, RopeTensors, SHORT_FACTORS};
 
 use ft_io::gguf::Content;
 use serde_json::Value;
@@ -49,9 +47,6 @@ const KNOWN: [(&str, Family); 15] = [
     ("phi2", Family::Phi),
     ("starcoder2", Family::Starcoder2),
 ];
-
-/// Small tensors that change the rotary embedding, by their names.
-pub(crate) type RopeTensors = HashMap<&'static str, Vec<f32>>;
 
 impl Architecture {
     /// Reads a GGUF file's metadata; `rope` are the values of its tensors that change the rotary embedding.

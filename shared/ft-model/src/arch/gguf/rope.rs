@@ -1,9 +1,11 @@
 //! The rotary embedding in a GGUF file's metadata and small tensors.
 
+use std::collections::HashMap;
+
 use ft_io::gguf::Value as Gguf;
+use ft_kernels::math::log;
 use serde_json::{Map, Value, json};
 
-use super::RopeTensors;
 use super::families::Sizes;
 use super::keys::GgufKeys;
 use crate::arch::{Family, Rope, RopeScaling};
@@ -15,6 +17,9 @@ pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
 pub(crate) const LONG_FACTORS: &str = "rope_factors_long.weight";
 /// LongRoPE's factors for short ones.
 pub(crate) const SHORT_FACTORS: &str = "rope_factors_short.weight";
+
+/// Small tensors that change the rotary embedding, by their names.
+pub(crate) type RopeTensors = HashMap<&'static str, Vec<f32>>;
 
 /// The keys of the rotary embedding in both of `config.json`'s styles.
 pub(super) fn config(
@@ -81,7 +86,7 @@ fn scaling(keys: &GgufKeys<'_>, theta: f64, dims: usize, context: usize, tensors
             "original_max_position_embeddings": original,
         });
         let stretch = context as f64 / original as f64;
-        let usual = if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (original as f64).ln()).sqrt() };
+        let usual = if stretch <= 1.0 { 1.0 } else { (1.0 + log(stretch) / log(original as f64)).sqrt() };
         if let Some(other) = magnitude.filter(|m| (m / usual - 1.0).abs() > 1e-6) {
             rope["attention_factor"] = json!(other);
         }
@@ -119,7 +124,7 @@ fn yarn(keys: &GgufKeys<'_>, factor: f64, original: usize, magnitude: Option<f64
         }
     }
     if let Some(other) = magnitude.filter(|m| (m - 1.0).abs() > 1e-6) {
-        rope["attention_factor"] = json!(other * if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 });
+        rope["attention_factor"] = json!(other * if factor <= 1.0 { 1.0 } else { 0.1 * log(factor) + 1.0 });
     }
     Ok(rope)
 }

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
-use ft_kernels::quant::{EightBit, FourBit};
+use ft_kernels::quant::{EightBit, FourBit, Kind};
 
 use super::*;
 use crate::layers::{Mapped, Resident};
@@ -43,11 +43,11 @@ fn same(x: &dyn LayerSource, y: &dyn LayerSource, layers: usize) {
     assert_eq!(values(&x.ends().final_norm.weight), values(&y.ends().final_norm.weight));
 }
 
-const EVERY: [Bits; 4] = [
-    Bits::EightBit,
-    Bits::FourBit { kind: Kind::Nf4, double: true },
-    Bits::FourBit { kind: Kind::Nf4, double: false },
-    Bits::FourBit { kind: Kind::Fp4, double: true },
+const EVERY: [PackedFormat; 4] = [
+    PackedFormat::EightBit,
+    PackedFormat::FourBit { kind: Kind::Nf4, double: true },
+    PackedFormat::FourBit { kind: Kind::Nf4, double: false },
+    PackedFormat::FourBit { kind: Kind::Fp4, double: true },
 ];
 
 /// The checkpoint's matrices of a layer: their product, first row there, number of rows and name.
@@ -90,7 +90,7 @@ fn layers_are_what_their_packed_modules_expand_to() {
                         continue;
                     }
                     match bits {
-                        Bits::FourBit { kind, double } => {
+                        PackedFormat::FourBit { kind, double } => {
                             FourBit::quantise(&full, kind, double).expand(&mut expected).unwrap();
                         }
                         _ => EightBit::quantise(&full).expand(&mut expected).unwrap(),
@@ -117,7 +117,7 @@ fn as_is_is_what_the_file_says() {
         "quant/int8",
     ] {
         let model = open(name);
-        let packed = Quantised::load(&model, Bits::AsIs, |_| {}).unwrap();
+        let packed = Quantised::load(&model, PackedFormat::AsIs, |_| {}).unwrap();
         let plain = Resident::load(&model, DType::F32, |_| {}).unwrap();
         same(&packed, &plain, model.architecture().num_layers);
     }
@@ -127,7 +127,7 @@ fn as_is_is_what_the_file_says() {
 fn what_bitsandbytes_packed_is_taken_over() {
     for (name, most) in [("nf4", 0.53), ("fp4", 0.57), ("int8", 1.1)] {
         let model = open(&format!("quant/{name}"));
-        let as_is = Quantised::load(&model, Bits::AsIs, |_| {}).unwrap();
+        let as_is = Quantised::load(&model, PackedFormat::AsIs, |_| {}).unwrap();
         for bits in EVERY {
             let packed = Quantised::load(&model, bits, |_| {}).unwrap();
             same(&packed, &as_is, 1);
@@ -154,17 +154,17 @@ fn smollm2() -> Checkpoint {
 fn smollm2_takes_as_few_bytes_as_promised() {
     let matrices = 106_168_320;
     for (bits, most) in [
-        (Bits::FourBit { kind: Kind::Nf4, double: true }, 0.516),
-        (Bits::FourBit { kind: Kind::Fp4, double: false }, 0.5626),
-        (Bits::EightBit, 1.0626),
-        (Bits::AsIs, 0.6251),
+        (PackedFormat::FourBit { kind: Kind::Nf4, double: true }, 0.516),
+        (PackedFormat::FourBit { kind: Kind::Fp4, double: false }, 0.5626),
+        (PackedFormat::EightBit, 1.0626),
+        (PackedFormat::AsIs, 0.6251),
     ] {
         let packed = Quantised::load(&smollm2(), bits, |_| {}).unwrap();
         assert_eq!((packed.frozen_parameters(), packed.expanded_bytes()), (matrices, 2 * 1536 * 576 * 4));
         let each = packed.frozen_bytes() as f64 / matrices as f64;
         println!("{bits:?}: {} bytes for {matrices} parameters, {each:.4} each", packed.frozen_bytes());
         assert!(each < most, "{bits:?}: {each}");
-        if bits == Bits::AsIs {
+        if bits == PackedFormat::AsIs {
             same(&packed, &Mapped::open(smollm2(), DType::F32).unwrap(), 30);
         }
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use ft_kernels::linear::Weight;
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::layers::Weight;
 use crate::layers::packed::{Form, collected};
 use crate::layers::packed_matrix::PackedMatrix;
 
@@ -60,7 +60,7 @@ impl MatrixForm {
         Ok(match dtype {
             DType::F32 => {
                 // Every element is written.
-                let mut values = ft_kernels::tensor::uninit(bytes.len() / size_of::<f32>());
+                let mut values = vec![0.0; bytes.len() / size_of::<f32>()];
                 ft_kernels::memory::prefer_large_pages(&values);
                 bytemuck::cast_slice_mut::<f32, u8>(&mut values).copy_from_slice(bytes);
                 Tensor::from_vec(values, shape, &Device::Cpu)?

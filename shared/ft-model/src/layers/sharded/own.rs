@@ -1,9 +1,9 @@
 //! A rank's own bytes of some matrices, in memory or on disk.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Shard;
 use crate::error::Result;
 use crate::pages::PageFile;
 
@@ -76,4 +76,24 @@ impl Store {
         self.end += len as u64;
         Ok(Shard { own: Own::Disk { pages: Arc::clone(pages), offset, len }, counts: shard.counts })
     }
+}
+
+/// A rank's own run of bytes of some matrices, and how many each rank has.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub own: Own,
+    pub counts: Vec<usize>,
+}
+
+impl Shard {
+    /// Of all ranks together.
+    pub fn bytes(&self) -> u64 {
+        self.counts.iter().sum::<usize>() as u64
+    }
+}
+
+/// How `bytes` bytes that lie together are cut among ranks. Shares start at multiples of 64: no number and no block's
+/// scale is cut.
+pub(crate) fn shares(bytes: usize, world: usize) -> Vec<Range<usize>> {
+    ft_dist::shares_of_units(bytes, world, 64)
 }

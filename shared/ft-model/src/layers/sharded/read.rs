@@ -7,18 +7,18 @@ use candle_core::DType;
 use half::{bf16, f16};
 
 use super::form::{MatrixForm, PartForm, PartKind};
-use super::own::Own;
-use super::{Held, Shard};
+use super::own::{Own, Shard, shares};
 use crate::checkpoint::{Checkpoint, Element};
 use crate::error::{Error, Result};
-use crate::layers::load::{is_transposed, joined_shape, transpose};
+use crate::layers::matrices::{is_transposed, joined_shape, transpose};
 use crate::layers::packed::Packed;
+use crate::layers::weight_format::{PackedFormat, WeightFormat};
 
 /// Reads one rank's part.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub checkpoint: &'a Checkpoint,
-    pub held: Held,
+    pub format: WeightFormat,
     pub rank: usize,
     pub world: usize,
 }
@@ -31,9 +31,9 @@ impl Reader<'_> {
 
     /// Reads this rank's run of the bytes of matrices that are laid end to end.
     pub fn read(&self, matrices: &[&MatrixForm]) -> Result<(Shard, Vec<MatrixForm>)> {
-        match self.held {
-            Held::Float(dtype) => self.read_floats(matrices, dtype),
-            Held::Packed(bits) => self.read_packed(matrices, bits),
+        match self.format {
+            WeightFormat::Float(dtype) => self.read_floats(matrices, dtype),
+            WeightFormat::Packed(bits) => self.read_packed(matrices, bits),
         }
     }
 
@@ -97,7 +97,7 @@ impl Reader<'_> {
     }
 
     /// Packing asks for whole tensors: each is read, packed and cut in its turn.
-    fn read_packed(&self, matrices: &[&MatrixForm], bits: crate::Bits) -> Result<(Shard, Vec<MatrixForm>)> {
+    fn read_packed(&self, matrices: &[&MatrixForm], bits: PackedFormat) -> Result<(Shard, Vec<MatrixForm>)> {
         let mut forms = Vec::new();
         let mut all: Vec<u8> = Vec::new();
         for matrix in matrices {
@@ -115,7 +115,7 @@ impl Reader<'_> {
 
     /// This rank's run of so many bytes, and the length of each rank's.
     fn run(&self, bytes: usize) -> (Range<usize>, Vec<usize>) {
-        let shares = super::shares(bytes, self.world);
+        let shares = shares(bytes, self.world);
         (shares[self.rank].clone(), shares.iter().map(Range::len).collect())
     }
 }

@@ -1,11 +1,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use candle_core::DType;
 use ft_dist::Threads;
+use ft_kernels::linear::Weight;
 use ft_kernels::quant::Kind;
 
 use super::*;
-use crate::layers::{Quantised, Resident};
+use crate::layers::{PackedFormat, Quantised, Resident};
 
 fn open(name: &str) -> Checkpoint {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
@@ -43,8 +45,8 @@ fn walk(source: &dyn LayerSource, layers: usize) -> Vec<Vec<f32>> {
 }
 
 /// On `world` ranks, each as a thread: what each of them walks through, and what it holds and gathered.
-fn on_ranks(name: &str, held: Held, world: usize, reshard: bool) -> Vec<(Vec<Vec<f32>>, u64, u64)> {
-    with_options(name, &ShardedOptions { held, reshard_after_forward: reshard, folder: None }, world)
+fn on_ranks(name: &str, held: WeightFormat, world: usize, reshard: bool) -> Vec<(Vec<Vec<f32>>, u64, u64)> {
+    with_options(name, &ShardedOptions { format: held, reshard_after_forward: reshard, folder: None }, world)
 }
 
 fn with_options(name: &str, options: &ShardedOptions, world: usize) -> Vec<(Vec<Vec<f32>>, u64, u64)> {
@@ -73,7 +75,7 @@ fn every_rank_gets_the_whole_matrices() {
             let of_layers = (0..layers).map(|i| resident.layer(i).unwrap().small_bytes());
             let small = resident.ends().bytes() + of_layers.sum::<u64>();
             for world in [1, 2, 3, 8] {
-                let found = on_ranks(name, Held::Float(dtype), world, true);
+                let found = on_ranks(name, WeightFormat::Float(dtype), world, true);
                 assert!(found.iter().all(|(values, ..)| *values == expected), "{name} {dtype:?} {world}");
                 let all: u64 = found.iter().map(|(_, held, _)| held).sum();
                 let most = found.iter().map(|(_, held, _)| held).max().unwrap();
@@ -89,11 +91,11 @@ fn every_rank_gets_the_whole_matrices() {
 
 #[test]
 fn codes_are_gathered_and_expanded_after() {
-    for bits in [Bits::EightBit, Bits::FourBit { kind: Kind::Nf4, double: true }, Bits::AsIs] {
+    for bits in [PackedFormat::EightBit, PackedFormat::FourBit { kind: Kind::Nf4, double: true }, PackedFormat::AsIs] {
         let model = open("llama-s0");
         let quantised = Quantised::load(&model, bits, |_| {}).unwrap();
         let expected = walk(&quantised, 2);
-        for (found, ..) in on_ranks("llama-s0", Held::Packed(bits), 3, true) {
+        for (found, ..) in on_ranks("llama-s0", WeightFormat::Packed(bits), 3, true) {
             assert!(found == expected, "{bits:?}");
         }
     }
@@ -111,9 +113,9 @@ fn a_layer_is_gathered_twice_a_pass_or_once_where_it_is_kept() {
             .sum();
         let shape = model.shape("model.embed_tokens.weight").unwrap();
         let vocabulary = 4 * shape.iter().product::<usize>() as u64;
-        let (_, _, gathered) = on_ranks(name, Held::Float(DType::F32), 2, true).swap_remove(1);
+        let (_, _, gathered) = on_ranks(name, WeightFormat::Float(DType::F32), 2, true).swap_remove(1);
         assert_eq!(gathered, 2 * layers + 2 * vocabulary);
-        let (_, _, gathered) = on_ranks(name, Held::Float(DType::F32), 2, false).swap_remove(1);
+        let (_, _, gathered) = on_ranks(name, WeightFormat::Float(DType::F32), 2, false).swap_remove(1);
         assert_eq!(gathered, layers + if twice_of_vocabulary { 1 } else { 2 } * vocabulary);
     }
 }
@@ -121,9 +123,9 @@ fn a_layer_is_gathered_twice_a_pass_or_once_where_it_is_kept() {
 #[test]
 fn what_lies_on_disk_is_the_same_and_takes_no_memory() {
     let folder = tempfile::tempdir().unwrap();
-    for held in [Held::Float(DType::BF16), Held::Packed(Bits::EightBit)] {
+    for held in [WeightFormat::Float(DType::BF16), WeightFormat::Packed(PackedFormat::EightBit)] {
         let run = |folder| {
-            let options = ShardedOptions { held, reshard_after_forward: true, folder };
+            let options = ShardedOptions { format: held, reshard_after_forward: true, folder };
             with_options("llama-s0", &options, 3)
         };
         let (memory, disk) = (run(None), run(Some(folder.path().to_path_buf())));
@@ -135,7 +137,8 @@ fn what_lies_on_disk_is_the_same_and_takes_no_memory() {
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
     let nowhere = Some("/nowhere".into());
-    let options = ShardedOptions { held: Held::Float(DType::F32), reshard_after_forward: true, folder: nowhere };
+    let options =
+        ShardedOptions { format: WeightFormat::Float(DType::F32), reshard_after_forward: true, folder: nowhere };
     let told = Sharded::load(&open("llama-s0"), &options, &ft_dist::Solo, |_| {}).unwrap_err().to_string();
     assert!(told.contains("/nowhere/(this rank's frozen weights)"), "{told}");
 }
@@ -145,12 +148,12 @@ fn a_vocabulary_in_blocks_is_gathered_in_blocks() {
     let name = "llama3_rope-s5.q8_0.gguf";
     let model = open(name);
     let layers = model.architecture().num_layers;
-    for bits in [Bits::EightBit, Bits::AsIs] {
+    for bits in [PackedFormat::EightBit, PackedFormat::AsIs] {
         let quantised = Quantised::load(&model, bits, |_| {}).unwrap();
         assert!(matches!(quantised.head().unwrap(), Weight::Rows(_)));
         let expected = walk(&quantised, layers);
         let packed = quantised.frozen_bytes() as u64;
-        for (found, _, gathered) in on_ranks(name, Held::Packed(bits), 3, true) {
+        for (found, _, gathered) in on_ranks(name, WeightFormat::Packed(bits), 3, true) {
             assert!(found == expected, "{bits:?}");
             assert_eq!(gathered, 2 * packed + quantised.vocabulary_bytes(), "layers twice, both ends once");
         }

@@ -81,6 +81,21 @@ fn they_are_chosen_as_in_peft() {
 }
 
 #[test]
+fn what_is_saved_whole_is_not_adapted_too() {
+    for (name, head) in [("llama-s0", "lm_head"), ("gpt_neox-s30", "embed_out")] {
+        let arch = arch(name);
+        for targets in [format!("{head},dense,q_proj"), format!(".*({head}|dense|q_proj)")] {
+            let mut config = LoraConfig::new(4, 8.0, &targets);
+            assert_eq!(config.ends(&arch).unwrap(), [End::Head]);
+            config.other.insert("modules_to_save".into(), vec![head].into());
+            assert_eq!(config.ends(&arch).unwrap(), []);
+            let saved: Vec<String> = config.saved(&arch).unwrap().into_iter().map(|tensor| tensor.name).collect();
+            assert_eq!(saved, [format!("{head}.weight")]);
+        }
+    }
+}
+
+#[test]
 fn what_is_not_implemented_with_them_is_refused() {
     let arch = arch("llama-s0");
     let refused = |change: &dyn Fn(&mut LoraConfig)| {
@@ -92,8 +107,6 @@ fn what_is_not_implemented_with_them_is_refused() {
     assert!(error.contains("'lm_head' with use_dora"), "{error}");
     let error = refused(&|config| config.init_lora_weights = "pissa".into());
     assert!(error.contains("'lm_head' with init_lora_weights pissa"), "{error}");
-    let error = refused(&|config| drop(config.other.insert("modules_to_save".into(), vec!["lm_head"].into())));
-    assert!(error.contains("'lm_head' in both target_modules and modules_to_save"), "{error}");
     let mut config = LoraConfig::new(4, 8.0, "lm_head");
     config.init_lora_weights = "orthogonal".into();
     let error = Adapter::init(&arch, config, 0).unwrap_err().to_string();

@@ -4,6 +4,7 @@
 use std::f64::consts::PI;
 
 use anyhow::{Result, bail};
+use ft_kernels::math::{cos, log, pow};
 use serde_json::{Map, Value};
 
 use crate::options::{SchedulerType, TrainingOptions};
@@ -113,11 +114,11 @@ impl Shape {
             Self::Linear => ((steps - step) / (steps - warmup).max(1.0)).max(0.0),
             Self::Cosine { cycles } => wave(cycles, progress).max(0.0),
             Self::Restarts { .. } if progress >= 1.0 => 0.0,
-            Self::Restarts { cycles } => (0.5 * (1.0 + (PI * ((cycles * progress) % 1.0)).cos())).max(0.0),
+            Self::Restarts { cycles } => (0.5 * (1.0 + cos(PI * ((cycles * progress) % 1.0)))).max(0.0),
             Self::CosineToFloor { cycles, floor, .. } => above(wave(cycles, progress), floor),
             Self::Polynomial { end, power } => {
                 let left = 1.0 - (step - warmup) / (steps - warmup).max(1.0);
-                ((peak - end) * left.powf(power) + end) / peak
+                ((peak - end) * pow(left, power) + end) / peak
             }
             Self::InverseSqrt { timescale } => {
                 let timescale = timescale.unwrap_or(if warmup > 0.0 { warmup } else { 10_000.0 });
@@ -150,7 +151,7 @@ impl LogWarmup {
         if iteration < 0.0 {
             0.0
         } else if iteration < warmup {
-            (1.0 / warmup.ln()) * (iteration + 1.0).ln()
+            (1.0 / log(warmup)) * log(iteration + 1.0)
         } else if self.decays {
             ((steps - iteration) / (steps - warmup).max(1.0)).max(0.0)
         } else {
@@ -165,7 +166,7 @@ impl StableDecay {
             let progress = step / warmup.max(1.0);
             let factor = match self.warmup {
                 Curve::Linear => progress,
-                Curve::Cosine => 0.5 * (1.0 - (PI * progress).cos()),
+                Curve::Cosine => 0.5 * (1.0 - cos(PI * progress)),
                 Curve::OneMinusSqrt => 1.0 - (1.0 - progress).sqrt(),
             };
             return above(factor, self.floor);
@@ -189,7 +190,7 @@ impl StableDecay {
 
 /// `cycles` waves of a cosine from 1 down to 0 and up again.
 fn wave(cycles: f64, progress: f64) -> f64 {
-    0.5 * (1.0 + (PI * cycles * 2.0 * progress).cos())
+    0.5 * (1.0 + cos(PI * cycles * 2.0 * progress))
 }
 
 /// A factor from 0 to 1 as one from `floor` to 1.

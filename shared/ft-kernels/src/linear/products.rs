@@ -1,13 +1,13 @@
 //! The products of frozen matrices, and the gradient of one that is not.
 
-use candle_core::{DType, Result, Storage, Tensor};
-use half::{bf16, f16};
+use candle_core::{Result, Tensor};
 
+use super::floats::with_weights;
 use super::{Weight, reference};
 use crate::backend::{Compute, Isa};
 use crate::gemm::{Mat, MatMut, Rhs, Tail, block_length, matmul, matmul_part};
 use crate::skinny::{Weights, skinny, skinny_by_rows};
-use crate::tensor::{from_vec, uninit, with_slice, with_slice_mut, with_slices};
+use crate::tensor::{from_vec, unwritten, with_slice, with_slice_mut, with_slices};
 
 /// `x·Wᵀ` (or, with `transposed`, `x·W`) for a frozen `W` `[out, in]`, no adapters.
 ///
@@ -23,7 +23,8 @@ pub fn product(compute: Compute, x: &Tensor, weight: impl Into<Weight>, transpos
     if k != inner {
         candle_core::bail!("a product of rows of {k} with a matrix [{out}, {columns}], transposed: {transposed}");
     }
-    let mut y = uninit(rows * n);
+    // SAFETY: a product that is not added to what is there writes every element.
+    let mut y = unsafe { unwritten(rows * n) };
     let isa = compute.isa;
     with_slice(x, |x| frozen(isa, x, weight, transposed, &mut MatMut::new(&mut y, rows, n), false, &Tail::default()))??;
     from_vec(y, (rows, n))
@@ -62,7 +63,8 @@ pub fn weight_gradient(compute: Compute, dy: &Tensor, x: &Tensor) -> Result<Tens
     if !compute.is_fused() {
         return reference::weight_gradient(dy, x);
     }
-    let mut dw = uninit(out * inner);
+    // SAFETY: a product that is not added to what is there writes every element.
+    let mut dw = unsafe { unwritten(out * inner) };
     with_slices([dy, x], |[dy, x]| {
         let x = Rhs::F32(Mat::new(x, rows, inner));
         matmul(compute.isa, Mat::new(dy, rows, out).t(), x, &mut MatMut::new(&mut dw, out, inner), false);
@@ -87,7 +89,8 @@ pub(super) fn product_few_slice(isa: Isa, x: &Tensor, weight: &Weight) -> Result
     if k != inner {
         candle_core::bail!("a product of rows of {k} with rows of {inner} elements");
     }
-    let mut y = uninit(rows * n);
+    // SAFETY: `skinny` writes a product for every row and column.
+    let mut y = unsafe { unwritten(rows * n) };
     with_slice(x, |x| match weight {
         Weight::Float(weight) => with_weights(weight, |weights| skinny(isa, x, weights, k, &mut y)),
         Weight::Rows(weight) => skinny_by_rows(isa, x, weight, &mut y),
@@ -115,21 +118,6 @@ pub(super) fn frozen(
         }),
         Weight::Rows(rows) => rows.multiply(isa, x, transposed, y, accumulate, tail),
     }
-}
-
-/// Calls `f` with the elements of a contiguous matrix of any float type on the CPU.
-pub(super) fn with_weights<R>(weight: &Tensor, f: impl FnOnce(Weights<'_>) -> R) -> Result<R> {
-    let (storage, layout) = weight.storage_and_layout();
-    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
-        candle_core::bail!("a fused product needs a contiguous matrix on the CPU");
-    };
-    let weights = match weight.dtype() {
-        DType::F32 => Weights::F32(&storage.as_slice::<f32>()?[from..to]),
-        DType::BF16 => Weights::Bf16(&storage.as_slice::<bf16>()?[from..to]),
-        DType::F16 => Weights::F16(&storage.as_slice::<f16>()?[from..to]),
-        other => candle_core::bail!("a frozen matrix is f32, bf16 or f16, found {other:?}"),
-    };
-    Ok(f(weights))
 }
 
 /// Calls `f` with such a matrix as the right side of a product.

@@ -1,7 +1,10 @@
 //! Drives the built program through paths and pipes.
 
 mod bench;
+mod documents;
+mod length;
 mod tools;
+mod turns;
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,13 +13,13 @@ use std::process::Stdio;
 use bench::{Bench, Rows, chat, parquet, question};
 
 #[test]
-fn only_the_last_answer_is_learned() {
+fn the_last_answer_alone_is_learned_where_asked_for() {
     let bench = Bench::new();
     bench.input(&[
         chat(&[("system", "Be brief."), ("user", "2+2?"), ("assistant", "4"), ("user", "3+3?"), ("assistant", "6")]),
         question("What is the tax?", "20 percent."),
     ]);
-    let out = bench.run(&["in.parquet", "-o", "out.parquet"]);
+    let out = bench.run(&["in.parquet", "-o", "out.parquet", "--labels", "completion"]);
     assert!(out.ok, "{}", out.stderr);
     let rows = bench.rows("out.parquet");
     assert_eq!(rows.learned[0], "6<|im_end|>\n");
@@ -316,6 +319,10 @@ fn where_the_tokens_come_from_is_written_down() {
     assert_eq!(metadata["ft.tokenizer_sha256"], print);
     let template = ft_text::TextModel::open(&bench.model()).unwrap().template.unwrap();
     assert_eq!(metadata["ft.chat_template_sha256"], template.sha256());
+    assert_eq!(metadata["ft.chat_template"], template.source());
+    assert_eq!((metadata["ft.prefix"].as_str(), metadata.get("ft.system")), ("Tax", None));
+    let ends: Vec<u32> = serde_json::from_str(&metadata["ft.end_ids"]).unwrap();
+    assert_eq!(ends, ft_text::TextModel::open(&bench.model()).unwrap().end_ids);
 }
 
 #[test]

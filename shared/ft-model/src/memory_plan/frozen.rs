@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use ft_kernels::quant::{EightBit, FourBit};
 
-use super::{Ranks, Stage};
+use super::ranks::{Ranks, Stage};
 use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::layers::{Bits, Held, TableBytes, Unit, shares};
+use crate::layers::{PackedFormat, TableBytes, Unit, WeightFormat, shares};
 use crate::projection::Site;
 
 /// Bytes of a model's frozen weights.
@@ -39,37 +39,37 @@ pub(super) struct Gathers {
     pub sent: u64,
 }
 
-impl Held {
+impl WeightFormat {
     /// The bytes of a matrix of `elements` elements, and those beside it that are never cut; none for
-    /// [`Bits::AsIs`], which the file alone knows.
+    /// [`PackedFormat::AsIs`], which the file alone knows.
     pub fn bytes(self, elements: usize) -> Option<(usize, usize)> {
         match self {
-            Held::Float(dtype) => Some((elements * dtype.size_in_bytes(), 0)),
-            Held::Packed(Bits::EightBit) => Some((EightBit::bytes_for(elements), 0)),
-            Held::Packed(Bits::FourBit { double, .. }) => Some(FourBit::bytes_for(elements, double)),
-            Held::Packed(Bits::AsIs) => None,
+            WeightFormat::Float(dtype) => Some((elements * dtype.size_in_bytes(), 0)),
+            WeightFormat::Packed(PackedFormat::EightBit) => Some((EightBit::bytes_for(elements), 0)),
+            WeightFormat::Packed(PackedFormat::FourBit { double, .. }) => Some(FourBit::bytes_for(elements, double)),
+            WeightFormat::Packed(PackedFormat::AsIs) => None,
         }
     }
 }
 
 impl Frozen {
     /// Of a model whose blocks' matrices are held so; where that is in few bits the vocabulary's take `vocabulary`. None
-    /// for [`Bits::AsIs`].
-    pub fn new(arch: &Architecture, held: Held, vocabulary: TableBytes) -> Option<Self> {
+    /// for [`PackedFormat::AsIs`].
+    pub fn new(arch: &Architecture, held: WeightFormat, vocabulary: TableBytes) -> Option<Self> {
         Self::build(arch, held, vocabulary, |_, path, elements| match held {
-            Held::Packed(_) if arch.is_router(path) => Held::Float(vocabulary.main).bytes(elements),
+            WeightFormat::Packed(_) if arch.is_router(path) => WeightFormat::Float(vocabulary.main).bytes(elements),
             _ => held.bytes(elements),
         })
     }
 
-    /// Of a model whose file is at hand, and so known for [`Bits::AsIs`] too.
+    /// Of a model whose file is at hand, and so known for [`PackedFormat::AsIs`] too.
     ///
     /// # Errors
     /// If a tensor is missing.
-    pub fn of(checkpoint: &Checkpoint, held: Held) -> Result<Option<Self>> {
+    pub fn of(checkpoint: &Checkpoint, held: WeightFormat) -> Result<Option<Self>> {
         let (arch, vocabulary) = (checkpoint.architecture(), TableBytes::of(checkpoint)?);
         Ok(Self::build(arch, held, vocabulary, |layer, path, elements| match held {
-            Held::Packed(bits) if bits == Bits::AsIs || arch.is_router(path) => {
+            WeightFormat::Packed(bits) if bits == PackedFormat::AsIs || arch.is_router(path) => {
                 let name = arch.names().in_layer(layer, &format!("{path}.weight"));
                 Some((checkpoint.stored(&name).ok()?.bytes(), 0))
             }
@@ -80,13 +80,13 @@ impl Frozen {
     /// `matrix` says the bytes of a layer's matrix by its name there and the number of its elements, and those beside it.
     fn build(
         arch: &Architecture,
-        held: Held,
+        held: WeightFormat,
         vocabulary: TableBytes,
         matrix: impl Fn(usize, &str, usize) -> Option<(usize, usize)>,
     ) -> Option<Self> {
         let tables = match held {
-            Held::Float(dtype) => TableBytes::float(arch, dtype),
-            Held::Packed(_) => vocabulary,
+            WeightFormat::Float(dtype) => TableBytes::float(arch, dtype),
+            WeightFormat::Packed(_) => vocabulary,
         };
         let (mut layers, mut small, mut largest) = (Vec::new(), 0, 0);
         for layer in 0..arch.num_layers {
@@ -104,7 +104,7 @@ impl Frozen {
             embedding: tables.embedding,
             head: tables.head,
             small: (small + size_of::<f32>() * small_of_ends(arch)) as u64,
-            expanded: matches!(held, Held::Packed(_)).then_some(size_of::<f32>() * largest),
+            expanded: matches!(held, WeightFormat::Packed(_)).then_some(size_of::<f32>() * largest),
             rows: tables.expanded,
         })
     }

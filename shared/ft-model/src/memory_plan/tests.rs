@@ -4,7 +4,7 @@ use candle_core::DType;
 use ft_kernels::quant::Kind;
 
 use super::*;
-use crate::layers::{Bits, Held, LayerSource, Quantised, Resident, TableBytes};
+use crate::layers::{LayerSource, PackedFormat, Quantised, Resident, TableBytes, WeightFormat};
 use crate::lora::{Adapter, LoraConfig};
 use crate::optimizer::{Optimizer, OptimizerKind};
 use crate::{Architecture, Checkpoint, Error};
@@ -42,16 +42,16 @@ fn frozen_bytes_are_those_of_the_loaded_weights() {
         let arch = model.architecture();
         let tables = TableBytes::of(&model).unwrap();
         for dtype in [DType::F32, DType::BF16] {
-            let frozen = Frozen::new(arch, Held::Float(dtype), tables).unwrap();
+            let frozen = Frozen::new(arch, WeightFormat::Float(dtype), tables).unwrap();
             let loaded = Resident::load(&model, dtype, |_| {}).unwrap();
             assert_eq!(frozen.bytes(), loaded.held_bytes(), "{:?}", model.path());
         }
-        let four = |double| Bits::FourBit { kind: Kind::Nf4, double };
-        for bits in [Bits::EightBit, four(true), four(false), Bits::AsIs] {
-            let frozen = Frozen::of(&model, Held::Packed(bits)).unwrap().unwrap();
+        let four = |double| PackedFormat::FourBit { kind: Kind::Nf4, double };
+        for bits in [PackedFormat::EightBit, four(true), four(false), PackedFormat::AsIs] {
+            let frozen = Frozen::of(&model, WeightFormat::Packed(bits)).unwrap().unwrap();
             assert_eq!(
-                Frozen::new(arch, Held::Packed(bits), tables),
-                Some(frozen.clone()).filter(|_| bits != Bits::AsIs)
+                Frozen::new(arch, WeightFormat::Packed(bits), tables),
+                Some(frozen.clone()).filter(|_| bits != PackedFormat::AsIs)
             );
             let loaded = Quantised::load(&model, bits, |_| {}).unwrap();
             assert_eq!(frozen.bytes(), loaded.held_bytes(), "{:?} {bits:?}", model.path());
@@ -67,11 +67,11 @@ fn a_vocabulary_in_blocks_takes_what_its_blocks_take() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/gguf").join(name);
         let model = Checkpoint::open(&path).unwrap();
         let tables = TableBytes::of(&model).unwrap();
-        for bits in [Bits::EightBit, Bits::AsIs] {
-            let frozen = Frozen::of(&model, Held::Packed(bits)).unwrap().unwrap();
+        for bits in [PackedFormat::EightBit, PackedFormat::AsIs] {
+            let frozen = Frozen::of(&model, WeightFormat::Packed(bits)).unwrap().unwrap();
             assert_eq!(frozen.bytes(), Quantised::load(&model, bits, |_| {}).unwrap().held_bytes(), "{name} {bits:?}");
         }
-        let frozen = Frozen::new(model.architecture(), Held::Packed(Bits::EightBit), tables).unwrap();
+        let frozen = Frozen::new(model.architecture(), WeightFormat::Packed(PackedFormat::EightBit), tables).unwrap();
         let widened = TableBytes::float(model.architecture(), DType::F32);
         // A block of Q8_0 has 34 bytes for 32 elements.
         assert_eq!(tables.embedding * 64, widened.embedding * 17);
@@ -114,7 +114,7 @@ fn plan_of<'a>(
     frozen: &'a Frozen,
     optimizer: &'a OptimizerConfig,
     lora: &LoraConfig,
-) -> Plan<'a> {
+) -> MemoryPlan<'a> {
     let step = StepShape {
         micro_batch: 2,
         accumulation: 3,
@@ -124,14 +124,14 @@ fn plan_of<'a>(
         precision: ft_kernels::Precision::F32,
         on_cpu: true,
     };
-    Plan::new(arch, frozen, lora, optimizer, step).unwrap()
+    MemoryPlan::new(arch, frozen, lora, optimizer, step).unwrap()
 }
 
 #[test]
 fn moments_are_those_of_the_optimizer() {
     let model = models().next().unwrap();
     let arch = model.architecture();
-    let frozen = Frozen::new(arch, Held::Float(DType::F32), TableBytes::float(arch, DType::F32)).unwrap();
+    let frozen = Frozen::new(arch, WeightFormat::Float(DType::F32), TableBytes::float(arch, DType::F32)).unwrap();
     let lora = LoraConfig::new(64, 64.0, "all-linear");
     let adapter = Adapter::init(arch, lora.clone(), 3).unwrap();
     for kind in OptimizerKind::ALL {
@@ -154,7 +154,7 @@ fn moments_are_those_of_the_optimizer() {
 fn every_byte_is_sent_twice_a_piece_or_once_where_it_is_kept() {
     let model = models().find(|model| !model.architecture().tie_word_embeddings).unwrap();
     let arch = model.architecture();
-    let frozen = Frozen::new(arch, Held::Float(DType::BF16), TableBytes::float(arch, DType::F32)).unwrap();
+    let frozen = Frozen::new(arch, WeightFormat::Float(DType::BF16), TableBytes::float(arch, DType::F32)).unwrap();
     let config = OptimizerConfig::default();
     let plan = plan_of(arch, &frozen, &config, &LoraConfig::new(4, 4.0, "all-linear"));
     let layers: usize = arch.num_layers * layer_bytes(arch);

@@ -54,7 +54,7 @@ fn json_in_texts() {
         ("chat_template_kwargs", texts([None, Some(r#"{"mood": "good"}"#)])),
     ];
     table(&bench.path("in.parquet"), columns);
-    let out = bench.run(&ARGS);
+    let out = bench.run(&[&ARGS[..], &["--labels", "completion"]].concat());
     assert!(out.ok, "{}", out.stderr);
     let rows = bench.rows("out.parquet");
     let turns = "[user]Rain?<|im_end|>[assistant]weather={\"city\": \"Zürich\"}<|im_end|>[tool]yes<|im_end|>\

@@ -3,9 +3,11 @@
 //! What is exact here (all but the activations) is made of the functions that the engine itself cuts by.
 
 mod frozen;
+mod ranks;
 mod step;
 
 pub use frozen::Frozen;
+pub use ranks::{Ranks, Stage};
 pub use step::StepShape;
 
 use ft_dist::forest_shape;
@@ -17,38 +19,15 @@ use crate::error::Result;
 use crate::lora::{LoraConfig, TrainedShape};
 use crate::optimizer::{Cut, OptimizerConfig, state_bytes};
 
-/// What ranks share out (ZeRO's stages: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion
-/// Parameter Models", 2020).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Nothing.
-    None,
-    /// What the optimizer remembers.
-    Zero1,
-    /// And the gradients.
-    Zero2,
-    /// And the frozen weights.
-    Zero3,
-}
-
 /// A run as far as memory and traffic depend on it.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct MemoryPlan<'a> {
     arch: &'a Architecture,
     frozen: &'a Frozen,
     optimizer: &'a OptimizerConfig,
     trained: Vec<TrainedShape>,
     touched: Touched,
     step: StepShape,
-}
-
-/// How a run is dealt out.
-#[derive(Debug, Clone, Copy)]
-pub struct Ranks {
-    pub world: usize,
-    pub stage: Stage,
-    /// Whether a layer is given up after its forward and gathered again for its backward.
-    pub reshard_after_forward: bool,
 }
 
 /// What one rank will hold and send, in bytes.
@@ -111,7 +90,7 @@ impl RankPlan {
     }
 }
 
-impl<'a> Plan<'a> {
+impl<'a> MemoryPlan<'a> {
     /// A run with this adapter on this model.
     ///
     /// # Errors

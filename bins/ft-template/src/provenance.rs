@@ -1,0 +1,35 @@
+//! What the output says of where it comes from, and of how a prompt must look for what is learned from it.
+
+use std::collections::BTreeMap;
+
+use ft_cli::typed_arguments;
+use ft_io::{InputDigest, Provenance, Source};
+use ft_table::ParquetTable;
+use ft_text::{ChatTemplate, origin};
+use serde_json::json;
+
+use crate::args::Args;
+
+/// Tool, arguments, inputs and tokenizer.
+pub fn provenance(args: &Args, source: &Source, table: &ParquetTable, fingerprint: &str) -> Provenance {
+    let model = args.model.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Provenance {
+        tool: "ft-template".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        arguments: typed_arguments(&["-o", "--output"], &[source]),
+        inputs: vec![InputDigest { name: source.file_name(), sha256: table.sha256().into() }],
+        extra: BTreeMap::from([(origin::TOKENIZER_KEY.into(), fingerprint.into()), ("ft.model".into(), model)]),
+    }
+}
+
+/// The template, the form of the messages, and the ids that end an answer.
+pub fn travelling(args: &Args, template: &ChatTemplate, end_ids: &[u32], provenance: &mut Provenance) {
+    let mut add = |key: &str, value: String| provenance.extra.insert(key.to_owned(), value);
+    add(origin::TEMPLATE_KEY, template.source().to_owned());
+    add(origin::TEMPLATE_DIGEST_KEY, template.sha256());
+    add(origin::END_IDS_KEY, json!(end_ids).to_string());
+    if let Some(source) = template.tool_source() {
+        add(origin::TOOL_TEMPLATE_KEY, source.to_owned());
+    }
+    provenance.extra.extend(args.form());
+}

@@ -1,0 +1,151 @@
+//! Where in the rendered text stands what is learned.
+
+use std::ops::Range;
+
+use super::turns::{LabelMode, learned_turns};
+use crate::error::{Error, Result};
+use crate::template::{ChatTemplate, Conversation, Message, Variables};
+
+/// A rendered conversation and the byte ranges of it that are learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelledText {
+    /// The rendered text.
+    pub text: String,
+    /// Ascending, disjoint byte ranges of `text`.
+    pub spans: Vec<Range<usize>>,
+}
+
+/// Renders `messages` and finds what is learned of them.
+///
+/// A conversation of which no message is learned has no spans (but for [`LabelMode::All`]).
+///
+/// # Errors
+/// [`Error::Template`] in the template's own words; [`Error::PrefixDiffers`] if the
+/// template renders the beginning of the conversation differently once more follows.
+pub fn render_labelled(
+    template: &ChatTemplate,
+    messages: &[Message],
+    variables: &Variables,
+    mode: LabelMode,
+) -> Result<LabelledText> {
+    let conversation = template.conversation(messages, variables)?;
+    let whole = conversation.render(messages.len(), false)?;
+    let chat = Chat { conversation, messages, whole: &whole.text, generated: &whole.generated };
+    let spans = if mode == LabelMode::All { chat.all_but_the_masked()? } else { chat.spans(mode)? };
+    Ok(LabelledText { spans: spans.into_iter().filter(|s| !s.is_empty()).collect(), text: whole.text })
+}
+
+/// Whether the template renders one of the learned messages differently once others follow: what is learned of it in
+/// the whole conversation is then not what it would have been asked for (templates that leave out earlier thoughts).
+///
+/// # Errors
+/// [`Error::Template`] in the template's own words.
+pub fn forgets_earlier_turns(
+    template: &ChatTemplate,
+    messages: &[Message],
+    variables: &Variables,
+    mode: LabelMode,
+) -> Result<bool> {
+    let conversation = template.conversation(messages, variables)?;
+    let whole = conversation.render(messages.len(), false)?.text;
+    for turn in learned_turns(messages, mode) {
+        let is_begin = |rendered: String| whole.starts_with(&rendered);
+        if !is_begin(conversation.render(turn + 1, false)?.text) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A conversation and its rendering.
+struct Chat<'a> {
+    conversation: Conversation<'a>,
+    messages: &'a [Message],
+    whole: &'a str,
+    generated: &'a [Range<usize>],
+}
+
+impl Chat<'_> {
+    fn spans(&self, mode: LabelMode) -> Result<Vec<Range<usize>>> {
+        let mut spans = Vec::new();
+        let turns = learned_turns(self.messages, mode);
+        let (answers, others): (Vec<usize>, Vec<usize>) = turns.iter().partition(|&&i| self.messages[i].is_assistant());
+        if self.conversation.marks_generation() && !answers.is_empty() {
+            spans.extend(self.marked(&answers)?);
+            for turn in others {
+                spans.push(self.difference(turn)?);
+            }
+            spans.sort_unstable_by_key(|span| span.start);
+        } else {
+            for turn in turns {
+                spans.push(self.difference(turn)?);
+            }
+        }
+        Ok(spans)
+    }
+
+    /// The whole text without the messages that say that they are not learned.
+    fn all_but_the_masked(&self) -> Result<Vec<Range<usize>>> {
+        let (mut spans, mut done) = (Vec::new(), 0);
+        for (turn, _) in self.messages.iter().enumerate().filter(|(_, m)| m.learned() == Some(false)) {
+            let masked = self.difference(turn)?;
+            spans.push(done..masked.start.max(done));
+            done = masked.end;
+        }
+        spans.push(done..self.whole.len());
+        Ok(spans)
+    }
+
+    /// The spans of the tag that belong to the messages `answers`: those that come with each of them. Only their
+    /// number is compared, for some templates render earlier turns differently (Qwen3 leaves out their thoughts).
+    fn marked(&self, answers: &[usize]) -> Result<Vec<Range<usize>>> {
+        let spans = self.generated;
+        let first = self.messages.iter().position(Message::is_assistant);
+        let all = self.messages.iter().filter(|m| m.is_assistant()).count();
+        if answers.len() == all {
+            return Ok(spans.to_vec());
+        }
+        // One span needs no second rendering: it is this turn's or an earlier one's only
+        // if this turn was rendered to nothing.
+        if spans.len() == 1 && answers.last().is_some_and(|&turn| turn + 1 == self.messages.len()) {
+            return Ok(spans.to_vec());
+        }
+        let before = |count: usize| -> Result<usize> {
+            if Some(count) <= first {
+                return Ok(0);
+            }
+            if count == self.messages.len() {
+                return Ok(spans.len());
+            }
+            Ok(self.conversation.render(count, false)?.generated.len().min(spans.len()))
+        };
+        let mut found = Vec::new();
+        for &turn in answers {
+            let from = before(turn)?;
+            found.extend_from_slice(&spans[from..before(turn + 1)?.max(from)]);
+        }
+        Ok(found)
+    }
+
+    /// The span of message `turn`, by comparing renderings.
+    fn difference(&self, turn: usize) -> Result<Range<usize>> {
+        let prompt = self.conversation.render(turn, self.messages[turn].is_assistant())?.text;
+        check_prefix(self.whole, &prompt, turn)?;
+        let end = if turn + 1 == self.messages.len() {
+            self.whole.len()
+        } else {
+            let until = self.conversation.render(turn + 1, false)?.text;
+            check_prefix(self.whole, &until, turn + 1)?;
+            until.len()
+        };
+        Ok(prompt.len()..end.max(prompt.len()))
+    }
+}
+
+fn check_prefix(whole: &str, prefix: &str, message: usize) -> Result<()> {
+    if whole.starts_with(prefix) {
+        return Ok(());
+    }
+    let at = whole.bytes().zip(prefix.bytes()).take_while(|(a, b)| a == b).count();
+    Err(Error::PrefixDiffers { message, at })
+}
