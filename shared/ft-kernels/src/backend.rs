@@ -14,8 +14,8 @@ pub enum Backend {
     Cpu,
     /// Plain candle operations, on any device and in any float type: what the others are held to.
     Reference,
-    /// A CUDA GPU. It runs the reference operators there, all but dropout, which has a kernel of its own; an operator
-    /// with a `cuda.rs` beside its `reference.rs` takes that.
+    /// A CUDA GPU, or its emulation on the host (feature `cuda-host`): an operator with a `cuda.rs` beside its
+    /// `reference.rs` has kernels of our own, in f32, bf16 and f16; the others run their references there.
     Cuda,
 }
 
@@ -100,11 +100,6 @@ impl Compute {
     /// Whether the fused operators run.
     pub fn is_fused(self) -> bool {
         self.backend == Backend::Cpu
-    }
-
-    /// Whether the tensors are in a GPU's memory.
-    pub fn is_on_gpu(self) -> bool {
-        self.backend == Backend::Cuda
     }
 
     /// What the products of frozen matrices are made in where their left side is of type `left`.

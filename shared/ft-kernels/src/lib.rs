@@ -15,6 +15,7 @@ pub mod activation;
 pub mod attention;
 pub mod backend;
 pub mod columns;
+pub mod cuda;
 pub mod device;
 mod dropout;
 pub mod error;

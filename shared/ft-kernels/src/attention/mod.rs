@@ -9,6 +9,7 @@
 //! the probabilities again.
 
 mod cpu;
+mod cuda;
 mod operator;
 pub mod reference;
 

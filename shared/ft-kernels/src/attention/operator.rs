@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{AttentionSpec, KeyValue, check, check_decode, cpu, reference};
+use super::{AttentionSpec, KeyValue, check, check_decode, cpu, cuda, reference};
 use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
 
@@ -16,7 +16,8 @@ pub fn attention(compute: Compute, qkv: &Tensor, spec: &AttentionSpec, starts: &
     check(qkv, spec, starts)?;
     match compute.backend {
         Backend::Cpu => cpu::attention(compute.isa, qkv, spec, starts),
-        Backend::Reference | Backend::Cuda => reference::attention(qkv, spec, starts),
+        Backend::Reference => reference::attention(qkv, spec, starts),
+        Backend::Cuda => cuda::attention(qkv, spec, starts),
     }
 }
 
@@ -44,7 +45,8 @@ pub fn attention_backward(
     expect_shape(lse.dims() == wanted, NAME, "lse", wanted, lse.dims())?;
     match compute.backend {
         Backend::Cpu => cpu::attention_backward(compute.isa, dout, qkv, out, lse, spec, starts),
-        Backend::Reference | Backend::Cuda => reference::attention_backward(dout, qkv, out, lse, spec, starts),
+        Backend::Reference => reference::attention_backward(dout, qkv, out, lse, spec, starts),
+        Backend::Cuda => cuda::attention_backward(dout, qkv, out, lse, spec, starts),
     }
 }
 

@@ -4,6 +4,7 @@
 //! do.
 
 mod cpu;
+mod cuda;
 mod operator;
 pub mod reference;
 
