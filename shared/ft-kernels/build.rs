@@ -8,7 +8,8 @@ use std::{env, fs};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Sources below `kernels/`.
-const KERNELS: [&str; 9] = ["activation", "attention", "dropout", "layer_norm", "loss", "residual", "rms_norm", "rope", "rows"];
+const KERNELS: [&str; 10] =
+    ["activation", "attention", "attention_mma", "dropout", "layer_norm", "loss", "residual", "rms_norm", "rope", "rows"];
 
 fn main() -> Outcome {
     println!("cargo::rerun-if-changed=build.rs");

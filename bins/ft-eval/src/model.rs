@@ -31,7 +31,8 @@ impl Model {
     /// Reads weights and adapter, and holds one against the other.
     pub fn open(args: &ModelArgs) -> Result<Self> {
         let device = ft_model::device::named(args.device.device)?;
-        let compute = ft_model::device::compute(&device, args.device.reference_operators, Precision::F32);
+        let compute =
+            ft_model::device::compute(args.device.device, &device, args.device.reference_operators, Precision::F32);
         let checkpoint = Checkpoint::open(&args.model)?;
         let arch = checkpoint.architecture().clone();
         let read = args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;

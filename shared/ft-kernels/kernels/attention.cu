@@ -1,51 +1,18 @@
-// Causal attention of sequences laid end to end, forward and backward, in f32 arithmetic: for activations of f32, and for
-// heads that attention_mma.cu does not take. Heads of 1 to 256 columns, f32, bf16 or f16; grouped heads, window, softcap.
+// Attention (attention.cuh says what it is), forward and backward, in f32 arithmetic: for activations of f32, and for heads
+// that attention_mma.cu does not take. Heads of 1 to 256 columns, f32, bf16 or f16.
 //
-// A row of qkv is the queries, the keys and the values of a token: (heads + 2 kv_heads) head_dim columns. Query head h uses
-// key head h / (heads / kv_heads). A token sees itself and those before it in its sequence, `window` in all (0: all). With
-// s = cap tanh(scale q k / cap) (cap 0: scale q k) the result is softmax(s) v, and lse [tokens, heads] is log(sum(e^s)).
-//
-// A tile is four words: its sequence's first row and length, its own first token in the sequence, and nothing. blockIdx.x is
-// the tile, of QUERIES queries, or of KEYS keys where keys' and values' gradients are formed; blockIdx.y is the head. Blocks
-// of THREADS threads, eight a row of a tile. No two blocks write one number, and every sum has one order, which starts at
-// the sequence's first token: so a sequence does not know its neighbours.
+// blockIdx.x is a tile of QUERIES queries, or of as many keys where keys' and values' gradients are formed; blockIdx.y is
+// the head. Blocks of THREADS threads, eight a row of a tile; the other side comes in tiles of KEYS rows. No two blocks write
+// one number, and every sum has one order, which starts at the sequence's first token: so a sequence does not know its
+// neighbours.
 
-#include "rows.cuh"
+#include "attention.cuh"
 
 FT_MODULE(attention)
 
 constexpr int THREADS = 128, QUERIES = 16, KEYS = 32, MOST_COLUMNS = 256;
 // Threads that share a row of queries, and the accumulators of each.
 constexpr int TEAM = THREADS / QUERIES, OWN = MOST_COLUMNS / TEAM;
-
-struct Spec {
-    int heads, kv_heads, head_dim;
-    float scale;
-    int window;
-    float cap;
-
-    FT_DEVICE int row() const { return (heads + 2 * kv_heads) * head_dim; }
-    FT_DEVICE int pitch() const { return head_dim + 1; }
-    // Whether query `q` sees key `k`.
-    FT_DEVICE bool sees(int q, int k) const { return k <= q && (window == 0 || q - k < window); }
-    FT_DEVICE float score(float product) const {
-        return cap == 0.0f ? product * scale : cap * tanhf(product * scale / cap);
-    }
-    // The score's slope for the product, from the score.
-    FT_DEVICE float slope(float score) const {
-        return cap == 0.0f ? scale : scale * (1.0f - (score / cap) * (score / cap));
-    }
-};
-
-struct Tile {
-    uint32_t start;
-    int length, first;
-};
-
-FT_DEVICE Tile tile_of(const uint32_t *tiles) {
-    const uint32_t *own = tiles + static_cast<uint64_t>(blockIdx.x) * 4;
-    return {load(own), static_cast<int>(load(own + 1)), static_cast<int>(load(own + 2))};
-}
 
 // Rows `first` to `first + count - 1` of a sequence into shared memory, zeros behind its end. `from` is the sequence's first
 // row's first column.
@@ -69,7 +36,7 @@ FT_DEVICE float dot(const float *a, const float *b, int columns) {
 
 template <typename T>
 FT_DEVICE void attention(const T *qkv, const uint32_t *tiles, T *out, float *lse, Spec spec) {
-    const int d = spec.head_dim, pitch = spec.pitch(), head = blockIdx.y, kv = head / (spec.heads / spec.kv_heads);
+    const int d = spec.head_dim, pitch = spec.head_dim + 1, head = blockIdx.y, kv = head / (spec.heads / spec.kv_heads);
     float *q = reinterpret_cast<float *>(shared_memory()), *k = q + QUERIES * pitch, *v = k + KEYS * pitch;
     float *scores = v + KEYS * pitch;
     const Tile tile = tile_of(tiles);
@@ -155,7 +122,7 @@ FT_DEVICE void pair(const Spec &spec, float product, float along, float lse, flo
 template <typename T>
 FT_DEVICE void attention_queries(const T *dout, const T *qkv, const float *lse, const float *delta, const uint32_t *tiles,
                                  T *dqkv, Spec spec) {
-    const int d = spec.head_dim, pitch = spec.pitch(), head = blockIdx.y, kv = head / (spec.heads / spec.kv_heads);
+    const int d = spec.head_dim, pitch = spec.head_dim + 1, head = blockIdx.y, kv = head / (spec.heads / spec.kv_heads);
     float *q = reinterpret_cast<float *>(shared_memory()), *up = q + QUERIES * pitch, *k = up + QUERIES * pitch;
     float *v = k + KEYS * pitch, *slopes = v + KEYS * pitch;
     const Tile tile = tile_of(tiles);
@@ -209,7 +176,7 @@ FT_DEVICE void attention_queries(const T *dout, const T *qkv, const float *lse, 
 template <typename T>
 FT_DEVICE void attention_keys(const T *dout, const T *qkv, const float *lse, const float *delta, const uint32_t *tiles,
                               T *dqkv, Spec spec) {
-    const int d = spec.head_dim, pitch = spec.pitch(), kv = blockIdx.y, group = spec.heads / spec.kv_heads;
+    const int d = spec.head_dim, pitch = spec.head_dim + 1, kv = blockIdx.y, group = spec.heads / spec.kv_heads;
     float *k = reinterpret_cast<float *>(shared_memory()), *v = k + QUERIES * pitch, *q = v + QUERIES * pitch;
     float *up = q + KEYS * pitch, *weights = up + KEYS * pitch, *slopes = weights + QUERIES * KEYS;
     const Tile tile = tile_of(tiles);
@@ -266,7 +233,7 @@ FT_DEVICE void attention_keys(const T *dout, const T *qkv, const float *lse, con
 }
 
 #define FT_ATTENTION(T, suffix)                                                                                         \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                               \
         ft_attention_##suffix(const T *qkv, const uint32_t *tiles, T *out, float *lse, int heads, int kv_heads,        \
                               int head_dim, float scale, int window, float cap) {                                      \
         attention(qkv, tiles, out, lse, Spec{heads, kv_heads, head_dim, scale, window, cap});                          \
@@ -277,14 +244,14 @@ FT_DEVICE void attention_keys(const T *dout, const T *qkv, const float *lse, con
         attention_delta(dout, out, delta, rows, head_dim);                                                             \
     }                                                                                                                  \
     FT_KERNEL(ft_attention_delta_##suffix)                                                                             \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                               \
         ft_attention_queries_##suffix(const T *dout, const T *qkv, const float *lse, const float *delta,               \
                                       const uint32_t *tiles, T *dqkv, int heads, int kv_heads, int head_dim,           \
                                       float scale, int window, float cap) {                                            \
         attention_queries(dout, qkv, lse, delta, tiles, dqkv, Spec{heads, kv_heads, head_dim, scale, window, cap});    \
     }                                                                                                                  \
     FT_KERNEL(ft_attention_queries_##suffix)                                                                           \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                               \
         ft_attention_keys_##suffix(const T *dout, const T *qkv, const float *lse, const float *delta,                  \
                                    const uint32_t *tiles, T *dqkv, int heads, int kv_heads, int head_dim, float scale, \
                                    int window, float cap) {                                                            \

@@ -58,21 +58,32 @@ impl Default for Precision {
     }
 }
 
+/// Which operators the user asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Operators {
+    /// The device's own.
+    #[default]
+    Own,
+    /// The references, on whatever device.
+    Reference,
+    /// The kernels of a GPU. On the CPU that is their emulation (feature `cuda-host`).
+    Kernels,
+}
+
 impl Compute {
-    /// What computes on a device: its own operators, or, where the user asks for them, the references.
-    pub fn choose(device: &Device, reference_operators: bool, precision: Precision) -> Self {
-        let backend = match device {
-            _ if reference_operators => Backend::Reference,
-            Device::Cpu => Backend::Cpu,
-            Device::Cuda(_) => Backend::Cuda,
-            Device::Metal(_) => Backend::Reference,
+    /// What computes on a device.
+    pub fn choose(device: &Device, operators: Operators, precision: Precision) -> Self {
+        let backend = match (device, operators) {
+            (_, Operators::Reference) | (Device::Metal(_), _) => Backend::Reference,
+            (Device::Cpu, Operators::Own) => Backend::Cpu,
+            (Device::Cpu, Operators::Kernels) | (Device::Cuda(_), _) => Backend::Cuda,
         };
         Self { backend, precision, isa: Isa::best() }
     }
 
     /// The device's own operators, in f32.
     pub fn on(device: &Device) -> Self {
-        Self::choose(device, false, Precision::F32)
+        Self::choose(device, Operators::Own, Precision::F32)
     }
 
     /// The fused operators, in f32.
@@ -121,11 +132,12 @@ mod tests {
     #[test]
     fn the_device_and_the_user_choose_the_backend() {
         let half = Precision { products: Some(DType::BF16), ..Precision::F32 };
-        let fused = Compute::choose(&Device::Cpu, false, half);
+        let fused = Compute::choose(&Device::Cpu, Operators::Own, half);
         assert_eq!((fused.backend, fused.isa), (Backend::Cpu, Isa::best()));
         assert_eq!(fused.product_type(DType::F32), DType::F32, "the CPU takes no notice");
-        let plain = Compute::choose(&Device::Cpu, true, half);
+        let plain = Compute::choose(&Device::Cpu, Operators::Reference, half);
         assert_eq!(plain.backend, Backend::Reference);
+        assert_eq!(Compute::choose(&Device::Cpu, Operators::Kernels, half).backend, Backend::Cuda);
     }
 
     #[test]

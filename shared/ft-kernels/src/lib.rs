@@ -41,5 +41,5 @@ pub mod skinny;
 pub mod tensor;
 pub mod vector;
 
-pub use backend::{Backend, Compute, Precision};
+pub use backend::{Backend, Compute, Operators, Precision};
 pub use error::{Error, Result};

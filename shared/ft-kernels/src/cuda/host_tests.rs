@@ -13,7 +13,13 @@ fn floats(len: usize) -> Tensor {
 }
 
 /// What the kernel says or makes under each seed; `elements` are those of its result that count.
-fn outcomes(name: &str, x: Option<&Tensor>, shared: usize, threads: usize, elements: usize) -> Vec<Result<Vec<f32>, String>> {
+fn outcomes(
+    name: &str,
+    x: Option<&Tensor>,
+    shared: usize,
+    threads: usize,
+    elements: usize,
+) -> Vec<Result<Vec<f32>, String>> {
     let run = |seed| {
         shuffle(seed);
         let y = Tensor::full(f32::NAN, 256, &Device::Cpu).unwrap();
@@ -96,9 +102,11 @@ fn arguments_that_are_not_the_kernels_are_refused() {
 /// The matrix instructions and `ldmatrix` against a plain product.
 #[test]
 fn the_matrix_instructions_multiply() {
-    for (name, dtype, k) in
-        [("ft_right_mma_bf16", DType::BF16, 16), ("ft_right_mma_f16", DType::F16, 16), ("ft_right_mma_tf32", DType::F32, 8)]
-    {
+    for (name, dtype, k) in [
+        ("ft_right_mma_bf16", DType::BF16, 16),
+        ("ft_right_mma_f16", DType::F16, 16),
+        ("ft_right_mma_tf32", DType::F32, 8),
+    ] {
         let numbers = |rows: usize, columns: usize, step: f64| {
             let values: Vec<f32> = (0..rows * columns).map(|i| (i as f64 * step).sin() as f32).collect();
             Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap().to_dtype(dtype).unwrap()

@@ -10,17 +10,15 @@ use crate::norm::weight_for_kernels;
 /// The most threads of a block that has a group.
 const THREADS: usize = 512;
 
-/// See [`super::head_norm`].
+/// See [`super::head_norm`]; `x`'s own memory takes the result.
 pub fn head_norm(x: &Tensor, w: &Tensor, place: HeadColumns, eps: f64) -> Result<Tensor> {
     let (x, w, dtype) = (x.contiguous()?, &weight_for_kernels(w)?, x.dtype());
     let (rows, width) = (x.dims()[0], w.dims1()?);
-    // A new tensor, for the norm's input is needed again in its backward.
-    let y = x.copy()?;
-    let call = Launch::new("rms_norm", "head_norm", dtype).change(&y).read_as(w, DType::F32);
+    let call = Launch::new("rms_norm", "head_norm", dtype).change(&x).read_as(w, DType::F32);
     let call = call.int(place.groups).int(width).int(place.columns).int(place.first).f32(eps as f32);
     // SAFETY: groups of `width` from `first` on lie within a row of `columns`, as the operator has checked.
     unsafe { call.run(Grid::line(rows * place.groups, block_of(width, dtype, THREADS)))? };
-    Ok(y)
+    Ok(x)
 }
 
 /// See [`super::head_norm_backward`]; `dy`'s own memory takes the gradient.

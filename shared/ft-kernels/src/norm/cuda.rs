@@ -22,13 +22,7 @@ pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
 }
 
 /// See [`super::rms_norm_backward_add`].
-pub fn rms_norm_backward(
-    dy: &Tensor,
-    x: &Tensor,
-    w: &Tensor,
-    eps: f64,
-    residual: Option<&Tensor>,
-) -> Result<Tensor> {
+pub fn rms_norm_backward(dy: &Tensor, x: &Tensor, w: &Tensor, eps: f64, residual: Option<&Tensor>) -> Result<Tensor> {
     let ((rows, columns), dtype) = (x.dims2()?, x.dtype());
     let (dy, x, w) = (&dy.contiguous()?, &x.contiguous()?, &weight(w)?);
     let residual = residual.map(Tensor::contiguous).transpose()?;
@@ -56,13 +50,7 @@ pub fn layer_norm(x: &Tensor, w: &Tensor, b: Option<&Tensor>, eps: f64) -> Resul
 }
 
 /// See [`super::layer_norm_backward_add`].
-pub fn layer_norm_backward(
-    dy: &Tensor,
-    x: &Tensor,
-    w: &Tensor,
-    eps: f64,
-    residual: Option<&Tensor>,
-) -> Result<Tensor> {
+pub fn layer_norm_backward(dy: &Tensor, x: &Tensor, w: &Tensor, eps: f64, residual: Option<&Tensor>) -> Result<Tensor> {
     let ((rows, columns), dtype) = (x.dims2()?, x.dtype());
     let (dy, x, w) = (&dy.contiguous()?, &x.contiguous()?, &weight(w)?);
     let residual = residual.map(Tensor::contiguous).transpose()?;

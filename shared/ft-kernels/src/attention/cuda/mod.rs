@@ -1,17 +1,52 @@
-//! Attention by kernels of our own, `kernels/attention.cu`.
+//! Attention by kernels of our own: on tensor cores where the type and the heads' width allow it, else in f32.
+
+mod plain;
+mod tensor_cores;
 
 use candle_core::{DType, Tensor};
 
 use super::AttentionSpec;
 use crate::cuda::{Grid, Launch, Output, words};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// Threads of a block, and rows of its two tiles, as the kernels have them.
-const THREADS: usize = 128;
-const QUERIES: usize = 16;
-const KEYS: usize = 32;
-/// Columns of a head, at most.
-const MOST_COLUMNS: usize = 256;
+/// A kernel that forms gradients.
+struct Gradient {
+    /// How it is called in its module.
+    name: String,
+    /// The heads, each of which is a block's.
+    heads: usize,
+    /// Bytes of shared memory of a block.
+    shared: usize,
+}
+
+/// One family of kernels, at some shape.
+struct Kernels {
+    module: &'static str,
+    threads: usize,
+    /// Tokens of a tile.
+    rows: usize,
+    /// Whether the heads' width is an argument, and not the kernel's own.
+    any_width: bool,
+    forward: (String, usize),
+    backward: Vec<Gradient>,
+}
+
+impl Kernels {
+    fn of(dtype: DType, spec: &AttentionSpec) -> Result<Self> {
+        tensor_cores::kernels(dtype, spec).map_or_else(|| plain::kernels(spec), Ok)
+    }
+
+    /// A kernel's last arguments.
+    fn with_spec<'a>(&self, call: Launch<'a>, spec: &AttentionSpec) -> Launch<'a> {
+        let call = call.int(spec.num_heads).int(spec.num_kv_heads);
+        let call = if self.any_width { call.int(spec.head_dim) } else { call };
+        call.f32(spec.scale).int(spec.sliding_window.unwrap_or(0)).f32(spec.softcap.unwrap_or(0.0))
+    }
+
+    fn grid(&self, tiles: &[u32], heads: usize, shared: usize) -> Grid {
+        Grid { shared, ..Grid::plane(tiles.len() / 4, heads, self.threads) }
+    }
+}
 
 /// Tiles of `rows` tokens, four words each: the sequence's first row and length, the tile's first token in it, and nothing.
 /// The last ones of long sequences, which see most, come first.
@@ -25,42 +60,23 @@ fn tiles(starts: &[usize], rows: usize) -> Vec<u32> {
     all.concat()
 }
 
-/// A kernel's last arguments.
-fn with_spec<'a>(call: Launch<'a>, spec: &AttentionSpec) -> Launch<'a> {
-    let call = call.int(spec.num_heads).int(spec.num_kv_heads).int(spec.head_dim).f32(spec.scale);
-    call.int(spec.sliding_window.unwrap_or(0)).f32(spec.softcap.unwrap_or(0.0))
-}
-
-/// A block for each tile of `rows` tokens and each head, with room for `of_queries` and `of_keys` tiles of a head's rows and
-/// `weights` numbers for each pair.
-fn grid(tiles: &[u32], heads: usize, spec: &AttentionSpec, of_queries: usize, of_keys: usize, weights: usize) -> Grid {
-    let floats = (of_queries * QUERIES + of_keys * KEYS) * (spec.head_dim + 1) + weights * QUERIES * KEYS;
-    Grid { shared: floats * size_of::<f32>(), ..Grid::plane(tiles.len() / 4, heads, THREADS) }
-}
-
-fn check(spec: &AttentionSpec) -> Result<()> {
-    match spec.head_dim {
-        1..=MOST_COLUMNS => Ok(()),
-        other => Err(Error::shape("attention", "head_dim", format!("1 to {MOST_COLUMNS}"), other)),
-    }
-}
-
 /// See [`super::attention`].
 pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
-    check(spec)?;
     let (qkv, dtype, device) = (&qkv.contiguous()?, qkv.dtype(), qkv.device());
     let (tokens, heads) = (qkv.dims()[0], spec.num_heads);
-    let tiles = tiles(starts, QUERIES);
+    let kernels = Kernels::of(dtype, spec)?;
+    let tiles = tiles(starts, kernels.rows);
     let placed = words(&tiles, device)?;
     // SAFETY: the tiles are all tokens, and the kernel writes all heads of each.
     let (mut out, mut lse) = unsafe {
         let out = Output::new(device, dtype, (tokens, spec.query_columns()))?;
         (out, Output::new(device, DType::F32, (tokens, heads))?)
     };
-    let call = Launch::new("attention", "attention", dtype).read(qkv).read_as(&placed, DType::U32);
-    let call = with_spec(call.write(&mut out).write(&mut lse), spec);
+    let (name, shared) = &kernels.forward;
+    let call = Launch::new(kernels.module, name, dtype).read(qkv).read_as(&placed, DType::U32);
+    let call = kernels.with_spec(call.write(&mut out).write(&mut lse), spec);
     // SAFETY: the operator has checked qkv's columns and that starts end with its rows, and the tiles are of these.
-    unsafe { call.run(grid(&tiles, heads, spec, 1, 2, 1))? };
+    unsafe { call.run(kernels.grid(&tiles, heads, *shared))? };
     Ok((out.into_tensor(), lse.into_tensor()))
 }
 
@@ -73,35 +89,33 @@ pub fn attention_backward(
     spec: &AttentionSpec,
     starts: &[usize],
 ) -> Result<Tensor> {
-    check(spec)?;
     let [dout, qkv, out, lse] = &[dout.contiguous()?, qkv.contiguous()?, out.contiguous()?, lse.contiguous()?];
-    let (dtype, device, heads) = (qkv.dtype(), qkv.device(), spec.num_heads);
-    let tokens = qkv.dims()[0];
+    let (dtype, device) = (qkv.dtype(), qkv.device());
     let delta = &delta(dout, out, spec)?;
-    let tiles = tiles(starts, QUERIES);
+    let kernels = Kernels::of(dtype, spec)?;
+    let tiles = tiles(starts, kernels.rows);
     let placed = &words(&tiles, device)?;
-    // SAFETY: the two kernels write the columns of queries, and those of keys and values, of all tokens.
-    let mut dqkv = unsafe { Output::new(device, dtype, (tokens, spec.qkv_columns()))? };
-    let kernels = [("attention_queries", heads, (2, 2, 1)), ("attention_keys", spec.num_kv_heads, (2, 2, 2))];
-    for (kernel, heads, (of_queries, of_keys, weights)) in kernels {
-        let call = Launch::new("attention", kernel, dtype).read(dout).read(qkv);
+    // SAFETY: the kernels together write the columns of queries, keys and values of all tokens.
+    let mut dqkv = unsafe { Output::new(device, dtype, qkv.shape())? };
+    for Gradient { name, heads, shared } in &kernels.backward {
+        let call = Launch::new(kernels.module, name, dtype).read(dout).read(qkv);
         let call = call.read_as(lse, DType::F32).read_as(delta, DType::F32).read_as(placed, DType::U32);
-        let call = with_spec(call.write(&mut dqkv), spec);
+        let call = kernels.with_spec(call.write(&mut dqkv), spec);
         // SAFETY: as in the forward, and dout and lse are of its results' shapes.
-        unsafe { call.run(grid(&tiles, heads, spec, of_queries, of_keys, weights))? };
+        unsafe { call.run(kernels.grid(&tiles, *heads, *shared))? };
     }
     Ok(dqkv.into_tensor())
 }
 
 /// `sum(dout * out)` of each token and head, `[tokens, heads]`.
 fn delta(dout: &Tensor, out: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
-    let (tokens, heads) = (out.dims()[0], spec.num_heads);
+    const WARPS: usize = 4;
+    let rows = out.dims()[0] * spec.num_heads;
     // SAFETY: the kernel writes every row of a head.
-    let mut delta = unsafe { Output::new(out.device(), DType::F32, (tokens, heads))? };
+    let mut delta = unsafe { Output::new(out.device(), DType::F32, (out.dims()[0], spec.num_heads))? };
     let call = Launch::new("attention", "attention_delta", out.dtype()).read(dout).read(out).write(&mut delta);
-    let rows = tokens * heads;
     // SAFETY: both have a row of head_dim columns for each token and head.
-    unsafe { call.u32(rows as u32).int(spec.head_dim).run(Grid::line(rows.div_ceil(THREADS / 32), THREADS))? };
+    unsafe { call.u32(rows as u32).int(spec.head_dim).run(Grid::line(rows.div_ceil(WARPS), WARPS * 32))? };
     Ok(delta.into_tensor())
 }
 
