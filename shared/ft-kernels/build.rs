@@ -8,8 +8,19 @@ use std::{env, fs};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Sources below `kernels/`.
-const KERNELS: [&str; 10] =
-    ["activation", "attention", "attention_mma", "dropout", "layer_norm", "loss", "residual", "rms_norm", "rope", "rows"];
+const KERNELS: [&str; 11] = [
+    "activation",
+    "attention",
+    "attention_mma",
+    "dropout",
+    "gradients",
+    "layer_norm",
+    "loss",
+    "residual",
+    "rms_norm",
+    "rope",
+    "rows",
+];
 
 fn main() -> Outcome {
     println!("cargo::rerun-if-changed=build.rs");

@@ -22,7 +22,7 @@ pub enum Backend {
 /// What numbers are computed in. What is learned, its gradients and the optimizer's memory are f32 whatever it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Precision {
-    /// The type of activations: f32 on the CPU.
+    /// The type of activations: f32 but for the kernels of a GPU.
     pub activations: DType,
     /// What the products of frozen matrices are made in, with sums in f32, as torch's autocast makes them: bf16 or f16;
     /// none for the type of their left side. The CPU takes no notice.
@@ -78,7 +78,9 @@ impl Compute {
             (Device::Cpu, Operators::Own) => Backend::Cpu,
             (Device::Cpu, Operators::Kernels) | (Device::Cuda(_), _) => Backend::Cuda,
         };
-        Self { backend, precision, isa: Isa::best() }
+        // Other operators than the kernels' keep rows in f32.
+        let activations = if backend == Backend::Cuda { precision.activations } else { DType::F32 };
+        Self { backend, precision: Precision { activations, ..precision }, isa: Isa::best() }
     }
 
     /// The device's own operators, in f32.

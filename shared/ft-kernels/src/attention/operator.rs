@@ -1,6 +1,6 @@
 //! The operator by its contract: whichever version the backend has.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::{AttentionSpec, KeyValue, check, check_decode, cpu, cuda, reference};
 use crate::backend::{Backend, Compute};
@@ -59,6 +59,7 @@ pub fn attention_decode(compute: Compute, q: &Tensor, caches: &[KeyValue<'_>], s
     check_decode(q, caches, spec)?;
     match compute.backend {
         Backend::Cpu => cpu::attention_decode(compute.isa, q, caches, spec),
-        Backend::Reference | Backend::Cuda => reference::attention_decode(q, caches, spec),
+        Backend::Reference => reference::attention_decode(q, caches, spec),
+        Backend::Cuda => Ok(reference::attention_decode(&q.to_dtype(DType::F32)?, caches, spec)?.to_dtype(q.dtype())?),
     }
 }

@@ -7,6 +7,7 @@ mod activation;
 mod attention;
 mod common;
 mod dropout;
+mod linear;
 mod loss;
 mod norms;
 mod residual;

@@ -1,7 +1,7 @@
 //! What a device computes in, of what was asked for.
 
 use anyhow::{Result, bail};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use ft_io::NamedValue;
 use ft_kernels::backend::{Precision, is_host};
 use ft_kernels::device;
@@ -21,7 +21,9 @@ pub fn begin(asked: MixedPrecision, tf32: bool, on: &Device) -> Result<MixedPrec
 
 /// The same, as operators know it.
 pub fn of_operators(found: MixedPrecision, tf32: bool) -> Precision {
-    Precision { products: found.half(), tf32: tf32 || found == MixedPrecision::Tf32, ..Precision::F32 }
+    // f16's gradients need a scale that keeps them above its smallest numbers, so its activations stay f32.
+    let activations = if found == MixedPrecision::Bf16 { DType::BF16 } else { DType::F32 };
+    Precision { activations, products: found.half(), tf32: tf32 || found == MixedPrecision::Tf32 }
 }
 
 /// What follows from it, where it was asked for or is not f32.
@@ -30,7 +32,9 @@ fn tell(found: MixedPrecision, asked: MixedPrecision, tf32: bool, on: &Device) {
     match (found.half(), is_host(on)) {
         (Some(_), true) => tracing::info!("{name}: on a CPU every product and sum is f32"),
         (Some(_), false) => {
-            tracing::info!("{name}{by_itself}: products of frozen matrices; everything else is f32");
+            let rows =
+                if found == MixedPrecision::Bf16 { "activations and products" } else { "products of frozen matrices" };
+            tracing::info!("{name}{by_itself}: {rows}; sums, what is learned and its gradients are f32");
         }
         (None, _) => {}
     }

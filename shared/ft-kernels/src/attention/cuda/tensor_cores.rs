@@ -31,8 +31,7 @@ pub(super) fn kernels(dtype: DType, spec: &AttentionSpec) -> Option<Kernels> {
     let queries = gradient("queries", spec.num_heads, tiles(2, of_queries));
     // A query's log-sum-exp and its delta stand beside its rows.
     let pairs = |name| gradient(name, spec.num_kv_heads, tiles(2, of_keys) + 2 * of_keys * size_of::<f32>());
-    let backward =
-        if d > 128 { vec![queries, pairs("keys"), pairs("values")] } else { vec![queries, pairs("pairs")] };
+    let backward = if d > 128 { vec![queries, pairs("keys"), pairs("values")] } else { vec![queries, pairs("pairs")] };
     let forward = (format!("attention_{d}"), tiles(1, in_forward));
     Some(Kernels { module: "attention_mma", threads: THREADS, rows: ROWS, any_width: false, forward, backward })
 }
