@@ -82,10 +82,10 @@ impl<'a> Launch<'a> {
         Self { module, name: format!("ft_{name}_{suffix}"), dtype, arguments: Vec::new(), wrong }
     }
 
-    /// The kernel of this name.
-    #[cfg(all(test, feature = "cuda-host"))]
-    pub fn named(module: &'static str, name: &str, dtype: DType) -> Self {
-        Self { name: name.into(), ..Self::new(module, "", dtype) }
+    /// A kernel of the emulation's own tests.
+    #[cfg(feature = "cuda-host")]
+    pub fn named(kernel: &str) -> Self {
+        Self { name: kernel.into(), ..Self::new("wrong", "", DType::F32) }
     }
 
     /// A tensor of the rows' type that the kernel reads.

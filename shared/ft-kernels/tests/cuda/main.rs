@@ -7,6 +7,8 @@ mod activation;
 mod attention;
 mod common;
 mod dropout;
+#[cfg(feature = "cuda-host")]
+mod faults;
 mod linear;
 mod loss;
 mod norms;

@@ -1,9 +1,7 @@
 //! Kernels with faults (`kernels/host/wrong.cu`) are found, and right ones are not accused.
 
 use candle_core::{DType, Device, Tensor};
-
-use super::super::{Grid, Launch};
-use super::shuffle;
+use ft_kernels::cuda::host::{probe, shuffle};
 
 /// The seeds that tests of kernels go through: a fault that shows in a third of all orders shows in one of these.
 const SEEDS: u64 = 32;
@@ -23,13 +21,8 @@ fn outcomes(
     let run = |seed| {
         shuffle(seed);
         let y = Tensor::full(f32::NAN, 256, &Device::Cpu).unwrap();
-        let mut launch = Launch::named("wrong", name, DType::F32);
-        if let Some(x) = x {
-            launch = launch.read(x);
-        }
-        let grid = Grid { shared, ..Grid::line(1, threads) };
-        // SAFETY: the emulation refuses what is outside of the tensors, which is what is tested.
-        let done = unsafe { launch.change(&y).run(grid) };
+        let reads: Vec<&Tensor> = x.into_iter().collect();
+        let done = probe(name, &reads, &y, threads, shared);
         shuffle(0);
         done.map_err(|error| error.to_string())?;
         Ok(y.narrow(0, 0, elements).unwrap().to_vec1().unwrap())
@@ -91,12 +84,11 @@ fn arguments_that_are_not_the_kernels_are_refused() {
     assert_refused(&outcomes("ft_nothing", None, 0, 64, 1), "no such kernel");
     assert_refused(&outcomes("ft_right_race", None, 0, 2048, 1), "no GPU takes");
     let columns = floats(64).reshape((8, 8)).unwrap().t().unwrap();
-    // SAFETY: it is refused before anything runs.
-    let error = unsafe { Launch::new("rows", "rms_norm", DType::F32).read(&columns).run(Grid::line(1, 32)) };
-    assert!(error.unwrap_err().to_string().contains("not contiguous"));
-    // SAFETY: as above.
-    let error = unsafe { Launch::new("rows", "rms_norm", DType::F64).run(Grid::line(1, 32)) };
-    assert!(error.unwrap_err().to_string().contains("found F64"));
+    let error = probe("ft_right_race", &[&columns], &floats(64), 64, 0).unwrap_err().to_string();
+    assert!(error.contains("not contiguous"), "{error}");
+    let wide = floats(64).to_dtype(DType::F64).unwrap();
+    let error = probe("ft_right_race", &[], &wide, 64, 0).unwrap_err().to_string();
+    assert!(error.contains("f32, bf16, f16, u32 and u8, found F64"), "{error}");
 }
 
 /// The matrix instructions and `ldmatrix` against a plain product.
@@ -113,10 +105,7 @@ fn the_matrix_instructions_multiply() {
         };
         let (a, b) = (numbers(16, k, 1.3), numbers(k, 8, 0.7));
         let y = Tensor::full(f32::NAN, (16, 8), &Device::Cpu).unwrap();
-        let grid = Grid { shared: 4096, ..Grid::line(1, 32) };
-        let launch = Launch::named("wrong", name, dtype).read(&a).read(&b).change_as(&y, DType::F32);
-        // SAFETY: its arguments are a and b of these shapes, and y.
-        unsafe { launch.run(grid) }.unwrap();
+        probe(name, &[&a, &b], &y, 32, 4096).unwrap();
         let [a, b, y] = [a, b, y].map(|t| t.to_dtype(DType::F64).unwrap());
         let difference = (a.matmul(&b).unwrap() - y).unwrap().abs().unwrap().max_all().unwrap();
         let difference: f64 = difference.to_scalar().unwrap();
