@@ -8,11 +8,13 @@ use std::{env, fs};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Sources below `kernels/`.
-const KERNELS: [&str; 11] = [
+const KERNELS: [&str; 13] = [
     "activation",
     "attention",
     "attention_mma",
+    "decode",
     "dropout",
+    "expand",
     "gradients",
     "layer_norm",
     "loss",

@@ -1,6 +1,6 @@
 //! The operator by its contract: whichever version the backend has.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::{AttentionSpec, KeyValue, check, check_decode, cpu, cuda, reference};
 use crate::backend::{Backend, Compute};
@@ -60,6 +60,29 @@ pub fn attention_decode(compute: Compute, q: &Tensor, caches: &[KeyValue<'_>], s
     match compute.backend {
         Backend::Cpu => cpu::attention_decode(compute.isa, q, caches, spec),
         Backend::Reference => reference::attention_decode(q, caches, spec),
-        Backend::Cuda => Ok(reference::attention_decode(&q.to_dtype(DType::F32)?, caches, spec)?.to_dtype(q.dtype())?),
+        Backend::Cuda => {
+            let side = |values: &[f32]| {
+                let columns = spec.key_columns();
+                Tensor::from_slice(values, (values.len() / columns, columns), q.device())
+            };
+            let placed = caches.iter().map(|cache| Ok((side(cache.keys)?, side(cache.values)?)));
+            cuda::attention_decode(q, &placed.collect::<Result<Vec<_>>>()?, spec)
+        }
+    }
+}
+
+/// [`attention_decode`] where keys and values, each `[tokens, kv_heads * head_dim]`, are on a device.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn attention_decode_placed(
+    compute: Compute,
+    q: &Tensor,
+    caches: &[(Tensor, Tensor)],
+    spec: &AttentionSpec,
+) -> Result<Tensor> {
+    match compute.backend {
+        Backend::Cuda => cuda::attention_decode(q, caches, spec),
+        Backend::Cpu | Backend::Reference => reference::attention_decode_placed(q, caches, spec),
     }
 }

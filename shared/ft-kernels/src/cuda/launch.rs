@@ -45,6 +45,7 @@ enum Argument<'a> {
     Read(&'a Tensor),
     Change(&'a Tensor),
     Write(&'a mut Output),
+    List(&'a [Tensor]),
     Word(u64, usize),
 }
 
@@ -128,6 +129,14 @@ impl<'a> Launch<'a> {
     /// Memory that the kernel writes.
     pub fn write(mut self, output: &'a mut Output) -> Self {
         self.arguments.push(Argument::Write(output));
+        self
+    }
+
+    /// The addresses of tensors of the rows' type that the kernel reads.
+    pub fn list(mut self, tensors: &'a [Tensor]) -> Self {
+        let dtype = self.dtype;
+        tensors.iter().for_each(|tensor| self.check(tensor, dtype));
+        self.arguments.push(Argument::List(tensors));
         self
     }
 
@@ -219,6 +228,21 @@ fn resolve(
         Argument::Read(tensor) => {
             found.place(tensor.device())?;
             let (storage, layout) = tensor.storage_and_layout();
+            found.add(of_storage(&storage, layout)?);
+            resolve(rest, found, launch)
+        }
+        Argument::List(tensors) => {
+            let Some(first) = tensors.first() else { candle_core::bail!("a kernel was given a list of nothing") };
+            let mut addresses = Vec::with_capacity(tensors.len());
+            let guards: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+            for (tensor, (storage, layout)) in tensors.iter().zip(&guards) {
+                found.place(tensor.device())?;
+                let region = of_storage(storage, layout)?;
+                addresses.push(region.address.cast_signed());
+                found.regions.push(region);
+            }
+            let table = Tensor::from_vec(addresses, tensors.len(), first.device())?;
+            let (storage, layout) = table.storage_and_layout();
             found.add(of_storage(&storage, layout)?);
             resolve(rest, found, launch)
         }

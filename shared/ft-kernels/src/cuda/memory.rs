@@ -105,7 +105,8 @@ pub(super) fn of_cpu(storage: &CpuStorage, layout: &Layout) -> Result<Region> {
         CpuStorage::F16(values) => of(values, range),
         CpuStorage::U32(values) => of(values, range),
         CpuStorage::U8(values) => of(values, range),
-        other => candle_core::bail!("kernels take f32, bf16, f16, u32 and u8, found {:?}", other.dtype()),
+        CpuStorage::I64(values) => of(values, range),
+        other => candle_core::bail!("kernels take f32, bf16, f16, u32, u8 and i64, found {:?}", other.dtype()),
     })
 }
 
@@ -137,7 +138,8 @@ pub(super) fn of_cuda(storage: &CudaStorage, layout: &Layout) -> Result<Region> 
         CudaStorageSlice::F16(slice) => super::gpu::region(slice, range, &stream),
         CudaStorageSlice::U32(slice) => super::gpu::region(slice, range, &stream),
         CudaStorageSlice::U8(slice) => super::gpu::region(slice, range, &stream),
-        _ => candle_core::bail!("kernels take f32, bf16, f16, u32 and u8"),
+        CudaStorageSlice::I64(slice) => super::gpu::region(slice, range, &stream),
+        _ => candle_core::bail!("kernels take f32, bf16, f16, u32, u8 and i64"),
     })
 }
 

@@ -77,7 +77,7 @@ pub fn forward(
     starts: &[usize],
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let weight = &layer.weight.to_device(x.device())?.widened()?;
+    let weight = &layer.weight.numbers(compute, x.device(), compute.product_type(x.dtype()))?;
     let mut y = product(compute, x, weight, false)?;
     if let Some(bias) = layer.bias {
         y = y.broadcast_add(&bias.to_dtype(y.dtype())?)?;
@@ -111,7 +111,7 @@ pub fn backward(
     starts: &[usize],
     want_x: bool,
 ) -> Result<Gradients> {
-    let weight = &layer.weight.to_device(x.device())?.widened()?;
+    let weight = &layer.weight.numbers(compute, x.device(), compute.product_type(x.dtype()))?;
     let dx = want_x.then(|| product(compute, dy, weight, true)).transpose()?;
     let scales = scales_of(compute, layer, weight)?;
     let Some(stack) = Stack::of(layer, &scales, x.dtype())? else { return Ok(Gradients { x: dx, lora: Vec::new() }) };
@@ -182,7 +182,7 @@ fn add_to_input(
 /// # Errors
 /// As [`product`].
 pub fn frozen(compute: Compute, x: &Tensor, weight: &Weight, transposed: bool) -> Result<Tensor> {
-    product(compute, x, &weight.to_device(x.device())?.widened()?, transposed)
+    product(compute, x, &weight.numbers(compute, x.device(), compute.product_type(x.dtype()))?, transposed)
 }
 
 /// See [`super::product`].

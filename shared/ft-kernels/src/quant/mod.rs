@@ -16,6 +16,7 @@
 mod absmax;
 mod block;
 mod blocks;
+mod cuda;
 mod eight;
 mod four;
 mod kernels;
@@ -25,6 +26,7 @@ mod rows;
 
 pub use absmax::{Absmax, Nested, Second};
 pub use blocks::expand_blocks;
+pub use cuda::Placed;
 pub use eight::EightBit;
 pub use four::{BLOCK, FourBit, Part};
 pub use kind::Kind;

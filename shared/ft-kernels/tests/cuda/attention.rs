@@ -1,5 +1,5 @@
 use candle_core::{DType, Tensor};
-use ft_kernels::attention::{AttentionSpec, attention, attention_backward, reference};
+use ft_kernels::attention::{AttentionSpec, attention, attention_backward, attention_decode_placed, reference};
 
 use crate::common::{TYPES, assert_close, autograd, bits, bound, device, exact, in_every_order, kernels, matrix};
 
@@ -73,6 +73,39 @@ fn a_sequence_does_not_know_its_neighbours_nor_a_token_the_later_ones() {
                 let rows = |t: &Tensor| t.narrow(0, 50, len).unwrap().copy().unwrap();
                 let (out, lse) = attention(kernels(), &rows(&qkv), &spec, &[0, len]).unwrap();
                 assert!(bits(&rows(&whole[0])) == bits(&out) && bits(&rows(&whole[1])) == bits(&lse), "{len} tokens");
+            }
+        }
+    }
+}
+
+/// Caches around the sizes of parts; a longer neighbour, and another order of them, changes no bit.
+#[test]
+fn decoding_gives_the_last_row_of_attention() {
+    let with = |spec, sliding_window, softcap| AttentionSpec { sliding_window, softcap, ..spec };
+    let specs = [
+        spec(4, 2, 64),
+        with(spec(3, 1, 20), Some(7), None),
+        with(spec(2, 1, 256), Some(130), Some(1.5)),
+        with(spec(2, 2, 96), None, Some(1.5)),
+    ];
+    for dtype in TYPES {
+        for spec in specs {
+            let (mut queries, mut caches, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+            for (seed, len) in [(1, 1), (2, 128), (3, 129), (4, 400)] {
+                let qkv = matrix(seed, len, spec.qkv_columns(), dtype);
+                let part = |column, count| qkv.narrow(1, column, count).unwrap().contiguous().unwrap();
+                let (nq, nk) = (spec.query_columns(), spec.key_columns());
+                queries.push(part(0, nq).narrow(0, len - 1, 1).unwrap());
+                caches.push((part(nq, nk), part(nq + nk, nk)));
+                let (out, _) = reference::attention(&exact(&qkv), &spec, &[0, len]).unwrap();
+                expected.push(out.narrow(0, len - 1, 1).unwrap());
+            }
+            let q = Tensor::cat(&queries, 0).unwrap();
+            let found = in_every_order(|| vec![attention_decode_placed(kernels(), &q, &caches, &spec).unwrap()]);
+            assert_close(&found[0], &Tensor::cat(&expected, 0).unwrap(), bound(dtype));
+            for (i, query) in queries.iter().enumerate() {
+                let alone = attention_decode_placed(kernels(), query, &caches[i..=i], &spec).unwrap();
+                assert!(bits(&found[0].narrow(0, i, 1).unwrap()) == bits(&alone), "{dtype:?} sequence {i}");
             }
         }
     }

@@ -7,6 +7,7 @@ mod activation;
 mod attention;
 mod common;
 mod dropout;
+mod expand;
 #[cfg(feature = "cuda-host")]
 mod faults;
 mod linear;

@@ -85,6 +85,6 @@ pub(super) fn attend(
     if placed.is_empty() {
         attention_decode(compute, queries, &host, spec)
     } else {
-        attention_decode_placed(queries, &placed, spec)
+        attention_decode_placed(compute, queries, &placed, spec)
     }
 }

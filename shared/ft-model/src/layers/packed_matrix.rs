@@ -1,7 +1,11 @@
 //! A product's packed projections as one matrix whose rows can be expanded.
 
+use std::sync::OnceLock;
+
+use candle_core::{DType, Device, Tensor};
 use ft_kernels::backend::Isa;
 use ft_kernels::linear::RowSource;
+use ft_kernels::quant::Placed;
 
 use super::packed::Packed;
 use crate::error::Result;
@@ -14,6 +18,8 @@ pub(super) struct PackedMatrix {
     starts: Vec<usize>,
     columns: usize,
     granule: usize,
+    /// Copies of the parts on the device that first asked for rows there; none where a part has no kernel.
+    placed: OnceLock<Option<Vec<Placed>>>,
 }
 
 impl PackedMatrix {
@@ -25,7 +31,18 @@ impl PackedMatrix {
             starts.push(starts[starts.len() - 1] + part.len() / columns.max(1));
             granule = common_multiple(granule, part.granule(columns));
         }
-        Self { parts, starts, columns, granule }
+        Self { parts, starts, columns, granule, placed: OnceLock::new() }
+    }
+
+    /// Copies of the parts on a device.
+    fn placed_on(&self, device: &Device) -> candle_core::Result<Option<&[Placed]>> {
+        if self.placed.get().is_none() {
+            let copies = self.parts.iter().map(|part| part.placed(device)).collect::<candle_core::Result<_>>()?;
+            // Another thread's copies are as good.
+            let _ = self.placed.set(copies);
+        }
+        let here = |copies: &&[Placed]| copies.iter().all(|copy| copy.device().same_device(device));
+        Ok(self.placed.get().and_then(Option::as_deref).filter(here))
     }
 
     /// Writes those rows of part number `i` that lie in the rows of all from `first` on.
@@ -74,6 +91,28 @@ impl RowSource for PackedMatrix {
             self.expand_of(i, first, out).map_err(candle_core::Error::wrap)?;
         }
         Ok(())
+    }
+
+    fn expand_on(
+        &self,
+        device: &Device,
+        dtype: DType,
+        first: usize,
+        count: usize,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let Some(placed) = self.placed_on(device)? else { return Ok(None) };
+        let mut rows = Vec::new();
+        for (copy, span) in placed.iter().zip(self.starts.windows(2)) {
+            let (from, to) = (first.max(span[0]), (first + count).min(span[1]));
+            if from < to {
+                rows.push(copy.rows(dtype, self.columns, from - span[0], to - from)?);
+            }
+        }
+        Ok(match rows.len() {
+            0 => None,
+            1 => rows.pop(),
+            _ => Some(Tensor::cat(&rows, 0)?),
+        })
     }
 }
 

@@ -1,7 +1,10 @@
 //! Attention by kernels of our own: on tensor cores where the type and the heads' width allow it, else in f32.
 
+mod decode;
 mod plain;
 mod tensor_cores;
+
+pub use decode::attention_decode;
 
 use candle_core::{DType, Tensor};
 
