@@ -1,14 +1,11 @@
 //! Launches by CUDA's driver.
 
-use std::ops::Range;
-
 use candle_core::cuda::cudarc::driver::sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-use candle_core::cuda::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg};
+use candle_core::cuda::cudarc::driver::{LaunchConfig, PushKernelArg};
 use candle_core::cuda::{CudaDevice, WrapErr};
 use candle_core::{Error, Result};
 
-use super::launch::Resolved;
-use super::memory::Region;
+use super::memory::Resolved;
 
 /// What build.rs made of each source: its name and its PTX.
 const MODULES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/modules.rs"));
@@ -16,16 +13,10 @@ const MODULES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/modules.rs"
 /// Shared memory that a kernel may have without being asked.
 const PLAIN_SHARED: u32 = 48 << 10;
 
-/// Where some elements lie. All work of a device is on one stream, in order, so nothing has to wait for anything.
-pub(super) fn region<T>(slice: &CudaSlice<T>, range: Range<usize>, stream: &CudaStream) -> Region {
-    let (address, _guard) = slice.device_ptr(stream);
-    Region { address: address + (range.start * size_of::<T>()) as u64, bytes: range.len() * size_of::<T>() }
-}
-
 /// Runs a kernel; `shape` is three numbers of blocks, the threads of one, and the bytes of its shared memory.
 ///
 /// # Safety
-/// As [`super::Launch::run`].
+/// As [`super::launch::Launch::run`].
 pub(super) unsafe fn run(
     device: &CudaDevice,
     module: &str,

@@ -5,9 +5,9 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 
-use super::launch::{Grid, Launch, Resolved};
+use super::memory::Resolved;
 
 /// Memory that a launch may touch, as the emulation has it.
 #[repr(C)]
@@ -40,18 +40,6 @@ thread_local! {
 /// The order of blocks and threads of this thread's launches from now on. A right kernel has the same bits under every seed.
 pub fn shuffle(seed: u64) {
     SEED.set(seed);
-}
-
-/// Runs one block of a kernel of `kernels/host/wrong.cu` over tensors that it reads and one that it changes: for tests of the
-/// emulation itself.
-///
-/// # Errors
-/// What the emulation finds.
-pub fn probe(kernel: &str, reads: &[&Tensor], changed: &Tensor, threads: usize, shared: usize) -> Result<()> {
-    let call = reads.iter().fold(Launch::named(kernel), |call, tensor| call.read_as(tensor, tensor.dtype()));
-    let grid = Grid { shared, ..Grid::line(1, threads) };
-    // SAFETY: the emulation refuses what is outside of the tensors, and arguments that are not the kernel's.
-    unsafe { call.change_as(changed, changed.dtype()).run(grid) }
 }
 
 /// Runs a kernel; `shape` is three numbers of blocks, the threads of one, and the bytes of its shared memory.

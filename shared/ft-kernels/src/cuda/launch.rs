@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use candle_core::{CpuStorage, CudaStorage, DType, Device, InplaceOp1, Layout, Result, Storage, Tensor};
+use candle_core::{CpuStorage, CudaStorage, DType, Device, InplaceOp1, Layout, Result, Tensor};
 
-use super::memory::{Output, Region, of_cpu_mut, of_cuda, of_storage};
+use super::memory::{Output, Region, Resolved, of_cpu_mut, of_cuda, of_storage};
 
 /// The blocks of a launch and the threads of each.
 #[derive(Clone, Copy, Debug)]
@@ -47,17 +47,6 @@ enum Argument<'a> {
     Write(&'a mut Output),
     List(&'a [Tensor]),
     Word(u64, usize),
-}
-
-/// What a kernel is passed: numbers by value, memory by its address.
-#[derive(Default)]
-pub(super) struct Resolved {
-    /// Each argument's bits and its bytes.
-    pub words: Vec<(u64, usize)>,
-    /// All memory that the kernel may touch.
-    pub regions: Vec<Region>,
-    /// Where that is; none without a tensor.
-    pub device: Option<Device>,
 }
 
 /// A kernel and its arguments, in their order.
@@ -263,24 +252,6 @@ fn resolve(
     }
 }
 
-impl Resolved {
-    fn add(&mut self, region: Region) {
-        self.words.push((region.address, 8));
-        self.regions.push(region);
-    }
-
-    fn place(&mut self, device: &Device) -> Result<()> {
-        match &self.device {
-            Some(first) if !first.same_device(device) => {
-                candle_core::bail!("arguments of one kernel on {:?} and {:?}", first.location(), device.location())
-            }
-            Some(_) => {}
-            None => self.device = Some(device.clone()),
-        }
-        Ok(())
-    }
-}
-
 /// candle's door to a tensor's memory for writing.
 struct InPlace<F> {
     work: Cell<Option<F>>,
@@ -304,9 +275,4 @@ impl<F: FnOnce(Region) -> Result<()>> InplaceOp1 for InPlace<F> {
     fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
         self.go(of_cuda(storage, layout)?)
     }
-}
-
-/// So that a storage that is neither is a word and not a panic.
-pub(super) fn foreign(storage: &Storage) -> candle_core::Error {
-    candle_core::Error::Msg(format!("kernels run on a GPU or on the host, not on {:?}", storage.device().location()))
 }

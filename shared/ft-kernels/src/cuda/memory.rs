@@ -4,14 +4,46 @@ use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, CudaStorage, DType, Device, Layout, Result, Shape, Storage, Tensor};
 
-use super::launch::foreign;
-
 /// Some bytes at an address of the device.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "cuda-host"), allow(dead_code, reason = "the emulation alone checks accesses"))]
 pub(super) struct Region {
     pub address: u64,
     pub bytes: usize,
+}
+
+/// What a kernel is passed: numbers by value, memory by its address.
+#[derive(Default)]
+pub(super) struct Resolved {
+    /// Each argument's bits and its bytes.
+    pub words: Vec<(u64, usize)>,
+    /// All memory that the kernel may touch.
+    pub regions: Vec<Region>,
+    /// Where that is; none without a tensor.
+    pub device: Option<Device>,
+}
+
+impl Resolved {
+    /// One more tensor's memory, as an argument.
+    pub fn add(&mut self, region: Region) {
+        self.words.push((region.address, 8));
+        self.regions.push(region);
+    }
+
+    /// One more argument lies there: where the others do.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn place(&mut self, device: &Device) -> Result<()> {
+        match &self.device {
+            Some(first) if !first.same_device(device) => {
+                candle_core::bail!("arguments of one kernel on {:?} and {:?}", first.location(), device.location())
+            }
+            Some(_) => {}
+            None => self.device = Some(device.clone()),
+        }
+        Ok(())
+    }
 }
 
 /// Memory for a result, whose elements a kernel will write.
@@ -81,7 +113,7 @@ pub(super) fn of_storage(storage: &Storage, layout: &Layout) -> Result<Region> {
     match storage {
         Storage::Cpu(storage) => of_cpu(storage, layout),
         Storage::Cuda(storage) => of_cuda(storage, layout),
-        Storage::Metal(_) => Err(foreign(storage)),
+        Storage::Metal(_) => candle_core::bail!("kernels run on a GPU of CUDA or on the host"),
     }
 }
 
@@ -130,15 +162,21 @@ pub(super) fn of_cpu_mut(storage: &mut CpuStorage, layout: &Layout) -> Result<Re
 #[cfg(feature = "cuda")]
 pub(super) fn of_cuda(storage: &CudaStorage, layout: &Layout) -> Result<Region> {
     use candle_core::cuda_backend::CudaStorageSlice;
+    use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
+    /// All work of a device is on one stream, in order, so nothing has to wait for anything.
+    fn region<T>(slice: &CudaSlice<T>, range: std::ops::Range<usize>, stream: &CudaStream) -> Region {
+        let (address, _guard) = slice.device_ptr(stream);
+        Region { address: address + (range.start * size_of::<T>()) as u64, bytes: range.len() * size_of::<T>() }
+    }
     let range = range(layout)?;
     let stream = storage.device.cuda_stream();
     Ok(match &storage.slice {
-        CudaStorageSlice::F32(slice) => super::gpu::region(slice, range, &stream),
-        CudaStorageSlice::BF16(slice) => super::gpu::region(slice, range, &stream),
-        CudaStorageSlice::F16(slice) => super::gpu::region(slice, range, &stream),
-        CudaStorageSlice::U32(slice) => super::gpu::region(slice, range, &stream),
-        CudaStorageSlice::U8(slice) => super::gpu::region(slice, range, &stream),
-        CudaStorageSlice::I64(slice) => super::gpu::region(slice, range, &stream),
+        CudaStorageSlice::F32(slice) => region(slice, range, &stream),
+        CudaStorageSlice::BF16(slice) => region(slice, range, &stream),
+        CudaStorageSlice::F16(slice) => region(slice, range, &stream),
+        CudaStorageSlice::U32(slice) => region(slice, range, &stream),
+        CudaStorageSlice::U8(slice) => region(slice, range, &stream),
+        CudaStorageSlice::I64(slice) => region(slice, range, &stream),
         _ => candle_core::bail!("kernels take f32, bf16, f16, u32, u8 and i64"),
     })
 }

@@ -11,6 +11,10 @@ mod gpu;
 pub mod host;
 mod launch;
 mod memory;
+#[cfg(feature = "cuda-host")]
+mod probe;
 
 pub(crate) use launch::{Grid, Launch, block_of, parts};
 pub(crate) use memory::{Output, words};
+#[cfg(feature = "cuda-host")]
+pub use probe::probe;

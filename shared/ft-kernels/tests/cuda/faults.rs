@@ -1,7 +1,8 @@
 //! Kernels with faults (`kernels/host/wrong.cu`) are found, and right ones are not accused.
 
 use candle_core::{DType, Device, Tensor};
-use ft_kernels::cuda::host::{probe, shuffle};
+use ft_kernels::cuda::host::shuffle;
+use ft_kernels::cuda::probe;
 
 /// The seeds that tests of kernels go through: a fault that shows in a third of all orders shows in one of these.
 const SEEDS: u64 = 32;

@@ -5,17 +5,19 @@ use candle_core::{DType, Device};
 use ft_io::NamedValue;
 use ft_kernels::backend::{Precision, is_host};
 use ft_kernels::device;
+use ft_model::device::DeviceName;
 
 use crate::options::MixedPrecision;
 
-/// What is computed in on this device, never `Auto`; and tells the user. `tf32` asks for products of f32 with 10
+/// What is computed in on the device of this name, never `Auto`; and tells the user. `tf32` asks for products of f32 with 10
 /// bits behind the point beside it.
 ///
 /// # Errors
 /// If the device cannot.
-pub fn begin(asked: MixedPrecision, tf32: bool, on: &Device) -> Result<MixedPrecision> {
+pub fn begin(asked: MixedPrecision, tf32: bool, name: DeviceName, on: &Device) -> Result<MixedPrecision> {
     let found = chosen(asked, device::compute_capability(on))?;
-    tell(found, asked, tf32, on);
+    // A GPU's emulation is on the host, and computes as a GPU does.
+    tell(found, asked, tf32, is_host(on) && !matches!(name, DeviceName::Cuda(_)));
     Ok(found)
 }
 
@@ -27,9 +29,9 @@ pub fn of_operators(found: MixedPrecision, tf32: bool) -> Precision {
 }
 
 /// What follows from it, where it was asked for or is not f32.
-fn tell(found: MixedPrecision, asked: MixedPrecision, tf32: bool, on: &Device) {
+fn tell(found: MixedPrecision, asked: MixedPrecision, tf32: bool, by_the_cpu: bool) {
     let (name, by_itself) = (found.name(), if asked == found { "" } else { " (--precision auto)" });
-    match (found.half(), is_host(on)) {
+    match (found.half(), by_the_cpu) {
         (Some(_), true) => tracing::info!("{name}: on a CPU every product and sum is f32"),
         (Some(_), false) => {
             let rows =
@@ -39,7 +41,7 @@ fn tell(found: MixedPrecision, asked: MixedPrecision, tf32: bool, on: &Device) {
         (None, _) => {}
     }
     if tf32 || found == MixedPrecision::Tf32 {
-        let effect = if is_host(on) { "without effect on a CPU, where products are f32" } else { "products of f32" };
+        let effect = if by_the_cpu { "without effect on a CPU, where products are f32" } else { "products of f32" };
         tracing::info!("tf32: {effect}");
     }
 }

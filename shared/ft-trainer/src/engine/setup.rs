@@ -54,7 +54,7 @@ impl Setup {
     /// What is wrong with the model, the adapter that is asked for, or the rows.
     pub fn new(options: &Options, ranks: Arc<dyn Communicator>, progress: Arc<dyn Progress>) -> Result<Self> {
         let device = ft_model::device::named(options.device)?;
-        let precision = precision::begin(options.precision, options.tf32, &device)?;
+        let precision = precision::begin(options.precision, options.tf32, options.device, &device)?;
         let numbers = precision::of_operators(precision, options.tf32);
         let compute = ft_model::device::compute(options.device, &device, options.reference_operators, numbers);
         let checkpoint = Checkpoint::open(&options.model)?;

@@ -1,6 +1,7 @@
 //! Attention by kernels of our own: on tensor cores where the type and the heads' width allow it, else in f32.
 
 mod decode;
+mod kernels;
 mod plain;
 mod tensor_cores;
 
@@ -8,47 +9,14 @@ pub use decode::attention_decode;
 
 use candle_core::{DType, Tensor};
 
+use self::kernels::{Gradient, Kernels};
 use super::AttentionSpec;
 use crate::cuda::{Grid, Launch, Output, words};
 use crate::error::Result;
 
-/// A kernel that forms gradients.
-struct Gradient {
-    /// How it is called in its module.
-    name: String,
-    /// The heads, each of which is a block's.
-    heads: usize,
-    /// Bytes of shared memory of a block.
-    shared: usize,
-}
-
-/// One family of kernels, at some shape.
-struct Kernels {
-    module: &'static str,
-    threads: usize,
-    /// Tokens of a tile.
-    rows: usize,
-    /// Whether the heads' width is an argument, and not the kernel's own.
-    any_width: bool,
-    forward: (String, usize),
-    backward: Vec<Gradient>,
-}
-
-impl Kernels {
-    fn of(dtype: DType, spec: &AttentionSpec) -> Result<Self> {
-        tensor_cores::kernels(dtype, spec).map_or_else(|| plain::kernels(spec), Ok)
-    }
-
-    /// A kernel's last arguments.
-    fn with_spec<'a>(&self, call: Launch<'a>, spec: &AttentionSpec) -> Launch<'a> {
-        let call = call.int(spec.num_heads).int(spec.num_kv_heads);
-        let call = if self.any_width { call.int(spec.head_dim) } else { call };
-        call.f32(spec.scale).int(spec.sliding_window.unwrap_or(0)).f32(spec.softcap.unwrap_or(0.0))
-    }
-
-    fn grid(&self, tiles: &[u32], heads: usize, shared: usize) -> Grid {
-        Grid { shared, ..Grid::plane(tiles.len() / 4, heads, self.threads) }
-    }
+/// The kernels for rows of this type and heads of this shape.
+fn choose(dtype: DType, spec: &AttentionSpec) -> Result<Kernels> {
+    tensor_cores::kernels(dtype, spec).map_or_else(|| plain::kernels(spec), Ok)
 }
 
 /// Tiles of `rows` tokens, four words each: the sequence's first row and length, the tile's first token in it, and nothing.
@@ -67,7 +35,7 @@ fn tiles(starts: &[usize], rows: usize) -> Vec<u32> {
 pub fn attention(qkv: &Tensor, spec: &AttentionSpec, starts: &[usize]) -> Result<(Tensor, Tensor)> {
     let (qkv, dtype, device) = (&qkv.contiguous()?, qkv.dtype(), qkv.device());
     let (tokens, heads) = (qkv.dims()[0], spec.num_heads);
-    let kernels = Kernels::of(dtype, spec)?;
+    let kernels = choose(dtype, spec)?;
     let tiles = tiles(starts, kernels.rows);
     let placed = words(&tiles, device)?;
     // SAFETY: the tiles are all tokens, and the kernel writes all heads of each.
@@ -95,7 +63,7 @@ pub fn attention_backward(
     let [dout, qkv, out, lse] = &[dout.contiguous()?, qkv.contiguous()?, out.contiguous()?, lse.contiguous()?];
     let (dtype, device) = (qkv.dtype(), qkv.device());
     let delta = &delta(dout, out, spec)?;
-    let kernels = Kernels::of(dtype, spec)?;
+    let kernels = choose(dtype, spec)?;
     let tiles = tiles(starts, kernels.rows);
     let placed = &words(&tiles, device)?;
     // SAFETY: the kernels together write the columns of queries, keys and values of all tokens.

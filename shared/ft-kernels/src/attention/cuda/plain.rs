@@ -1,6 +1,6 @@
 //! The kernels of `kernels/attention.cu`: any type, heads of up to 256 columns, f32 arithmetic.
 
-use super::{Gradient, Kernels};
+use super::kernels::{Gradient, Kernels};
 use crate::attention::AttentionSpec;
 use crate::error::{Error, Result};
 

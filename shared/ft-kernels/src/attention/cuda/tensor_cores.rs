@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::{Gradient, Kernels};
+use super::kernels::{Gradient, Kernels};
 use crate::attention::AttentionSpec;
 
 /// What a head's columns may be.
