@@ -101,6 +101,9 @@ cuda-kernels: cuda-toolchain ## every kernel by CUDA's own compiler, for sm_80 a
 cuda-build: cuda-kernels ## ft-train, ft-eval and ft-bench for CUDA, into target/cuda/release/; needs no GPU
 	@scripts/cuda/stubs.sh "$(CUDA_DIR)/stubs"
 	$(CUDA) build $(CUDA_OF) --bins
+	$(CUDA) test $(CUDA_OF) -p ft-kernels --test cuda --no-run
+	cp "$$(find target/cuda/release/deps -name 'cuda-*' -type f -executable -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)" \
+		target/cuda/release/ft-kernels-test
 
 # The kernels compiled for the host, whose emulation then is the GPU: a build of its own, which begins with what is compiled.
 CUDA_HOST = --release --workspace --features ft-model/cuda-host --target-dir target/cuda-host
