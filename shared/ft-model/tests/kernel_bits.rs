@@ -13,6 +13,7 @@ use candle_core::DType;
 use common::{Reference, testdata};
 use ft_dist::{Communicator, Threads};
 use ft_kernels::{Backend, Compute, Precision};
+use ft_model::Architecture;
 use ft_model::batch::{Batch, Sequence};
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::{DropoutKey, NeftuneKey};
@@ -45,7 +46,7 @@ const WHOLE: Way = Way { micro_batch: SEQUENCES, ranks: 1, activation_memory: u6
 struct Model {
     reference: Reference,
     source: Resident,
-    checkpoint: Checkpoint,
+    arch: Architecture,
     sequences: Vec<Sequence>,
 }
 
@@ -55,7 +56,8 @@ impl Model {
         let checkpoint = Checkpoint::open(&reference.dir.join("model")).unwrap();
         let source = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
         let sequences = reference.sequences().iter().cycle().take(SEQUENCES).cloned().collect();
-        Self { reference, source, checkpoint, sequences }
+        let arch = checkpoint.architecture().clone();
+        Self { reference, source, arch, sequences }
     }
 
     /// The steps' losses, and the adapter after them, which is the same on all ranks.
@@ -73,7 +75,6 @@ impl Model {
 
     fn on_rank(&self, compute: Compute, way: Way, ranks: &Arc<dyn Communicator>) -> (Vec<f64>, Vec<u8>) {
         ft_kernels::cuda::host::shuffle(way.order);
-        let arch = self.checkpoint.architecture();
         let mut adapter = Adapter::load(&self.reference.dir.join("adapter_init")).unwrap();
         let mut optimizer = Optimizer::new(&adapter, OptimizerConfig::default()).unwrap();
         let own = ft_dist::shares(self.sequences.len(), way.ranks).swap_remove(ranks.rank());
@@ -85,7 +86,7 @@ impl Model {
                 ranks: &**ranks,
                 dropout: Some(DropoutKey { p: 0.1, seed: 3, step: number }),
                 neftune: Some(NeftuneKey { alpha: 5.0, seed: 3, step: number }),
-                ..Step::alone(arch, &self.source, way.activation_memory)
+                ..Step::alone(&self.arch, &self.source, way.activation_memory)
             };
             let found = step.run(&adapter, &batches).unwrap();
             losses.push(found.loss);

@@ -67,7 +67,11 @@ impl Output {
         // SAFETY: the caller's promise.
         let storage = match device {
             Device::Cpu => Storage::Cpu(poisoned(dtype, shape.elem_count())?),
-            Device::Cuda(device) => Storage::Cuda(unsafe { device.alloc_uninit(&shape, dtype)? }),
+            // The driver has no memory of no bytes.
+            Device::Cuda(device) => {
+                let room = Shape::from(shape.elem_count().max(1));
+                Storage::Cuda(unsafe { device.alloc_uninit(&room, dtype)? })
+            }
             Device::Metal(_) => candle_core::bail!("kernels run on a GPU of CUDA or on the host"),
         };
         Ok(Self { storage, device: device.clone(), shape })
@@ -103,8 +107,9 @@ fn poisoned(dtype: DType, len: usize) -> Result<CpuStorage> {
     })
 }
 
-/// Numbers on a device, for a kernel: starts, targets, keys.
+/// Numbers on a device, for a kernel: starts, targets, keys. Of none there is one, for the driver has no memory of no bytes.
 pub(crate) fn words(values: &[u32], device: &Device) -> Result<Tensor> {
+    let values = if values.is_empty() { &[0] } else { values };
     Tensor::from_slice(values, values.len(), device)
 }
 
