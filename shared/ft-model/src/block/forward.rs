@@ -12,6 +12,7 @@ use crate::arch::QkNorm;
 use crate::error::Result;
 use crate::layers::NormWeights;
 use crate::projection::Site;
+use crate::spans::timed;
 
 impl Block<'_> {
     /// `x` is `[tokens, hidden]`; what backward needs of the forward, and what [`Self::output`] needs.
@@ -79,6 +80,7 @@ impl Block<'_> {
     /// of `qkv`.
     pub(super) fn turned(&self, qkv: &Tensor) -> Result<Tensor> {
         let arch = self.arch;
+        let _timed = timed!("rotation");
         let mut turned = qkv.clone();
         if let Some([q, k]) = &self.weights.qk_norm {
             turned = turned.copy()?;
