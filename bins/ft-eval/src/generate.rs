@@ -24,11 +24,11 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let prompts = Prompts::read(&source, args.limit)?;
     check_tokenizer(&prompts.name, prompts.tokenizer.as_deref(), &args.model.model)?;
     let text = TextModel::open(&args.model.model)?;
-    let model = Model::open(&args.model)?;
+    let model = Model::open_typed(&args.model)?;
     model.check_template(&prompts.name, prompts.template.as_deref());
     let options = Options {
         max_new_tokens: args.max_new_tokens as usize,
-        batch_size: args.model.batch_size as usize,
+        batch_size: args.model.held.batch_size as usize,
         end_ids: text.end_ids.clone(),
     };
     let sampler = Sampler::new(sampling, args.seed, prompts.ids.len());
@@ -38,14 +38,14 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let started = Instant::now();
     let predictions = answer(answers, &prompts, file)?;
     let seconds = started.elapsed().as_secs_f64();
-    let mut figures = model.describe(&args.model);
+    let mut figures = model.describe(&args.model.held);
     figures.extend(summary(&prompts.name, &AnswerSummary::new(&predictions), seconds));
-    report.write("generate", figures, &source, &prompts.sha256)
+    report.write_of("generate", figures, &source, &prompts.sha256)
 }
 
 /// The answers of all prompts, in their order, each written to `file` as soon as those before it are; after a signal
 /// the file is ended with what there is.
-fn answer(answers: Answers<'_>, prompts: &Prompts, mut file: Option<AnswerFile<'_>>) -> Result<Vec<Prediction>> {
+pub fn answer(answers: Answers<'_>, prompts: &Prompts, mut file: Option<AnswerFile<'_>>) -> Result<Vec<Prediction>> {
     let bar = progress(Some(prompts.ids.len() as u64), "answering");
     let mut done: Vec<Option<Prediction>> = vec![None; prompts.ids.len()];
     for finished in answers {

@@ -9,6 +9,7 @@ use ft_table::schema::{INPUT_IDS, LABELS, REFERENCE, TEXT};
 use ft_text::origin::{TEMPLATE_DIGEST_KEY, TOKENIZER_KEY};
 
 use crate::error::{Error, Result};
+use crate::row_id::row_id;
 
 /// All prompts of one input, column by column.
 #[derive(Debug, Default)]
@@ -67,6 +68,13 @@ impl Prompts {
     /// Row `i`, counted from 0, as messages name it.
     pub(crate) fn place(&self, i: usize) -> String {
         format!("{}, row {}", self.name, i + 1)
+    }
+
+    /// Which row row `i` is, counted from 0: a digest of its tokens and its reference.
+    pub fn row_id(&self, i: usize) -> String {
+        let ids: Vec<u8> = self.ids[i].iter().flat_map(|id| id.to_le_bytes()).collect();
+        let reference = self.references[i].as_ref().map(String::as_bytes);
+        row_id([ids.as_slice()].into_iter().chain(reference))
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<()> {

@@ -3,6 +3,7 @@
 mod bench;
 mod candle_llama;
 mod choice;
+mod compare;
 mod errors;
 mod generate;
 mod interrupts;
