@@ -66,7 +66,7 @@ impl<'a> AnswerFile<'a> {
     }
 }
 
-/// A row an answer: `row` is its prompt's, counted from 1.
+/// A row an answer: `row` is its prompt's, counted from 1, and `sample` its number where a prompt has several.
 fn rows(some: &[&Prediction], prompts: &Prompts, tokenizer: &Tokenizer) -> Result<RecordBatch> {
     let prompt = |answer: &&Prediction| match &prompts.texts[answer.prompt] {
         Some(text) => Ok(text.clone()),
@@ -82,8 +82,11 @@ fn rows(some: &[&Prediction], prompts: &Prompts, tokenizer: &Tokenizer) -> Resul
     let all = || some.iter();
     let references = all().map(|a| prompts.references[a.prompt].as_deref());
     let row_ids = all().map(|a| prompts.row_id(a.prompt));
-    let columns: [(&str, ArrayRef, bool); 10] = [
-        ("row", Arc::new(UInt64Array::from_iter_values(all().map(|a| a.prompt as u64 + 1))), false),
+    let samples = prompts.samples();
+    let sample = all().map(|a| (a.prompt % samples) as u32 + 1);
+    let columns: [(&str, ArrayRef, bool); 11] = [
+        ("row", Arc::new(UInt64Array::from_iter_values(all().map(|a| (a.prompt / samples) as u64 + 1))), false),
+        ("sample", Arc::new(UInt32Array::from_iter_values(sample)), false),
         ("prompt", Arc::new(StringArray::from_iter_values(texts)), false),
         ("prediction", Arc::new(StringArray::from_iter_values(all().map(|a| &a.text))), false),
         ("reference", Arc::new(references.collect::<StringArray>()), true),
@@ -94,7 +97,8 @@ fn rows(some: &[&Prediction], prompts: &Prompts, tokenizer: &Tokenizer) -> Resul
         ("output_ids", Arc::new(ids.finish()), false),
         ("row_id", Arc::new(StringArray::from_iter_values(row_ids)), false),
     ];
-    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    let kept = columns.into_iter().filter(|(name, ..)| *name != "sample" || samples > 1);
+    Ok(RecordBatch::try_from_iter_with_nullable(kept)?)
 }
 
 fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {

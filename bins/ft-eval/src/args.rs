@@ -6,20 +6,23 @@ mod generate;
 mod loss;
 mod model;
 mod numbers;
+mod sampling;
 
 use clap::{Parser, Subcommand};
 
 pub use choice::ChoiceArgs;
 pub use compare::{BoundArgs, CompareArgs, Threshold, TwoModelsArgs};
-pub use generate::{GenerateArgs, sampling};
+pub use generate::GenerateArgs;
 pub use loss::LossArgs;
 pub use model::{HeldArgs, ModelArgs, inputs, source, target};
+pub use sampling::SamplingArgs;
 
 const EXAMPLES: &str = "\
 Examples:
   ft-eval loss --model SmolLM2.gguf --adapter out test.parquet
   ft-template --model SmolLM2.gguf --mode test rows.parquet -o - |
       ft-eval generate --model SmolLM2.gguf --max-new-tokens 32 - -o answers.parquet
+  ft-eval generate --model SmolLM2.gguf --adapter out --prompt 'What is VAT?'
   ft-eval choice --model merged mmlu/professional_accounting/test.arrow --report choice.json
   ft-eval compare base.parquet tuned.parquet --min-gain exact_match=0.05 --junit compare.xml
   ft-eval compare MODEL MODEL --adapter-b out --on test.parquet --forgetting-on general.parquet

@@ -4,12 +4,14 @@ mod answer_file;
 mod args;
 mod choice;
 mod choice_file;
+mod chosen;
 mod compare;
 mod generate;
 mod interrupted;
 mod lm_eval;
 mod loss;
 mod model;
+mod question;
 mod report;
 mod row_file;
 

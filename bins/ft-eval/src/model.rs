@@ -11,7 +11,7 @@ use ft_kernels::{Compute, Precision};
 use ft_model::decoder::Decoder;
 use ft_model::layers::{self, LayerSource, Opened};
 use ft_model::{Adapter, Architecture, Checkpoint};
-use ft_text::Form;
+use ft_text::{Form, TextModel};
 use serde_json::{Map, Value, json};
 
 use crate::args::{HeldArgs, ModelArgs};
@@ -61,6 +61,17 @@ impl Model {
 
     pub fn decoder(&self) -> Decoder<'_> {
         Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: self.adapter.as_ref() }
+    }
+
+    /// How a prompt must look for what the adapter learned; empty without one.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// The tokens that end an answer: the model's, and those that the adapter learned.
+    pub fn end_ids(&self, text: &TextModel) -> Vec<u32> {
+        let own = text.end_ids.iter().copied();
+        own.chain(self.form.end_ids().into_iter().filter(|id| !text.end_ids.contains(id))).collect()
     }
 
     /// Warns where `prompts` were made with another chat template, of this digest, than the adapter was trained with.

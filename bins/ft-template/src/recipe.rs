@@ -1,17 +1,13 @@
 //! How conversations and documents become rows of tokens.
 
 use ft_io::IGNORE_INDEX;
-use ft_text::{
-    ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, Variables, forgets_earlier_turns, label_tokens,
-    learned_turns, render_labelled,
-};
+use ft_text::{ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, UserFormat, Variables, forgets_earlier_turns, label_tokens, learned_turns, render_labelled};
 use serde_json::{Map, Value};
 
 use crate::args::{Mode, Overlong};
 use crate::documents::{self, Frame};
 use crate::ends::open_end;
 use crate::fit::{self, Rendered};
-use crate::format::UserFormat;
 use crate::parts::{Parts, Places};
 use crate::row::{Reject, Row};
 

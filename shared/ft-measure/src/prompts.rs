@@ -28,6 +28,8 @@ pub struct Prompts {
     pub texts: Vec<Option<String>>,
     /// The answer that is wanted.
     pub references: Vec<Option<String>>,
+    /// How often each prompt stands there, on end: 0 and 1 are once.
+    samples: usize,
 }
 
 impl Prompts {
@@ -65,9 +67,36 @@ impl Prompts {
         Ok(prompts)
     }
 
+    /// One question, which stands in no file; `text` is what its tokens were made of.
+    pub fn of_question(text: String, ids: Vec<u32>) -> Self {
+        let name = "the question".to_owned();
+        Self { name, ids: vec![ids], texts: vec![Some(text)], references: vec![None], ..Self::default() }
+    }
+
+    /// The same prompts, each `samples` times on end.
+    #[must_use]
+    pub fn repeated(self, samples: usize) -> Self {
+        fn each<T: Clone>(all: &[T], samples: usize) -> Vec<T> {
+            all.iter().flat_map(|one| std::iter::repeat_n(one, samples).cloned()).collect()
+        }
+        let samples = samples.max(1);
+        Self {
+            ids: each(&self.ids, samples),
+            texts: each(&self.texts, samples),
+            references: each(&self.references, samples),
+            samples: samples * self.samples(),
+            ..self
+        }
+    }
+
+    /// How often each prompt stands there.
+    pub fn samples(&self) -> usize {
+        self.samples.max(1)
+    }
+
     /// Row `i`, counted from 0, as messages name it.
     pub(crate) fn place(&self, i: usize) -> String {
-        format!("{}, row {}", self.name, i + 1)
+        format!("{}, row {}", self.name, i / self.samples() + 1)
     }
 
     /// Which row row `i` is, counted from 0: a digest of its tokens and its reference.

@@ -2,11 +2,8 @@
 
 use std::ffi::OsString;
 
-use candle_transformers::generation::Sampling;
-use ft_cli::Usage;
-
 use super::model::ModelArgs;
-use super::numbers::{not_negative, share};
+use super::sampling::SamplingArgs;
 
 #[derive(Debug, clap::Args)]
 pub struct GenerateArgs {
@@ -18,41 +15,23 @@ pub struct GenerateArgs {
     /// Write the answers to this Parquet file ('-' for standard output); an interrupted run leaves those that are done
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<OsString>,
+    /// Answer this question, in the model's or the adapter's chat template if there is one, and write the answer to
+    /// standard output
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["input", "output", "limit"])]
+    pub prompt: Option<String>,
+    /// System message of --prompt
+    #[arg(long, value_name = "TEXT", requires = "prompt")]
+    pub system: Option<String>,
     /// Maximum number of new tokens; an answer also ends at an end-of-sequence token, and, where N is more than the model's
-    /// context length, at that length
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_new_tokens: u32,
-    /// Sampling temperature; 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = not_negative)]
-    pub temperature: f64,
-    /// Sample from the K most likely tokens only
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
-    pub top_k: Option<u32>,
-    /// Nucleus sampling: sample from the smallest set of most likely tokens whose probabilities add up to P; after
-    /// --temperature and --top-k
-    #[arg(long, value_name = "P", value_parser = share)]
-    pub top_p: Option<f64>,
-    /// Random seed of sampling; each row has its own stream
-    #[arg(long, value_name = "S", default_value_t = 42)]
-    pub seed: u64,
+    /// context length, at that length [default: 128, or what generation_config.json says where that is followed]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_new_tokens: Option<u32>,
+    /// Answers to each prompt, each with draws of its own; a file has a row for each
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub num_return_sequences: u32,
     /// Evaluate only the first N rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
-}
-
-/// How tokens are chosen.
-pub fn sampling(args: &GenerateArgs) -> Result<Sampling, Usage> {
-    let temperature = args.temperature;
-    if temperature == 0.0 {
-        if args.top_k.is_some() || args.top_p.is_some() {
-            return Err(Usage("--top-k and --top-p are for sampling: they need a --temperature above 0".into()));
-        }
-        return Ok(Sampling::ArgMax);
-    }
-    Ok(match (args.top_k.map(|k| k as usize), args.top_p) {
-        (None, None) => Sampling::All { temperature },
-        (Some(k), None) => Sampling::TopK { k, temperature },
-        (None, Some(p)) => Sampling::TopP { p, temperature },
-        (Some(k), Some(p)) => Sampling::TopKThenTopP { k, p, temperature },
-    })
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use ft_io::{Source, interrupt};
 use ft_measure::{
-    Answers, Asker, LabelledRows, Likelihoods, Losses, Prompts, Questions, Sampler, Scores, check_tokenizer,
+    Answers, Asker, LabelledRows, Likelihoods, Losses, Prompts, Questions, Sampler, Sampling, Scores, check_tokenizer,
 };
 use ft_model::generate::Options;
 use ft_table::read_parquet;
@@ -89,10 +89,10 @@ fn of_answers(name: &str, prompts: &Prompts, path: &Path, model: &Model, args: &
     let options = Options {
         max_new_tokens: args.max_new_tokens as usize,
         batch_size: args.held.batch_size as usize,
-        end_ids: text.end_ids.clone(),
+        end_ids: model.end_ids(&text),
     };
-    let sampler = Sampler::new(candle_transformers::generation::Sampling::ArgMax, 0, prompts.ids.len());
-    let answers = Answers::new(model.decoder(), prompts, &text.tokenizer, sampler, options)?;
+    let sampler = Sampler::new(Sampling::GREEDY, 0, &prompts.ids, 1);
+    let answers = Answers::new(model.decoder(), prompts, &text.tokenizer, (sampler, &[]), options)?;
     let answers = generate::answer(answers, prompts, None)?;
     Ok(Scores::of_answers(name.to_owned(), prompts, &answers))
 }

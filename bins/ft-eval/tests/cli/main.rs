@@ -9,4 +9,5 @@ mod generate;
 mod interrupts;
 mod loss;
 mod read;
+mod sampling;
 mod word_marks;
