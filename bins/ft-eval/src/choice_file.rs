@@ -25,9 +25,8 @@ pub fn rows(questions: &[Question], likelihoods: &[Vec<f64>], outcomes: &[Outcom
         logs.values().append_slice(of);
         logs.append(true);
     }
-    let of_questions = |text: fn(&Question) -> Option<&str>| {
-        Arc::new(questions.iter().map(text).collect::<StringArray>()) as ArrayRef
-    };
+    let of_questions =
+        |text: fn(&Question) -> Option<&str>| Arc::new(questions.iter().map(text).collect::<StringArray>()) as ArrayRef;
     let by_length = || outcomes.iter().map(|outcome| outcome.by_length);
     let ids = questions.iter().map(Question::row_id);
     let columns: [(&str, ArrayRef, bool); 11] = [

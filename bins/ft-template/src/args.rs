@@ -11,7 +11,6 @@ use ft_io::{Source, Target};
 use ft_text::{LabelMode, UserFormat, origin};
 use serde_json::{Map, Value};
 
-
 const EXAMPLES: &str = "\
 Examples:
   # What ft-prep wrote, for training; every answer is learned

@@ -1,7 +1,10 @@
 //! How conversations and documents become rows of tokens.
 
 use ft_io::IGNORE_INDEX;
-use ft_text::{ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, UserFormat, Variables, forgets_earlier_turns, label_tokens, learned_turns, render_labelled};
+use ft_text::{
+    ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, UserFormat, Variables, forgets_earlier_turns,
+    label_tokens, learned_turns, render_labelled,
+};
 use serde_json::{Map, Value};
 
 use crate::args::{Mode, Overlong};

@@ -45,8 +45,7 @@ fn answers() -> Bench {
 #[test]
 fn gains_intervals_and_sign_tests_are_scipys() {
     let bench = Bench::new();
-    let reference: Value =
-        serde_json::from_slice(&std::fs::read(testdata("compare/reference.json")).unwrap()).unwrap();
+    let reference: Value = serde_json::from_slice(&std::fs::read(testdata("compare/reference.json")).unwrap()).unwrap();
     for case in reference["cases"].as_array().unwrap() {
         let (metric, rows) = (case["metric"].as_str().unwrap(), case["rows"].as_array().unwrap());
         let column = |i: usize| rows.iter().map(|row| row[i].as_f64().unwrap()).collect::<Vec<_>>();
@@ -120,7 +119,8 @@ fn other_rows_are_refused_by_name() {
     let out = compared(&bench, &["a.parquet", "b.parquet", "--min-gain", "f1=0"]);
     assert_eq!(out.code, 2, "{}", out.stderr);
     assert!(out.failure().contains("what is compared has exact_match"), "{}", out.stderr);
-    for (value, words) in [("speed=1", "there are loss, exact_match"), ("loss", "METRIC=VALUE"), ("loss=x", "no number")]
+    for (value, words) in
+        [("speed=1", "there are loss, exact_match"), ("loss", "METRIC=VALUE"), ("loss=x", "no number")]
     {
         let out = compared(&bench, &["a.parquet", "b.parquet", "--min-gain", value]);
         assert_eq!(out.code, 2);
@@ -151,7 +151,10 @@ fn junit_has_a_case_a_metric_and_a_case_a_bound() {
     let out = compared(&bench, &[&args[..], &["--at-least", "exact_match=0.5"]].concat());
     assert_eq!(out.code, 1);
     let xml = std::fs::read_to_string(bench.path("j.xml")).unwrap();
-    assert!(xml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"ft-eval compare\""), "{xml}");
+    assert!(
+        xml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"ft-eval compare\""),
+        "{xml}"
+    );
     assert!(xml.contains("tests=\"3\" failures=\"1\" errors=\"0\""), "{xml}");
     assert_eq!((xml.matches("<testcase ").count(), xml.matches("<failure ").count()), (3, 1), "{xml}");
     let words = "message=\"the gain of exact_match is 0.300000, expected at least 0.4 (--min-gain exact_match=0.4)\"";
@@ -191,7 +194,10 @@ fn files_of_two_runs_and_the_runs_themselves_compare_alike() {
         assert_eq!(files["metrics"], models["metrics"], "{task}");
         let found: Vec<&String> = files["metrics"].as_object().unwrap().keys().collect();
         assert_eq!(found, metrics);
-        assert_eq!((&models["models"]["a"]["model"], &models["models"]["b"]["model"]), (&"model".into(), &"other".into()));
+        assert_eq!(
+            (&models["models"]["a"]["model"], &models["models"]["b"]["model"]),
+            (&"model".into(), &"other".into())
+        );
         // The runs of one model are alike at every row.
         let same = compared(&bench, &["a.parquet", "a.parquet"]).figures();
         let same = &same["metrics"][metrics[0]];

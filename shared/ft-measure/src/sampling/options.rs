@@ -18,8 +18,7 @@ pub struct Sampling {
 
 impl Sampling {
     /// The likeliest token.
-    pub const GREEDY: Self =
-        Self { temperature: 0.0, top_k: None, top_p: None, min_p: None, repetition_penalty: 1.0 };
+    pub const GREEDY: Self = Self { temperature: 0.0, top_k: None, top_p: None, min_p: None, repetition_penalty: 1.0 };
 
     /// Whether no token is drawn.
     pub fn is_greedy(&self) -> bool {
