@@ -3,6 +3,7 @@
 //!
 //! - [`LabelledRows`] and [`Losses`]: the loss, perplexity and accuracy of the next token.
 //! - [`Prompts`] (or a [`Speaker`]'s), [`Sampler`] and [`Answers`]: generated text, and [`score()`] of it.
+//! - [`Chat`]: a conversation, whose answers are told as they come.
 //! - [`Questions`], [`Asker`], [`Likelihoods`] and [`Tally`]: multiple choice, as lm-eval has it.
 //! - [`compare()`]: the same rows under two models, with what chance alone may do.
 //!
@@ -11,6 +12,7 @@
 mod answer_column;
 mod answers;
 mod ask;
+mod chat;
 mod compare;
 mod conversation;
 mod error;
@@ -33,6 +35,7 @@ mod tokens;
 
 pub use answers::{AnswerSummary, Answers, Prediction};
 pub use ask::{Asked, Asker};
+pub use chat::{Chat, ChatOptions, Reply};
 pub use compare::{Column, Comparison, MatchBy, Metric, Resampling, Scores, compare, read_scores, sign_test};
 pub use conversation::Speaker;
 pub use error::{Error, Result};

@@ -2,6 +2,7 @@
 
 mod bench;
 mod candle_llama;
+mod chat;
 mod choice;
 mod compare;
 mod errors;
