@@ -66,7 +66,9 @@ pub enum Task {
     ///
     /// Questions have the columns question, choices (a list of texts), answer (a number from 0, a letter,
     /// or the choice's text, alike in all rows) and maybe subject, as MMLU has them; Arrow, Parquet, JSON lines or CSV.
-    /// Each choice is tokenized together with its question, as lm-eval does.
+    /// Each choice is tokenized together with its question, as lm-eval does. With --format mmlu, arc, hellaswag, piqa,
+    /// boolq or commonsense-qa the rows have the columns of those data sets, and every question has the log-likelihoods,
+    /// acc and acc_norm that lm-eval finds.
     Choice(ChoiceArgs),
     /// Two models on the same rows: which is better, whether that may be chance, and whether it is enough
     ///

@@ -109,7 +109,7 @@ fn of_models(args: &CompareArgs) -> Result<Measured> {
     let (mut inputs, mut described) = (Vec::new(), Map::new());
     let mut read = |path: Option<&std::path::PathBuf>| {
         let read = |path: &std::path::PathBuf| -> Result<models::Task> {
-            let task = models::Task::read(path)?;
+            let task = models::Task::read(path, models.format.into())?;
             let name = Source::Path(path.clone()).file_name();
             inputs.push(Input { name, sha256: task.sha256().to_owned() });
             Ok(task)

@@ -4,7 +4,7 @@
 //! - [`LabelledRows`] and [`Losses`]: the loss, perplexity and accuracy of the next token.
 //! - [`Prompts`] (or a [`Speaker`]'s), [`Sampler`] and [`Answers`]: generated text, and [`score()`] of it.
 //! - [`Chat`]: a conversation, whose answers are told as they come.
-//! - [`Questions`], [`Asker`], [`Likelihoods`] and [`Tally`]: multiple choice, as lm-eval has it.
+//! - [`Questions`], [`Shots`], [`Asker`], [`Likelihoods`] and [`Tally`]: multiple choice, as lm-eval has it.
 //! - [`compare()`]: the same rows under two models, with what chance alone may do.
 //!
 //! Each of the first three is an iterator over batches, so that the caller sees every result as it comes and may stop.
@@ -18,18 +18,22 @@ mod conversation;
 mod error;
 mod format;
 mod generation_config;
+mod hellaswag;
 mod letters;
 mod likelihoods;
 mod loss;
 mod outcome;
 mod plain;
 mod prompts;
+mod put;
 mod questions;
 mod row_id;
 mod sampling;
 mod score;
+mod shots;
 mod speech;
 mod tally;
+mod task_rows;
 mod text_stream;
 mod tokens;
 
@@ -49,6 +53,7 @@ pub use prompts::Prompts;
 pub use questions::{Question, Questions};
 pub use sampling::{Sampler, Sampling, distribution};
 pub use score::score;
+pub use shots::{ShotSampler, Shots};
 pub use speech::Speech;
 pub use tally::{Share, Shares, Tally};
 pub use tokens::{LabelledRows, check_tokenizer};

@@ -8,6 +8,7 @@ mod compare;
 mod errors;
 mod generate;
 mod interrupts;
+mod lm_eval;
 mod loss;
 mod read;
 mod sampling;

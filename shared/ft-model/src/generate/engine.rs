@@ -73,7 +73,7 @@ impl<'a> Engine<'a> {
     }
 
     /// The model and its adapter.
-    pub(super) fn decoder(&self) -> &Decoder<'a> {
+    pub fn decoder(&self) -> &Decoder<'a> {
         &self.decoder
     }
 
