@@ -53,7 +53,8 @@ pub enum Task {
     /// Answers to prompts, and how well they agree with the references
     ///
     /// Prompts are what 'ft-template --mode test' writes. Exact match and F1 are SQuAD's: both texts in
-    /// lower case, without punctuation and the articles a, an, the; F1 over the words that they share.
+    /// lower case, without punctuation and the articles a, an, the; F1 over the words that they share. ROUGE-L is that of
+    /// the package rouge-score without stemming, BLEU sacrebleu's with its defaults.
     /// An answer does not depend on the batch it is in, nor on the number of threads.
     Generate(GenerateArgs),
     /// A conversation: questions from standard input, line by line, answers to standard output as they come

@@ -42,7 +42,7 @@ pub fn run(args: &GenerateArgs, question: &str) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     if let Some(report) = report {
         let mut told = model.describe(&args.model.held);
-        told.extend(figures(&AnswerSummary::new(&predictions), seconds));
+        told.extend(figures(&AnswerSummary::new(&asked.prompts, &predictions), seconds));
         report.write("generate", told, &[], &[])?;
     }
     Ok(())
