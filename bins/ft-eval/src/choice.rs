@@ -26,7 +26,11 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
         files.input("--fewshot", &Source::Path(path.clone()));
     }
     let report = Report::open(args.model.report.as_ref(), output.as_ref(), files)?;
-    let format = args.format.into();
+    let format: Format = args.format.into();
+    if args.num_fewshot > 0 && !format.is_task() {
+        let told = "--num-fewshot is for the formats of lm-eval's tasks, such as --format mmlu";
+        return Err(Usage(told.into()).into());
+    }
     let questions = Questions::read(&source, format, args.limit)?;
     let mut shots = shots(args, format, &questions)?;
     let text = TextModel::open(&args.model.model)?;
@@ -64,10 +68,6 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
 /// The examples that stand before each question, if any do.
 fn shots(args: &ChoiceArgs, format: Format, questions: &Questions) -> Result<Option<Shots>> {
     let Some(path) = args.fewshot.as_ref().filter(|_| args.num_fewshot > 0) else { return Ok(None) };
-    if !format.is_task() {
-        let told = "--num-fewshot is for the formats of lm-eval's tasks, such as --format mmlu";
-        return Err(Usage(told.into()).into());
-    }
     let source = Source::Path(path.clone());
     let pool = Questions::read(&source, format, None)?;
     let shots = Shots::new(pool, source.name(), args.num_fewshot as usize, args.shot_sampler());

@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn texts_are_cleaned_as_lm_eval_cleans_them() {
-        assert_eq!(cleaned(" How to bake [title] Mix [step]  all. [substeps]"), "How to bake. Mix all. ");
+        assert_eq!(cleaned(" How to bake [title] Mix [step]  all. [substeps]"), "How to bake. Mix  all. ");
         assert_eq!(cleaned("a [b] [c\nd] [[e]] f"), "a [c\nd] ] f");
         assert_eq!(cleaned("[open"), "[open");
     }

@@ -63,11 +63,9 @@ impl Task {
 /// Opens a model for the comparison, with its name for messages.
 pub fn open(path: &Path, adapter: Option<&OsStr>, args: &TwoModelsArgs) -> Result<(String, Model)> {
     let model = Model::open(path, adapter, &args.held)?;
-    let name = match adapter {
-        Some(adapter) => format!("{} + {}", path.display(), Path::new(adapter).display()),
-        None => path.display().to_string(),
-    };
-    Ok((name, model))
+    let name = |path: &Path| Source::Path(path.into()).file_name();
+    let added = adapter.map(|adapter| format!(" + {}", name(Path::new(adapter)))).unwrap_or_default();
+    Ok((name(path) + &added, model))
 }
 
 fn of_losses(name: &str, rows: &LabelledRows, path: &Path, model: &Model, args: &TwoModelsArgs) -> Result<Scores> {

@@ -192,6 +192,7 @@ fn files_of_two_runs_and_the_runs_themselves_compare_alike() {
         let more = if task == "loss" { &[] } else { more };
         let models = compared(&bench, &[&["model", "other", "--on", rows], more].concat()).figures();
         assert_eq!(files["metrics"], models["metrics"], "{task}");
+        assert_eq!((&models["a"], &models["b"]), (&"model".into(), &"other".into()));
         let found: Vec<&String> = files["metrics"].as_object().unwrap().keys().collect();
         assert_eq!(found, metrics);
         assert_eq!(

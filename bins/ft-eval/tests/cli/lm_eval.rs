@@ -69,7 +69,7 @@ fn rows_that_are_not_the_tasks_are_refused_by_row_and_column() {
             "'label' is \"2\", expected a number from 0 to 1"),
         ("piqa", r#"{"goal": "a", "sol1": 5, "sol2": "c", "label": 0}"#, "'sol1' is a number, expected text"),
         ("boolq", r#"{"passage": "a", "question": "b", "label": 3}"#, "'label' is 3, expected a number from 0 to 1"),
-        ("boolq", r#"{"passage": "a", "question": "b"}"#, "'label' is null, expected"),
+        ("boolq", r#"{"passage": "a", "question": "b"}"#, "no column 'label'; there are: 'passage', 'question'"),
         ("commonsense-qa", r#"{"question": "?", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": "1"}"#,
             "'choices' are labelled 1, 2, expected A, B, C"),
     ] {
