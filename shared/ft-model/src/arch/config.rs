@@ -129,7 +129,18 @@ pub(super) fn known() -> String {
 
 /// An architecture that is not implemented.
 pub(super) fn unknown(found: &str) -> Error {
-    Error::UnknownArchitecture { found: found.into(), known: known() }
+    let nearest = nearest(found).map_or_else(String::new, |family| format!("most like it is '{}'; ", family.name()));
+    Error::UnknownArchitecture { found: found.into(), nearest, known: known() }
+}
+
+/// The family whose name, or whose class's, has the longest beginning in common with `found`, of three letters or more.
+fn nearest(found: &str) -> Option<Family> {
+    let letters = |name: &str| name.to_lowercase().replace(['_', '-'], "");
+    let found = letters(found);
+    let common = |name: &str| letters(name).chars().zip(found.chars()).take_while(|(a, b)| a == b).count();
+    let of = |family: &Family| common(family.name()).max(common(family.class()));
+    // Of equal ones the first, which is the plainest.
+    Family::ALL.into_iter().rev().max_by_key(of).filter(|family| of(family) >= 3)
 }
 
 /// Keys that drop elements inside the base while it trains, where they ask for it, or where the family does without them.

@@ -72,6 +72,12 @@ fn unknown_architectures_are_refused_by_name() {
     let error = Architecture::from_config(&small(&json!({"model_type": "mamba"}))).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("'mamba'") && text.contains("llama, mistral"), "{text}");
+    for (name, nearest) in [("gemma4_text", "'gemma'"), ("Qwen3NextForCausalLM", "'qwen3'"), ("mistral4", "'mistral'")] {
+        let text = Architecture::from_config(&small(&json!({"model_type": name}))).unwrap_err().to_string();
+        assert!(text.contains(&format!("'{name}' is not known here; most like it is {nearest}")), "{text}");
+    }
+    let text = Architecture::from_config(&small(&json!({"model_type": "rwkv"}))).unwrap_err().to_string();
+    assert!(text.contains("'rwkv' is not known here; known are"), "{text}");
     let classifier = json!({"architectures": ["LlamaForSequenceClassification"]});
     let text = Architecture::from_config(&small(&classifier)).unwrap_err().to_string();
     assert!(text.contains("LlamaForSequenceClassification"), "{text}");
