@@ -44,7 +44,12 @@ impl NormWeights {
         if arch.qk_norm == QkNorm::Each {
             let ones = ones(arch, &x)?;
             let normed = layer_norm(compute, &heads(&x, column, columns, arch.head_dim)?, &ones, None, eps)?;
-            return with_heads(&x, column, columns, &normed.reshape((x.dim(0)?, columns))?.broadcast_mul(&self.like(&x)?)?);
+            return with_heads(
+                &x,
+                column,
+                columns,
+                &normed.reshape((x.dim(0)?, columns))?.broadcast_mul(&self.like(&x)?)?,
+            );
         }
         if arch.norm == NormKind::Rms {
             return Ok(head_norm(compute, x, w, column, columns / w.elem_count(), eps)?);

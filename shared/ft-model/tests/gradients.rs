@@ -111,7 +111,8 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
         let layer = Linear { weight: frozen.weight.clone(), bias: frozen.bias.as_ref(), lora };
         Ok(linear::reference::forward(Compute::reference(), &layer, x, &STARTS, None)?)
     };
-    let norm = |norm: Option<&NormWeights>, x: &Tensor| norm.map_or_else(|| Ok(x.clone()), |norm| normed(arch, norm, x));
+    let norm =
+        |norm: Option<&NormWeights>, x: &Tensor| norm.map_or_else(|| Ok(x.clone()), |norm| normed(arch, norm, x));
     let mut qkv = product(Site::Qkv, &norm(w.input_norm.as_ref(), x)?)?;
     if arch.family.is_by_head() {
         qkv = columns::reference::split_heads(&qkv, arch.num_heads, arch.head_dim)?;

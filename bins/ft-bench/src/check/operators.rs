@@ -127,15 +127,11 @@ fn activations() -> Vec<Case> {
     ];
     for (name, activation) in all {
         let wide = move |d: &On, seed| matrix(d, seed, TOKENS, 2 * HIDDEN);
-        cases.push(case(&format!("gated {name}"), move |d| {
-            Ok(vec![gated(d.compute, &wide(d, 1)?, activation)?])
-        }));
+        cases.push(case(&format!("gated {name}"), move |d| Ok(vec![gated(d.compute, &wide(d, 1)?, activation)?])));
         cases.push(case(&format!("gated {name} backward"), move |d| {
             Ok(vec![gated_backward_inplace(d.compute, &matrix(d, 2, TOKENS, HIDDEN)?, wide(d, 1)?, activation)?])
         }));
-        cases.push(case(&format!("plain {name}"), move |d| {
-            Ok(vec![plain(d.compute, &wide(d, 1)?, activation)?])
-        }));
+        cases.push(case(&format!("plain {name}"), move |d| Ok(vec![plain(d.compute, &wide(d, 1)?, activation)?])));
         cases.push(case(&format!("plain {name} backward"), move |d| {
             Ok(vec![plain_backward_inplace(d.compute, &wide(d, 2)?, wide(d, 1)?, activation)?])
         }));

@@ -3,7 +3,8 @@ use ft_kernels::Compute;
 use ft_kernels::row_scale::{reference, row_scale};
 
 use crate::common::{
-    assert_close_f64, assert_is_pieces, assert_same_bits, autograd, bits, cpu, differences, matrix, numbers, own, values,
+    assert_close_f64, assert_is_pieces, assert_same_bits, autograd, bits, cpu, differences, matrix, numbers, own,
+    values,
 };
 
 /// Rows, columns that are scaled, columns that stay.

@@ -23,7 +23,13 @@ pub(super) struct Defaults<'a> {
 
 impl Default for Defaults<'_> {
     fn default() -> Self {
-        Self { theta: 10_000.0, theta_key: "rope_theta", partial: None, partial_key: "partial_rotary_factor", pairs: false }
+        Self {
+            theta: 10_000.0,
+            theta_key: "rope_theta",
+            partial: None,
+            partial_key: "partial_rotary_factor",
+            pairs: false,
+        }
     }
 }
 

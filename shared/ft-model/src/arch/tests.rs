@@ -72,7 +72,8 @@ fn unknown_architectures_are_refused_by_name() {
     let error = Architecture::from_config(&small(&json!({"model_type": "mamba"}))).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("'mamba'") && text.contains("llama, mistral"), "{text}");
-    for (name, nearest) in [("gemma4_text", "'gemma'"), ("Qwen3NextForCausalLM", "'qwen3'"), ("mistral4", "'mistral'")] {
+    for (name, nearest) in [("gemma4_text", "'gemma'"), ("Qwen3NextForCausalLM", "'qwen3'"), ("mistral4", "'mistral'")]
+    {
         let text = Architecture::from_config(&small(&json!({"model_type": name}))).unwrap_err().to_string();
         assert!(text.contains(&format!("'{name}' is not known here; most like it is {nearest}")), "{text}");
     }
@@ -150,7 +151,8 @@ fn frequencies_stretch_as_asked() {
     let plain = Rope { theta: 10_000.0, dims: 16, pairs: false, scaling: RopeScaling::None }.frequencies(9);
     assert!((plain[0] - 1.0).abs() < 1e-12);
     assert!((plain[4] - 0.01).abs() < 1e-8);
-    let linear = Rope { theta: 10_000.0, dims: 16, pairs: false, scaling: RopeScaling::Linear { factor: 4.0 } }.frequencies(9);
+    let linear =
+        Rope { theta: 10_000.0, dims: 16, pairs: false, scaling: RopeScaling::Linear { factor: 4.0 } }.frequencies(9);
     assert!(plain.iter().zip(&linear).all(|(p, l)| (p / l - 4.0).abs() < 1e-6));
     let scaling = RopeScaling::Llama3 {
         factor: 8.0,

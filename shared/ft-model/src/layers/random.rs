@@ -108,10 +108,8 @@ impl Maker<'_> {
             None => None,
         };
         let constant = |value: f32| Tensor::full(value, arch.hidden_size, self.device);
-        let final_norm = NormWeights {
-            weight: constant(1.0)?,
-            bias: arch.norm.has_bias().then(|| constant(0.0)).transpose()?,
-        };
+        let final_norm =
+            NormWeights { weight: constant(1.0)?, bias: arch.norm.has_bias().then(|| constant(0.0)).transpose()? };
         let head_bias = arch.head_bias.then(|| Tensor::zeros(arch.vocab_size, DType::F32, self.device)).transpose()?;
         Ok(Ends { positions, final_norm, head_bias })
     }

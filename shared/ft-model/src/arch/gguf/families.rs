@@ -141,7 +141,8 @@ pub(super) fn own(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<
         Family::Olmo3 => with_windows(keys, sizes, json!({"attention_bias": attention_bias}))?,
         Family::Exaone4 => with_windows(keys, sizes, json!({}))?,
         Family::Cohere2 => {
-            let logit_scale = keys.number("logit_scale")?.ok_or_else(|| keys.wrong("logit_scale", "a number above 0"))?;
+            let logit_scale =
+                keys.number("logit_scale")?.ok_or_else(|| keys.wrong("logit_scale", "a number above 0"))?;
             with_windows(keys, sizes, json!({"attention_bias": attention_bias, "logit_scale": logit_scale}))?
         }
         Family::StableLm => json!({

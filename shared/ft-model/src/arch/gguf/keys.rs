@@ -113,8 +113,7 @@ impl<'a> GgufKeys<'a> {
         if let Some(key) = experts.into_iter().find(|key| self.whole(key).is_some_and(|n| n > 0)) {
             return Err(self.unsupported(key, "none"));
         }
-        let windows =
-            [Family::Phi3, Family::Gemma2, Family::Gemma3, Family::Olmo3, Family::Cohere2, Family::Exaone4];
+        let windows = [Family::Phi3, Family::Gemma2, Family::Gemma3, Family::Olmo3, Family::Cohere2, Family::Exaone4];
         if !windows.contains(&family) && self.has_window() {
             return Err(self.unsupported("attention.sliding_window", "0"));
         }
