@@ -166,8 +166,9 @@ impl<'a> Engine<'a> {
         let arch = self.decoder.arch;
         let ropes = arch.ropes.iter().map(|rope| rope.tables(runs.iter().cloned())).collect::<Result<_>>()?;
         // Where sequences start matters for dropout alone, and here is none.
-        let rows = Rows { starts: &[0, ids.len()], first_sequence: 0, ropes, products };
         let positions: Vec<u32> = runs.iter().flat_map(|run| run.0.clone()).collect();
+        let query_factors = arch.query_factors(positions.iter().copied());
+        let rows = Rows { starts: &[0, ids.len()], first_sequence: 0, ropes, query_factors, products };
         self.decoder.through(self.decoder.embed_at(ids, &positions)?, &rows, attention, &mut |_, _| Ok(()))
     }
 
