@@ -22,7 +22,9 @@ const HELP: &str = "/reset forgets the conversation, /exit leaves, Ctrl-C ends a
 
 pub fn run(args: &ChatArgs) -> Result<()> {
     if args.adapter.as_deref().is_some_and(|adapter| adapter == "-") {
-        return Err(Usage("--adapter -: the questions come from standard input; name a file for the adapter".into()).into());
+        return Err(
+            Usage("--adapter -: the questions come from standard input; name a file for the adapter".into()).into()
+        );
     }
     let text = TextModel::open(&args.model)?;
     let chosen = Chosen::new(&args.sampling, &args.model, &text, true)?;
@@ -83,7 +85,8 @@ fn answered(chat: &mut Chat<'_>, question: &str) -> Result<()> {
 pub fn told(chat: &mut Chat<'_>, question: &str, out: &mut dyn Write) -> Result<Reply> {
     let mut failed = None;
     let mut tell = |piece: &str| {
-        let written = if piece.is_empty() { Ok(()) } else { out.write_all(piece.as_bytes()).and_then(|()| out.flush()) };
+        let written =
+            if piece.is_empty() { Ok(()) } else { out.write_all(piece.as_bytes()).and_then(|()| out.flush()) };
         match written {
             Ok(()) if interrupt::requested() => ControlFlow::Break(()),
             Ok(()) => ControlFlow::Continue(()),

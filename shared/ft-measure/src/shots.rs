@@ -62,7 +62,8 @@ impl Shots {
         let others: Vec<&Question> = pool.iter().copied().filter(|shot| !self.is_same_file || is_other(shot)).collect();
         if others.len() < self.count {
             let about = question.subject.as_ref().map(|subject| format!(" about '{subject}'")).unwrap_or_default();
-            let told = format!("{} examples{about} for '{}', expected {} or more", others.len(), question.place, self.count);
+            let told =
+                format!("{} examples{about} for '{}', expected {} or more", others.len(), question.place, self.count);
             return Err(Error::content(&self.name, told));
         }
         let ShotSampler::Random { seed } = self.sampler else {

@@ -45,7 +45,8 @@ pub(crate) fn question(format: Format, rows: &Rows, row: usize) -> Read<Question
             let (choices, labels) = labelled(rows.value(row, "choices").as_ref())?;
             let key = text("answerKey")?;
             let answer = labels.iter().position(|label| *label == key);
-            let answer = answer.ok_or_else(|| format!("'answerKey' is {key:?}, expected one of {}", labels.join(", ")))?;
+            let answer =
+                answer.ok_or_else(|| format!("'answerKey' is {key:?}, expected one of {}", labels.join(", ")))?;
             if format == Format::CommonsenseQa && !labels.iter().enumerate().all(|(i, l)| *l == letter(i).to_string()) {
                 return Err(format!("'choices' are labelled {}, expected A, B, C, …", labels.join(", ")));
             }

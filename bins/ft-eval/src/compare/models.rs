@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use ft_io::{Source, interrupt};
 use ft_measure::{
-    Answers, Asker, Format, LabelledRows, Likelihoods, Losses, Prompts, Questions, Sampler, Sampling, Scores, check_tokenizer,
+    Answers, Asker, Format, LabelledRows, Likelihoods, Losses, Prompts, Questions, Sampler, Sampling, Scores,
+    check_tokenizer,
 };
 use ft_model::generate::Options;
 use ft_table::read_parquet;

@@ -41,7 +41,10 @@ fn every_question_has_lm_evals_likelihoods_and_every_task_its_figures() {
                 let logs = logs.value(i);
                 let logs = logs.as_primitive::<Float64Type>().values();
                 let near = |(a, b): (&f64, &f64)| (a - b).abs() < 2e-4 * b.abs().max(1.0);
-                assert!(logs.len() == expected.len() && logs.iter().zip(&expected).all(near), "{place}: {logs:?}, {expected:?}");
+                assert!(
+                    logs.len() == expected.len() && logs.iter().zip(&expected).all(near),
+                    "{place}: {logs:?}, {expected:?}"
+                );
             }
             for key in ["acc", "acc_norm"] {
                 let expected: Vec<Option<f64>> = serde_json::from_value(run[key].clone()).unwrap();
@@ -61,17 +64,30 @@ fn every_question_has_lm_evals_likelihoods_and_every_task_its_figures() {
 fn rows_that_are_not_the_tasks_are_refused_by_row_and_column() {
     let bench = Bench::new();
     for (format, row, words) in [
-        ("arc", r#"{"question": "?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "C"}"#,
-            "'answerKey' is \"C\", expected one of A, B"),
+        (
+            "arc",
+            r#"{"question": "?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "C"}"#,
+            "'answerKey' is \"C\", expected one of A, B",
+        ),
         ("arc", r#"{"question": "?", "choices": ["a", "b"], "answerKey": "A"}"#, "expected an object with the lists"),
-        ("arc", r#"{"question": "?", "choices": {"text": ["a", "b"], "label": ["A"]}, "answerKey": "A"}"#, "choices.label"),
-        ("hellaswag", r#"{"activity_label": "a", "ctx_a": "b", "ctx_b": "", "endings": ["a", "b"], "label": "2"}"#,
-            "'label' is \"2\", expected a number from 0 to 1"),
+        (
+            "arc",
+            r#"{"question": "?", "choices": {"text": ["a", "b"], "label": ["A"]}, "answerKey": "A"}"#,
+            "choices.label",
+        ),
+        (
+            "hellaswag",
+            r#"{"activity_label": "a", "ctx_a": "b", "ctx_b": "", "endings": ["a", "b"], "label": "2"}"#,
+            "'label' is \"2\", expected a number from 0 to 1",
+        ),
         ("piqa", r#"{"goal": "a", "sol1": 5, "sol2": "c", "label": 0}"#, "'sol1' is a number, expected text"),
         ("boolq", r#"{"passage": "a", "question": "b", "label": 3}"#, "'label' is 3, expected a number from 0 to 1"),
         ("boolq", r#"{"passage": "a", "question": "b"}"#, "no column 'label'; there are: 'passage', 'question'"),
-        ("commonsense-qa", r#"{"question": "?", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": "1"}"#,
-            "'choices' are labelled 1, 2, expected A, B, C"),
+        (
+            "commonsense-qa",
+            r#"{"question": "?", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": "1"}"#,
+            "'choices' are labelled 1, 2, expected A, B, C",
+        ),
     ] {
         std::fs::write(bench.path("q.jsonl"), row).unwrap();
         let out = bench.run("choice", &["q.jsonl", "--format", format]);
