@@ -28,7 +28,7 @@ impl Block<'_> {
 
     /// The first product through its activation, `[tokens, intermediate]`.
     pub(super) fn activated(&self, gate_up: &Tensor) -> Result<Tensor> {
-        let (activation, _timed) = (self.arch.activation, timed!("activation"));
+        let (activation, _timed) = (self.activation(), timed!("activation"));
         Ok(if self.arch.gated {
             gated(self.compute, gate_up, activation)?
         } else {
