@@ -1,8 +1,10 @@
 // Activations, forward and backward, gated (h = a(gate) up, gate and up side by side in a row of 2 inter) and plain. The
 // backward of a gated one writes both gradients where gate and up were, and the forward's result is not needed for it.
 //
-// blockIdx.x is the row, blockIdx.y a part of BLOCK_PART columns of inter; rows are f32, bf16 or f16, computed in f32.
-// `kind`: 0 silu, 1 gelu with tanh, 2 gelu, 3 relu.
+// blockIdx.x is the row, blockIdx.y a part of 1024 columns of inter; rows are f32, bf16 or f16, computed in f32.
+// `kind`: 0 silu, 1 gelu with tanh, 2 gelu, 3 relu, 4 its square, 5 xielu with the four numbers that follow.
+
+#include <initializer_list>
 
 #include "rows.cuh"
 
@@ -10,8 +12,40 @@ FT_MODULE(activation)
 
 constexpr float ROOT_2_PI = 0.7978845608028654f, CUBIC = 0.044715f;
 
+struct Activation {
+    int kind;
+    // Of xielu: p x^2 + beta x above 0, n (e^min(x, eps) - 1 - x) + beta x elsewhere.
+    float positive, negative, beta, eps;
+};
+
+// e^m - 1 - m of numbers below 0: near it by its series, for the sum would lose its digits.
+FT_DEVICE float beyond_the_tangent(float m) {
+    if (m < -0.5f) {
+        return expf(m) - 1.0f - m;
+    }
+    float sum = 2.7557319e-6f;
+    for (const float next : {2.4801587e-5f, 1.984127e-4f, 1.3888889e-3f, 8.333333e-3f, 4.1666667e-2f, 1.6666667e-1f, 0.5f}) {
+        sum = sum * m + next;
+    }
+    return m * m * sum;
+}
+
+FT_DEVICE void xielu(const Activation &of, float x, float &value, float &slope) {
+    if (x > 0.0f) {
+        value = of.positive * x * x + of.beta * x;
+        slope = 2.0f * of.positive * x + of.beta;
+        return;
+    }
+    const float m = x < of.eps ? x : of.eps;
+    value = of.negative * (beyond_the_tangent(m) + (m - x)) + of.beta * x;
+    // The bound's exponent does not grow with x. What is not a number stays so.
+    slope = of.negative * ((x < of.eps ? expf(x) : 0.0f) - 1.0f) + of.beta;
+    value = x != x ? x : value;
+}
+
 // a(x) and a'(x)
-FT_DEVICE void activate(int kind, float x, float &value, float &slope) {
+FT_DEVICE void activate(const Activation &of, float x, float &value, float &slope) {
+    const int kind = of.kind;
     if (kind == 0) {
         const float g = 1.0f / (1.0f + expf(-x));
         value = x * g;
@@ -30,9 +64,12 @@ FT_DEVICE void activate(int kind, float x, float &value, float &slope) {
         const float density = 0.3989422804014327f * expf(-0.5f * x * x);
         value = x * below;
         slope = below + (density == 0.0f ? 0.0f : x * density);
+    } else if (kind == 5) {
+        xielu(of, x, value, slope);
     } else {
-        value = x > 0.0f || x != x ? x : 0.0f;
-        slope = x > 0.0f ? 1.0f : 0.0f;
+        const float above = x > 0.0f || x != x ? x : 0.0f;
+        value = kind == 4 ? above * above : above;
+        slope = kind == 4 ? 2.0f * above : x > 0.0f ? 1.0f : 0.0f;
     }
 }
 
@@ -51,7 +88,7 @@ template <typename T, typename Work> FT_DEVICE void in_part(int columns, Work wo
     }
 }
 
-template <typename T> FT_DEVICE void gated(const T *gate_up, T *h, int inter, int kind) {
+template <typename T> FT_DEVICE void gated(const T *gate_up, T *h, int inter, const Activation &kind) {
     gate_up += static_cast<uint64_t>(blockIdx.x) * 2 * inter;
     h += static_cast<uint64_t>(blockIdx.x) * inter;
     in_part<T>(inter, [&](auto count, int i) {
@@ -66,7 +103,7 @@ template <typename T> FT_DEVICE void gated(const T *gate_up, T *h, int inter, in
     });
 }
 
-template <typename T> FT_DEVICE void gated_backward(const T *dh, T *gate_up, int inter, int kind) {
+template <typename T> FT_DEVICE void gated_backward(const T *dh, T *gate_up, int inter, const Activation &kind) {
     gate_up += static_cast<uint64_t>(blockIdx.x) * 2 * inter;
     dh += static_cast<uint64_t>(blockIdx.x) * inter;
     in_part<T>(inter, [&](auto count, int i) {
@@ -84,7 +121,7 @@ template <typename T> FT_DEVICE void gated_backward(const T *dh, T *gate_up, int
     });
 }
 
-template <typename T> FT_DEVICE void plain(const T *x, T *y, int columns, int kind) {
+template <typename T> FT_DEVICE void plain(const T *x, T *y, int columns, const Activation &kind) {
     const uint64_t start = static_cast<uint64_t>(blockIdx.x) * columns;
     in_part<T>(columns, [&](auto count, int i) {
         float values[count.value], slope;
@@ -97,7 +134,7 @@ template <typename T> FT_DEVICE void plain(const T *x, T *y, int columns, int ki
 }
 
 // The gradient takes the place of x.
-template <typename T> FT_DEVICE void plain_backward(const T *dh, T *x, int columns, int kind) {
+template <typename T> FT_DEVICE void plain_backward(const T *dh, T *x, int columns, const Activation &kind) {
     const uint64_t start = static_cast<uint64_t>(blockIdx.x) * columns;
     in_part<T>(columns, [&](auto count, int i) {
         float values[count.value], d[count.value], value, slope;
@@ -111,19 +148,24 @@ template <typename T> FT_DEVICE void plain_backward(const T *dh, T *x, int colum
     });
 }
 
-#define FT_ACTIVATION(T, suffix)                                                                                        \
-    extern "C" __global__ void ft_gated_##suffix(const T *gate_up, T *h, int inter, int kind) {                         \
-        gated(gate_up, h, inter, kind);                                                                                \
+#define FT_NUMBERS int kind, float positive, float negative, float beta, float eps
+#define FT_OF Activation{kind, positive, negative, beta, eps}
+
+#define FT_ACTIVATION(T, suffix)                                                                                       \
+    extern "C" __global__ void ft_gated_##suffix(const T *gate_up, T *h, int inter, FT_NUMBERS) {                      \
+        gated(gate_up, h, inter, FT_OF);                                                                               \
     }                                                                                                                  \
     FT_KERNEL(ft_gated_##suffix)                                                                                       \
-    extern "C" __global__ void ft_gated_backward_##suffix(const T *dh, T *gate_up, int inter, int kind) {               \
-        gated_backward(dh, gate_up, inter, kind);                                                                      \
+    extern "C" __global__ void ft_gated_backward_##suffix(const T *dh, T *gate_up, int inter, FT_NUMBERS) {            \
+        gated_backward(dh, gate_up, inter, FT_OF);                                                                     \
     }                                                                                                                  \
     FT_KERNEL(ft_gated_backward_##suffix)                                                                              \
-    extern "C" __global__ void ft_plain_##suffix(const T *x, T *y, int columns, int kind) { plain(x, y, columns, kind); } \
+    extern "C" __global__ void ft_plain_##suffix(const T *x, T *y, int columns, FT_NUMBERS) {                          \
+        plain(x, y, columns, FT_OF);                                                                                   \
+    }                                                                                                                  \
     FT_KERNEL(ft_plain_##suffix)                                                                                       \
-    extern "C" __global__ void ft_plain_backward_##suffix(const T *dh, T *x, int columns, int kind) {                   \
-        plain_backward(dh, x, columns, kind);                                                                          \
+    extern "C" __global__ void ft_plain_backward_##suffix(const T *dh, T *x, int columns, FT_NUMBERS) {                \
+        plain_backward(dh, x, columns, FT_OF);                                                                         \
     }                                                                                                                  \
     FT_KERNEL(ft_plain_backward_##suffix)
 

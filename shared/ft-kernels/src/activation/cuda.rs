@@ -2,21 +2,24 @@
 
 use candle_core::Tensor;
 
-use super::Activation;
+use super::{Activation, Xielu};
 use crate::cuda::{Grid, Launch, Output, block_of, parts};
 use crate::error::Result;
 
 /// Columns of a block, as the kernels have it.
 const PART: usize = 1024;
 
-/// How the kernels number them.
-fn kind(activation: Activation) -> usize {
-    match activation {
-        Activation::Silu => 0,
-        Activation::GeluTanh => 1,
-        Activation::Gelu => 2,
-        Activation::Relu => 3,
-    }
+/// A kernel's last arguments: its number of the activation, and xIELU's.
+fn with_activation(call: Launch<'_>, activation: Activation) -> Launch<'_> {
+    let (kind, of) = match activation {
+        Activation::Silu => (0, Xielu::default()),
+        Activation::GeluTanh => (1, Xielu::default()),
+        Activation::Gelu => (2, Xielu::default()),
+        Activation::Relu => (3, Xielu::default()),
+        Activation::ReluSquared => (4, Xielu::default()),
+        Activation::Xielu(of) => (5, of),
+    };
+    call.int(kind).f32(of.positive).f32(of.negative).f32(of.beta).f32(of.eps)
 }
 
 /// A block for each part of each row.
@@ -32,7 +35,7 @@ pub fn gated(gate_up: &Tensor, activation: Activation) -> Result<Tensor> {
     let mut h = unsafe { Output::new(x.device(), x.dtype(), (rows, columns / 2))? };
     let call = Launch::new("activation", "gated", x.dtype()).read(x).write(&mut h).int(columns / 2);
     // SAFETY: a row of x is twice as long as one of h, whose parts the blocks have.
-    unsafe { call.int(kind(activation)).run(grid(rows, columns / 2, x))? };
+    unsafe { with_activation(call, activation).run(grid(rows, columns / 2, x))? };
     Ok(h.into_tensor())
 }
 
@@ -42,7 +45,7 @@ pub fn gated_backward(dh: &Tensor, gate_up: &Tensor, activation: Activation) -> 
     let (rows, inter) = dh.dims2()?;
     let call = Launch::new("activation", "gated_backward", x.dtype()).read(dh).change(&x).int(inter);
     // SAFETY: a row of x is twice as long as one of dh, whose parts the blocks have.
-    unsafe { call.int(kind(activation)).run(grid(rows, inter, &x))? };
+    unsafe { with_activation(call, activation).run(grid(rows, inter, &x))? };
     Ok(x)
 }
 
@@ -60,7 +63,7 @@ pub fn plain(x: &Tensor, activation: Activation) -> Result<Tensor> {
     let mut y = unsafe { Output::new(x.device(), x.dtype(), x.shape())? };
     let call = Launch::new("activation", "plain", x.dtype()).read(x).write(&mut y).int(columns);
     // SAFETY: both have these rows, whose parts the blocks have.
-    unsafe { call.int(kind(activation)).run(grid(rows, columns, x))? };
+    unsafe { with_activation(call, activation).run(grid(rows, columns, x))? };
     Ok(y.into_tensor())
 }
 
@@ -70,6 +73,6 @@ pub fn plain_backward(dh: &Tensor, x: &Tensor, activation: Activation) -> Result
     let (rows, columns) = rows_of(&x);
     let call = Launch::new("activation", "plain_backward", x.dtype()).read(dh).change(&x).int(columns);
     // SAFETY: both have these rows, whose parts the blocks have.
-    unsafe { call.int(kind(activation)).run(grid(rows, columns, &x))? };
+    unsafe { with_activation(call, activation).run(grid(rows, columns, &x))? };
     Ok(x)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{EightBit, FourBit};
+use super::{EightBit, FourBit, Scales};
 use crate::cuda::{Grid, Launch, Output, parts};
 use crate::error::{Result, expect_shape};
 
@@ -24,8 +24,8 @@ impl Placed {
     /// # Errors
     /// If the device has no room.
     pub fn four(matrix: &FourBit, device: &Device) -> Result<Self> {
-        let mut scales = vec![0.0; matrix.absmax().len()];
-        matrix.absmax().fill(0, &mut scales)?;
+        let scales = Scales::from(matrix.absmax());
+        let scales: Vec<f32> = (0..scales.len()).map(|i| scales.of(i)).collect();
         let scales = Tensor::from_slice(&scales, scales.len(), device)?;
         let table = Tensor::from_slice(matrix.kind().table(), 16, device)?;
         let four = Some((scales, table, matrix.block()));
