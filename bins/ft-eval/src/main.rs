@@ -1,14 +1,20 @@
-//! `ft-eval`: measure a language model: loss, answers, multiple choice.
+//! `ft-eval`: measure a language model: loss, answers, multiple choice; and two of them against each other.
 
 mod answer_file;
 mod args;
+mod chat;
 mod choice;
+mod choice_file;
+mod chosen;
+mod compare;
 mod generate;
 mod interrupted;
 mod lm_eval;
 mod loss;
 mod model;
+mod question;
 mod report;
+mod row_file;
 
 use std::process::ExitCode;
 
@@ -25,6 +31,8 @@ fn evaluate(args: Args) -> Result<()> {
     match args.task {
         Task::Loss(args) => loss::run(&args),
         Task::Generate(args) => generate::run(&args),
+        Task::Chat(args) => chat::run(&args),
         Task::Choice(args) => choice::run(&args),
+        Task::Compare(args) => compare::run(&args),
     }
 }
