@@ -68,7 +68,11 @@ pub fn chooser(
         let held_out = sides.iter().filter(|side| **side == Some(Side::Test)).count();
         let leaks = leak::report(target, &facts, names, &sides, args.leak_similarity).map_err(Fault::Other)?;
         let message = format!("{leaks} of {held_out} test rows are in the training side, or nearly (see '{target}')");
-        if leaks > 0 { tracing::warn!("{message}") } else { tracing::info!("{message}") }
+        if leaks > 0 {
+            tracing::warn!("{message}")
+        } else {
+            tracing::info!("{message}")
+        }
         report.leaks = Some(leaks);
     }
     Ok(Chooser::Known(sides.into_iter()))

@@ -265,7 +265,10 @@ impl Converter {
             columns.push(name());
         }
         if self.origin.lineage {
-            fields.extend([(SOURCE_FILE, DataType::Utf8), (SOURCE_ROW, DataType::UInt64)].map(|(c, kind)| Field::new(c, kind, false)));
+            fields.extend(
+                [(SOURCE_FILE, DataType::Utf8), (SOURCE_ROW, DataType::UInt64)]
+                    .map(|(c, kind)| Field::new(c, kind, false)),
+            );
             columns.extend([name(), numbers]);
         }
         chosen.facts.into_columns(&mut fields, &mut columns);

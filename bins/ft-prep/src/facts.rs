@@ -108,8 +108,12 @@ mod tests {
 
     #[test]
     fn facts_travel_beside_the_rows() {
-        let facts =
-            Facts { groups: vec![1, 2], rows: vec![7, 8], shingles: vec![[1, 2].into(), [3].into()], ..Facts::default() };
+        let facts = Facts {
+            groups: vec![1, 2],
+            rows: vec![7, 8],
+            shingles: vec![[1, 2].into(), [3].into()],
+            ..Facts::default()
+        };
         let mut fields = vec![Field::new("a", DataType::Utf8, false)];
         let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec!["x", "y"]))];
         facts.into_columns(&mut fields, &mut columns);

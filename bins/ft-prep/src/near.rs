@@ -182,8 +182,7 @@ mod tests {
             all.iter().for_each(|text| _ = index.insert(text.clone()));
             let (mut near, mut found) = (0, 0);
             for (i, text) in all.iter().enumerate() {
-                let by_hand: Vec<_> =
-                    (0..all.len()).filter(|&j| similarity(text, &all[j]) >= threshold).collect();
+                let by_hand: Vec<_> = (0..all.len()).filter(|&j| similarity(text, &all[j]) >= threshold).collect();
                 let by_index: Vec<_> = index.near(text).into_iter().map(|(j, _)| j).collect();
                 assert!(by_index.contains(&i) && by_index.iter().all(|j| by_hand.contains(j)));
                 (near, found) = (near + by_hand.len(), found + by_index.len());

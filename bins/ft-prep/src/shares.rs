@@ -61,7 +61,10 @@ mod tests {
         for wrong in ["a.jsonl", "a=0", "a=-1", "a=x", "a=inf"] {
             assert!(wrong.parse::<Share>().is_err(), "{wrong}");
         }
-        assert_eq!(("first".parse(), "all".parse(), "7".parse()), (Ok(Until::First), Ok(Until::All), Ok(Until::Rows(7))));
+        assert_eq!(
+            ("first".parse(), "all".parse(), "7".parse()),
+            (Ok(Until::First), Ok(Until::All), Ok(Until::Rows(7)))
+        );
         assert!("0".parse::<Until>().is_err() && "none".parse::<Until>().is_err());
     }
 }

@@ -54,7 +54,8 @@ impl Shuffler {
         for bucket in self.buckets {
             ft_io::interrupt::check()?;
             let batches: Vec<_> = bucket.rows.into_batches()?.collect::<Result<_, _>>()?;
-            let places = batches.iter().enumerate().flat_map(|(i, batch)| (0..batch.num_rows()).map(move |row| (i, row)));
+            let places =
+                batches.iter().enumerate().flat_map(|(i, batch)| (0..batch.num_rows()).map(move |row| (i, row)));
             let mut order: Vec<_> = bucket.keys.into_iter().zip(places).collect();
             order.sort_unstable();
             let batches: Vec<_> = batches.iter().collect();

@@ -43,7 +43,8 @@ fn within(folder: &Path) -> anyhow::Result<Vec<Source>> {
         entry.depth() > 0 && (name.starts_with('.') || name.starts_with('_'))
     };
     let mut found = Vec::new();
-    for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(|e| !is_hidden(e)) {
+    for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(|e| !is_hidden(e))
+    {
         let entry = entry.with_context(|| format!("cannot read '{name}'"))?;
         let file = entry.file_name().to_string_lossy();
         if !entry.file_type().is_dir() && Format::of_name(&file).is_some() && !NO_ROWS.contains(&&*file) {

@@ -13,7 +13,8 @@ const LOOKED_AT: usize = 32;
 /// A delimiter that the header has cuts all records into the same number of fields; of several such the one that
 /// cuts them into the most.
 pub(crate) fn find_delimiter(head: &[u8], usual: u8) -> u8 {
-    let mut candidates: Vec<(u8, Vec<usize>)> = DELIMITERS.iter().map(|&byte| (byte, field_counts(head, byte))).collect();
+    let mut candidates: Vec<(u8, Vec<usize>)> =
+        DELIMITERS.iter().map(|&byte| (byte, field_counts(head, byte))).collect();
     candidates.retain(|(_, counts)| counts.first().is_some_and(|&fields| fields > 1));
     let is_even = |counts: &[usize]| counts.iter().all(|fields| *fields == counts[0]);
     let rank = |(byte, counts): &(u8, Vec<usize>)| {

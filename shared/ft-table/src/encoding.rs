@@ -34,7 +34,11 @@ impl FromStr for TextEncoding {
             "utf-16-be" | "utf_16_be" => "utf-16be".into(),
             "utf8" | "utf_8" | "utf-8-sig" => "utf-8".into(),
             cp if cp.starts_with("cp") && cp[2..].parse::<u16>().is_ok() => {
-                if cp[2..].starts_with("125") { cp.replace("cp", "windows-") } else { cp.replace("cp", "ibm") }
+                if cp[2..].starts_with("125") {
+                    cp.replace("cp", "windows-")
+                } else {
+                    cp.replace("cp", "ibm")
+                }
             }
             other => other.replace('_', "-"),
         };
@@ -112,8 +116,7 @@ impl<R: Read> Read for Decoded<R> {
         while !self.is_done && buffer.len() - filled >= CHARACTER {
             self.fill()?;
             let (input, output) = (&self.input[self.start..self.end], &mut buffer[filled..]);
-            let (result, read, written) =
-                self.decoder.decode_to_utf8_without_replacement(input, output, self.is_last);
+            let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(input, output, self.is_last);
             self.start += read;
             self.before += read as u64;
             filled += written;
@@ -134,7 +137,8 @@ mod tests {
     fn decoded(bytes: &[u8], encoding: TextEncoding) -> Result<String, String> {
         let mut text = String::new();
         // Through a narrow pipe, so that characters are cut.
-        let narrow = bytes.chunks(3).fold(Box::new(io::empty()) as Box<dyn Read>, |all, chunk| Box::new(all.chain(chunk)));
+        let narrow =
+            bytes.chunks(3).fold(Box::new(io::empty()) as Box<dyn Read>, |all, chunk| Box::new(all.chain(chunk)));
         Decoded::new(narrow, encoding).read_to_string(&mut text).map_err(|error| error.to_string())?;
         Ok(text)
     }

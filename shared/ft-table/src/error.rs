@@ -99,7 +99,9 @@ fn parquet_words(text: &str) -> String {
     let codec = ["brotli", "lzo"].into_iter().find(|codec| text.to_ascii_lowercase().contains(codec));
     match codec {
         Some(codec) if text.contains("Disabled feature") || text.contains("not supported") || text.contains("NYI") => {
-            format!("is compressed with {codec}, which is not built in; write it with zstd or snappy, such as df.to_parquet(path, compression='zstd')")
+            format!(
+                "is compressed with {codec}, which is not built in; write it with zstd or snappy, such as df.to_parquet(path, compression='zstd')"
+            )
         }
         _ => format!("not readable as Parquet: {text}"),
     }

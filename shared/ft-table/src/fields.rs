@@ -44,9 +44,8 @@ impl FieldReader {
         let head = stream.peek()?;
         let separator = separator_line(head);
         let head = &head[separator.map_or(0, |(_, length)| length)..];
-        let delimiter = delimiter
-            .or(separator.map(|(delimiter, _)| delimiter))
-            .unwrap_or_else(|| find_delimiter(head, usual));
+        let delimiter =
+            delimiter.or(separator.map(|(delimiter, _)| delimiter)).unwrap_or_else(|| find_delimiter(head, usual));
         let mut automaton = ReaderBuilder::new().delimiter(delimiter).build();
         if let Some((_, length)) = separator {
             stream.skip(length);

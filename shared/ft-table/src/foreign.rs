@@ -52,7 +52,10 @@ mod tests {
     fn what_is_no_table_is_told_with_what_to_do() {
         let told = |head: &[u8]| refuse_foreign("a.csv", head).err().map(|error| error.to_string());
         for (head, what) in [
-            (&b"BZh91AY"[..], "compressed with bzip2, which is not read here (gzip and zstd are); unpack it first: bzip2 -dc"),
+            (
+                &b"BZh91AY"[..],
+                "compressed with bzip2, which is not read here (gzip and zstd are); unpack it first: bzip2 -dc",
+            ),
             (b"PK\x03\x04 [Content_Types].xml", "save it as CSV"),
             (b"PK\x03\x04 a.csv", "a zip archive"),
             (b"%PDF-1.7", "a PDF, expected CSV"),

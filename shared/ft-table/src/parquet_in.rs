@@ -96,7 +96,8 @@ impl ParquetTable {
     /// The columns of UUIDs, of which Arrow's types know nothing.
     pub(crate) fn uuid_columns(&self) -> Vec<String> {
         let leaves = self.builder.parquet_schema().columns().iter();
-        let uuids = leaves.filter(|leaf| leaf.path().parts().len() == 1 && leaf.logical_type_ref() == Some(&LogicalType::Uuid));
+        let uuids =
+            leaves.filter(|leaf| leaf.path().parts().len() == 1 && leaf.logical_type_ref() == Some(&LogicalType::Uuid));
         uuids.map(|leaf| leaf.name().to_owned()).collect()
     }
 

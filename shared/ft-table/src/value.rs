@@ -90,7 +90,9 @@ fn number(array: &ArrayRef, row: usize) -> Option<Value> {
         DataType::Float16 => shortest(f64::from(array.as_primitive::<Float16Type>().value(row).to_f32()), |x| {
             f64::from(<Float16Type as arrow::array::ArrowPrimitiveType>::Native::from_f64(x).to_f32())
         }),
-        DataType::Float32 => shortest(f64::from(array.as_primitive::<Float32Type>().value(row)), |x| f64::from(x as f32)),
+        DataType::Float32 => {
+            shortest(f64::from(array.as_primitive::<Float32Type>().value(row)), |x| f64::from(x as f32))
+        }
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
         _ => return None,
     })

@@ -110,5 +110,7 @@ pub(crate) fn not_utf8(bytes: &[u8]) -> String {
             None => String::new(),
         },
     };
-    format!("not UTF-8{bad}; convert the file, or let ft-prep do it: --encoding windows-1252 is the usual one in the West")
+    format!(
+        "not UTF-8{bad}; convert the file, or let ft-prep do it: --encoding windows-1252 is the usual one in the West"
+    )
 }

@@ -48,7 +48,14 @@ fn a_system_message_that_all_have_makes_no_copies() {
 
 /// Rows of `groups` clients, about ten of each.
 fn clients(groups: usize) -> String {
-    let row = |i: usize| format!("{},a,client {},{}\n", words(i), (i * i + i / 3) % groups, if i.is_multiple_of(5) { "rare" } else { "often" });
+    let row = |i: usize| {
+        format!(
+            "{},a,client {},{}\n",
+            words(i),
+            (i * i + i / 3) % groups,
+            if i.is_multiple_of(5) { "rare" } else { "often" }
+        )
+    };
     let rows: String = (0..10 * groups).map(row).collect();
     format!("input,output,client,kind\n{rows}")
 }

@@ -79,7 +79,10 @@ fn bytes_of_windows_1252_are_told_and_read_by_name() {
         let more = format!("--encoding {name}");
         assert_eq!(made("in.csv", csv, &more), [["user: q", "assistant: it’s 5 €"]], "{name}");
     }
-    assert_eq!(made("in.csv", b"prompt,completion\nq,\x93\xfa\x96{\n", "--encoding shift_jis"), [["user: q", "assistant: 日本"]]);
+    assert_eq!(
+        made("in.csv", b"prompt,completion\nq,\x93\xfa\x96{\n", "--encoding shift_jis"),
+        [["user: q", "assistant: 日本"]]
+    );
     let scratch = Scratch::new();
     scratch.write("in.csv", csv);
     assert!(scratch.failure("in.csv --encoding ebcdic -o x", 2).contains("expected a name such as utf-8"));
@@ -88,7 +91,10 @@ fn bytes_of_windows_1252_are_told_and_read_by_name() {
 #[test]
 fn what_is_no_table_is_told_by_name() {
     for (bytes, what) in [
-        (&b"BZh91AY&SY"[..], "in.csv: is compressed with bzip2, which is not read here (gzip and zstd are); unpack it first: bzip2 -dc"),
+        (
+            &b"BZh91AY&SY"[..],
+            "in.csv: is compressed with bzip2, which is not read here (gzip and zstd are); unpack it first: bzip2 -dc",
+        ),
         (b"PK\x03\x04\x14\0\0\0", "in.csv: is a zip archive"),
         (b"PK\x03\x04\x14\0[Content_Types].xml", "in.csv: is a spreadsheet's own format; save it as CSV"),
         (b"\xfd7zXZ\0\0", "in.csv: is compressed with xz"),
@@ -133,7 +139,8 @@ fn bad_rows_are_dropped_on_demand_and_can_be_read() {
     let ids: Vec<_> = text_column(&scratch.path("out.parquet"), "id").into_iter().flatten().collect();
     assert_eq!(ids, ["1", "5", "8"]);
     let found = rejects(&scratch, "bad.jsonl");
-    let heads: Vec<_> = found.iter().map(|line| (line["row"].as_u64().unwrap(), line["reason"].as_str().unwrap())).collect();
+    let heads: Vec<_> =
+        found.iter().map(|line| (line["row"].as_u64().unwrap(), line["reason"].as_str().unwrap())).collect();
     let expected =
         [(3, "a ragged row"), (4, "a ragged row"), (5, "a ragged row"), (8, "not UTF-8"), (9, "empty question")];
     assert_eq!(heads, expected);
@@ -151,7 +158,8 @@ fn bad_rows_are_dropped_on_demand_and_can_be_read() {
 fn lines_that_are_no_json_are_dropped_on_demand() {
     let scratch = Scratch::new();
     let good = r#"{"input":"q","output":"a"}"#;
-    let lines = [good, r#"{"input":"q","output":NaN}"#, r#"{"input":"\ud800","output":"b"}"#, "[1]", "{\"input\":", good];
+    let lines =
+        [good, r#"{"input":"q","output":NaN}"#, r#"{"input":"\ud800","output":"b"}"#, "[1]", "{\"input\":", good];
     scratch.write("in.jsonl", lines.join("\n"));
     let output = scratch.run("in.jsonl --bad-rows drop --rejects bad.jsonl -o out.parquet");
     assert!(stderr(&output).contains("6 rows read, 2 kept, 4 dropped (not JSON 4)"), "{}", stderr(&output));

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BinaryViewArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float32Array,
-    LargeBinaryArray, LargeStringArray, ListArray, MapBuilder, RecordBatch, StringArray, StringBuilder, StringViewArray,
-    StructArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, BinaryViewArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
+    Float32Array, LargeBinaryArray, LargeStringArray, ListArray, MapBuilder, RecordBatch, StringArray, StringBuilder,
+    StringViewArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int8Type, Schema};
@@ -60,7 +60,10 @@ fn answers(answer: (Field, ArrayRef)) -> Vec<String> {
 #[test]
 fn cells_of_every_type_say_what_their_source_says() {
     assert_eq!(answers(column("a", LargeStringArray::from(vec!["x"]))), ["x"]);
-    assert_eq!(answers(column("a", StringViewArray::from(vec!["a text longer than a view"]))), ["a text longer than a view"]);
+    assert_eq!(
+        answers(column("a", StringViewArray::from(vec!["a text longer than a view"]))),
+        ["a text longer than a view"]
+    );
     let dictionary: DictionaryArray<Int8Type> = ["x", "y", "x"].into_iter().collect();
     assert_eq!(answers(column("a", dictionary)), ["x", "y", "x"]);
     assert_eq!(answers(column("a", Float32Array::from(vec![0.1, 2.5]))), ["0.1", "2.5"]);
@@ -119,14 +122,19 @@ fn arguments_of_calls_that_are_json_by_their_own_account_are_objects() {
         None,
     )
     .unwrap();
-    let call = Field::new("item", DataType::Struct(vec![Field::new("function", function.data_type().clone(), true)].into()), true);
+    let call = Field::new(
+        "item",
+        DataType::Struct(vec![Field::new("function", function.data_type().clone(), true)].into()),
+        true,
+    );
     let calls = StructArray::try_new(
         vec![Field::new("function", function.data_type().clone(), true)].into(),
         vec![Arc::new(function.slice(1, 1)) as ArrayRef],
         None,
     )
     .unwrap();
-    let lists = ListArray::try_new(Arc::new(call.clone()), OffsetBuffer::from_lengths([0, 1]), Arc::new(calls), None).unwrap();
+    let lists =
+        ListArray::try_new(Arc::new(call.clone()), OffsetBuffer::from_lengths([0, 1]), Arc::new(calls), None).unwrap();
     let messages = StructArray::try_new(
         vec![
             Field::new("role", DataType::Utf8, true),

@@ -31,14 +31,17 @@ const SPEAKERS: [(&str, &str); 2] = [("\n\nHuman:", USER), ("\n\nAssistant:", AS
 /// A conversation in one text, as Anthropic's preference data has it: paragraphs that begin with `Human:` or `Assistant:`.
 fn transcript(text: &str) -> Option<Vec<ChatMessage>> {
     let text = format!("\n\n{}", text.trim_start());
-    let mut begins: Vec<_> =
-        SPEAKERS.iter().flat_map(|(mark, role)| text.match_indices(mark).map(|(at, mark)| (at, mark.len(), *role))).collect();
+    let mut begins: Vec<_> = SPEAKERS
+        .iter()
+        .flat_map(|(mark, role)| text.match_indices(mark).map(|(at, mark)| (at, mark.len(), *role)))
+        .collect();
     begins.sort_unstable();
     if begins.first().is_none_or(|(at, ..)| *at > 0) {
         return None;
     }
     let ends = begins.iter().skip(1).map(|(at, ..)| *at).chain([text.len()]);
-    let said = begins.iter().zip(ends).map(|((at, mark, role), end)| ChatMessage::new(*role, text[at + mark..end].trim()));
+    let said =
+        begins.iter().zip(ends).map(|((at, mark, role), end)| ChatMessage::new(*role, text[at + mark..end].trim()));
     Some(said.collect())
 }
 
@@ -191,7 +194,10 @@ mod tests {
         let roles = Roles::default();
         let text = Value::from("\n\nHuman: Who is Human: 7?\n\nAssistant: a\n\nb\n\nHuman: q\n\nAssistant:");
         let got = cells(&roles).conversation(&text, "chosen").unwrap();
-        assert_eq!(said(&got), [("user", "Who is Human: 7?"), ("assistant", "a\n\nb"), ("user", "q"), ("assistant", "")]);
+        assert_eq!(
+            said(&got),
+            [("user", "Who is Human: 7?"), ("assistant", "a\n\nb"), ("user", "q"), ("assistant", "")]
+        );
         for (text, what) in [("so Human: q", "no JSON list"), ("[{'role': 'user'}]", "write it with json.dumps")] {
             let found = cells(&roles).conversation(&text.into(), "messages");
             assert!(matches!(&found, Err(Fault::Broken(told)) if told.contains(what)), "{found:?}");
