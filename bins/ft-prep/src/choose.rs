@@ -69,9 +69,9 @@ pub fn chooser(
         let leaks = leak::report(target, &facts, names, &sides, args.leak_similarity).map_err(Fault::Other)?;
         let message = format!("{leaks} of {held_out} test rows are in the training side, or nearly (see '{target}')");
         if leaks > 0 {
-            tracing::warn!("{message}")
+            tracing::warn!("{message}");
         } else {
-            tracing::info!("{message}")
+            tracing::info!("{message}");
         }
         report.leaks = Some(leaks);
     }
