@@ -1,41 +1,47 @@
 //! What a device computes in, of what was asked for.
 
 use anyhow::{Result, bail};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use ft_io::NamedValue;
 use ft_kernels::backend::{Precision, is_host};
 use ft_kernels::device;
+use ft_model::device::DeviceName;
 
 use crate::options::MixedPrecision;
 
-/// What is computed in on this device, never `Auto`; and tells the user. `tf32` asks for products of f32 with 10
+/// What is computed in on the device of this name, never `Auto`; and tells the user. `tf32` asks for products of f32 with 10
 /// bits behind the point beside it.
 ///
 /// # Errors
 /// If the device cannot.
-pub fn begin(asked: MixedPrecision, tf32: bool, on: &Device) -> Result<MixedPrecision> {
+pub fn begin(asked: MixedPrecision, tf32: bool, name: DeviceName, on: &Device) -> Result<MixedPrecision> {
     let found = chosen(asked, device::compute_capability(on))?;
-    tell(found, asked, tf32, on);
+    // A GPU's emulation is on the host, and computes as a GPU does.
+    tell(found, asked, tf32, is_host(on) && !matches!(name, DeviceName::Cuda(_)));
     Ok(found)
 }
 
 /// The same, as operators know it.
 pub fn of_operators(found: MixedPrecision, tf32: bool) -> Precision {
-    Precision { products: found.half(), tf32: tf32 || found == MixedPrecision::Tf32, ..Precision::F32 }
+    // f16's gradients need a scale that keeps them above its smallest numbers, so its activations stay f32.
+    let activations = if found == MixedPrecision::Bf16 { DType::BF16 } else { DType::F32 };
+    Precision { activations, products: found.half(), tf32: tf32 || found == MixedPrecision::Tf32 }
 }
 
 /// What follows from it, where it was asked for or is not f32.
-fn tell(found: MixedPrecision, asked: MixedPrecision, tf32: bool, on: &Device) {
+fn tell(found: MixedPrecision, asked: MixedPrecision, tf32: bool, by_the_cpu: bool) {
     let (name, by_itself) = (found.name(), if asked == found { "" } else { " (--precision auto)" });
-    match (found.half(), is_host(on)) {
+    match (found.half(), by_the_cpu) {
         (Some(_), true) => tracing::info!("{name}: on a CPU every product and sum is f32"),
         (Some(_), false) => {
-            tracing::info!("{name}{by_itself}: products of frozen matrices; everything else is f32");
+            let rows =
+                if found == MixedPrecision::Bf16 { "activations and products" } else { "products of frozen matrices" };
+            tracing::info!("{name}{by_itself}: {rows}; sums, what is learned and its gradients are f32");
         }
         (None, _) => {}
     }
     if tf32 || found == MixedPrecision::Tf32 {
-        let effect = if is_host(on) { "without effect on a CPU, where products are f32" } else { "products of f32" };
+        let effect = if by_the_cpu { "without effect on a CPU, where products are f32" } else { "products of f32" };
         tracing::info!("tf32: {effect}");
     }
 }

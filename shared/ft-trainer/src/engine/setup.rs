@@ -54,9 +54,9 @@ impl Setup {
     /// What is wrong with the model, the adapter that is asked for, or the rows.
     pub fn new(options: &Options, ranks: Arc<dyn Communicator>, progress: Arc<dyn Progress>) -> Result<Self> {
         let device = ft_model::device::named(options.device)?;
-        let precision = precision::begin(options.precision, options.tf32, &device)?;
+        let precision = precision::begin(options.precision, options.tf32, options.device, &device)?;
         let numbers = precision::of_operators(precision, options.tf32);
-        let compute = ft_model::device::compute(&device, options.reference_operators, numbers);
+        let compute = ft_model::device::compute(options.device, &device, options.reference_operators, numbers);
         let checkpoint = Checkpoint::open(&options.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -133,7 +133,7 @@ impl Setup {
             model_sample: String::new(),
             ranks: Arc::new(Solo),
             precision: MixedPrecision::F32,
-            compute: ft_model::device::compute(device, options.reference_operators, numbers),
+            compute: ft_model::device::compute(options.device, device, options.reference_operators, numbers),
             sharding: Sharding::None,
             cut: None,
             progress: Arc::new(NoProgress),
