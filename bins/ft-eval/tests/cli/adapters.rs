@@ -16,7 +16,8 @@ use crate::bench::{Bench, Row};
 fn write_adapter(bench: &Bench, metadata: &[(&str, &str)], template: Option<&str>) {
     let folder = bench.path("adapter");
     fs::create_dir_all(&folder).unwrap();
-    let config = json!({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]});
+    let config =
+        json!({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]});
     fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
     let wave = |rows: usize, columns: usize| {
         let values: Vec<f32> = (0..rows * columns).map(|i| 0.3 * (i as f32 * 0.7).sin()).collect();

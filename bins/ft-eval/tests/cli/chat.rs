@@ -88,7 +88,10 @@ fn a_system_message_stands_before_all() {
     let _ = child.stdin.take().unwrap().write_all(b"What?\nWhy?\n");
     let out = child.wait_with_output().unwrap();
     let told = String::from_utf8(out.stderr).unwrap();
-    assert!(out.status.code() == Some(1) && told.contains("'model' has no chat template, nor has its adapter"), "{told}");
+    assert!(
+        out.status.code() == Some(1) && told.contains("'model' has no chat template, nor has its adapter"),
+        "{told}"
+    );
 }
 
 /// A conversation whose answer goes on for very long.
