@@ -71,6 +71,17 @@ impl Measure {
         }
     }
 
+    /// The model that is loaded, where one is; a plan looks at shapes alone.
+    pub fn loaded_model(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Matmul(args) => args.model.as_mut(),
+            Self::Train(args) => Some(&mut args.model),
+            Self::Generate(args) => Some(&mut args.model),
+            Self::Precision(args) => Some(&mut args.model),
+            Self::Plan(_) | Self::Check(_) => None,
+        }
+    }
+
     /// The models that are read.
     pub fn models(&self) -> &[PathBuf] {
         match self {

@@ -309,7 +309,7 @@ fn figures(
     let seconds = median(&m.seconds);
     let gflops = m.flops.total() / seconds / 1e9;
     let all = json!({
-        "model": args.model.file_name().map(|name| name.to_string_lossy()),
+        "model": ft_io::model_name(&args.model),
         "parameters": arch.parameters(),
         "load_in": args.load_in.name(),
         "tf32": args.tf32,

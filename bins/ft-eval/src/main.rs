@@ -13,11 +13,23 @@ mod report;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use ft_cli::Program;
+use ft_kernels::simd::Isa;
 
 use args::{Args, Task};
 
+/// What `--version` tells.
+const PROGRAM: Program = Program {
+    name: "ft-eval",
+    features: &[
+        #[cfg(feature = "cuda")]
+        "cuda",
+    ],
+    instruction_set: Some(|| Isa::best().name()),
+};
+
 fn main() -> ExitCode {
-    ft_cli::run("ft-eval", |args: &Args| &args.common, evaluate)
+    ft_cli::run(PROGRAM, |args: &Args| &args.common, evaluate)
 }
 
 fn evaluate(args: Args) -> Result<()> {

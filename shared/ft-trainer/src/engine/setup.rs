@@ -229,7 +229,7 @@ fn initial_adapter(options: &Options, arch: &Architecture, source: &dyn LayerSou
     if let Some(dropout) = options.init_adapter_dropout {
         adapter.config.lora_dropout = dropout;
     }
-    adapter.config.base_model_name_or_path = Some(options.model.display().to_string());
+    adapter.config.base_model_name_or_path = Some(options.base_model_name());
     Ok(adapter)
 }
 
