@@ -18,6 +18,7 @@ pub mod origin;
 mod save;
 mod template;
 mod tokenizer;
+mod user_format;
 
 pub use encode::{Encoded, Encoder, Scratch};
 pub use error::{Error, Result};
@@ -28,3 +29,4 @@ pub use model::{SpecialToken, TextModel, decode};
 pub use save::{TOKENIZER_FILES, save_tokenizer};
 pub use template::{ChatTemplate, Message, Rendering, Variables};
 pub use tokenizers::Tokenizer;
+pub use user_format::UserFormat;
