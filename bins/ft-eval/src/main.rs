@@ -39,7 +39,11 @@ fn main() -> ExitCode {
 
 fn evaluate(args: Args) -> Result<()> {
     ft_kernels::memory::keep_freed_pages();
-    match args.task {
+    let Args { common, mut task } = args;
+    for model in task.models() {
+        *model = common.model(model)?;
+    }
+    match task {
         Task::Loss(args) => loss::run(&args),
         Task::Generate(args) => generate::run(&args),
         Task::Choice(args) => choice::run(&args),

@@ -38,10 +38,12 @@ fn main() -> ExitCode {
     ft_cli::run(PROGRAM, |cli: &Cli| &cli.args.common, run)
 }
 
-#[allow(clippy::needless_pass_by_value)]
-fn run(cli: Cli) -> Result<()> {
+fn run(mut cli: Cli) -> Result<()> {
     if cli.answer()? {
         return Ok(());
+    }
+    if cli.args.prove.verify.is_none() {
+        cli.args.model = cli.args.common.model(&cli.args.model)?;
     }
     cli.notes.iter().for_each(|note| tracing::info!("{note}"));
     ft_kernels::memory::keep_freed_pages();

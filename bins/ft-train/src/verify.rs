@@ -72,5 +72,7 @@ fn configure(cli: &Cli, kept: &Kept, from: u64, scratch: &Path) -> Result<Cli> {
     let file = scratch.join("configuration.json");
     write_json(&file, &Value::Object(configuration))?;
     let words = ["ft-train".into(), "--config".into(), file.into_os_string()];
-    Cli::read(&words).map_err(|error| anyhow::anyhow!("{error}"))
+    let mut again = Cli::read(&words).map_err(|error| anyhow::anyhow!("{error}"))?;
+    again.args.model = cli.args.common.model(&again.args.model)?;
+    Ok(again)
 }

@@ -29,7 +29,9 @@ fn hub(offline: bool) -> Hub {
     Hub {
         cache: cache.unwrap_or_else(|| home.join("hub")),
         endpoint: endpoint.trim_end_matches('/').to_owned(),
-        token: said("HF_TOKEN").or_else(|| std::fs::read_to_string(home.join("token")).ok()).map(|t| t.trim().to_owned()),
+        token: said("HF_TOKEN")
+            .or_else(|| std::fs::read_to_string(home.join("token")).ok())
+            .map(|t| t.trim().to_owned()),
         offline: offline || said("HF_HUB_OFFLINE").is_some_and(|word| is_true(&word)),
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a downloaded file is what the hub says it is.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use sha1::{Digest, Sha1};
@@ -25,14 +25,8 @@ fn git_blob(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hash = Sha1::new();
     hash.update(format!("blob {}\0", file.metadata()?.len()));
-    let mut buffer = [0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            length => hash.update(&buffer[..length]),
-        }
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    io::copy(&mut file, &mut hash)?;
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 #[cfg(test)]

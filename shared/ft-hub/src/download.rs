@@ -142,7 +142,9 @@ fn watch<T>(events: &Receiver<Event<T>>, progress: Option<&dyn Progress>) -> Res
 fn failed(hub: &Hub, name: &Name, file: &str, error: &ApiError) -> Error {
     let endpoint = hub.endpoint.clone();
     match status(error) {
-        Some(status) => Error::Status { name: name.to_string(), status, url: endpoint, file: file.into(), advice: advice(status) },
+        Some(status) => {
+            Error::Status { name: name.to_string(), status, url: endpoint, file: file.into(), advice: advice(status) }
+        }
         None => Error::Transfer { name: name.to_string(), file: file.into(), endpoint, reason: error.to_string() },
     }
 }

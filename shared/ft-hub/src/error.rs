@@ -68,7 +68,9 @@ pub enum Error {
     },
 
     /// A file arrived that is not what the hub says it is.
-    #[error("'{name}': {file} arrived damaged (its digest is not the one that the hub names) and was removed; try again")]
+    #[error(
+        "'{name}': {file} arrived damaged (its digest is not the one that the hub names) and was removed; try again"
+    )]
     Digest {
         /// The model.
         name: String,

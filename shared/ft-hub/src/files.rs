@@ -34,7 +34,9 @@ pub(crate) fn needed(name: &Name, all: &[String]) -> Result<Vec<String>> {
             match found.len() {
                 1 => Ok(found),
                 0 => Err(no_file(name, &format!("no GGUF file of type {tag}"), &ggufs(all))),
-                _ => Err(no_file(name, &format!("several GGUF files of type {tag}"), &found.iter().collect::<Vec<_>>())),
+                _ => {
+                    Err(no_file(name, &format!("several GGUF files of type {tag}"), &found.iter().collect::<Vec<_>>()))
+                }
             }
         }
     }
@@ -63,13 +65,13 @@ fn ggufs(all: &[String]) -> Vec<&String> {
     all.iter().filter(|file| file.to_ascii_lowercase().ends_with(".gguf")).collect()
 }
 
-/// Whether a file's name has this type as a word: `name.Q8_0.gguf`, `name-q8_0.gguf`.
+/// Whether a GGUF file's name has this type as a word: `name.Q8_0.gguf`, `name-q8_0.gguf`.
 pub(crate) fn says(file: &str, tag: &str) -> bool {
     let (file, tag) = (file.to_ascii_lowercase(), tag.to_ascii_lowercase());
+    let Some(stem) = file.strip_suffix(".gguf") else { return false };
     let edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
-    file.match_indices(&tag).any(|(at, _)| {
-        edge(file[..at].chars().next_back()) && edge(file[at + tag.len()..].chars().next()) && file.ends_with(".gguf")
-    })
+    let alone = |at: usize| edge(stem[..at].chars().next_back()) && edge(stem[at + tag.len()..].chars().next());
+    stem.match_indices(&tag).any(|(at, _)| alone(at))
 }
 
 fn no_file(name: &Name, what: &str, ggufs: &[&String]) -> Error {
@@ -92,9 +94,16 @@ mod tests {
     #[test]
     fn a_folder_is_its_weights_and_what_stands_beside_them() {
         let all = names(&[
-            ".gitattributes", "README.md", "config.json", "model-00001-of-00002.safetensors",
-            "model-00002-of-00002.safetensors", "model.safetensors.index.json", "original/model.pth",
-            "pytorch_model.bin", "tokenizer.json", "onnx/model.onnx",
+            ".gitattributes",
+            "README.md",
+            "config.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json",
+            "original/model.pth",
+            "pytorch_model.bin",
+            "tokenizer.json",
+            "onnx/model.onnx",
         ]);
         let found = needed(&Name::parse("a/b").unwrap(), &all).unwrap();
         assert_eq!(found.len(), 5, "{found:?}");

@@ -23,13 +23,12 @@ pub(crate) fn lock(repository: &Path) -> Result<Lock> {
     let file = File::create(&path).map_err(|source| Error::Cache { path: path.clone(), source })?;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Lock(file)),
             Err(TryLockError::WouldBlock) => {
                 interrupt::check()?;
                 sleep(Duration::from_millis(200));
             }
             // Some network file systems lock nothing; hf-hub has a lock of its own for each file.
-            Err(TryLockError::Error(_)) => return Ok(Lock(file)),
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(Lock(file)),
         }
     }
 }

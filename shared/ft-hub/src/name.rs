@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn paths_and_words_are_no_names() {
-        for text in ["model", "./a/b", "../a", "/a/b", "a//b", "a/b/c", "a/b@", "a/b:", "a/../b", "-x/y", "a b/c", "a/b/"] {
+        for text in
+            ["model", "./a/b", "../a", "/a/b", "a//b", "a/b/c", "a/b@", "a/b:", "a/../b", "-x/y", "a b/c", "a/b/"]
+        {
             assert_eq!(Name::parse(text), None, "{text}");
         }
     }
