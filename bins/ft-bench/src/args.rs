@@ -180,6 +180,10 @@ pub struct TrainArgs {
     /// Do not measure a matrix product to compare the steps with
     #[arg(long, hide = true)]
     pub no_best_product: bool,
+    /// Say where the time goes: of each operator, forward and backward, its seconds a step, its share, the least that this
+    /// machine's best product and its copies allow, and how long threads had nothing to do
+    #[arg(long)]
+    pub profile: bool,
     /// Use TF32 (10 bits of mantissa) for f32 matrix products on a GPU
     #[arg(long)]
     pub tf32: bool,
@@ -209,9 +213,12 @@ pub struct GenerateArgs {
     /// Measure each batch size N times and report the median
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub repeats: usize,
-    /// Keep the matrices as f32, bf16 or f16; products widen them as they go
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = WeightFormat::parse_float)]
+    /// Keep the matrices as f32, bf16, f16, 8bit (Q8_0), 4bit or as-is (a GGUF's own blocks); products widen them as they
+    /// go
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub load_in: WeightFormat,
+    #[command(flatten)]
+    pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
     #[command(flatten)]
     pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     /// Seed of the random tokens

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ft_cli::Usage;
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::with_slice;
 use ft_kernels::{Compute, Precision};
 use ft_model::decoder::Decoder;
 use ft_model::generate::{Generator, Options};
-use ft_model::layers::{LayerSource, Resident};
+use ft_model::layers::{self, LayerSource};
 use ft_model::{Architecture, Checkpoint};
 use ft_plot::{Bar, Panel, figure};
 use serde::Serialize;
@@ -71,10 +71,10 @@ pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Repo
     bounds::require_memory(&asked, cached)?;
     matmul::require_memory(&arch, most * args.prompt_len, &asked)?;
     let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-    let float = args.load_in.float().context("--load-in names no floating-point type")?;
-    let source = Resident::load_on(&device, &checkpoint, float, |_| bar.inc(1))?;
+    let held = args.load_in.with_four_bit(args.four_bit.bnb_4bit_quant_type, args.four_bit.bnb_4bit_use_double_quant);
+    let source = layers::open(&checkpoint, held, (&device, None), |_| bar.inc(1))?.source;
     bar.finish();
-    let found = batches(args, compute, &arch, &source, started)?;
+    let found = batches(args, compute, &arch, source.as_ref(), started)?;
     let bar = ft_cli::progress(None, "the best product");
     let longest = args.batch_sizes.iter().max().copied().unwrap_or(1) * args.prompt_len;
     let (product, best) = matmul::best(&arch, longest, REPEATS)?;

@@ -10,6 +10,7 @@ mod matmul;
 mod plan;
 mod plot;
 mod precision;
+mod profile;
 mod report;
 mod table;
 mod train;

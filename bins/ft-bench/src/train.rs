@@ -32,6 +32,7 @@ use crate::bounds::{self, product};
 use crate::flops::StepFlops;
 use crate::machine;
 use crate::matmul;
+use crate::profile::{Floors, Key, Listener, Profile, Spent, copy_rate};
 use crate::report::{Report, median};
 use crate::table::Table;
 
@@ -57,6 +58,9 @@ struct Measured {
     activation_memory: u64,
     frozen_bytes: u64,
     peak_bytes: Option<u64>,
+    /// What `--profile` heard.
+    heard: Option<Vec<(Key, Spent)>>,
+    adapter: Adapter,
 }
 
 /// `ft-bench train`
@@ -79,6 +83,19 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
     let measured = steps(args, compute, &arch, model.load(args, &device)?, started)?;
     let best = if args.no_best_product { None } else { Some(best_product(args, &arch, &device)?) };
     let mut report = report(args, threads, &arch, &measured, best);
+    if let Some(heard) = &measured.heard {
+        let profile = Profile::new(heard.clone(), measured.seconds.iter().sum(), measured.seconds.len(), threads);
+        let floors = best.filter(|_| is_host(&device)).map(|(_, gflops)| Floors {
+            arch: &arch,
+            adapter: &measured.adapter,
+            sequences: args.batch_size,
+            length: args.seq_len,
+            flops: gflops * 1e9,
+            bytes: copy_rate(),
+        });
+        report.tables.push(profile.table(floors.as_ref()));
+        report.figures.insert("profile".into(), profile.figures(floors.as_ref()));
+    }
     report.figures.insert("device".into(), ft_model::device::describe(&device).into());
     report.notes.push(format!("computed on {}", ft_model::device::describe(&device)));
     Ok(report)
@@ -180,7 +197,15 @@ fn steps(
     let tokens = args.batch_size * args.seq_len;
     let mut watch = Stopwatch { tokens, started, to_first_step: 0.0, step: started, seconds: vec![], losses: vec![] };
     let mut trainer = Trainer::new(&options, setup, &mut (), started)?;
-    trainer.take_steps(&mut Outlets { observer: &mut watch, checkpoints: &mut () })?;
+    let outlets = &mut Outlets { observer: &mut watch, checkpoints: &mut () };
+    let heard = if args.profile {
+        let listener = Arc::new(Listener::new());
+        tracing::dispatcher::with_default(&Arc::clone(&listener).into(), || trainer.take_steps(outlets))?;
+        Some(listener.take(rayon::current_num_threads()))
+    } else {
+        trainer.take_steps(outlets)?;
+        None
+    };
     Ok(Measured {
         to_first_step: watch.to_first_step,
         seconds: watch.seconds,
@@ -190,6 +215,8 @@ fn steps(
         activation_memory,
         frozen_bytes,
         peak_bytes: ft_model::device::peak_bytes(trainer.setup.source.device()),
+        heard,
+        adapter: trainer.setup.adapter,
     })
 }
 

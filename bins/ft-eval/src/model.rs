@@ -107,6 +107,7 @@ fn adapter(source: &Source, arch: &Architecture, model: &Path) -> Result<(Adapte
         let form = Form::of(&Adapter::metadata_of("standard input", &bytes)?);
         (Adapter::from_bytes("standard input", &bytes)?, form)
     };
-    let fitted = adapter.fitted(arch).with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
+    let fitted = adapter.on_whole_base(|| Checkpoint::open(model)).and_then(|adapter| adapter.fitted(arch));
+    let fitted = fitted.with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
     Ok((fitted, form))
 }

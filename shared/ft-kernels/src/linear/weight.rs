@@ -121,6 +121,14 @@ impl Weight {
         }
     }
 
+    /// The most bytes that a product of it expands on the host at a time.
+    pub fn expanded_bytes(&self) -> usize {
+        match self {
+            Self::Float(_) => 0,
+            Self::Rows(rows) => rows.expanded_bytes(),
+        }
+    }
+
     /// The rows with these numbers, `[ids, in]` in f32, where the matrix lies.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! One projection's matrix in few bits, in memory or taken apart for its bytes to lie elsewhere.
 
-use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Second};
+use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Run, Second};
 
 use super::matrices::{is_router, is_transposed, transpose};
 use super::weight_format::PackedFormat;
@@ -83,6 +83,18 @@ impl Packed {
             Packed::Stored(stored, false) => stored.granule(),
             Packed::Stored(stored, true) => (stored.elements() / columns.max(1)).max(1),
         }
+    }
+
+    /// Row `row` of `columns` elements and the rows after it that lie evenly apart, where they are blocks in memory: a
+    /// matrix that its file has `[in, out]`, in blocks, is not.
+    pub fn run(&self, row: usize, columns: usize) -> Option<Run<'_>> {
+        let blocks = match self {
+            Packed::Eight(matrix) => matrix.blocks(),
+            Packed::Four(matrix) => matrix.blocks(),
+            Packed::Stored(stored, false) => return stored.run(row),
+            Packed::Stored(_, true) => return None,
+        };
+        Some(Run { blocks, start: row * columns, stride: columns, count: self.len() / columns.max(1) - row })
     }
 
     /// Writes the rows of `columns` elements from `first` on to `out`, on this thread; both are multiples of the granule.
