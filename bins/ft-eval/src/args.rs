@@ -89,7 +89,7 @@ impl Task {
             Self::Loss(args) => vec![&mut args.model.model],
             Self::Generate(args) => vec![&mut args.model.model],
             Self::Choice(args) => vec![&mut args.model.model],
-            Self::Chat(args) => vec![&mut args.model.model],
+            Self::Chat(args) => vec![&mut args.model],
             Self::Compare(args) if args.models.on.is_some() => vec![&mut args.a, &mut args.b],
             Self::Compare(_) => Vec::new(),
         }
