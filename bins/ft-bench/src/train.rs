@@ -67,7 +67,7 @@ struct Measured {
 pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report> {
     let device = ft_model::device::named(args.device.device)?;
     let precision = Precision { tf32: args.tf32, ..Precision::F32 };
-    let compute = ft_model::device::compute(&device, args.device.reference_operators, precision);
+    let compute = ft_model::device::compute(args.device.device, &device, args.device.reference_operators, precision);
     let model = Model::open(args)?;
     let arch = model.architecture();
     if args.seq_len > arch.max_position_embeddings {

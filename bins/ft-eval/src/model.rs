@@ -37,7 +37,8 @@ impl Model {
     /// Reads weights and adapter, and holds one against the other.
     pub fn open(path: &Path, lora: Option<&OsStr>, held: &HeldArgs) -> Result<Self> {
         let device = ft_model::device::named(held.device.device)?;
-        let compute = ft_model::device::compute(&device, held.device.reference_operators, Precision::F32);
+        let compute =
+            ft_model::device::compute(held.device.device, &device, held.device.reference_operators, Precision::F32);
         let checkpoint = Checkpoint::open(path)?;
         let arch = checkpoint.architecture().clone();
         let read = lora.map(|text| adapter(&Source::parse(text), &arch, path)).transpose()?;

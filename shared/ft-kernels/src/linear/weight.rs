@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::by_rows::{RowSource, Rows};
 use super::floats::with_weights;
-use crate::backend::{Isa, is_host};
+use crate::backend::{Backend, Compute, Isa, is_host};
 use crate::tensor::from_vec;
 
 /// A frozen matrix `[out, in]`: numbers, or what expands to them.
@@ -86,6 +86,19 @@ impl Weight {
             Self::Float(tensor) => Ok(tensor.clone()),
             Self::Rows(rows) => rows.expand_all(Isa::best()),
         }
+    }
+
+    /// The whole matrix as numbers on the device where others compute: by a kernel there, in `dtype`, where that is possible.
+    ///
+    /// # Errors
+    /// If it cannot be expanded, or the device has no room.
+    pub(super) fn numbers(&self, compute: Compute, device: &Device, dtype: DType) -> Result<Tensor> {
+        if let (Backend::Cuda, Self::Rows(rows)) = (compute.backend, self)
+            && let Some(found) = rows.expand_on(device, dtype)?
+        {
+            return Ok(found);
+        }
+        self.to_device(device)?.widened()
     }
 
     /// The matrix on a device, where the host's rows become f32.

@@ -1,37 +1,41 @@
 //! What a device computes in, of what was asked for.
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use ft_io::NamedValue;
 use ft_kernels::backend::{Precision, is_host};
 use ft_kernels::device;
+use ft_model::device::DeviceName;
 
 use crate::error::{Error, Result};
 use crate::options::MixedPrecision;
 
-/// What is computed in on this device; and tells the user. `tf32` asks for products of f32 with 10 bits behind the point
-/// beside it.
+/// What is computed in on the device of this name; and tells the user. `tf32` asks for products of f32 with 10 bits behind
+/// the point beside it.
 ///
 /// # Errors
 /// If the device cannot.
-pub fn begin(asked: MixedPrecision, tf32: bool, on: &Device) -> Result<Precision> {
+pub fn begin(asked: MixedPrecision, tf32: bool, name: DeviceName, on: &Device) -> Result<Precision> {
     let found = chosen(asked, device::compute_capability(on))?;
     let found = Precision { tf32: tf32 || found.tf32, ..found };
-    tell(found, asked == MixedPrecision::Auto, on);
+    // A GPU's emulation is on the host, and computes as a GPU does.
+    tell(found, asked == MixedPrecision::Auto, is_host(on) && !matches!(name, DeviceName::Cuda(_)));
     Ok(found)
 }
 
 /// What follows from it, where it was asked for or is not f32.
-fn tell(found: Precision, by_itself: bool, on: &Device) {
+fn tell(found: Precision, by_itself: bool, by_the_cpu: bool) {
     let (name, by_itself) = (found.name(), if by_itself { " (--precision auto)" } else { "" });
-    match (found.products, is_host(on)) {
+    match (found.products, by_the_cpu) {
         (Some(_), true) => tracing::info!("{name}: on a CPU every product and sum is f32"),
         (Some(_), false) => {
-            tracing::info!("{name}{by_itself}: products of frozen matrices; everything else is f32");
+            let narrow = found.activations != DType::F32;
+            let rows = if narrow { "activations and products" } else { "products of frozen matrices" };
+            tracing::info!("{name}{by_itself}: {rows}; sums, what is learned and its gradients are f32");
         }
         (None, _) => {}
     }
     if found.tf32 {
-        let effect = if is_host(on) { "without effect on a CPU, where products are f32" } else { "products of f32" };
+        let effect = if by_the_cpu { "without effect on a CPU, where products are f32" } else { "products of f32" };
         tracing::info!("tf32: {effect}");
     }
 }

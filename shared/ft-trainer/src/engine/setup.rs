@@ -52,8 +52,8 @@ impl Setup {
     /// What is wrong with the model, the adapter that is asked for, or the rows.
     pub fn new(options: &Options, ranks: Arc<dyn Communicator>, progress: Arc<dyn Progress>) -> Result<Self> {
         let device = ft_model::device::named(options.device)?;
-        let precision = precision::begin(options.precision, options.tf32, &device)?;
-        let compute = ft_model::device::compute(&device, options.reference_operators, precision);
+        let precision = precision::begin(options.precision, options.tf32, options.device, &device)?;
+        let compute = ft_model::device::compute(options.device, &device, options.reference_operators, precision);
         let checkpoint = Checkpoint::open(&options.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -128,7 +128,7 @@ impl Setup {
             tokenizer: None,
             model_sample: String::new(),
             ranks: Arc::new(Solo),
-            compute: ft_model::device::compute(device, options.reference_operators, precision),
+            compute: ft_model::device::compute(options.device, device, options.reference_operators, precision),
             sharding: Sharding::None,
             cut: None,
             progress: Arc::new(NoProgress),

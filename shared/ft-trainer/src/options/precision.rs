@@ -29,7 +29,8 @@ impl MixedPrecision {
             Self::Auto => None,
             Self::F32 => Some(f32),
             Self::Tf32 => Some(Precision { tf32: true, ..f32 }),
-            Self::Bf16 => Some(Precision { products: Some(DType::BF16), ..f32 }),
+            Self::Bf16 => Some(Precision { activations: DType::BF16, products: Some(DType::BF16), ..f32 }),
+            // f16's gradients need a scale that keeps them above its smallest numbers, so its activations stay f32.
             Self::Fp16 => Some(Precision { products: Some(DType::F16), ..f32 }),
         }
     }
