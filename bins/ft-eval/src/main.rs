@@ -46,7 +46,10 @@ fn evaluate(args: Args) -> Result<()> {
     }
     match task {
         Task::Loss(args) => loss::run(&args),
-        Task::Generate(args) => generate::run(&args),
+        Task::Generate(args) => match &args.prompt {
+            Some(question) => question::run(&args, question),
+            None => generate::run(&args),
+        },
         Task::Chat(args) => chat::run(&args),
         Task::Choice(args) => choice::run(&args),
         Task::Compare(args) => compare::run(&args),
