@@ -9,6 +9,7 @@ mod check;
 mod file;
 mod kept;
 mod kind;
+mod lists;
 mod node;
 mod peers;
 mod resolved;
@@ -53,9 +54,10 @@ impl Cli {
     /// # Errors
     /// What clap says of a wrong flag, and the file, the key and what was expected of a wrong file; help and version.
     pub fn read(typed: &[OsString]) -> Result<Self, clap::Error> {
-        let (program, flags) = typed.split_at(typed.len().min(1));
         let mut command = argv::command();
-        let of_flags = command.try_get_matches_from_mut(typed)?;
+        let typed = lists::spelled_out(&command, typed);
+        let (program, flags) = typed.split_at(typed.len().min(1));
+        let of_flags = command.try_get_matches_from_mut(&typed)?;
         let mut all = program.to_vec();
         let mut keys = Vec::new();
         let accelerate = Accelerate::named(&of_flags).map_err(wrong)?;

@@ -87,6 +87,20 @@ fn target_modules_may_be_a_json_list() {
 }
 
 #[test]
+fn every_list_may_be_json() {
+    let scratch = Scratch::with_rows();
+    let typed = "--target-modules q_proj --exclude-modules v_proj --layers-to-transform 0 1 --modules-to-save lm_head";
+    let json = r#"--target-modules=["q_proj"] --exclude-modules ["v_proj"] --layers-to-transform [0,1] --modules-to-save=["lm_head"]"#;
+    assert!(scratch.trained("typed", typed) == scratch.trained("json", json));
+    let saved = scratch.json("json/adapter_config.json");
+    assert_eq!(saved["modules_to_save"], serde_json::json!(["lm_head"]));
+    assert_eq!(saved["layers_to_transform"], serde_json::json!([0, 1]));
+    // What is no list of words stays what was typed.
+    let told = scratch.failure(&with_base(r#"--output-dir out --layers-to-transform [[0]]"#), 2);
+    assert!(told.contains("[[0]]"), "{told}");
+}
+
+#[test]
 fn a_checkpoint_whose_parts_are_of_different_steps_is_refused() {
     let scratch = Scratch::with_rows();
     scratch.train("out", "--save-steps 3");
