@@ -1,9 +1,10 @@
-//! `ft-merge`: adapters into a model's weights, and GGUF files into Hugging Face folders.
+//! `ft-merge`: adapters into a model's weights, as a Hugging Face folder or a GGUF file.
 
 mod adapters;
 mod args;
 mod folder;
 mod form;
+mod gguf;
 mod merge;
 mod plan;
 mod report;
@@ -18,7 +19,7 @@ use ft_io::{AtomicDir, Distinct, Source};
 use ft_model::Checkpoint;
 
 use adapters::Adapters;
-use args::Args;
+use args::{Args, To};
 use plan::Plan;
 
 fn main() -> ExitCode {
@@ -27,6 +28,14 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
+    args.check()?;
+    match args.to {
+        To::Hf => folder(args, started),
+        To::Gguf => gguf::run(args, started),
+    }
+}
+
+fn folder(args: &Args, started: Instant) -> Result<()> {
     let dtype = args.dtype()?;
     let replaces = check_output(args)?;
     let base = Checkpoint::open(&args.model)?;

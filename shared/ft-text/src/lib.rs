@@ -27,4 +27,5 @@ pub use labels::{LabelMode, LabelledText, forgets_earlier_turns, label_tokens, l
 pub use model::{SpecialToken, TextModel, decode};
 pub use save::{TOKENIZER_FILES, save_tokenizer};
 pub use template::{ChatTemplate, Message, Rendering, Variables};
+pub use tokenizer::export::{KnownPre, PROBE, TokenizerExport};
 pub use tokenizers::Tokenizer;

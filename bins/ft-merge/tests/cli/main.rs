@@ -5,3 +5,4 @@ mod errors;
 mod folders;
 mod gguf;
 mod merging;
+mod to_gguf;

@@ -6,7 +6,7 @@
 //! * [`EightBit`]: blocks of 32 signed bytes with a scale in 16 bits, the Q8_0 of GGUF files.
 //! * [`ByteRows`]: a signed byte an element and a scale a row, the weights of bitsandbytes' `LLM.int8()`
 //!   (Dettmers et al., 2022, section 3).
-//! * [`expand_blocks`]: the other blocks of GGUF files.
+//! * [`expand_blocks`]: the other blocks of GGUF files; [`encode_blocks`] makes some of them.
 //!
 //! The elements of a matrix are counted row by row, and blocks take no notice of where a row ends. Expanding is split
 //! by blocks, so that its bits do not depend on the threads, and runs on the machine's best instruction set, which
@@ -17,6 +17,7 @@ mod absmax;
 mod block;
 mod blocks;
 mod eight;
+mod encode;
 mod four;
 mod kernels;
 mod kind;
@@ -26,6 +27,7 @@ mod rows;
 pub use absmax::{Absmax, Nested, Second};
 pub use blocks::expand_blocks;
 pub use eight::EightBit;
+pub use encode::encode_blocks;
 pub use four::{BLOCK, FourBit, Part};
 pub use kind::Kind;
 pub use rows::ByteRows;

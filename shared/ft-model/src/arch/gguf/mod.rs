@@ -17,6 +17,7 @@ mod keys;
 mod names;
 mod rope;
 
+pub(crate) use families::epsilon_keys;
 pub(crate) use names::{Layout, expert_number, layout, name, offset};
 pub(crate) use rope::{LONG_FACTORS, ROPE_FACTORS, RopeTensors, SHORT_FACTORS};
 
@@ -47,6 +48,13 @@ const KNOWN: [(&str, Family); 15] = [
     ("phi2", Family::Phi),
     ("starcoder2", Family::Starcoder2),
 ];
+
+/// llama.cpp's name for a family.
+pub(crate) fn architecture_name(family: Family) -> &'static str {
+    let found = KNOWN.into_iter().find(|(_, known)| *known == family);
+    // Mistral and Mixtral.
+    found.map_or("llama", |(name, _)| name)
+}
 
 impl Architecture {
     /// Reads a GGUF file's metadata; `rope` are the values of its tensors that change the rotary embedding.
