@@ -21,6 +21,8 @@ use ft_model::export::FileType;
 ///   ft-train --model base … -o - | ft-merge --model base --adapter - -o merged
 ///   ft-merge --model base.gguf -o folder
 ///   ft-merge --model base --adapter run1 --to gguf --quantize q4_k_m -o model.gguf
+///   ft-merge --model base --adapter run1 --to ollama --quantize q8_0 -o folder
+///   ft-merge --model base --adapter run1=0.7 --adapter run2=0.3 --combine ties --to adapter -o both
 #[derive(Debug, clap::Parser)]
 #[command(version, verbatim_doc_comment)]
 pub struct Args {
@@ -28,19 +30,23 @@ pub struct Args {
     #[arg(long, value_name = "DIR|GGUF")]
     pub model: PathBuf,
 
-    /// An adapter to add: a PEFT folder, a safetensors file, or - for a pipe; may be given several times
-    #[arg(long = "adapter", value_name = "DIR|FILE|-")]
+    /// An adapter to add: a PEFT folder, a safetensors file, or - for a pipe, with a weight where it has one; may be given
+    /// several times
+    #[arg(long = "adapter", value_name = "DIR|FILE|-[=WEIGHT]")]
     pub adapters: Vec<OsString>,
+
+    #[command(flatten)]
+    pub combining: crate::combine::CombineArgs,
 
     /// What to write
     #[arg(long, value_enum, value_name = "FORM", default_value = "hf")]
     pub to: To,
 
-    /// --to gguf: the type of the matrices, or llama.cpp's mixture of types [default: that of the model]
+    /// --to gguf, gguf-lora, ollama: the type of the matrices, or llama.cpp's mixture of types [default: that of the model]
     #[arg(long, value_enum, value_name = "TYPE", ignore_case = true)]
     pub quantize: Option<Quantize>,
 
-    /// --to gguf: llama.cpp's name for how the tokenizer cuts text into words, where it is not found
+    /// --to gguf, ollama: llama.cpp's name for how the tokenizer cuts text into words, where it is not found
     #[arg(long, value_name = "NAME")]
     pub pre: Option<String>,
 
@@ -74,16 +80,16 @@ impl Args {
     /// # Errors
     /// A usage error that names both.
     pub fn check(&self) -> Result<()> {
-        let folder = self.to == To::Hf;
+        let (folder, gguf) = (self.to == To::Hf, matches!(self.to, To::Gguf | To::GgufLora | To::Ollama));
         if folder && self.output.extension().is_some_and(|ending| ending == "gguf") && !self.output.is_dir() {
             bail!(Usage("-o names a GGUF file, and a folder would be written; give --to gguf, or another name".into()));
         }
         let of_gguf = [("--quantize", self.quantize.is_some()), ("--pre", self.pre.is_some())];
-        if let Some((name, _)) = of_gguf.into_iter().find(|(_, given)| folder && *given) {
+        if let Some((name, _)) = of_gguf.into_iter().find(|(_, given)| !gguf && *given) {
             bail!(Usage(format!("{name} is for GGUF files; give --to gguf with it, or --dtype for a folder")));
         }
         if !folder && (self.dtype.is_some() || self.zero3_save_16bit_model) {
-            bail!(Usage("--dtype is for folders; with --to gguf give --quantize f32, bf16, f16, q8_0 or another".into()));
+            bail!(Usage("--dtype is for Hugging Face folders; for GGUF files give --quantize f32, bf16, f16, q8_0 or another".into()));
         }
         Ok(())
     }
@@ -112,6 +118,12 @@ pub enum To {
     Hf,
     /// A GGUF file with tokenizer and template
     Gguf,
+    /// The adapters as llama.cpp's file of one, for a base that stays as it is
+    GgufLora,
+    /// A folder with a GGUF file and a Modelfile, for 'ollama create'
+    Ollama,
+    /// The adapters as one PEFT folder
+    Adapter,
 }
 
 /// `--quantize`.

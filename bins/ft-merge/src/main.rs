@@ -1,11 +1,15 @@
 //! `ft-merge`: adapters into a model's weights, as a Hugging Face folder or a GGUF file.
 
+mod adapter;
 mod adapters;
 mod args;
+mod combine;
 mod folder;
 mod form;
+mod given;
 mod gguf;
 mod merge;
+mod ollama;
 mod plan;
 mod report;
 mod weights;
@@ -20,6 +24,7 @@ use ft_model::Checkpoint;
 
 use adapters::Adapters;
 use args::{Args, To};
+use given::Given;
 use plan::Plan;
 
 fn main() -> ExitCode {
@@ -32,6 +37,9 @@ fn run(args: &Args) -> Result<()> {
     match args.to {
         To::Hf => folder(args, started),
         To::Gguf => gguf::run(args, started),
+        To::GgufLora => gguf::lora::run(args, started),
+        To::Ollama => ollama::run(args, started),
+        To::Adapter => adapter::run(args, started),
     }
 }
 
@@ -39,7 +47,7 @@ fn folder(args: &Args, started: Instant) -> Result<()> {
     let dtype = args.dtype()?;
     let replaces = check_output(args)?;
     let base = Checkpoint::open(&args.model)?;
-    let adapters = Adapters::load(&args.adapters, &args.model, &base)?;
+    let adapters = Adapters::load(args, &base)?;
     let plan = Plan::new(&base, &adapters, dtype, args.max_shard_size)?;
     let output = AtomicDir::create(&args.output)?;
     // Tokenizer and configuration first: what is wrong with them shows before the long part.
@@ -55,10 +63,7 @@ fn folder(args: &Args, started: Instant) -> Result<()> {
 /// Fails early where the end would fail late, and never replaces what is read or what is no result of this program.
 /// Whether an old result stands there, whose files go.
 fn check_output(args: &Args) -> Result<bool> {
-    let mut files = Distinct::new();
-    files.input("--model", &Source::Path(args.model.clone()));
-    args.adapters.iter().for_each(|adapter| files.input("--adapter", &Source::parse(adapter)));
-    files.output_folder("--output", &args.output)?;
+    check_folder(args)?;
     if !args.overwrite {
         AtomicDir::require_free(&args.output)?;
         return Ok(false);
@@ -69,4 +74,12 @@ fn check_output(args: &Args) -> Result<bool> {
         return Err(ft_io::Error::Foreign(args.output.join(name)).into());
     }
     Ok(replaces)
+}
+
+/// A folder that is written may neither be nor hold what is read.
+fn check_folder(args: &Args) -> Result<()> {
+    let mut files = Distinct::new();
+    files.input("--model", &Source::Path(args.model.clone()));
+    args.adapters.iter().for_each(|adapter| files.input("--adapter", &Given::parse(adapter).source));
+    Ok(files.output_folder("--output", &args.output)?)
 }

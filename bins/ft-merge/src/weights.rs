@@ -14,6 +14,7 @@ use ft_cli::{Progress, typed_arguments};
 use ft_io::{InputDigest, Interrupted, Provenance, Sha256};
 use ft_model::Checkpoint;
 use ft_model::safetensors::Header;
+use ft_text::Form;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -185,12 +186,17 @@ fn metadata(inputs: Vec<InputDigest>, adapters: &Adapters) -> BTreeMap<String, S
 /// Where the result comes from: the base's files `inputs`, and the adapters'.
 pub fn provenance(mut inputs: Vec<InputDigest>, adapters: &Adapters) -> Provenance {
     inputs.extend(adapters.digests.iter().cloned());
+    provenance_of(inputs, &adapters.form)
+}
+
+/// The same of any inputs, with what is said of prompts.
+pub fn provenance_of(inputs: Vec<InputDigest>, form: &Form) -> Provenance {
     Provenance {
         tool: env!("CARGO_PKG_NAME").into(),
         version: env!("CARGO_PKG_VERSION").into(),
         arguments: typed_arguments(&["-o", "--output", "--model", "--adapter"], &[]),
         inputs,
-        extra: adapters.form.pairs().clone(),
+        extra: form.pairs().clone(),
     }
 }
 

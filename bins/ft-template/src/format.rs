@@ -1,11 +1,10 @@
 //! The form of user messages: `{prefix}: [{input}]`.
 
 use ft_cli::Usage;
+use ft_text::form::PREFIXED;
 
 const INPUT: &str = "{input}";
 const PREFIX: &str = "{prefix}";
-/// What `--prefix` alone means.
-const PREFIXED: &str = "{prefix}: [{input}]";
 
 /// A format with its prefix put in: texts with the message between each two.
 #[derive(Debug, PartialEq, Eq)]

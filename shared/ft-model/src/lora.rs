@@ -8,6 +8,7 @@
 mod adapter;
 mod apart;
 mod check;
+mod combine;
 mod config;
 mod ends;
 mod expert_names;
@@ -28,6 +29,7 @@ mod targets;
 mod vocabulary;
 mod write;
 
+pub use combine::{Combination, Combine, Majority};
 pub use adapter::{Adapter, LoraPair, SavedTensor, Trainable};
 pub use config::{Layers, LoraConfig};
 pub use ends::{End, EndPair, OnEnd};

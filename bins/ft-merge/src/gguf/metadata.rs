@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Result;
-use ft_io::InputDigest;
+use ft_io::{InputDigest, Provenance};
 use ft_io::gguf::{Content, Metadata, Typed};
 use ft_text::origin::{TEMPLATE_KEY, TOOL_TEMPLATE_KEY};
 use ft_text::{KnownPre, TokenizerExport};
@@ -38,11 +38,15 @@ pub fn all(job: &Job<'_>) -> Result<Metadata> {
 /// [`all`], with where the file comes from.
 pub fn with_inputs(header: &Metadata, inputs: Vec<InputDigest>, job: &Job<'_>) -> Metadata {
     let mut all = header.clone();
-    let pairs = provenance(inputs, job.adapters).to_pairs();
     // The templates are among the tokenizer's keys.
-    let pairs = pairs.into_iter().filter(|(key, _)| key != TEMPLATE_KEY && key != TOOL_TEMPLATE_KEY);
-    all.extend(pairs.map(|(key, value)| (key, Typed::Text(value))));
+    let is_template = |key: &str| key == TEMPLATE_KEY || key == TOOL_TEMPLATE_KEY;
+    all.extend(origin(&provenance(inputs, job.adapters)).into_iter().filter(|(key, _)| !is_template(key)));
     all
+}
+
+/// Where a file comes from, as its header has it.
+pub fn origin(provenance: &Provenance) -> Metadata {
+    provenance.to_pairs().into_iter().map(|(key, value)| (key, Typed::Text(value))).collect()
 }
 
 fn tokenizer(job: &Job<'_>) -> Result<Metadata> {

@@ -1,10 +1,13 @@
 //! A GGUF file, which llama.cpp, Ollama and others read.
 
 mod check;
+pub mod lora;
 mod metadata;
 mod report;
 mod rows;
 mod write;
+
+pub use metadata::is_result;
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +21,7 @@ use ft_model::{Architecture, Checkpoint};
 
 use crate::adapters::Adapters;
 use crate::args::Args;
+use crate::given::Given;
 use crate::plan::{default_dtype, untied_head};
 
 /// What a file is made of.
@@ -35,7 +39,7 @@ pub struct Job<'a> {
 pub fn check_output(args: &Args) -> Result<()> {
     let mut files = Distinct::new();
     files.input("--model", &Source::Path(args.model.clone()));
-    args.adapters.iter().for_each(|adapter| files.input("--adapter", &Source::parse(adapter)));
+    args.adapters.iter().for_each(|adapter| files.input("--adapter", &Given::parse(adapter).source));
     files.output("--output", &Target::Path(args.output.clone()))?;
     check_file(&args.output, args.overwrite)?;
     Ok(AtomicFile::check(&args.output)?)
@@ -50,14 +54,14 @@ pub fn check_file(path: &Path, overwrite: bool) -> Result<()> {
     if !overwrite {
         return Err(Error::NotEmpty(path.to_path_buf()).into());
     }
-    if metadata::is_result(path) { Ok(()) } else { Err(Error::Foreign(path.to_path_buf()).into()) }
+    if is_result(path) { Ok(()) } else { Err(Error::Foreign(path.to_path_buf()).into()) }
 }
 
 /// Writes the file.
 pub fn run(args: &Args, started: Instant) -> Result<()> {
     check_output(args)?;
     let base = Checkpoint::open(&args.model)?;
-    let adapters = Adapters::load(&args.adapters, &args.model, &base)?;
+    let adapters = Adapters::load(args, &base)?;
     write_to(args, &base, &adapters, &args.output, started)
 }
 

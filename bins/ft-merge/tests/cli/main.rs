@@ -1,8 +1,10 @@
 //! Drives the built `ft-merge`.
 
+mod combining;
 mod common;
 mod errors;
 mod folders;
 mod gguf;
 mod merging;
+mod ollama;
 mod to_gguf;

@@ -7,10 +7,12 @@
 mod agree;
 mod keys;
 mod loads;
+mod lora;
 mod rope;
 mod tensors;
 mod types;
 
+pub use lora::{GgufLora, LoraTensor};
 pub use tensors::{GgufPart, GgufTensor};
 pub use types::FileType;
 

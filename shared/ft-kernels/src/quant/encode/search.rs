@@ -74,22 +74,21 @@ pub(super) fn scale_and_least(x: &[f32; 32], weights: &[f32; 32], of: Candidates
         codes.fill(0);
         return (0.0, -least);
     }
-    // Of the candidates all codes are taken from the least value of the elements.
-    let (bottom, width) = (least, highest - least);
-    let code = |inverse: f32, x: f32| nearest(inverse * (x - bottom)).clamp(0, of.most) as u8;
+    let code = |inverse: f32, x: f32| nearest(inverse * x).clamp(0, of.most) as u8;
     let lost = |scale: f32, least: f32, codes: &[u8; 32]| {
         x.iter().zip(weights).zip(codes).fold(0.0f32, |sum, ((x, w), code)| {
             let difference = scale * f32::from(*code) + least - x;
             sum + w * (difference * difference)
         })
     };
-    let inverse = most / width;
+    let inverse = most / (highest - least);
     let mut scale = 1.0 / inverse;
-    *codes = x.map(|x| code(inverse, x));
+    *codes = x.map(|x| code(inverse, x - least));
     let mut best = lost(scale, least, codes);
     for step in 0..=of.steps {
-        let inverse = (of.first + 0.1 * step as f32 + most) / width;
-        let tried = x.map(|x| code(inverse, x));
+        // From the least value of the best candidate so far, as llama.cpp does.
+        let inverse = (of.first + 0.1 * step as f32 + most) / (highest - least);
+        let tried = x.map(|x| code(inverse, x - least));
         let (mut sum_l, mut sum_l2, mut sum_xl) = (0.0f32, 0.0f32, 0.0f32);
         for ((x, w), code) in x.iter().zip(weights).zip(tried) {
             let l = f32::from(code);

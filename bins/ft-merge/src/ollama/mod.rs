@@ -1,0 +1,42 @@
+//! A folder for `ollama create`: the GGUF file, and a Modelfile that says how it is asked.
+
+mod modelfile;
+mod template;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use ft_io::AtomicDir;
+use ft_io::output::require_replaceable;
+use ft_model::Checkpoint;
+
+use crate::adapters::Adapters;
+use crate::args::Args;
+use crate::weights::cannot_write;
+use crate::{check_folder, gguf};
+
+const MODEL: &str = "model.gguf";
+const MODELFILE: &str = "Modelfile";
+
+/// Writes the folder.
+pub fn run(args: &Args, started: Instant) -> Result<()> {
+    check_folder(args)?;
+    if args.overwrite {
+        require_replaceable(&args.output, ft_cli::home().as_deref())?;
+    } else {
+        AtomicDir::require_free(&args.output)?;
+    }
+    let replaces = args.overwrite && gguf::is_result(&args.output.join(MODEL));
+    let base = Checkpoint::open(&args.model)?;
+    let adapters = Adapters::load(args, &base)?;
+    let output = AtomicDir::create(&args.output)?;
+    // What is wrong with the template shows before the long part.
+    let text = modelfile::text(Path::new(MODEL), args, base.architecture(), &adapters)?;
+    let file = output.path().join(MODELFILE);
+    std::fs::write(&file, text).with_context(|| cannot_write(&file))?;
+    gguf::write_to(args, &base, &adapters, &output.path().join(MODEL), started)?;
+    output.commit_over(&|name| replaces && [MODEL, MODELFILE].iter().any(|known| name == *known))?;
+    tracing::info!("'ollama create NAME -f {}' makes the model", args.output.join(MODELFILE).display());
+    Ok(())
+}
