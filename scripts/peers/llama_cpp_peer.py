@@ -77,17 +77,29 @@ def loss(model, rows):
 
 
 def greedy(model, ids, most):
-    """The answer's ids, up to the end token, that included."""
+    """The answer's ids, up to the end token, that included, and by how much each was better than the second best."""
     model.reset()
     model.eval(list(ids))
-    found = []
+    found, leads = [], []
     while len(found) < most:
-        token = int(np.argmax(model.scores[model.n_tokens - 1]))
-        found.append(token)
-        if llama_cpp.llama_vocab_is_eog(model._model.vocab, token):
+        scores = model.scores[model.n_tokens - 1]
+        second, first = np.partition(scores, -2)[-2:]
+        found.append(int(np.argmax(scores)))
+        leads.append(float(first - second))
+        if llama_cpp.llama_vocab_is_eog(model._model.vocab, found[-1]):
             break
-        model.eval([token])
-    return found
+        model.eval(found[-1:])
+    return found, leads
+
+
+def parts_ways(ours, theirs, near):
+    """Whether an answer differs from llama.cpp's at a token that was better there than the second best by more than
+    `near`."""
+    found, leads = theirs
+    at = next((i for i, (a, b) in enumerate(zip(ours, found)) if a != b), None)
+    if at is None:
+        return len(ours) != len(found)
+    return leads[at] > near
 
 
 def families():
@@ -105,18 +117,33 @@ def families():
         del model
 
 
+def adapters_apart():
+    """Adapters as files of their own, against the same ones merged, both in llama.cpp."""
+    for name in ("llama-s0", "llama-s0-rslora", "llama-s44-patterns", "gemma2-s18", "gpt2-s28", "gpt_neox-s30", "phi3_longrope-s16",
+                 "qwen3-s13", "mixtral-s36", "qwen3_moe-s38", "llama-s58-target-head"):
+        case, base, lora, merged = REFERENCE / name, OUT / "base.gguf", OUT / "lora.gguf", OUT / "merged.gguf"
+        to = ["--overwrite", "--to"]
+        ft("ft-merge", "--model", case / "model", *to, "gguf", "--quantize", "f32", "-o", base)
+        ft("ft-merge", "--model", case / "model", "--adapter", case / "adapter_final", *to, "gguf-lora", "-o", lora)
+        ft("ft-merge", "--model", case / "model", "--adapter", case / "adapter_final", *to, "gguf", "--quantize", "f32", "-o", merged)
+        ids = load_file(case / "data.safetensors")["input_ids"][0]
+        bare, apart, whole = (logits(load(path, **more), ids) for path, more in (
+            (base, {}), (base, {"lora_path": str(lora)}), (merged, {})))
+        check(f"{name}: adapter apart against merged, over what it changes",
+              np.abs(apart - whole).max() / np.abs(whole - bare).max(), 1e-3)
+
+
 def ft_rows(base, how):
     """Prompts and labelled rows: the tax questions, through the model's own template or as plain text."""
     prompts, rows = OUT / "prompts.parquet", OUT / "rows.parquet"
     ft("ft-prep", ROOT / "testdata" / "samples" / "taxes.jsonl", "-o", OUT / "examples.parquet")
     ft("ft-template", "--model", base, *how, "--mode", "test", OUT / "examples.parquet", "-o", prompts)
-    ft("ft-template", "--model", base, *how, OUT / "examples.parquet", "-o", rows)
-    keep = lambda table: [row for row in table.to_pylist() if len(row["input_ids"]) < 700]
-    return keep(pq.read_table(prompts)), keep(pq.read_table(rows))
+    ft("ft-template", "--model", base, *how, "--labels", "all", OUT / "examples.parquet", "-o", rows)
+    return pq.read_table(prompts).to_pylist(), pq.read_table(rows).to_pylist()
 
 
 def ft_loss(model, *more):
-    ft("ft-eval", "loss", "--model", model, *more, OUT / "rows.parquet", "--limit", 4, "--report", OUT / "loss.json")
+    ft("ft-eval", "loss", "--model", model, *more, OUT / "rows.parquet", "--limit", 8, "--report", OUT / "loss.json")
     return json.loads((OUT / "loss.json").read_text())["loss"]
 
 
@@ -167,13 +194,17 @@ def real(name, base, how, kinds):
         with_ids = model.tokenize(text.encode(), add_bos=False, special=True)
         check(f"{name} {kind}: a text comes back otherwise from llama.cpp's tokenizer", int(
             model.detokenize(with_ids).decode().strip() != text), 0)
-        here, there = ft_loss(file), loss(model, rows[:4])
+        here, there = ft_loss(file), loss(model, rows[:8])
         check(f"{name} {kind}: loss here and in llama.cpp, relative", abs(here - there) / here,
-              1e-3 if kind in ("f32", "f16", "bf16") else 1e-2)
+              1e-3 if kind in ("f32", "f16", "bf16") else 2e-2)
         if kind in ("f32", "f16", "q8_0"):
+            # llama.cpp rounds activations to eight bits before products with blocks: where its two best tokens are closer
+            # than that moves them, either may come.
+            near = 0.0 if kind == "f32" else 0.05 if kind == "f16" else 0.5
             answers = ft_answers(file)
             found = [greedy(model, row["input_ids"], 32) for row in prompts[:4]]
-            check(f"{name} {kind}: answers that differ", sum(a != b for a, b in zip(answers, found, strict=True)), 0)
+            check(f"{name} {kind}: answers that differ but at a near tie of {near}", sum(
+                parts_ways(a, b, near) for a, b in zip(answers, found, strict=True)), 0)
         del model
         if kind != "f32":
             file.unlink()
@@ -185,8 +216,9 @@ def main():
     only = sys.argv[1:] or ["families", "smollm2", "gemma"]
     if "families" in only:
         families()
+        adapters_apart()
     if "smollm2" in only:
-        real("smollm2", MODELS / "SmolLM2-135M-Instruct.Q4_1.gguf", ["--labels", "completion"], kinds)
+        real("smollm2", MODELS / "SmolLM2-135M-Instruct.Q4_1.gguf", [], kinds)
     if "gemma" in only:
         plain = ["--chat-template", ROOT / "scripts" / "plain_chat.jinja"]
         real("gemma-3-270m", MODELS / "gemma-3-270m.Q4_K_M.gguf", plain, ["f16", "q8_0", "q4_k_m"])

@@ -58,6 +58,9 @@ pub struct Args {
     #[arg(long, alias = "zero3_save_16bit_model")]
     pub zero3_save_16bit_model: bool,
 
+    #[command(flatten)]
+    pub proving: crate::prove::ProveArgs,
+
     /// The most that one file of weights may hold, in bytes or as 500MB, 5GB, 2GiB
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_size)]
     pub max_shard_size: u64,

@@ -11,6 +11,7 @@ mod gguf;
 mod merge;
 mod ollama;
 mod plan;
+mod prove;
 mod report;
 mod weights;
 
@@ -34,11 +35,22 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     args.check()?;
+    prove::check(args)?;
+    let output = &args.output;
     match args.to {
-        To::Hf => folder(args, started),
-        To::Gguf => gguf::run(args, started),
+        To::Hf => {
+            folder(args, started)?;
+            prove::run(args, output, &output.join(prove::FIGURES))
+        }
+        To::Gguf => {
+            gguf::run(args, started)?;
+            prove::run(args, output, &prove::beside(output))
+        }
+        To::Ollama => {
+            ollama::run(args, started)?;
+            prove::run(args, &output.join(ollama::MODEL), &output.join(prove::FIGURES))
+        }
         To::GgufLora => gguf::lora::run(args, started),
-        To::Ollama => ollama::run(args, started),
         To::Adapter => adapter::run(args, started),
     }
 }

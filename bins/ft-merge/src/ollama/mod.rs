@@ -13,10 +13,11 @@ use ft_model::Checkpoint;
 
 use crate::adapters::Adapters;
 use crate::args::Args;
+use crate::prove::FIGURES;
 use crate::weights::cannot_write;
 use crate::{check_folder, gguf};
 
-const MODEL: &str = "model.gguf";
+pub const MODEL: &str = "model.gguf";
 const MODELFILE: &str = "Modelfile";
 
 /// Writes the folder.
@@ -36,7 +37,7 @@ pub fn run(args: &Args, started: Instant) -> Result<()> {
     let file = output.path().join(MODELFILE);
     std::fs::write(&file, text).with_context(|| cannot_write(&file))?;
     gguf::write_to(args, &base, &adapters, &output.path().join(MODEL), started)?;
-    output.commit_over(&|name| replaces && [MODEL, MODELFILE].iter().any(|known| name == *known))?;
+    output.commit_over(&|name| replaces && [MODEL, MODELFILE, FIGURES].iter().any(|known| name == *known))?;
     tracing::info!("'ollama create NAME -f {}' makes the model", args.output.join(MODELFILE).display());
     Ok(())
 }

@@ -7,4 +7,5 @@ mod folders;
 mod gguf;
 mod merging;
 mod ollama;
+mod proving;
 mod to_gguf;
