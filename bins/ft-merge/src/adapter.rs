@@ -13,7 +13,7 @@ use ft_model::{Adapter, Checkpoint};
 
 use crate::adapters;
 use crate::args::Args;
-use crate::check_folder;
+use crate::output::check_folder;
 use crate::weights::provenance_of;
 
 /// The names that are written.

@@ -59,7 +59,7 @@ pub struct Args {
     pub zero3_save_16bit_model: bool,
 
     #[command(flatten)]
-    pub proving: crate::prove::ProveArgs,
+    pub proving: crate::proving::ProveArgs,
 
     /// The most that one file of weights may hold, in bytes or as 500MB, 5GB, 2GiB
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_size)]

@@ -10,8 +10,10 @@ mod given;
 mod gguf;
 mod merge;
 mod ollama;
+mod output;
 mod plan;
 mod prove;
+mod proving;
 mod report;
 mod weights;
 
@@ -20,12 +22,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 use ft_io::output::require_replaceable;
-use ft_io::{AtomicDir, Distinct, Source};
+use ft_io::AtomicDir;
 use ft_model::Checkpoint;
 
 use adapters::Adapters;
 use args::{Args, To};
-use given::Given;
+use output::check_folder;
 use plan::Plan;
 
 fn main() -> ExitCode {
@@ -86,12 +88,4 @@ fn check_output(args: &Args) -> Result<bool> {
         return Err(ft_io::Error::Foreign(args.output.join(name)).into());
     }
     Ok(replaces)
-}
-
-/// A folder that is written may neither be nor hold what is read.
-fn check_folder(args: &Args) -> Result<()> {
-    let mut files = Distinct::new();
-    files.input("--model", &Source::Path(args.model.clone()));
-    args.adapters.iter().for_each(|adapter| files.input("--adapter", &Given::parse(adapter).source));
-    Ok(files.output_folder("--output", &args.output)?)
 }

@@ -5,7 +5,7 @@ use ft_io::AtomicFile;
 use ft_model::Checkpoint;
 use ft_text::{Error, PROBE, TextModel};
 
-use super::Job;
+use super::job::Job;
 
 /// Opens what was written, compares the tensors' types with the plan, and what the tokenizer makes of a text with what
 /// the model's own makes of it.

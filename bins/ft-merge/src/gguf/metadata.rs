@@ -10,7 +10,7 @@ use ft_io::gguf::{Content, Metadata, Typed};
 use ft_text::origin::{TEMPLATE_KEY, TOOL_TEMPLATE_KEY};
 use ft_text::{KnownPre, TokenizerExport};
 
-use super::Job;
+use super::job::Job;
 use crate::weights::provenance;
 
 /// The key that says which program wrote a file.

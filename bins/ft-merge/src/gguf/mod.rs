@@ -1,6 +1,7 @@
 //! A GGUF file, which llama.cpp, Ollama and others read.
 
 mod check;
+mod job;
 pub mod lora;
 mod metadata;
 mod report;
@@ -19,21 +20,12 @@ use ft_model::checkpoint::Format;
 use ft_model::export::{FileType, GgufModel};
 use ft_model::{Architecture, Checkpoint};
 
+use job::Job;
+
 use crate::adapters::Adapters;
 use crate::args::Args;
 use crate::given::Given;
 use crate::plan::{default_dtype, untied_head};
-
-/// What a file is made of.
-pub struct Job<'a> {
-    pub args: &'a Args,
-    pub base: &'a Checkpoint,
-    pub adapters: &'a Adapters,
-    pub to: FileType,
-    pub model: GgufModel,
-    /// The head and what it is made of, where the two were one and no longer are.
-    pub head: Option<(String, String)>,
-}
 
 /// Fails early where the end would fail late, and where something would be replaced that this program did not write.
 pub fn check_output(args: &Args) -> Result<()> {

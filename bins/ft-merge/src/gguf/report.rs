@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Job;
+use super::job::Job;
 use crate::merge::Change;
 use crate::report::tell_change;
 

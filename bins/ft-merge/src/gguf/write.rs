@@ -13,7 +13,8 @@ use ft_model::export::{GgufPart, GgufTensor};
 use rayon::prelude::*;
 
 use super::rows::{Buffers, Rows, rows_for};
-use super::{Job, metadata};
+use super::job::Job;
+use super::metadata;
 use crate::merge::{Change, Merged};
 use crate::weights::{PIECE, cannot_write, digests, syncing, unknown_digests};
 

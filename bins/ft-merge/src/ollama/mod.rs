@@ -15,7 +15,8 @@ use crate::adapters::Adapters;
 use crate::args::Args;
 use crate::prove::FIGURES;
 use crate::weights::cannot_write;
-use crate::{check_folder, gguf};
+use crate::gguf;
+use crate::output::check_folder;
 
 pub const MODEL: &str = "model.gguf";
 const MODELFILE: &str = "Modelfile";

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::values::{Array, Kind, Value, without_zeros};
-use super::{ALIGNMENT, Content, MAGIC, TensorInfo};
+use super::marks::{ALIGNMENT, MAGIC};
+use super::{Content, TensorInfo};
 
 /// The most dimensions of a tensor.
 const DIMENSIONS: u32 = 4;

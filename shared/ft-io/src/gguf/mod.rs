@@ -5,20 +5,16 @@
 //! a header takes about as much memory as it has bytes.
 
 mod header;
+mod marks;
 mod values;
 mod write;
 
+pub use marks::MAGIC;
 pub use values::{Array, Kind, Value};
 pub use write::{Metadata, NewTensor, Typed, header, places};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-/// The first bytes of every GGUF file.
-pub const MAGIC: &[u8; 4] = b"GGUF";
-
-/// Where tensors begin, unless the file says otherwise: at a multiple of so many bytes.
-const ALIGNMENT: u64 = 32;
 
 /// What a GGUF file's header tells.
 #[derive(Debug, Clone, Default)]

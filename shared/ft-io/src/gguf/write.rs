@@ -5,7 +5,7 @@
 //! where it reads one of 32 is refused by it.
 
 use super::values::{Array, Kind, Value};
-use super::{ALIGNMENT, MAGIC};
+use super::marks::{ALIGNMENT, MAGIC};
 
 /// The version of the format.
 const VERSION: u32 = 3;

@@ -6,7 +6,8 @@ use ft_io::gguf::{Content, NewTensor, Typed, header};
 
 use super::rope::Tensors;
 use super::tensors::GgufTensor;
-use super::{loads, refused};
+use super::loads;
+use super::refused::refused;
 use crate::arch::gguf::{self, RopeTensors};
 use crate::arch::{Architecture, Family, LayerKind, Rope};
 use crate::error::{Error, Result};

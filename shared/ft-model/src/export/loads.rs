@@ -1,7 +1,7 @@
 //! What llama.cpp's loader of each architecture takes (`src/models/*.cpp`): a file with a tensor that it does not ask
 //! for, or without one that it does, is no model to it.
 
-use super::refused;
+use super::refused::refused;
 use crate::arch::{Architecture, Family};
 use crate::error::Result;
 use crate::projection::Site;

@@ -11,7 +11,7 @@ use ft_io::gguf::{Metadata, Typed};
 use ft_kernels::tensor::with_slice;
 
 use super::tensors::{self, GgufPart};
-use super::{ARCHITECTURE, refused};
+use super::refused::refused;
 use crate::arch::{Architecture, gguf};
 use crate::error::Result;
 use crate::lora::{Adapter, End, EndPair};
@@ -66,7 +66,7 @@ impl GgufLora {
         }
         let text = |key: &str, text: &str| (key.to_owned(), Typed::Text(text.into()));
         let metadata = vec![
-            text(ARCHITECTURE, gguf::architecture_name(arch.family)),
+            text(gguf::ARCHITECTURE, gguf::architecture_name(arch.family)),
             text("general.type", "adapter"),
             text("adapter.type", "lora"),
             ("adapter.lora.alpha".into(), Typed::F32(alpha as f32)),

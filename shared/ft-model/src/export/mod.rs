@@ -8,6 +8,7 @@ mod agree;
 mod keys;
 mod loads;
 mod lora;
+mod refused;
 mod rope;
 mod tensors;
 mod types;
@@ -20,10 +21,7 @@ use ft_io::gguf::{Metadata, NewTensor, Typed};
 
 use crate::arch::{Architecture, gguf};
 use crate::checkpoint::Format;
-use crate::error::{Error, Result};
-
-/// The key of the architecture's name.
-const ARCHITECTURE: &str = "general.architecture";
+use crate::error::Result;
 
 /// A model as a GGUF file would have it, but for its tokenizer.
 #[derive(Debug)]
@@ -42,11 +40,11 @@ impl GgufModel {
     /// The model `arch` as a file of type `to`.
     ///
     /// # Errors
-    /// [`Error::NotInGguf`] where llama.cpp has no such architecture, or takes another value for granted than the model
+    /// [`crate::Error::NotInGguf`] where llama.cpp has no such architecture, or takes another value for granted than the model
     /// has.
     pub fn new(arch: &Architecture, to: FileType) -> Result<Self> {
         let name = gguf::architecture_name(arch.family);
-        let mut metadata = vec![(ARCHITECTURE.to_owned(), Typed::Text(name.into()))];
+        let mut metadata = vec![(gguf::ARCHITECTURE.to_owned(), Typed::Text(name.into()))];
         metadata.extend(keys::metadata(arch, name));
         let (keys, rope) = rope::metadata(arch, name);
         metadata.extend(keys);
@@ -60,7 +58,7 @@ impl GgufModel {
     /// All tensors as the header has them, those of the rotary embedding first.
     ///
     /// # Errors
-    /// [`Error::NotInGguf`] for a row that is no whole number of blocks, which no type is chosen for.
+    /// [`crate::Error::NotInGguf`] for a row that is no whole number of blocks, which no type is chosen for.
     pub fn headers(&self) -> Result<Vec<NewTensor>> {
         let rope = self.rope.iter().map(|(name, values)| {
             let bytes = 4 * values.len() as u64;
@@ -68,9 +66,4 @@ impl GgufModel {
         });
         rope.chain(self.tensors.iter().map(GgufTensor::header)).collect()
     }
-}
-
-/// llama.cpp cannot have it.
-fn refused(key: &str, value: impl std::fmt::Display, expected: impl Into<String>) -> Error {
-    Error::NotInGguf { key: key.into(), value: value.to_string(), expected: expected.into() }
 }

@@ -2,7 +2,8 @@
 
 use ft_io::gguf::NewTensor;
 
-use super::{loads, refused};
+use super::loads;
+use super::refused::refused;
 use crate::arch::gguf::{Layout, expert_number, layout, name, offset};
 use crate::arch::{Architecture, Expected};
 use crate::checkpoint::Format;

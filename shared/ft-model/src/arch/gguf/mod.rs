@@ -18,6 +18,7 @@ mod names;
 mod rope;
 
 pub(crate) use families::epsilon_keys;
+pub(crate) use keys::ARCHITECTURE;
 pub(crate) use names::{Layout, expert_number, layout, name, offset};
 pub(crate) use rope::{LONG_FACTORS, ROPE_FACTORS, RopeTensors, SHORT_FACTORS};
 

@@ -2,7 +2,7 @@
 
 use ft_kernels::philox::Stream;
 
-use super::{Combination, Combine, Majority};
+use super::ways::{Combination, Combine, Majority};
 
 /// Matrices of one shape, and their weights.
 pub(super) struct Elements {

@@ -9,6 +9,7 @@ mod pre;
 mod pre_names;
 mod proto;
 mod sentence_piece;
+mod steps;
 
 pub use pre::{KnownPre, PROBE};
 
@@ -23,6 +24,7 @@ use crate::form::Form;
 use crate::model::TextModel;
 use crate::origin::{TEMPLATE_KEY, TOOL_TEMPLATE_KEY};
 use pieces::Pieces;
+use steps::mentions;
 
 /// What begins every key of a tokenizer.
 const PREFIX: &str = "tokenizer.";
@@ -132,13 +134,6 @@ fn kind(json: &Json) -> Option<Kind> {
     }
     let byte_level = |part: &str| mentions(&json[part], "ByteLevel");
     (byte_level("decoder") || byte_level("pre_tokenizer")).then_some(Kind::ByteLevel)
-}
-
-/// Whether a step of this type is in a part of `tokenizer.json`, alone or in a sequence.
-fn mentions(part: &Json, kind: &str) -> bool {
-    let lists = ["pretokenizers", "normalizers", "decoders", "processors"];
-    part["type"] == kind
-        || lists.iter().any(|list| part[list].as_array().is_some_and(|steps| steps.iter().any(|step| mentions(step, kind))))
 }
 
 fn unsupported(file: &Path, json: &Json) -> Error {

@@ -7,7 +7,8 @@ use ft_io::gguf::{Metadata, Typed};
 use serde_json::Value as Json;
 
 use super::pieces::{BYTE, NORMAL, Pieces, UNKNOWN, UNUSED};
-use super::{mentions, proto};
+use super::proto;
+use super::steps::mentions;
 use crate::error::{Error, Result};
 use crate::tokenizer::gguf;
 
