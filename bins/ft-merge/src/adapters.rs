@@ -148,7 +148,7 @@ impl Loaded {
                 .fitted(base.architecture())
                 .with_context(|| format!("'{source}' does not fit '{}'", args.model.display()))?;
             this.take_form(form, &source);
-            this.digests.push(InputDigest { name: source.file_name(), sha256 });
+            this.digests.push(InputDigest { name: named(&source, weight), sha256 });
             this.adapters.push((adapter, weight, source.to_string()));
         }
         Ok(this)
@@ -164,6 +164,12 @@ impl Loaded {
             self.form = form;
         }
     }
+}
+
+/// The adapter's name with its weight, for the result depends on it.
+fn named(source: &Source, weight: f64) -> String {
+    #[expect(clippy::float_cmp, reason = "1 is what stands for no weight")]
+    if weight == 1.0 { source.file_name() } else { format!("{}={weight}", source.file_name()) }
 }
 
 fn split(adapters: Vec<(Adapter, f64, String)>) -> (Vec<(Adapter, f64)>, Vec<String>) {

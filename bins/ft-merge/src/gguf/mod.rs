@@ -54,11 +54,17 @@ pub fn run(args: &Args, started: Instant) -> Result<()> {
     check_output(args)?;
     let base = Checkpoint::open(&args.model)?;
     let adapters = Adapters::load(args, &base)?;
-    write_to(args, &base, &adapters, &args.output, started)
+    write_to(args, &base, &adapters, (&args.output, &args.output), started)
 }
 
-/// Writes the file `output`.
-pub fn write_to(args: &Args, base: &Checkpoint, adapters: &Adapters, output: &Path, started: Instant) -> Result<()> {
+/// Writes the file `output`, which a person is told of as `named`.
+pub fn write_to(
+    args: &Args,
+    base: &Checkpoint,
+    adapters: &Adapters,
+    (output, named): (&Path, &Path),
+    started: Instant,
+) -> Result<()> {
     let to = file_type(args, base)?;
     let head = untied_head(base.architecture(), adapters);
     let arch = Architecture {
@@ -73,7 +79,7 @@ pub fn write_to(args: &Args, base: &Checkpoint, adapters: &Adapters, output: &Pa
     let change = write::write(&job, &header, &file)?;
     check::check(&job, &file)?;
     file.commit()?;
-    report::tell(&job, &change, output, started.elapsed());
+    report::tell(&job, &change, named, started.elapsed());
     Ok(())
 }
 

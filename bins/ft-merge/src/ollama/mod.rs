@@ -37,7 +37,7 @@ pub fn run(args: &Args, started: Instant) -> Result<()> {
     let text = modelfile::text(Path::new(MODEL), args, base.architecture(), &adapters)?;
     let file = output.path().join(MODELFILE);
     std::fs::write(&file, text).with_context(|| cannot_write(&file))?;
-    gguf::write_to(args, &base, &adapters, &output.path().join(MODEL), started)?;
+    gguf::write_to(args, &base, &adapters, (&output.path().join(MODEL), &args.output.join(MODEL)), started)?;
     output.commit_over(&|name| replaces && [MODEL, MODELFILE, FIGURES].iter().any(|known| name == *known))?;
     tracing::info!("'ollama create NAME -f {}' makes the model", args.output.join(MODELFILE).display());
     Ok(())

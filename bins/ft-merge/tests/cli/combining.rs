@@ -70,11 +70,13 @@ fn every_way_to_combine_is_pefts() {
             let expected = &expected[&format!("{way}.{module}")].values;
             let size = expected.iter().map(|x| x.abs()).fold(0.0, f32::max);
             let apart = largest_difference(&product(&adapter, module), expected);
-            assert!(apart < 1e-5 * size, "{way} {module}: {apart} of {size}");
+            // What torch's decomposition in f32 cuts off has its own last bits.
+            let close = if way == "svd" { 1e-4 } else { 1e-5 };
+            assert!(apart < close * size, "{way} {module}: {apart} of {size}");
             let name = format!("{module}.weight");
             let change: Vec<f32> = after[&name].values.iter().zip(&before[&name].values).map(|(a, b)| a - b).collect();
             let apart = largest_difference(&change, expected);
-            assert!(apart < 1e-5 * size.max(1.0), "{way} {module} merged: {apart} of {size}");
+            assert!(apart < close * size.max(1.0), "{way} {module} merged: {apart} of {size}");
         }
     }
 }
@@ -101,6 +103,7 @@ fn a_combined_adapter_says_where_it_comes_from_and_only_it_is_replaced() {
     succeed(&with(&to, &three));
     let said = metadata(&out.join("adapter_model.safetensors"));
     assert!(said["ft.tool"] == "ft-merge" && said["ft.inputs"].matches("sha256").count() == 3, "{said:?}");
+    assert!(said["ft.inputs"].contains("adapter_final=0.7") && !said["ft.arguments"].contains('/'), "{said:?}");
     let config: serde_json::Value = serde_json::from_slice(&fs::read(out.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!((&config["r"], &config["lora_alpha"], &config["use_rslora"]), (&12.into(), &12.into(), &false.into()));
     let (line, _) = failure(&run(&with(&to, &three)));
