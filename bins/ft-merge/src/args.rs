@@ -42,7 +42,8 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "FORM", default_value = "hf")]
     pub to: To,
 
-    /// --to gguf, gguf-lora, ollama: the type of the matrices, or llama.cpp's mixture of types [default: that of the model]
+    /// --to gguf, gguf-lora, ollama: the type of the matrices, or llama.cpp's mixture of types [default: that of the model;
+    /// f32, which loses nothing, for a quantised one]
     #[arg(long, value_enum, value_name = "TYPE", ignore_case = true)]
     pub quantize: Option<Quantize>,
 
