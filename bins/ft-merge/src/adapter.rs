@@ -8,12 +8,11 @@ use std::time::Instant;
 use anyhow::Result;
 use ft_cli::Usage;
 use ft_io::AtomicDir;
-use ft_io::output::require_replaceable;
 use ft_model::{Adapter, Checkpoint};
 
 use crate::adapters;
 use crate::args::Args;
-use crate::output::check_folder;
+use crate::output::check_names;
 use crate::weights::provenance_of;
 
 /// The names that are written.
@@ -25,13 +24,7 @@ pub fn run(args: &Args, started: Instant) -> Result<()> {
     if args.adapters.is_empty() {
         return Err(Usage("--to adapter needs --adapter, once or more often".into()).into());
     }
-    check_folder(args)?;
-    if args.overwrite {
-        require_replaceable(&args.output, ft_cli::home().as_deref())?;
-    } else {
-        AtomicDir::require_free(&args.output)?;
-    }
-    let replaces = args.overwrite && is_result(&args.output);
+    let replaces = check_names(args, &NAMES, is_result)?;
     let base = Checkpoint::open(&args.model)?;
     let (adapter, digests, form) = adapters::one(args, &base)?;
     let output = AtomicDir::create(&args.output)?;

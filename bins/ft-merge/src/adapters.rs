@@ -145,7 +145,8 @@ impl Loaded {
         for Given { source, weight } in given {
             let (adapter, sha256, form) = read(&source)?;
             let adapter = adapter
-                .fitted(base.architecture())
+                .on_whole_base(|| Checkpoint::open(&args.model))
+                .and_then(|adapter| adapter.fitted(base.architecture()))
                 .with_context(|| format!("'{source}' does not fit '{}'", args.model.display()))?;
             this.take_form(form, &source);
             this.digests.push(InputDigest { name: named(&source, weight), sha256 });

@@ -21,8 +21,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use ft_cli::Program;
 use ft_io::output::require_replaceable;
 use ft_io::AtomicDir;
+use ft_kernels::simd::Isa;
 use ft_model::Checkpoint;
 
 use adapters::Adapters;
@@ -30,12 +32,17 @@ use args::{Args, To};
 use output::check_folder;
 use plan::Plan;
 
+/// What `--version` tells.
+const PROGRAM: Program = Program { name: "ft-merge", features: &[], instruction_set: Some(|| Isa::best().name()) };
+
 fn main() -> ExitCode {
-    ft_cli::run("ft-merge", |args: &Args| &args.common, |args| run(&args))
+    ft_cli::run(PROGRAM, |args: &Args| &args.common, run)
 }
 
-fn run(args: &Args) -> Result<()> {
+fn run(mut args: Args) -> Result<()> {
     let started = Instant::now();
+    args.model = args.common.model(&args.model)?;
+    let args = &args;
     args.check()?;
     prove::check(args)?;
     let output = &args.output;

@@ -8,6 +8,7 @@ use ft_io::{AtomicFile, Source};
 use ft_kernels::{Compute, Precision};
 use ft_measure::{LabelledRows, LossSummary, Losses};
 use ft_model::decoder::Decoder;
+use ft_model::device::DeviceName;
 use ft_model::generate::{Generator, Options};
 use ft_model::layers::{self, LayerSource, Opened, WeightFormat};
 use ft_model::{Adapter, Architecture, Checkpoint};
@@ -104,7 +105,7 @@ fn bound(args: &Args) -> f64 {
 
 fn measure(model: &Checkpoint, adapter: Option<&Adapter>, rows: &LabelledRows) -> Result<Measured> {
     let device = candle_core::Device::Cpu;
-    let compute = ft_model::device::compute(&device, false, Precision::F32);
+    let compute = ft_model::device::compute(DeviceName::Cpu, &device, false, Precision::F32);
     let Opened { source, .. } = layers::open(model, WeightFormat::F32, (&device, None), |_| ())?;
     let arch = model.architecture();
     let mut losses = Vec::new();

@@ -8,10 +8,8 @@ use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use clap::{Parser, ValueEnum};
 use ft_cli::{Common, Usage};
 use ft_io::{Source, Target};
-use ft_text::{LabelMode, origin};
+use ft_text::{LabelMode, UserFormat, origin};
 use serde_json::{Map, Value};
-
-use crate::format::UserFormat;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,8 +41,8 @@ and the end tokens stand in the file's metadata, from where ft-train takes them.
 #[derive(Debug, Parser)]
 #[command(name = "ft-template", version, after_long_help = EXAMPLES)]
 pub struct Args {
-    /// The model whose tokenizer and template are used: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// The model whose tokenizer and template are used: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
 
     /// Conversations: a Parquet file, or '-' for standard input
@@ -201,7 +199,7 @@ impl Args {
 
     /// The form of the user messages; `None` leaves them as they are.
     pub fn user_format(&self) -> Result<Option<UserFormat>, Usage> {
-        UserFormat::new(self.prefix.as_deref(), self.user_format.as_deref())
+        UserFormat::new(self.prefix.as_deref(), self.user_format.as_deref()).map_err(Usage)
     }
 
     /// What the adapter's users need to know of the messages' form, by its key in the metadata.

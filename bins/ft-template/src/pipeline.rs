@@ -10,13 +10,12 @@ use ft_cli::Usage;
 use ft_io::{Distinct, Provenance, Source, Target};
 use ft_table::schema::{SOURCE, SOURCE_FILE, SOURCE_ROW, TEXT, tokens_schema};
 use ft_table::{ParquetTable, ParquetWriter, read_parquet};
-use ft_text::{ChatTemplate, Encoder, TextModel, Tokenizer};
+use ft_text::{ChatTemplate, Encoder, TextModel, Tokenizer, UserFormat};
 use serde_json::{Map, Value};
 
 use crate::args::{Args, Mode};
 use crate::conversations::{self, holds_documents};
 use crate::documents::Frame;
-use crate::format::UserFormat;
 use crate::provenance::{provenance, travelling};
 use crate::recipe::{self, Chats, Kind, Recipe};
 use crate::work::Work;
@@ -25,9 +24,9 @@ use crate::work::Work;
 const LINEAGE: [&str; 3] = [SOURCE, SOURCE_FILE, SOURCE_ROW];
 
 /// Does what `args` say.
-#[allow(clippy::needless_pass_by_value)] // what ft_cli::run calls takes them
-pub fn run(args: Args) -> Result<()> {
+pub fn run(mut args: Args) -> Result<()> {
     args.check()?;
+    args.model = args.common.model(&args.model)?;
     let user_format = args.user_format()?;
     let source = args.source()?;
     let target = args.target()?;

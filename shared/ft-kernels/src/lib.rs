@@ -14,7 +14,9 @@
 pub mod activation;
 pub mod attention;
 pub mod backend;
+pub mod clock;
 pub mod columns;
+pub mod cuda;
 pub mod device;
 mod dropout;
 pub mod error;
@@ -33,12 +35,14 @@ pub mod philox;
 pub mod quant;
 pub mod residual;
 pub mod rope;
+pub mod row_scale;
 pub mod rows;
 mod runs;
 pub mod simd;
 pub mod skinny;
 pub mod tensor;
 pub mod vector;
+mod widen;
 
-pub use backend::{Backend, Compute, Precision};
+pub use backend::{Backend, Compute, Operators, Precision};
 pub use error::{Error, Result};

@@ -4,17 +4,25 @@
 //! counted from 1 (columnar formats).
 
 mod buffer;
+mod conform;
 mod delimited;
 mod detect;
+mod dialect;
+mod encoding;
 mod error;
 mod fields;
+mod foreign;
+mod gzip;
 mod json;
+mod json_text;
 mod packing;
 mod parquet_in;
 mod parquet_out;
+mod parts;
 mod reader;
 mod rows;
 pub mod schema;
+pub mod shapes;
 mod spool;
 mod stream;
 mod text;
@@ -23,12 +31,14 @@ mod value;
 mod window;
 
 pub use buffer::{BufferedRows, RowBuffer};
+pub use conform::conform;
 pub use detect::Format;
+pub use encoding::TextEncoding;
 pub use error::Error;
-pub use json::kind;
+pub use json_text::{kind, parse_value};
 pub use packing::TokenRow;
 pub use parquet_in::{ParquetBatches, ParquetTable, read_parquet};
 pub use parquet_out::ParquetWriter;
-pub use reader::TableReader;
-pub use rows::{Data, Rows};
+pub use reader::{ReadOptions, TableReader};
+pub use rows::{BadRow, Data, Rows};
 pub use tokens::{Tokens, read_tokens};

@@ -18,6 +18,7 @@ pub mod origin;
 mod save;
 mod template;
 mod tokenizer;
+mod user_format;
 
 pub use encode::{Encoded, Encoder, Scratch};
 pub use error::{Error, Result};
@@ -29,3 +30,4 @@ pub use save::{TOKENIZER_FILES, save_tokenizer};
 pub use template::{ChatTemplate, Message, Rendering, Variables};
 pub use tokenizer::export::{KnownPre, PROBE, TokenizerExport};
 pub use tokenizers::Tokenizer;
+pub use user_format::UserFormat;

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use ft_io::AtomicDir;
-use ft_io::output::require_replaceable;
 use ft_model::Checkpoint;
 
 use crate::adapters::Adapters;
@@ -16,20 +15,16 @@ use crate::args::Args;
 use crate::prove::FIGURES;
 use crate::weights::cannot_write;
 use crate::gguf;
-use crate::output::check_folder;
+use crate::output::check_names;
 
 pub const MODEL: &str = "model.gguf";
 const MODELFILE: &str = "Modelfile";
+/// The names that are written.
+const NAMES: [&str; 3] = [MODEL, MODELFILE, FIGURES];
 
 /// Writes the folder.
 pub fn run(args: &Args, started: Instant) -> Result<()> {
-    check_folder(args)?;
-    if args.overwrite {
-        require_replaceable(&args.output, ft_cli::home().as_deref())?;
-    } else {
-        AtomicDir::require_free(&args.output)?;
-    }
-    let replaces = args.overwrite && gguf::is_result(&args.output.join(MODEL));
+    let replaces = check_names(args, &NAMES, |folder| gguf::is_result(&folder.join(MODEL)))?;
     let base = Checkpoint::open(&args.model)?;
     let adapters = Adapters::load(args, &base)?;
     let output = AtomicDir::create(&args.output)?;
@@ -38,7 +33,7 @@ pub fn run(args: &Args, started: Instant) -> Result<()> {
     let file = output.path().join(MODELFILE);
     std::fs::write(&file, text).with_context(|| cannot_write(&file))?;
     gguf::write_to(args, &base, &adapters, (&output.path().join(MODEL), &args.output.join(MODEL)), started)?;
-    output.commit_over(&|name| replaces && [MODEL, MODELFILE, FIGURES].iter().any(|known| name == *known))?;
+    output.commit_over(&|name| replaces && NAMES.iter().any(|known| name == *known))?;
     tracing::info!("'ollama create NAME -f {}' makes the model", args.output.join(MODELFILE).display());
     Ok(())
 }

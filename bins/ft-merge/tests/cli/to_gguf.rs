@@ -194,7 +194,7 @@ fn what_llama_cpp_takes_for_granted_is_not_lost_in_silence() {
         ("smollm3-s22", interval, "no_rope_layers"),
         ("llama-s0", json!({"hidden_act": "gelu"}), "hidden_act"),
         ("llama_dynamic_rope-s4", json!({}), "rope_scaling"),
-        ("gemma2_untied-s19", json!({"attention_bias": false}), "tie_word_embeddings"),
+        ("gemma2_untied-s19", json!({}), "attention_bias"),
         ("olmo2_bias-s25", json!({}), "attention_bias"),
         ("phi_qk_norm-s33", json!({}), "layernorm"),
         ("qwen3_moe_sparse-s39", json!({}), "layers without experts"),

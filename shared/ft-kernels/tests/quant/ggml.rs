@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use candle_core::quantized::GgmlDType;
-use candle_core::{Device, Tensor};
-use ft_kernels::quant::{encode_blocks, expand_blocks};
+use candle_core::Device;
+use ft_kernels::quant::encode_blocks;
 
 const KINDS: [(GgmlDType, &str); 8] = [
     (GgmlDType::Q4_0, "Q4_0"),
@@ -31,22 +31,6 @@ fn blocks_are_llama_cpps_byte_by_byte() {
             assert_eq!(bytes, expected, "{name}: block {i}");
         }
     }
-}
-
-#[test]
-fn what_is_made_expands_to_about_what_it_was() {
-    let values: Vec<f32> = Tensor::randn(0f32, 0.05, 4096, &Device::Cpu).unwrap().to_vec1().unwrap();
-    let mut losses = Vec::new();
-    for (kind, name) in KINDS {
-        let mut bytes = vec![0; values.len() / kind.block_size() * kind.type_size()];
-        encode_blocks(kind, &values, &mut bytes).unwrap();
-        let mut read = vec![0.0; values.len()];
-        expand_blocks(kind, &bytes, &mut read).unwrap();
-        let lost: f32 = values.iter().zip(&read).map(|(a, b)| (a - b) * (a - b)).sum();
-        losses.push((name, (lost / values.iter().map(|x| x * x).sum::<f32>()).sqrt()));
-    }
-    let most = |name: &str| if name.starts_with("Q4") { 0.11 } else if name.starts_with("Q5") { 0.055 } else { 0.03 };
-    assert!(losses.iter().all(|(name, lost)| *lost < most(name) && *lost > 0.0), "{losses:?}");
 }
 
 #[test]

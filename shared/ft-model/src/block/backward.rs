@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::layers::NormWeights;
 use crate::projection::Site;
 use crate::sink::{Gradient, Sink};
+use crate::spans::{of_site, timed};
 use crate::trainable::PairIds;
 use crate::trained::NormSite;
 
@@ -54,7 +55,11 @@ impl Block<'_> {
         drop((dprojected, projected));
         let turned = if self.arch.qk_norm == QkNorm::None { qkv.clone() } else { self.turned(&qkv)? };
         let spec = attention_spec(self.arch, self.layer);
-        let dturned = attention_backward(self.compute, &dattended, &turned, &attended, &lse, &spec, self.rows.starts)?;
+        let starts = self.rows.starts;
+        let dturned = {
+            let _timed = timed!("attention");
+            attention_backward(self.compute, &dattended, &turned, &attended, &lse, &spec, starts)?
+        };
         drop((dattended, attended, turned));
         let dqkv = self.turned_back(dturned, &qkv)?;
         drop(qkv);
@@ -82,6 +87,7 @@ impl Block<'_> {
         match (norm, branch) {
             (Some(norm), Some(branch)) => {
                 self.norm_bias(site, &dy, biases, sink)?;
+                let _timed = timed!("norm");
                 norm.backward(self.compute, self.arch, &dy, branch, None)
             }
             _ => Ok(dy),
@@ -100,6 +106,7 @@ impl Block<'_> {
     ) -> Result<Tensor> {
         let Some(norm) = norm else { return Ok((dnormed + around)?) };
         self.norm_bias(site, dnormed, biases, sink)?;
+        let _timed = timed!("norm");
         norm.backward(self.compute, self.arch, dnormed, x, Some(around))
     }
 
@@ -114,13 +121,24 @@ impl Block<'_> {
     /// The gradient of the product's result from that of [`Self::turned`].
     fn turned_back(&self, dturned: Tensor, qkv: &Tensor) -> Result<Tensor> {
         let arch = self.arch;
-        let mut d = self.rotate(dturned, Direction::Backward)?;
-        if let Some([q, k]) = &self.weights.qk_norm {
-            for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
-                d = w.backward_heads(self.compute, arch, d, qkv, column, columns)?;
-            }
-        }
+        let _timed = timed!("rotation");
+        let d = self.grown(dturned)?;
+        let d = if arch.turns_first {
+            let d = self.normed_heads_back(d, &self.rotate(qkv.copy()?, Direction::Forward)?)?;
+            self.rotate(d, Direction::Backward)?
+        } else {
+            self.normed_heads_back(self.rotate(d, Direction::Backward)?, qkv)?
+        };
         Ok(if arch.family.is_by_head() { join_heads(self.compute, &d, arch.num_heads, arch.head_dim)? } else { d })
+    }
+
+    /// The gradient of what the norms of queries and keys read, `x`, from that of what they gave, in its place.
+    fn normed_heads_back(&self, mut d: Tensor, x: &Tensor) -> Result<Tensor> {
+        let (arch, Some([q, k])) = (self.arch, &self.weights.qk_norm) else { return Ok(d) };
+        for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
+            d = w.backward_heads(self.compute, arch, d, x, column, columns)?;
+        }
+        Ok(d)
     }
 
     /// [`Self::product_backward`] where the input's gradient is needed.
@@ -145,7 +163,10 @@ impl Block<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<Option<Tensor>> {
         let ids: Vec<PairIds> = self.adapters_of(site).map(|adapted| adapted.ids).collect();
-        let gradients = self.linear(site).backward(self.compute, dy, x, self.rows.starts, want_x)?;
+        let gradients = {
+            let _timed = of_site(site);
+            self.linear(site).backward(self.compute, dy, x, self.rows.starts, want_x)?
+        };
         hand_over(gradients.lora, &ids, self.rows.first_sequence, sink)?;
         self.product_bias(site, dy, biases, sink)?;
         Ok(gradients.x)

@@ -6,6 +6,12 @@ use crate::arch::{Architecture, Family};
 use crate::error::Result;
 use crate::projection::Site;
 
+/// The architectures that are written: those whose loaders were gone through for what is said below.
+const WRITTEN: [&str; 15] = [
+    "llama", "qwen2", "qwen3", "qwen3moe", "phi3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "granite", "gpt2", "gptneox",
+    "phi2", "starcoder2",
+];
+
 /// Whether the loader asks for a head even where that is the embedding.
 pub(super) fn needs_head(architecture: &str) -> bool {
     ["olmo2", "gptneox", "phi2"].contains(&architecture)
@@ -13,6 +19,9 @@ pub(super) fn needs_head(architecture: &str) -> bool {
 
 /// Fails where the loader has no place for something of the model, or asks for what it does not have.
 pub(super) fn check(arch: &Architecture, name: &str) -> Result<()> {
+    if !WRITTEN.contains(&name) {
+        return Err(refused("model_type", arch.family.name(), format!("one of {}: this family is read but not written", WRITTEN.join(", "))));
+    }
     let all_biases = ["gpt2", "gptneox", "phi2", "starcoder2"].contains(&name);
     let some_biases = ["llama", "granite"].contains(&name);
     for site in Site::ALL {

@@ -4,7 +4,7 @@ use ft_io::gguf::NewTensor;
 
 use super::loads;
 use super::refused::refused;
-use crate::arch::gguf::{Layout, expert_number, layout, name, offset};
+use crate::arch::gguf::{Layout, number_within, layout, name, offset};
 use crate::arch::{Architecture, Expected};
 use crate::checkpoint::Format;
 use crate::error::Result;
@@ -89,7 +89,7 @@ pub(super) fn all(arch: &Architecture, architecture: &str) -> Result<Vec<GgufTen
             return Err(refused(&expected.name, "a tensor", format!("none: llama.cpp's '{architecture}' has no such one")));
         };
         let part = part(arch, &expected);
-        let expert = expert_number(arch, &expected.name);
+        let expert = number_within(arch, &expected.name);
         if let Some(tensor) = all.iter_mut().rev().find(|known| known.name == own).filter(|_| expert.is_some()) {
             tensor.shape[0] += 1;
             tensor.parts.push(part);

@@ -1,6 +1,6 @@
 //! The keys and values of a sequence.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention_decode, attention_decode_placed};
 use ft_kernels::backend::{Compute, is_host};
 use ft_kernels::tensor::with_slice;
@@ -46,7 +46,7 @@ impl Cache {
             let Layer::Host { keys, values } = layer else {
                 candle_core::bail!("a cache on a device was handed rows of the host");
             };
-            return with_slice(&qkv.contiguous()?, |qkv| {
+            return with_slice(&qkv.to_dtype(DType::F32)?.contiguous()?, |qkv| {
                 for row in qkv.chunks_exact(q + 2 * kv) {
                     keys.extend_from_slice(&row[q..q + kv]);
                     values.extend_from_slice(&row[q + kv..]);
@@ -58,6 +58,28 @@ impl Cache {
             (keys, values) = (Tensor::cat(&[&*old_keys, &keys], 0)?, Tensor::cat(&[&*old_values, &values], 0)?);
         }
         *layer = Layer::Placed { keys: keys.contiguous()?, values: values.contiguous()? };
+        Ok(())
+    }
+
+    /// Forgets all but the first `tokens` tokens.
+    pub(super) fn truncate(&mut self, tokens: usize) -> Result<()> {
+        if tokens >= self.tokens {
+            return Ok(());
+        }
+        let length = tokens * self.columns.1;
+        for layer in &mut self.layers {
+            match layer {
+                Layer::Host { keys, values } => {
+                    keys.truncate(length);
+                    values.truncate(length);
+                }
+                Layer::Placed { keys, values } => {
+                    *keys = keys.narrow(0, 0, tokens)?.contiguous()?;
+                    *values = values.narrow(0, 0, tokens)?.contiguous()?;
+                }
+            }
+        }
+        self.tokens = tokens;
         Ok(())
     }
 
@@ -85,6 +107,29 @@ pub(super) fn attend(
     if placed.is_empty() {
         attention_decode(compute, queries, &host, spec)
     } else {
-        attention_decode_placed(queries, &placed, spec)
+        attention_decode_placed(compute, queries, &placed, spec)
+    }
+}
+
+/// Attention of the rotated queries of the newest tokens of one sequence, `[tokens, heads·head_dim]`, each to the tokens
+/// up to its own, which `cache` has of a layer already.
+pub(super) fn attend_along(
+    compute: Compute,
+    queries: &Tensor,
+    cache: &Cache,
+    layer: usize,
+    spec: &AttentionSpec,
+) -> ft_kernels::Result<Tensor> {
+    let (before, columns) = (cache.tokens, cache.columns.1);
+    let seen = (1..=queries.dim(0)?).map(|new| before + new);
+    match &cache.layers[layer] {
+        Layer::Host { keys, values } => {
+            let some = |rows: usize| KeyValue { keys: &keys[..rows * columns], values: &values[..rows * columns] };
+            attention_decode(compute, queries, &seen.map(some).collect::<Vec<_>>(), spec)
+        }
+        Layer::Placed { keys, values } => {
+            let some = |rows: usize| Ok((keys.narrow(0, 0, rows)?, values.narrow(0, 0, rows)?));
+            attention_decode_placed(compute, queries, &seen.map(some).collect::<Result<Vec<_>>>()?, spec)
+        }
     }
 }

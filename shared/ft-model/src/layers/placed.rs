@@ -72,6 +72,10 @@ impl LayerSource for Placed {
         self.source.expect(pass);
     }
 
+    fn forms_layers_anew(&self) -> bool {
+        self.source.forms_layers_anew()
+    }
+
     fn is_collective(&self) -> bool {
         self.source.is_collective()
     }
@@ -115,6 +119,7 @@ impl LayerWeights {
             mlp_norm: norm(&self.mlp_norm)?,
             output_norm: norm(&self.output_norm)?,
             qk_norm,
+            activation: self.activation,
             qkv: product(&self.qkv)?,
             o: product(&self.o)?,
             gate_up: product(&self.gate_up)?,

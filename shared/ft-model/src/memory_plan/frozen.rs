@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ft_kernels::quant::{EightBit, FourBit};
 
 use super::ranks::{Ranks, Stage};
-use crate::arch::{Architecture, NormKind, QkNorm};
+use crate::arch::Architecture;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::layers::{PackedFormat, TableBytes, Unit, WeightFormat, shares};
@@ -21,11 +21,9 @@ pub struct Frozen {
     head: Option<usize>,
     /// What is not cut: norms, biases, learned positions; what scales are expanded with.
     small: u64,
-    /// The largest layer's matrices expanded to f32, where they are held in few bits: what a GPU holds. A CPU expands some
-    /// rows at a time.
+    /// The largest layer's matrices expanded to f32, where they are held in few bits: what a GPU holds. A CPU reads them
+    /// where they lie.
     expanded: Option<usize>,
-    /// The rows of the vocabulary that are expanded to f32 at a time, where it is held in blocks.
-    rows: usize,
 }
 
 /// What a pass through the model gathers.
@@ -105,7 +103,6 @@ impl Frozen {
             head: tables.head,
             small: (small + size_of::<f32>() * small_of_ends(arch)) as u64,
             expanded: matches!(held, WeightFormat::Packed(_)).then_some(size_of::<f32>() * largest),
-            rows: tables.expanded,
         })
     }
 
@@ -138,8 +135,8 @@ impl Frozen {
     /// The copy that is computed with.
     pub(super) fn computing(&self, stage: Stage) -> u64 {
         match self.expanded {
-            Some(expanded) if stage == Stage::Zero3 => expanded.max(self.table() + self.rows) as u64,
-            Some(expanded) => expanded.max(self.rows) as u64,
+            Some(expanded) if stage == Stage::Zero3 => expanded.max(self.table()) as u64,
+            Some(expanded) => expanded as u64,
             None if stage == Stage::Zero3 => self.largest_unit(),
             None => 0,
         }
@@ -180,18 +177,15 @@ impl Frozen {
 
 /// The numbers in a norm of the residual stream.
 fn norm(arch: &Architecture) -> usize {
-    arch.hidden_size * if arch.norm == NormKind::Layer { 2 } else { 1 }
+    arch.hidden_size * if arch.norm.has_bias() { 2 } else { 1 }
 }
 
 /// The numbers in a layer that belong to no matrix.
 fn small_of_layer(arch: &Architecture, layer: usize) -> usize {
     let names = arch.names();
     let norms = [names.input_norm, names.attention_norm, names.mlp_norm, names.output_norm];
-    let heads = match arch.qk_norm {
-        QkNorm::None => 0,
-        QkNorm::Head => 2 * arch.head_dim * if arch.norm == NormKind::Layer { 2 } else { 1 },
-        QkNorm::Whole => arch.query_columns() + arch.key_columns(),
-    };
+    let heads: usize = arch.qk_norms().iter().map(|(parts, width)| parts.len() * width).sum();
+    let heads = heads * if arch.qk_norm_has_bias() { 2 } else { 1 };
     let biases = Site::ALL.into_iter().filter(|&site| arch.has_bias(site)).map(|site| site.shape(arch, layer).0);
     norms.iter().flatten().count() * norm(arch) + heads + biases.sum::<usize>()
 }
