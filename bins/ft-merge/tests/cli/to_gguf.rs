@@ -196,7 +196,7 @@ fn what_llama_cpp_takes_for_granted_is_not_lost_in_silence() {
         ("llama_dynamic_rope-s4", json!({}), "rope_scaling"),
         ("gemma2_untied-s19", json!({}), "attention_bias"),
         ("olmo2_bias-s25", json!({}), "attention_bias"),
-        ("phi_qk_norm-s33", json!({}), "layernorm"),
+        ("phi_qk_norm-s33", json!({}), "'norms'"),
         ("qwen3_moe_sparse-s39", json!({}), "layers without experts"),
         ("gpt2_scaled-s29", json!({}), "scale_attn_by_inverse_layer_idx"),
     ] {
@@ -206,6 +206,16 @@ fn what_llama_cpp_takes_for_granted_is_not_lost_in_silence() {
         assert!(code == 1 && line.contains(word) && line.contains("GGUF file can say nothing but"), "{name}: {line}");
         assert!(!out.exists());
     }
+}
+
+#[test]
+fn a_head_that_was_trained_apart_from_its_embedding_is_refused_where_llama_cpp_has_none() {
+    let home = tempfile::tempdir().unwrap();
+    let (case, out) = (reference("gemma_tied-s53-save-embedding"), home.path().join("out.gguf"));
+    let (model, adapter) = (case.join("model"), case.join("adapter_final"));
+    let (line, code) =
+        failure(&run(&[&"--model", &model, &"--adapter", &adapter, &"--to", &"gguf", &"-o", &out]));
+    assert!(code == 1 && line.contains("'tie_word_embeddings' is false"), "{line}");
 }
 
 #[test]
