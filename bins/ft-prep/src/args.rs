@@ -78,7 +78,7 @@ pub struct Args {
     pub system: Option<String>,
 
     /// Side of preference pairs to read: chosen or rejected
-    #[arg(long, value_name = "SIDE", value_parser = sides(), help_heading = "Messages")]
+    #[arg(long, value_name = "SIDE", value_parser = sides(), help_heading = "Messages", conflicts_with_all = ["input_column", "messages_column"])]
     pub preference: Option<Preference>,
 
     /// Inputs to mix: rows are drawn from each as often as its weight says, in an
