@@ -1,6 +1,7 @@
 //! Which answers are learned, and where a template forgets.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -27,6 +28,34 @@ fn every_answer_is_learned_by_default() {
     let bench = Bench::new();
     bench.input(&[chat(&[("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")])]);
     assert_eq!(learned(&bench, &[]), ["b<|im_end|>\nd<|im_end|>\n"]);
+}
+
+/// 8,000 messages took 42 s: each answer was found by rendering all that came before it.
+#[test]
+fn long_chats_take_time_by_their_length() {
+    let bench = Bench::new();
+    let run = |answers: usize, template: &str| {
+        fs::write(bench.path("t.jinja"), template).unwrap();
+        let texts: Vec<[String; 2]> = (0..answers).map(|i| [format!("question {i}"), format!("answer {i}")]).collect();
+        let turns = texts.iter().flat_map(|[q, a]| [("user", q.as_str()), ("assistant", a.as_str())]);
+        bench.input(&[chat(&turns.collect::<Vec<_>>())]);
+        let start = Instant::now();
+        let learned = learned(&bench, &["--chat-template", "t.jinja"]);
+        let took = start.elapsed();
+        assert_eq!(learned, [texts.iter().flat_map(|[_, a]| [a.as_str(), "<|im_end|>\n"]).collect::<String>()]);
+        took
+    };
+    let chatml = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+        {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let zephyr = "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>user\n{{ m.content }}<|im_end|>\n\
+        {% else %}<|im_start|>assistant\n{{ m.content }}<|im_end|>\n{% endif %}\
+        {% if loop.last and add_generation_prompt %}<|im_start|>assistant\n{% endif %}{% endfor %}";
+    for template in [chatml, zephyr] {
+        let fastest = |answers| (0..2).map(|_| run(answers, template)).min().unwrap_or(Duration::MAX);
+        let (short, long) = (fastest(500), fastest(4000));
+        // Eight times the messages; 64 times the time where each is rendered for each other.
+        assert!(long < short * 24 + Duration::from_secs(1), "{short:?} for 1,000 messages, {long:?} for 8,000");
+    }
 }
 
 /// F02: weights of single messages (OpenAI), and the flags of axolotl, ms-swift and torchtune.

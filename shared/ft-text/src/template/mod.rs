@@ -1,6 +1,7 @@
 //! Chat templates: the model's own Jinja, rendered as transformers renders it.
 
 mod arguments;
+mod beginnings;
 mod chat;
 mod clock;
 mod depth;
@@ -8,6 +9,7 @@ mod environment;
 mod filters;
 mod format;
 mod generation;
+mod instrument;
 mod lazy;
 mod message;
 mod methods;
@@ -16,10 +18,12 @@ mod pyrepr;
 mod pytext;
 mod rendering;
 mod rewrite;
+mod tokens;
 mod values;
 mod variables;
 
 pub use chat::ChatTemplate;
+pub(crate) use beginnings::Beginnings;
 pub(crate) use chat::{Conversation, digest};
 pub use message::Message;
 pub use rendering::Rendering;
@@ -27,3 +31,5 @@ pub use variables::Variables;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod beginnings_tests;
