@@ -3,6 +3,7 @@
 mod bench;
 mod documents;
 mod length;
+mod special;
 mod tools;
 mod turns;
 
