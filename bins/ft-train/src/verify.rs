@@ -157,6 +157,7 @@ fn configure(cli: &Cli, kept: &Kept, from: u64, scratch: &Path) -> Result<Cli> {
     let resume = resume.map_or(Value::Null, |path| path.to_string_lossy().into());
     configuration.insert("resume_from_checkpoint".into(), resume);
     configuration.insert("report_to".into(), "none".into());
+    configuration.insert("log_rows".into(), false.into());
     let file = scratch.join("configuration.json");
     write_json(&file, &Value::Object(configuration))?;
     let words = ["ft-train".into(), "--config".into(), file.into_os_string()];

@@ -81,6 +81,7 @@ fn log(log: &LogArgs) -> LogOptions {
         logging_steps: log.logging_steps,
         logging_first_step: log.logging_first_step,
         report_to: log.reports(),
+        log_rows: log.log_rows,
         run_name: log.run_name.clone(),
     }
 }

@@ -23,6 +23,10 @@ pub struct LogArgs {
     #[arg(long, value_name = "WHERE", num_args = 1.., value_delimiter = ',', action = clap::ArgAction::Set,
         default_value = "jsonl", value_parser = report)]
     pub report_to: Vec<Report>,
+    /// Write rows.jsonl beside the adapter: the rows that each step sees, by their number in the training file, with the
+    /// source file and row that they were made of where the file tells (ft-prep --lineage)
+    #[arg(long)]
+    pub log_rows: bool,
     /// Name of the run in its logs
     #[arg(long, value_name = "NAME")]
     pub run_name: Option<String>,

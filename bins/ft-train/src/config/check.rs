@@ -5,7 +5,7 @@ use ft_model::layers::WeightFormat;
 
 use super::resolved::Resolved;
 use crate::args::{Args, Optim, SamplingStrategy};
-use ft_io::NamedValue;
+use ft_io::{NamedValue, Target};
 use ft_trainer::engine::evaluation::EVALUATION_KEYS;
 use ft_trainer::options::{Interval, Offload, SaveStrategy, SchedulerType};
 use ft_trainer::plan::schedule::Schedule;
@@ -145,6 +145,9 @@ fn rows(args: &Args) -> Result<(), String> {
 }
 
 fn watch(args: &Args) -> Result<(), String> {
+    if args.log.log_rows && Target::parse(&args.output_dir) == Target::Stdout {
+        return Err("--log-rows writes rows.jsonl beside the adapter, and that goes to a pipe; give a folder".into());
+    }
     let watch = &args.watch;
     let when = watch.eval_strategy();
     if when != Interval::No && args.eval.is_none() {

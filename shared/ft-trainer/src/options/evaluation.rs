@@ -11,6 +11,8 @@ pub struct LogOptions {
     pub logging_first_step: bool,
     /// Where the figures go.
     pub report_to: Vec<ReportTo>,
+    /// Whether `rows.jsonl` in the output folder says which rows each step sees.
+    pub log_rows: bool,
     /// What the run is called in its records; the output folder's name where it is none.
     pub run_name: Option<String>,
 }
@@ -53,6 +55,7 @@ impl Default for LogOptions {
             logging_steps: 10.0,
             logging_first_step: false,
             report_to: vec![ReportTo::Jsonl],
+            log_rows: false,
             run_name: None,
         }
     }

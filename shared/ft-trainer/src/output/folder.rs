@@ -16,16 +16,18 @@ use crate::options::Options;
 use crate::output::checkpoint;
 use crate::output::lock::{Lock, lock};
 use crate::output::run_record::{self, RunRecord};
+use crate::output::watch::rows;
 use crate::run::trainer::Outcome;
 
 const CONFIG: &str = "adapter_config.json";
 const ADAPTER: &str = "adapter_model.safetensors";
 /// What a run leaves in its folder, beside its checkpoints and its events.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     ADAPTER,
     CONFIG,
     "metrics.jsonl",
     run_record::FILE,
+    rows::FILE,
     "trainer_state.json",
     "train_results.json",
     "eval_results.json",

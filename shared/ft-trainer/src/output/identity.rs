@@ -32,6 +32,7 @@ const FREE: &[&str] = &[
     "logging_steps",
     "logging_first_step",
     "report_to",
+    "log_rows",
     "run_name",
     "log_level",
     "log_format",

@@ -200,6 +200,7 @@ impl<'a> Trainer<'a> {
         if self.options.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
             bail!("step {}: a failure that was asked for", number + 1);
         }
+        to.observer.begins(number + 1, &self.setup.train, &|| self.sampler.step(number).concat())?;
         let before = Before::step(&self.setup, &self.optimizer);
         let own = self.sampler.share(number, self.setup.ranks.rank());
         let step = Step { loss_scale: self.loss_scale(), ..self.setup.step(Some(self.draws(number))) };
@@ -293,7 +294,7 @@ impl<'a> Trainer<'a> {
             }
             _ => None,
         };
-        let place = place.unwrap_or_else(|| format!("rows {}", numbers(data, &micro_batches.concat())));
+        let place = place.unwrap_or_else(|| rows_of(data, &micro_batches.concat()));
         Error::from(error).context(format!("step {}, {place}", number + 1))
     }
 }
@@ -313,9 +314,12 @@ fn fresh_state(options: &Options, precision: MixedPrecision, steps: u64, sampler
     }
 }
 
-/// The rows' numbers in their file; the first few.
-fn numbers(data: &Dataset, rows: &[usize]) -> String {
-    let some: Vec<String> = rows.iter().take(16).map(|&row| data.row(row).to_string()).collect();
+/// The rows, the first few: their numbers in the file, and what they were made of where that is known.
+fn rows_of(data: &Dataset, rows: &[usize]) -> String {
+    let is_told = rows.iter().any(|&row| data.source(row).is_some());
+    let name = |&row: &usize| if is_told { data.place(row) } else { data.row(row).to_string() };
+    let some: Vec<String> = rows.iter().take(16).map(name).collect();
     let more = if rows.len() > some.len() { ", …" } else { "" };
-    format!("{}{more}", some.join(", "))
+    let before = if is_told { "" } else { "rows " };
+    format!("{before}{}{more}", some.join(", "))
 }
