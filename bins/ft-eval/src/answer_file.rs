@@ -1,6 +1,5 @@
 //! Answers as rows of a Parquet file, written as they come.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -9,13 +8,12 @@ use arrow::array::{
     UInt64Array,
 };
 use arrow::datatypes::{DataType, Field};
-use ft_cli::typed_arguments;
-use ft_io::{InputDigest, Provenance, Source, Target};
+use ft_io::{Source, Target};
 use ft_measure::{Prediction, Prompts};
 use ft_table::ParquetWriter;
 use ft_text::Tokenizer;
 
-use crate::report::LEFT_OUT;
+use crate::row_file::{end, provenance};
 
 /// Rows of a row group; they are cut by number, so that the file does not depend on how many answers are made at a time.
 const GROUP: usize = 1024;
@@ -33,15 +31,8 @@ pub struct AnswerFile<'a> {
 impl<'a> AnswerFile<'a> {
     /// Opens `target`; it has its name once the file is finished.
     pub fn create(target: Target, prompts: &'a Prompts, tokenizer: &'a Tokenizer, source: &Source) -> Result<Self> {
-        let provenance = Provenance {
-            tool: "ft-eval".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            arguments: typed_arguments(&LEFT_OUT, &[source]),
-            inputs: vec![InputDigest { name: source.file_name(), sha256: prompts.sha256.clone() }],
-            extra: BTreeMap::new(),
-        };
         let schema = rows(&[], prompts, tokenizer)?.schema();
-        let writer = ParquetWriter::create(&target, schema, &provenance.to_pairs())?;
+        let writer = ParquetWriter::create(&target, schema, &provenance(source, &prompts.sha256))?;
         Ok(Self { target, writer, prompts, tokenizer, next: 0 })
     }
 
@@ -65,11 +56,7 @@ impl<'a> AnswerFile<'a> {
     pub fn finish(mut self, done: &[Option<Prediction>]) -> Result<()> {
         self.write(&done[self.next..])?;
         let count = done.iter().flatten().count();
-        if count < done.len() {
-            let told = format!("{count} of {} rows", done.len());
-            self.writer.add_metadata([("ft.interrupted".to_owned(), told)]);
-        }
-        Ok(self.writer.finish()?)
+        end(self.writer, count, done.len())
     }
 
     fn write(&mut self, some: &[Option<Prediction>]) -> Result<()> {
@@ -79,7 +66,7 @@ impl<'a> AnswerFile<'a> {
     }
 }
 
-/// A row an answer: `row` is its prompt's, counted from 1.
+/// A row an answer: `row` is its prompt's, counted from 1, and `sample` its number where a prompt has several.
 fn rows(some: &[&Prediction], prompts: &Prompts, tokenizer: &Tokenizer) -> Result<RecordBatch> {
     let prompt = |answer: &&Prediction| match &prompts.texts[answer.prompt] {
         Some(text) => Ok(text.clone()),
@@ -94,8 +81,12 @@ fn rows(some: &[&Prediction], prompts: &Prompts, tokenizer: &Tokenizer) -> Resul
     }
     let all = || some.iter();
     let references = all().map(|a| prompts.references[a.prompt].as_deref());
-    let columns: [(&str, ArrayRef, bool); 9] = [
-        ("row", Arc::new(UInt64Array::from_iter_values(all().map(|a| a.prompt as u64 + 1))), false),
+    let row_ids = all().map(|a| prompts.row_id(a.prompt));
+    let samples = prompts.samples();
+    let sample = all().map(|a| (a.prompt % samples) as u32 + 1);
+    let columns: [(&str, ArrayRef, bool); 11] = [
+        ("row", Arc::new(UInt64Array::from_iter_values(all().map(|a| (a.prompt / samples) as u64 + 1))), false),
+        ("sample", Arc::new(UInt32Array::from_iter_values(sample)), false),
         ("prompt", Arc::new(StringArray::from_iter_values(texts)), false),
         ("prediction", Arc::new(StringArray::from_iter_values(all().map(|a| &a.text))), false),
         ("reference", Arc::new(references.collect::<StringArray>()), true),
@@ -104,8 +95,10 @@ fn rows(some: &[&Prediction], prompts: &Prompts, tokenizer: &Tokenizer) -> Resul
         ("tokens", Arc::new(UInt32Array::from_iter_values(all().map(|a| a.tokens.len() as u32))), false),
         ("ended", Arc::new(all().map(|a| Some(a.ended)).collect::<BooleanArray>()), false),
         ("output_ids", Arc::new(ids.finish()), false),
+        ("row_id", Arc::new(StringArray::from_iter_values(row_ids)), false),
     ];
-    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    let kept = columns.into_iter().filter(|(name, ..)| *name != "sample" || samples > 1);
+    Ok(RecordBatch::try_from_iter_with_nullable(kept)?)
 }
 
 fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {

@@ -5,44 +5,63 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use ft_cli::progress;
 use ft_io::{Source, interrupt};
-use ft_measure::{Asked, Asker, Likelihoods, Questions, Share, Tally};
+use ft_measure::{Asked, Asker, Format, Likelihoods, Outcome, Question, Questions, Share, Tally};
 use ft_model::Architecture;
 use ft_text::TextModel;
 use serde_json::{Map, Value, json};
 
-use crate::args::{ChoiceArgs, inputs, source};
+use crate::args::{ChoiceArgs, inputs, source, target};
+use crate::choice_file;
+use crate::interrupted::interrupted;
 use crate::lm_eval;
 use crate::model::Model;
 use crate::report::{Report, figure, peak, rate, table};
+use crate::row_file;
 
 pub fn run(args: &ChoiceArgs) -> Result<()> {
     let source = source(args.input.as_ref(), &args.model)?;
-    let report = Report::open(args.model.report.as_ref(), None, inputs(&source, &args.model))?;
+    let output = args.output.as_ref().map(|output| target(Some(output))).transpose()?;
+    let report = Report::open(args.model.report.as_ref(), output.as_ref(), inputs(&source, &args.model))?;
     let questions = Questions::read(&source, args.limit)?;
     let text = TextModel::open(&args.model.model)?;
     let format = args.format.into();
     let asker = Asker::new(text, format, args.no_chat_template);
     let asked = asker.ask_all(&questions.list)?;
-    let model = Model::open(&args.model)?;
+    let model = Model::open_typed(&args.model)?;
     model.check_template("the questions", asker.template().as_deref());
     check_lengths(&asked, &questions, &model.arch)?;
 
     let started = Instant::now();
-    let batch_size = args.model.batch_size as usize;
+    let batch_size = args.model.held.batch_size as usize;
     let likelihoods = likelihoods(Likelihoods::new(model.decoder(), &asked, format, batch_size), asked.len())?;
     let seconds = started.elapsed().as_secs_f64();
-    let tally = Tally::new(&questions.list, &likelihoods, format);
+    let (done, all) = (likelihoods.len(), asked.len());
+    let outcomes = outcomes(&questions.list, &likelihoods, format);
+    let output = output.filter(|_| done > 0);
+    if let Some(target) = &output {
+        let rows = choice_file::rows(&questions.list, &likelihoods, &outcomes)?;
+        row_file::write(target, &rows, all, &source, &questions.sha256)?;
+    }
+    if done < all {
+        return Err(interrupted(output.map(|target| target.name()), done, all));
+    }
+    let tally = Tally::new(&questions.list, &outcomes);
     let tokens = asked.iter().map(|asked| asked.tokens(format)).sum();
-    let mut figures = model.describe(&args.model);
+    let mut figures = model.describe(&args.model.held);
     figures.insert("format".into(), json!(format.name()));
     figures.insert("chat_template".into(), json!(asker.uses_template()));
     figures.extend(summary(&source.name(), &tally, tokens, seconds));
     figures.extend(lm_eval::results(&tally, args.task.as_deref(), &stem(&source)));
-    report.write("choice", figures, &source, &questions.sha256)
+    report.write_of("choice", figures, &source, &questions.sha256)
+}
+
+/// How the first questions were answered, of which the `likelihoods` are.
+pub fn outcomes(questions: &[Question], likelihoods: &[Vec<f64>], format: Format) -> Vec<Outcome> {
+    questions.iter().zip(likelihoods).map(|(question, of)| Outcome::new(question, of, format)).collect()
 }
 
 /// Refuses questions that the model cannot take whole.
-fn check_lengths(asked: &[Asked], questions: &Questions, arch: &Architecture) -> Result<()> {
+pub fn check_lengths(asked: &[Asked], questions: &Questions, arch: &Architecture) -> Result<()> {
     let mut most = 0;
     for (asked, question) in asked.iter().zip(&questions.list) {
         let longest = asked.choices.iter().map(Vec::len).max().unwrap_or(0);
@@ -58,15 +77,17 @@ fn check_lengths(asked: &[Asked], questions: &Questions, arch: &Architecture) ->
     Ok(())
 }
 
-/// The likelihoods of all questions' choices, in the questions' order.
-fn likelihoods(batches: Likelihoods<'_>, questions: usize) -> Result<Vec<Vec<f64>>> {
+/// The likelihoods of all questions' choices, in the questions' order; of the first ones after a signal.
+pub fn likelihoods(batches: Likelihoods<'_>, questions: usize) -> Result<Vec<Vec<f64>>> {
     let bar = progress(Some(questions as u64), "questions");
     let mut all = Vec::with_capacity(questions);
     for some in batches {
-        interrupt::check()?;
         let some = some?;
         bar.inc(some.len() as u64);
         all.extend(some);
+        if interrupt::requested() {
+            break;
+        }
     }
     Ok(all)
 }

@@ -11,41 +11,53 @@ use ft_text::TextModel;
 use serde_json::{Map, Value, json};
 
 use crate::answer_file::AnswerFile;
-use crate::args::{GenerateArgs, inputs, sampling, source, target};
+use crate::args::{GenerateArgs, inputs, source, target};
+use crate::chosen::Chosen;
 use crate::interrupted::interrupted;
 use crate::model::Model;
+use crate::question;
 use crate::report::{Report, figure, peak, rate, table};
 
+/// The most tokens of an answer where nothing says another number.
+pub const DEFAULT_NEW_TOKENS: u32 = 128;
+
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    let sampling = sampling(args)?;
+    if let Some(question) = &args.prompt {
+        return question::run(args, question);
+    }
     let source = source(args.input.as_ref(), &args.model)?;
     let output = args.output.as_ref().map(|output| target(Some(output))).transpose()?;
-    let report = Report::open(args.model.report.as_ref(), output.as_ref(), inputs(&source, &args.model))?;
-    let prompts = Prompts::read(&source, args.limit)?;
-    check_tokenizer(&prompts.name, prompts.tokenizer.as_deref(), &args.model.model)?;
     let text = TextModel::open(&args.model.model)?;
-    let model = Model::open(&args.model)?;
+    let chosen = Chosen::new(&args.sampling, &args.model.model, &text, false)?;
+    chosen.check_samples(args.num_return_sequences)?;
+    let report = Report::open(args.model.report.as_ref(), output.as_ref(), inputs(&source, &args.model))?;
+    let samples = args.num_return_sequences as usize;
+    let prompts = Prompts::read(&source, args.limit)?.repeated(samples);
+    check_tokenizer(&prompts.name, prompts.tokenizer.as_deref(), &args.model.model)?;
+    let model = Model::open_typed(&args.model)?;
     model.check_template(&prompts.name, prompts.template.as_deref());
     let options = Options {
-        max_new_tokens: args.max_new_tokens as usize,
-        batch_size: args.model.batch_size as usize,
-        end_ids: text.end_ids.clone(),
+        max_new_tokens: args.max_new_tokens.or(chosen.max_new_tokens).unwrap_or(DEFAULT_NEW_TOKENS) as usize,
+        batch_size: args.model.held.batch_size as usize,
+        end_ids: [model.end_ids(&text), chosen.stop_ids].concat(),
     };
-    let sampler = Sampler::new(sampling, args.seed, prompts.ids.len());
-    let answers = Answers::new(model.decoder(), &prompts, &text.tokenizer, sampler, options)?;
+    let sampler = Sampler::new(chosen.sampling, args.sampling.seed, &prompts.ids, samples);
+    let answers = Answers::new(model.decoder(), &prompts, &text.tokenizer, (sampler, &chosen.stops), options)?;
     let file = output.map(|target| AnswerFile::create(target, &prompts, &text.tokenizer, &source)).transpose()?;
 
     let started = Instant::now();
     let predictions = answer(answers, &prompts, file)?;
     let seconds = started.elapsed().as_secs_f64();
-    let mut figures = model.describe(&args.model);
-    figures.extend(summary(&prompts.name, &AnswerSummary::new(&predictions), seconds));
-    report.write("generate", figures, &source, &prompts.sha256)
+    let summary = AnswerSummary::new(&predictions);
+    say(&prompts.name, &summary, seconds);
+    let mut told = model.describe(&args.model.held);
+    told.extend(figures(&summary, seconds));
+    report.write_of("generate", told, &source, &prompts.sha256)
 }
 
 /// The answers of all prompts, in their order, each written to `file` as soon as those before it are; after a signal
 /// the file is ended with what there is.
-fn answer(answers: Answers<'_>, prompts: &Prompts, mut file: Option<AnswerFile<'_>>) -> Result<Vec<Prediction>> {
+pub fn answer(answers: Answers<'_>, prompts: &Prompts, mut file: Option<AnswerFile<'_>>) -> Result<Vec<Prediction>> {
     let bar = progress(Some(prompts.ids.len() as u64), "answering");
     let mut done: Vec<Option<Prediction>> = vec![None; prompts.ids.len()];
     for finished in answers {
@@ -79,7 +91,7 @@ fn keep(done: &[Option<Prediction>], file: Option<AnswerFile<'_>>) -> Error {
     }
 }
 
-fn summary(what: &str, all: &AnswerSummary, seconds: f64) -> Map<String, Value> {
+fn say(what: &str, all: &AnswerSummary, seconds: f64) {
     let speed = rate(all.tokens, seconds);
     let share = |value: f64| if value.is_nan() { "no references".into() } else { format!("{:.2} %", 100.0 * value) };
     table(
@@ -93,6 +105,10 @@ fn summary(what: &str, all: &AnswerSummary, seconds: f64) -> Map<String, Value> 
             ("peak memory", peak()),
         ],
     );
+}
+
+/// What a report says of answers that took `seconds`.
+pub fn figures(all: &AnswerSummary, seconds: f64) -> Map<String, Value> {
     let figures = json!({
         "exact_match": figure(all.exact_match),
         "f1": figure(all.f1),
@@ -101,7 +117,7 @@ fn summary(what: &str, all: &AnswerSummary, seconds: f64) -> Map<String, Value> 
         "ended": all.ended,
         "tokens": all.tokens,
         "seconds": seconds,
-        "tokens_per_second": speed,
+        "tokens_per_second": rate(all.tokens, seconds),
         "peak_memory_bytes": ft_kernels::memory::peak_rss_bytes(),
     });
     figures.as_object().cloned().unwrap_or_default()

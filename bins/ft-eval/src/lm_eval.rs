@@ -45,7 +45,7 @@ fn entry(task: &str, shares: &Shares) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use ft_measure::{Format, Question};
+    use ft_measure::{Format, Outcome, Question};
 
     use super::*;
 
@@ -54,20 +54,25 @@ mod tests {
         Question { place: String::new(), text: "?".into(), choices, answer, subject: subject.map(Into::into) }
     }
 
+    fn tally_of(questions: &[Question], likelihoods: &[[f64; 2]]) -> Tally {
+        let of = |(question, of): (&Question, &[f64; 2])| Outcome::new(question, of, Format::Letters);
+        Tally::new(questions, &questions.iter().zip(likelihoods).map(of).collect::<Vec<_>>())
+    }
+
     #[test]
     fn results_have_lm_evals_keys() {
         let questions = [question(0, Some("law")), question(1, Some("art"))];
-        let tally = Tally::new(&questions, &[vec![1.0, 0.0], vec![1.0, 1.0]], Format::Letters);
+        let tally = tally_of(&questions, &[[1.0, 0.0], [1.0, 1.0]]);
         let found = Value::from(results(&tally, None, "file"));
         assert_eq!(found["results"]["mmlu"]["acc,none"], 0.5);
         assert_eq!(found["results"]["mmlu_law"]["acc,none"], 1.0);
         assert_eq!(found["results"]["mmlu_art"]["acc_stderr,none"], Value::Null);
         assert_eq!(found["n-samples"]["mmlu"]["effective"], 2);
         assert_eq!(found["results"]["mmlu"].get("acc_norm,none"), None);
-        let tally = Tally::new(&questions[..1], &[vec![1.0, 0.0]], Format::Letters);
+        let tally = tally_of(&questions[..1], &[[1.0, 0.0]]);
         assert!(results(&tally, None, "file")["results"].get("mmlu_law").is_some());
         assert!(results(&tally, Some("mine"), "file")["results"].get("mine").is_some());
-        let tally = Tally::new(&[question(0, None)], &[vec![1.0, 0.0]], Format::Letters);
+        let tally = tally_of(&[question(0, None)], &[[1.0, 0.0]]);
         assert!(results(&tally, None, "file")["results"].get("file").is_some());
     }
 }

@@ -4,30 +4,30 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, UInt32Array, UInt64Array};
-use ft_cli::{progress, typed_arguments};
-use ft_io::{InputDigest, Provenance, Source, Target, interrupt};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use ft_cli::progress;
+use ft_io::{Source, Target, interrupt};
 use ft_measure::{LabelledRows, LossSummary, Losses};
 use ft_model::head::SequenceLoss;
-use ft_table::ParquetWriter;
 use serde_json::{Map, Value, json};
 
 use crate::args::{LossArgs, inputs, source, target};
 use crate::interrupted::interrupted;
 use crate::model::Model;
-use crate::report::{LEFT_OUT, Report, figure, peak, rate, table};
+use crate::report::{Report, figure, peak, rate, table};
+use crate::row_file;
 
 pub fn run(args: &LossArgs) -> Result<()> {
     let source = source(args.input.as_ref(), &args.model)?;
     let rows = args.per_example.then(|| target(args.output.as_ref())).transpose()?;
     let report = Report::open(args.model.report.as_ref(), rows.as_ref(), inputs(&source, &args.model))?;
     let data = LabelledRows::read(&source, args.limit)?;
-    let model = Model::open(&args.model)?;
+    let model = Model::open_typed(&args.model)?;
     data.check(&model.arch, &args.model.model)?;
     model.check_template(&data.name, data.template.as_deref());
 
     let started = Instant::now();
-    let losses = losses(Losses::new(model.decoder(), &data, args.model.batch_size as usize), &data)?;
+    let losses = losses(Losses::new(model.decoder(), &data, args.model.held.batch_size as usize), &data)?;
     let seconds = started.elapsed().as_secs_f64();
     let (done, all) = (losses.len(), data.sequences.len());
     let rows = rows.filter(|_| done > 0);
@@ -37,13 +37,13 @@ pub fn run(args: &LossArgs) -> Result<()> {
     if done < all {
         return Err(interrupted(rows.map(|target| target.name()), done, all));
     }
-    let mut figures = model.describe(&args.model);
+    let mut figures = model.describe(&args.model.held);
     figures.extend(summary(&losses, &data, seconds));
-    report.write("loss", figures, &source, &data.sha256)
+    report.write_of("loss", figures, &source, &data.sha256)
 }
 
 /// The losses of all rows, in their order; of the first ones after a signal.
-fn losses(batches: Losses<'_>, data: &LabelledRows) -> Result<Vec<SequenceLoss>> {
+pub fn losses(batches: Losses<'_>, data: &LabelledRows) -> Result<Vec<SequenceLoss>> {
     let bar = progress(Some(data.sequences.len() as u64), "evaluating");
     let mut losses = Vec::with_capacity(data.sequences.len());
     for some in batches {
@@ -88,29 +88,17 @@ fn summary(losses: &[SequenceLoss], data: &LabelledRows, seconds: f64) -> Map<St
     figures.as_object().cloned().unwrap_or_default()
 }
 
-/// A Parquet row a row: its number, the mean loss of its labels (null without any), their number, and
-/// how many were the likeliest token.
+/// A Parquet row a row: its number, the mean loss of its labels (null without any), their number, how many were
+/// the likeliest token, and the id by which runs over the same rows are compared.
 fn write_rows(target: &Target, losses: &[SequenceLoss], data: &LabelledRows, source: &Source) -> Result<()> {
     let mean = |loss: &SequenceLoss| (loss.labels > 0).then(|| loss.sum / loss.labels as f64);
-    let columns: [(&str, ArrayRef, bool); 4] = [
+    let columns: [(&str, ArrayRef, bool); 5] = [
         ("row", Arc::new(UInt64Array::from_iter_values(1..=losses.len() as u64)), false),
         ("loss", Arc::new(losses.iter().map(mean).collect::<Float64Array>()), true),
         ("labels", Arc::new(UInt32Array::from_iter_values(losses.iter().map(|l| l.labels as u32))), false),
         ("correct", Arc::new(UInt32Array::from_iter_values(losses.iter().map(|l| l.correct as u32))), false),
+        ("row_id", Arc::new(StringArray::from_iter_values((0..losses.len()).map(|i| data.row_id(i)))), false),
     ];
     let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
-    let provenance = Provenance {
-        tool: "ft-eval".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        arguments: typed_arguments(&LEFT_OUT, &[source]),
-        inputs: vec![InputDigest { name: source.file_name(), sha256: data.sha256.clone() }],
-        ..Provenance::default()
-    };
-    let mut writer = ParquetWriter::create(target, batch.schema(), &provenance.to_pairs())?;
-    writer.write(&batch)?;
-    let (done, all) = (losses.len(), data.sequences.len());
-    if done < all {
-        writer.add_metadata([("ft.interrupted".to_owned(), format!("{done} of {all} rows"))]);
-    }
-    Ok(writer.finish()?)
+    row_file::write(target, &batch, data.sequences.len(), source, &data.sha256)
 }

@@ -1,14 +1,19 @@
-//! `ft-eval`: measure a language model: loss, answers, multiple choice.
+//! `ft-eval`: measure a language model: loss, answers, multiple choice; and two of them against each other.
 
 mod answer_file;
 mod args;
 mod choice;
+mod choice_file;
+mod chosen;
+mod compare;
 mod generate;
 mod interrupted;
 mod lm_eval;
 mod loss;
 mod model;
+mod question;
 mod report;
+mod row_file;
 
 use std::process::ExitCode;
 
@@ -26,5 +31,6 @@ fn evaluate(args: Args) -> Result<()> {
         Task::Loss(args) => loss::run(&args),
         Task::Generate(args) => generate::run(&args),
         Task::Choice(args) => choice::run(&args),
+        Task::Compare(args) => compare::run(&args),
     }
 }

@@ -1,6 +1,7 @@
 //! The model under test.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::Path;
 
@@ -10,10 +11,10 @@ use ft_kernels::{Compute, Precision};
 use ft_model::decoder::Decoder;
 use ft_model::layers::{self, LayerSource, Opened};
 use ft_model::{Adapter, Architecture, Checkpoint};
-use ft_text::Form;
+use ft_text::{Form, TextModel};
 use serde_json::{Map, Value, json};
 
-use crate::args::ModelArgs;
+use crate::args::{HeldArgs, ModelArgs};
 
 /// A model, and the adapter on it if there is one.
 pub struct Model {
@@ -28,18 +29,23 @@ pub struct Model {
 }
 
 impl Model {
+    /// The model that was typed.
+    pub fn open_typed(args: &ModelArgs) -> Result<Self> {
+        Self::open(&args.model, args.adapter.as_deref(), &args.held)
+    }
+
     /// Reads weights and adapter, and holds one against the other.
-    pub fn open(args: &ModelArgs) -> Result<Self> {
-        let device = ft_model::device::named(args.device.device)?;
-        let compute = ft_model::device::compute(&device, args.device.reference_operators, Precision::F32);
-        let checkpoint = Checkpoint::open(&args.model)?;
+    pub fn open(path: &Path, lora: Option<&OsStr>, held: &HeldArgs) -> Result<Self> {
+        let device = ft_model::device::named(held.device.device)?;
+        let compute = ft_model::device::compute(&device, held.device.reference_operators, Precision::F32);
+        let checkpoint = Checkpoint::open(path)?;
         let arch = checkpoint.architecture().clone();
-        let read = args.adapter.as_ref().map(|text| adapter(&Source::parse(text), &arch, &args.model)).transpose()?;
+        let read = lora.map(|text| adapter(&Source::parse(text), &arch, path)).transpose()?;
         let (adapter, form) = read.map_or_else(Default::default, |(adapter, form)| (Some(adapter), form));
         let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
         let Opened { source, packed } = layers::open(
             &checkpoint,
-            args.load_in.with_four_bit(args.four_bit.bnb_4bit_quant_type, args.four_bit.bnb_4bit_use_double_quant),
+            held.load_in.with_four_bit(held.four_bit.bnb_4bit_quant_type, held.four_bit.bnb_4bit_use_double_quant),
             (&device, None),
             |_| bar.inc(1),
         )?;
@@ -47,7 +53,7 @@ impl Model {
         if let Some(packed) = packed {
             tracing::info!("{packed}");
         }
-        let name = args.model.file_name().unwrap_or(args.model.as_os_str()).to_string_lossy().into_owned();
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let adapter_sha256 = adapter.as_ref().map(Adapter::sha256).transpose()?;
         let adapter = adapter.map(|adapter| adapter.on(&device).map(Cow::into_owned)).transpose()?;
         Ok(Self { compute, arch, source, adapter, adapter_sha256, form, name })
@@ -55,6 +61,17 @@ impl Model {
 
     pub fn decoder(&self) -> Decoder<'_> {
         Decoder { compute: self.compute, arch: &self.arch, source: &*self.source, adapter: self.adapter.as_ref() }
+    }
+
+    /// How a prompt must look for what the adapter learned; empty without one.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// The tokens that end an answer: the model's, and those that the adapter learned.
+    pub fn end_ids(&self, text: &TextModel) -> Vec<u32> {
+        let own = text.end_ids.iter().copied();
+        own.chain(self.form.end_ids().into_iter().filter(|id| !text.end_ids.contains(id))).collect()
     }
 
     /// Warns where `prompts` were made with another chat template, of this digest, than the adapter was trained with.
@@ -68,11 +85,11 @@ impl Model {
     }
 
     /// What a report says of it.
-    pub fn describe(&self, args: &ModelArgs) -> Map<String, Value> {
+    pub fn describe(&self, held: &HeldArgs) -> Map<String, Value> {
         let described = json!({
             "model": self.name,
             "adapter_sha256": self.adapter_sha256,
-            "load_in": args.load_in.name(),
+            "load_in": held.load_in.name(),
             "device": ft_model::device::describe(self.source.device()),
         });
         described.as_object().cloned().unwrap_or_default()

@@ -10,12 +10,19 @@ use ft_io::{Distinct, Source, Target};
 use serde_json::{Map, Value, json};
 
 /// Arguments that say where results go or how the work is cut, not what they are.
-pub const LEFT_OUT: [&str; 4] = ["-o", "--output", "--report", "--batch-size"];
+pub const LEFT_OUT: [&str; 5] = ["-o", "--output", "--report", "--batch-size", "--junit"];
+
+/// One input of the figures: its name without folders, and the SHA-256 of its bytes.
+pub struct Input {
+    pub name: String,
+    pub sha256: String,
+}
 
 /// Where the figures go; opened before the work, so that a path that cannot be written is told at once.
 pub struct Report {
     output: Option<Output>,
     name: String,
+    files: Distinct,
 }
 
 impl Report {
@@ -28,19 +35,31 @@ impl Report {
             target.map_or(Ok(()), |target| files.output(option, target))?;
         }
         let name = target.as_ref().map(Target::name).unwrap_or_default();
-        Ok(Self { output: target.map(|target| target.create()).transpose()?, name })
+        Ok(Self { output: target.map(|target| target.create()).transpose()?, name, files })
     }
 
-    /// Writes the figures with what they are figures of.
-    pub fn write(self, task: &str, figures: Map<String, Value>, source: &Source, sha256: &str) -> Result<()> {
+    /// Opens another file beside the figures, named by `option`; it may not take the place of any file either.
+    pub fn also(&mut self, option: &str, target: &Target) -> Result<Output> {
+        self.files.output(option, target)?;
+        Ok(target.create()?)
+    }
+
+    /// Writes the figures of one input.
+    pub fn write_of(self, task: &str, figures: Map<String, Value>, source: &Source, sha256: &str) -> Result<()> {
+        self.write(task, figures, &[Input { name: source.file_name(), sha256: sha256.to_owned() }], &[source])
+    }
+
+    /// Writes the figures with what they are figures of; of the arguments, `left_out` are the inputs' own.
+    pub fn write(self, task: &str, figures: Map<String, Value>, inputs: &[Input], left_out: &[&Source]) -> Result<()> {
         let Some(mut output) = self.output else { return Ok(()) };
         let mut all = Map::new();
         all.insert("task".into(), json!(task));
         all.extend(figures);
         all.insert("tool".into(), json!("ft-eval"));
         all.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
-        all.insert("arguments".into(), json!(typed_arguments(&LEFT_OUT, &[source])));
-        all.insert("inputs".into(), json!([{"name": source.file_name(), "sha256": sha256}]));
+        all.insert("arguments".into(), json!(typed_arguments(&LEFT_OUT, left_out)));
+        let inputs: Vec<Value> = inputs.iter().map(|of| json!({"name": of.name, "sha256": of.sha256})).collect();
+        all.insert("inputs".into(), inputs.into());
         let mut text = serde_json::to_vec_pretty(&Value::Object(all))?;
         text.push(b'\n');
         output.write_all(&text).with_context(|| format!("cannot write '{}'", self.name))?;

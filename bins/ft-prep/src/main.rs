@@ -3,12 +3,13 @@
 mod args;
 mod columns;
 mod convert;
-mod drops;
+mod counts;
+mod dedup;
 mod examples;
-mod message;
+mod notes;
+mod pairs;
 mod plan;
 mod prep;
-mod recipe;
 mod report;
 mod split;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ft_cli::Usage;
 use ft_io::{AtomicFile, Distinct, Source, Target};
+use ft_table::schema::{CHAT_TEMPLATE_KWARGS, MESSAGES, TOOLS};
 
 use crate::args::Args;
 use crate::split::{Side, TestSize};
@@ -100,8 +101,9 @@ fn check_columns(args: &Args) -> anyhow::Result<()> {
     if args.system_column.is_some() && !question {
         return Err(usage("--system-column needs --input-column and --output-column, or --messages-column"));
     }
-    if args.keep_columns.iter().any(|name| name == "messages") {
-        return Err(usage("--keep-columns: 'messages' is written anyway"));
+    let written = [MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS];
+    if let Some(name) = args.keep_columns.iter().find(|name| written.contains(&name.as_str())) {
+        return Err(usage(format!("--keep-columns: '{name}' is written anyway, where the shape reads it")));
     }
     if let Some(TestSize::Rows(0)) = args.test_size {
         return Err(usage("--test-size 0 leaves no test rows; leave it out"));

@@ -3,17 +3,19 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
-use ft_cli::{progress, typed_arguments};
+use ft_cli::{Usage, progress, typed_arguments};
 use ft_io::{InputDigest, Provenance, Source, Target, interrupt};
+use ft_table::schema::TEXT;
+use ft_table::shapes::{Shape, shape_names};
 use ft_table::{Error, ParquetWriter, RowBuffer, Rows, TableReader};
 
 use crate::args::Args;
-use crate::convert::Converter;
+use crate::convert::{Converter, Emit};
+use crate::notes::Notes;
 use crate::plan::Plan;
-use crate::recipe::{Recipe, unknown_shape};
 use crate::report::{InputReport, Report};
 use crate::split::{Selection, Side, TestSize};
 
@@ -28,11 +30,14 @@ type Batch = Result<Rows, Error>;
 /// Runs the program.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let plan = Plan::new(args)?;
-    let mut converter = Converter::new(&args.keep_columns, args.dedup);
+    let mut converter = Converter::new(&args.keep_columns, args.reading(), args.dedup);
     let mut sink = Sink::Empty;
     let mut inputs = Vec::with_capacity(args.inputs.len());
+    let only = args.inputs.len() == 1;
     for source in &args.inputs {
-        inputs.push(read(args, source, &mut converter, &mut |batch| sink.push(&plan, batch))?);
+        inputs.push(read(args, source, &mut converter, &mut |batch, is_final| {
+            sink.push(&plan, batch, is_final && only)
+        })?);
     }
     let counts = &converter.counts;
     tracing::info!("{}", counts.line());
@@ -50,32 +55,30 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Reads and converts one input.
-fn read(
-    args: &Args,
-    source: &Source,
-    converter: &mut Converter,
-    emit: &mut dyn FnMut(RecordBatch) -> anyhow::Result<()>,
-) -> anyhow::Result<InputReport> {
+fn read(args: &Args, source: &Source, converter: &mut Converter, emit: &mut Emit) -> anyhow::Result<InputReport> {
     let mut reader = TableReader::open(source, args.format)?;
     if reader.columns().is_empty() {
         return Err(Error::format(reader.name(), "holds no rows").into());
     }
-    let recipe = Recipe::from_args(args)
-        .or_else(|| Recipe::detect(reader.columns()))
-        .ok_or_else(|| unknown_shape(reader.name(), reader.columns()))?;
-    let mut columns = recipe.columns();
+    let shape = shape(args, &reader)?;
+    if shape.text.is_some() && args.keep_columns.iter().any(|name| name == TEXT) {
+        return Err(Usage(format!("--keep-columns: '{TEXT}' is written anyway")).into());
+    }
+    let mut columns = shape.columns_of(reader.columns());
     columns.extend(args.keep_columns.iter().cloned());
+    let mut notes = Notes::new(reader.columns(), shape.columns().chain(&args.keep_columns));
     reader.select(&columns)?;
-    tracing::debug!("{}: {}, columns of the shape {}", reader.name(), reader.format(), recipe.shape);
+    tracing::debug!("{}: {}, columns of the shape {}", reader.name(), reader.format(), shape.name);
     let before = converter.counts.read;
     let bar = progress(None, "rows");
     let (batches, parser) = parse_ahead(reader)?;
     for rows in batches {
         let rows = rows?;
         interrupt::check()?;
-        converter.convert(&recipe, &rows, emit)?;
+        converter.convert(&shape, &rows, &mut notes, emit)?;
         bar.inc(rows.len() as u64);
     }
+    notes.tell(&source.name());
     let mut reader = parser.join().map_err(|_| anyhow!("the parsing thread failed"))?;
     let rows = converter.counts.read - before;
     if rows == 0 {
@@ -85,9 +88,29 @@ fn read(
         name: source.file_name(),
         sha256: reader.sha256()?,
         format: reader.format().name(),
-        shape: recipe.shape,
+        shape: shape.name,
         rows,
     })
+}
+
+/// The shape that the arguments name or the columns tell.
+fn shape(args: &Args, reader: &TableReader) -> anyhow::Result<Shape> {
+    if let Some(shape) = args.shape() {
+        return Ok(shape);
+    }
+    let columns = reader.columns();
+    if let Some(shape) = Shape::detect(columns, &args.reading()) {
+        return Ok(shape);
+    }
+    let names: Vec<_> = columns.iter().map(|name| format!("'{name}'")).collect();
+    let pairs = ["chosen", "rejected"].iter().all(|side| columns.iter().any(|column| column == side));
+    let advice = if pairs {
+        "these are preference pairs: --preference chosen reads the better answer of each"
+    } else {
+        "name them with --input-column and --output-column, or --messages-column"
+    };
+    let (names, known) = (names.join(", "), shape_names());
+    Err(Usage(format!("{}: the columns {names} tell no known shape ({known}); {advice}", reader.name())).into())
 }
 
 /// Parses on a thread of its own while the rows before are converted. The
@@ -113,21 +136,27 @@ enum Sink {
     Empty,
     /// Straight to the output.
     Write(Box<ParquetWriter>),
-    /// Held until the number of rows is known.
+    /// Held until all rows and columns are known.
     Hold(Box<RowBuffer>),
 }
 
 impl Sink {
-    fn push(&mut self, plan: &Plan, batch: RecordBatch) -> anyhow::Result<()> {
+    fn push(&mut self, plan: &Plan, batch: RecordBatch, is_final: bool) -> anyhow::Result<()> {
         if let Self::Empty = self {
             let schema = batch.schema();
             *self = match plan {
-                Plan::All(target) => Self::Write(Box::new(ParquetWriter::create(target, schema, &[])?)),
-                Plan::Split(_) => Self::Hold(Box::new(RowBuffer::new(schema, HELD_BYTES))),
+                Plan::All(target) if is_final => Self::Write(Box::new(ParquetWriter::create(target, schema, &[])?)),
+                _ => Self::Hold(Box::new(RowBuffer::new(schema, HELD_BYTES))),
             };
         }
         match self {
             Self::Empty => {}
+            Self::Write(writer) if writer.schema() != batch.schema_ref() => {
+                bail!(
+                    "the input begins with questions and answers in plain text, and lists of messages with more fields \
+                     come later; put a row of those first, or give the rows as JSON lines"
+                )
+            }
             Self::Write(writer) => writer.write(&batch)?,
             Self::Hold(buffer) => buffer.push(batch)?,
         }
@@ -139,6 +168,15 @@ impl Sink {
         match (self, plan) {
             (Self::Write(mut writer), Plan::All(target)) => {
                 writer.add_metadata(provenance);
+                writer.finish()?;
+                tell(report, "all", rows, target);
+            }
+            (Self::Hold(buffer), Plan::All(target)) => {
+                let mut writer = ParquetWriter::create(target, buffer.schema().clone(), &provenance)?;
+                for batch in buffer.into_batches()? {
+                    interrupt::check()?;
+                    writer.write(&batch?)?;
+                }
                 writer.finish()?;
                 tell(report, "all", rows, target);
             }

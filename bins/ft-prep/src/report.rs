@@ -9,7 +9,7 @@ use ft_io::Target;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::drops::Counts;
+use crate::counts::Counts;
 
 /// One input as it was read.
 #[derive(Clone, Debug, Serialize)]

@@ -8,10 +8,8 @@ use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use clap::{Parser, ValueEnum};
 use ft_cli::{Common, Usage};
 use ft_io::{Source, Target};
-use ft_text::{LabelMode, origin};
+use ft_text::{LabelMode, UserFormat, origin};
 use serde_json::{Map, Value};
-
-use crate::format::UserFormat;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -201,7 +199,7 @@ impl Args {
 
     /// The form of the user messages; `None` leaves them as they are.
     pub fn user_format(&self) -> Result<Option<UserFormat>, Usage> {
-        UserFormat::new(self.prefix.as_deref(), self.user_format.as_deref())
+        UserFormat::new(self.prefix.as_deref(), self.user_format.as_deref()).map_err(Usage)
     }
 
     /// What the adapter's users need to know of the messages' form, by its key in the metadata.

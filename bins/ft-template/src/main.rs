@@ -9,7 +9,6 @@ mod ends;
 mod example;
 mod fit;
 mod flags;
-mod format;
 mod json;
 mod packer;
 mod parts;

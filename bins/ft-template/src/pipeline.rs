@@ -10,13 +10,12 @@ use ft_cli::Usage;
 use ft_io::{Distinct, Provenance, Source, Target};
 use ft_table::schema::{SOURCE, SOURCE_FILE, SOURCE_ROW, TEXT, tokens_schema};
 use ft_table::{ParquetTable, ParquetWriter, read_parquet};
-use ft_text::{ChatTemplate, Encoder, TextModel, Tokenizer};
+use ft_text::{ChatTemplate, Encoder, TextModel, Tokenizer, UserFormat};
 use serde_json::{Map, Value};
 
 use crate::args::{Args, Mode};
 use crate::conversations::{self, holds_documents};
 use crate::documents::Frame;
-use crate::format::UserFormat;
 use crate::provenance::{provenance, travelling};
 use crate::recipe::{self, Chats, Kind, Recipe};
 use crate::work::Work;

@@ -2,8 +2,8 @@
 
 use ft_io::IGNORE_INDEX;
 use ft_text::{
-    ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, Variables, forgets_earlier_turns, label_tokens,
-    learned_turns, render_labelled,
+    ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, UserFormat, Variables, forgets_earlier_turns,
+    label_tokens, learned_turns, render_labelled,
 };
 use serde_json::{Map, Value};
 
@@ -11,7 +11,6 @@ use crate::args::{Mode, Overlong};
 use crate::documents::{self, Frame};
 use crate::ends::open_end;
 use crate::fit::{self, Rendered};
-use crate::format::UserFormat;
 use crate::parts::{Parts, Places};
 use crate::row::{Reject, Row};
 

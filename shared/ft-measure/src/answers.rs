@@ -1,5 +1,7 @@
 //! Answers to prompts, held against their references.
 
+use std::collections::HashMap;
+
 use candle_core::Tensor;
 use ft_model::decoder::Decoder;
 use ft_model::generate::{Answer, Generator, Options};
@@ -9,17 +11,18 @@ use crate::error::{Error, Result};
 use crate::prompts::Prompts;
 use crate::sampling::Sampler;
 use crate::score::score;
+use crate::speech::{Speech, first_stop};
 
 /// An answer as text, held against its reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
-    /// Which prompt it answers, counted from 0.
+    /// Which row of the prompts it answers, counted from 0.
     pub prompt: usize,
-    /// The text, without special tokens.
+    /// The text, without special tokens and without what stopped it.
     pub text: String,
     /// The tokens, with the one that ended it.
     pub tokens: Vec<u32>,
-    /// Whether an end token ended it, and not its length.
+    /// Whether an end token or a stop string ended it, and not its length.
     pub ended: bool,
     /// Exact match and F1, where there is a reference.
     pub score: Option<(bool, f64)>,
@@ -31,10 +34,14 @@ pub struct Answers<'a> {
     sampler: Sampler,
     prompts: &'a Prompts,
     tokenizer: &'a Tokenizer,
+    stops: &'a [String],
+    /// The texts of running answers, where a text may end one.
+    running: HashMap<usize, Speech<'a>>,
 }
 
 impl<'a> Answers<'a> {
-    /// Answers all `prompts` with tokens that `sampler` draws; no answer depends on how many are made at a time.
+    /// Answers all `prompts` with tokens that `sampler` draws, each up to the first of `stops`; no answer depends on how
+    /// many are made at a time.
     ///
     /// # Errors
     /// If a prompt is none that the model can continue.
@@ -42,19 +49,42 @@ impl<'a> Answers<'a> {
         decoder: Decoder<'a>,
         prompts: &'a Prompts,
         tokenizer: &'a Tokenizer,
-        sampler: Sampler,
+        (sampler, stops): (Sampler, &'a [String]),
         options: Options,
     ) -> Result<Self> {
         let generator = Generator::new(decoder, &prompts.ids, options);
-        let generator = generator.map_err(|error| Error::from(error).at(&prompts.name))?;
-        Ok(Self { generator, sampler, prompts, tokenizer })
+        let generator = generator.map_err(|error| match error {
+            ft_model::Error::Prompt { number, reason } => {
+                Error::content(&prompts.name, format!("prompt {} {reason}", (number - 1) / prompts.samples() + 1))
+            }
+            other => Error::from(other).at(&prompts.name),
+        })?;
+        Ok(Self { generator, sampler, prompts, tokenizer, stops, running: HashMap::new() })
     }
 
     fn step(&mut self) -> Result<Vec<Prediction>> {
-        let Self { generator, sampler, .. } = self;
+        let Self { generator, sampler, running, .. } = self;
+        let (tokenizer, stops) = (self.tokenizer, self.stops);
         let mut failed = None;
         let choose = &mut |row: usize, logits: &Tensor| sampler.choose(row, logits).inspect_err(|_| failed = Some(row));
-        let finished = generator.step(choose);
+        let mut no_text = None;
+        let ends = &mut |row: usize, token: u32| {
+            if stops.is_empty() {
+                return false;
+            }
+            let speech = running.entry(row).or_insert_with(|| Speech::new(tokenizer, stops));
+            match speech.push(token) {
+                Ok(_) => speech.stopped(),
+                Err(error) => {
+                    no_text.get_or_insert((row, error));
+                    true
+                }
+            }
+        };
+        let finished = generator.step_until(choose, ends);
+        if let Some((row, error)) = no_text {
+            return Err(error.at(self.prompts.place(row)));
+        }
         let finished = finished.map_err(|error| match failed {
             Some(row) => Error::from(error).at(self.prompts.place(row)),
             None => error.into(),
@@ -62,11 +92,15 @@ impl<'a> Answers<'a> {
         finished.into_iter().map(|answer| self.prediction(answer)).collect()
     }
 
-    fn prediction(&self, answer: Answer) -> Result<Prediction> {
-        let text = ft_text::decode(self.tokenizer, &answer.tokens, true).map_err(|error| {
+    fn prediction(&mut self, answer: Answer) -> Result<Prediction> {
+        self.running.remove(&answer.prompt);
+        let mut text = ft_text::decode(self.tokenizer, &answer.tokens, true).map_err(|error| {
             let told = format!("its answer: {error}");
             Error::content(self.prompts.place(answer.prompt), told)
         })?;
+        if let Some(end) = first_stop(&text, self.stops) {
+            text.truncate(end);
+        }
         let reference = self.prompts.references[answer.prompt].as_ref();
         let score = reference.map(|reference| score(&text, reference));
         Ok(Prediction { prompt: answer.prompt, text, tokens: answer.tokens, ended: answer.ended, score })
@@ -94,7 +128,7 @@ pub struct AnswerSummary {
     pub answers: usize,
     /// How many of them have a reference.
     pub references: usize,
-    /// How many an end token ended.
+    /// How many an end token or a stop string ended.
     pub ended: usize,
     /// How many tokens they have together.
     pub tokens: usize,

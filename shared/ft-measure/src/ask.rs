@@ -13,6 +13,7 @@ use ft_text::{ChatTemplate, Encoder, Message, Scratch, TextModel};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::letters::letter;
+use crate::plain::encode_plain;
 use crate::questions::Question;
 
 /// The tokens of a question.
@@ -147,12 +148,8 @@ impl Asker {
         if self.uses_template() {
             return Ok(self.encoder.encode(text, scratch)?.ids);
         }
-        let encoding = self.text.tokenizer.encode(text, true);
-        let encoding = encoding.map_err(|error| ft_text::Error::Encode(error.to_string()))?;
         // An end-of-sequence token would stand between the question and what follows.
-        let added = encoding.get_special_tokens_mask();
-        let end = added.iter().rposition(|&mask| mask == 0).map_or(added.len(), |last| last + 1);
-        Ok(encoding.get_ids()[..end].to_vec())
+        encode_plain(&self.text.tokenizer, text)
     }
 }
 

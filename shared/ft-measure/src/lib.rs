@@ -2,36 +2,50 @@
 //! references, and choices among the answers of a question.
 //!
 //! - [`LabelledRows`] and [`Losses`]: the loss, perplexity and accuracy of the next token.
-//! - [`Prompts`], [`Sampler`] and [`Answers`]: generated text, and [`score()`] of it.
+//! - [`Prompts`] (or a [`Speaker`]'s), [`Sampler`] and [`Answers`]: generated text, and [`score()`] of it.
 //! - [`Questions`], [`Asker`], [`Likelihoods`] and [`Tally`]: multiple choice, as lm-eval has it.
+//! - [`compare()`]: the same rows under two models, with what chance alone may do.
 //!
-//! Each of the three is an iterator over batches, so that the caller sees every result as it comes and may stop.
+//! Each of the first three is an iterator over batches, so that the caller sees every result as it comes and may stop.
 
 mod answer_column;
 mod answers;
 mod ask;
+mod compare;
+mod conversation;
 mod error;
 mod format;
+mod generation_config;
 mod letters;
 mod likelihoods;
 mod loss;
+mod outcome;
+mod plain;
 mod prompts;
 mod questions;
+mod row_id;
 mod sampling;
 mod score;
+mod speech;
 mod tally;
+mod text_stream;
 mod tokens;
 
 pub use answers::{AnswerSummary, Answers, Prediction};
 pub use ask::{Asked, Asker};
+pub use compare::{Column, Comparison, MatchBy, Metric, Resampling, Scores, compare, read_scores, sign_test};
+pub use conversation::Speaker;
 pub use error::{Error, Result};
 pub use format::Format;
+pub use generation_config::GenerationConfig;
 pub use letters::letter;
 pub use likelihoods::Likelihoods;
 pub use loss::{LossSummary, Losses};
+pub use outcome::Outcome;
 pub use prompts::Prompts;
 pub use questions::{Question, Questions};
-pub use sampling::Sampler;
+pub use sampling::{Sampler, Sampling, distribution};
 pub use score::score;
+pub use speech::Speech;
 pub use tally::{Share, Shares, Tally};
 pub use tokens::{LabelledRows, check_tokenizer};

@@ -1,5 +1,6 @@
 //! How likely a model holds each choice of a question.
 
+use ft_kernels::math::{exp, log};
 use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::Decoder;
 use ft_model::generate::Engine;
@@ -9,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::letters::letter;
 
-/// The likelihoods of the choices, some questions at a time, in their order: for each question a number a choice, of
+/// The logarithms of the likelihoods of the choices, some questions at a time, in their order: for each question a number a choice, of
 /// which the greatest belongs to the likeliest one.
 pub struct Likelihoods<'a> {
     way: Way<'a>,
@@ -63,15 +64,22 @@ impl Iterator for Likelihoods<'_> {
     }
 }
 
-/// The logits of the choices' letters after the prompt.
+/// The logarithm of the likelihood of each choice's letter after the prompt.
 fn by_letters(engine: &Engine<'_>, asked: &[Asked]) -> Result<Vec<Vec<f64>>> {
     let prompts: Vec<&[u32]> = asked.iter().map(|asked| asked.prompt.as_slice()).collect();
     let logits = engine.last_logits(&prompts)?.to_vec2::<f32>().map_err(ft_model::Error::from)?;
-    // What turns logits into logarithms of probabilities is the same for all letters.
     let of = |(asked, row): (&Asked, &Vec<f32>)| {
-        asked.choices.iter().map(|letter| f64::from(row[letter[0] as usize])).collect()
+        let all = log_sum_exp(row);
+        asked.choices.iter().map(|letter| f64::from(row[letter[0] as usize]) - all).collect()
     };
     Ok(asked.iter().zip(&logits).map(of).collect())
+}
+
+/// What turns logits into logarithms of probabilities.
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let greatest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&logit| exp(f64::from(logit) - greatest)).sum();
+    greatest + log(sum)
 }
 
 /// The logarithm of the likelihood of each choice's text after the prompt.

@@ -9,6 +9,7 @@ use ft_table::schema::{INPUT_IDS, LABELS, REFERENCE, TEXT};
 use ft_text::origin::{TEMPLATE_DIGEST_KEY, TOKENIZER_KEY};
 
 use crate::error::{Error, Result};
+use crate::row_id::row_id;
 
 /// All prompts of one input, column by column.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Prompts {
     pub texts: Vec<Option<String>>,
     /// The answer that is wanted.
     pub references: Vec<Option<String>>,
+    /// How often each prompt stands there, on end: 0 and 1 are once.
+    samples: usize,
 }
 
 impl Prompts {
@@ -64,9 +67,43 @@ impl Prompts {
         Ok(prompts)
     }
 
+    /// One question, which stands in no file; `text` is what its tokens were made of.
+    pub fn of_question(text: String, ids: Vec<u32>) -> Self {
+        let name = "the question".to_owned();
+        Self { name, ids: vec![ids], texts: vec![Some(text)], references: vec![None], ..Self::default() }
+    }
+
+    /// The same prompts, each `samples` times on end.
+    #[must_use]
+    pub fn repeated(self, samples: usize) -> Self {
+        fn each<T: Clone>(all: &[T], samples: usize) -> Vec<T> {
+            all.iter().flat_map(|one| std::iter::repeat_n(one, samples).cloned()).collect()
+        }
+        let samples = samples.max(1);
+        Self {
+            ids: each(&self.ids, samples),
+            texts: each(&self.texts, samples),
+            references: each(&self.references, samples),
+            samples: samples * self.samples(),
+            ..self
+        }
+    }
+
+    /// How often each prompt stands there.
+    pub fn samples(&self) -> usize {
+        self.samples.max(1)
+    }
+
     /// Row `i`, counted from 0, as messages name it.
     pub(crate) fn place(&self, i: usize) -> String {
-        format!("{}, row {}", self.name, i + 1)
+        format!("{}, row {}", self.name, i / self.samples() + 1)
+    }
+
+    /// Which row row `i` is, counted from 0: a digest of its tokens and its reference.
+    pub fn row_id(&self, i: usize) -> String {
+        let ids: Vec<u8> = self.ids[i].iter().flat_map(|id| id.to_le_bytes()).collect();
+        let reference = self.references[i].as_ref().map(String::as_bytes);
+        row_id([ids.as_slice()].into_iter().chain(reference))
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<()> {

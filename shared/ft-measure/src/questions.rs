@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::answer_column::{Readings, is_ambiguous, of_column};
 use crate::error::{Error, Result};
 use crate::letters::{MOST_CHOICES, letter};
+use crate::row_id::row_id;
 
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,15 @@ pub struct Question {
     pub answer: usize,
     /// What it is about, where the input says it.
     pub subject: Option<String>,
+}
+
+impl Question {
+    /// Which question it is, whatever model is asked: a digest of its text, its choices and its answer.
+    pub fn row_id(&self) -> String {
+        let answer = (self.answer as u64).to_le_bytes();
+        let choices = self.choices.iter().map(String::as_bytes);
+        row_id([self.text.as_bytes(), &answer].into_iter().chain(choices))
+    }
 }
 
 /// All questions of one input.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::Format;
+use crate::outcome::Outcome;
 use crate::questions::Question;
 
 /// A share of questions.
@@ -54,17 +54,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts the questions whose right choice has the greatest of its `likelihoods`.
-    pub fn new(questions: &[Question], likelihoods: &[Vec<f64>], format: Format) -> Self {
+    /// Counts the questions that were answered right.
+    pub fn new(questions: &[Question], outcomes: &[Outcome]) -> Self {
         let mut tally = Self::default();
-        for (question, likelihoods) in questions.iter().zip(likelihoods) {
-            let plain = greatest(likelihoods.iter().copied()) == question.answer;
-            let lengths = question.choices.iter().map(|choice| choice.chars().count().max(1) as f64);
-            let by_length = (format == Format::Text)
-                .then(|| greatest(likelihoods.iter().zip(lengths).map(|(l, n)| l / n)) == question.answer);
+        for (question, outcome) in questions.iter().zip(outcomes) {
             let add = |shares: &mut Shares| {
-                shares.plain.add(plain);
-                if let Some(right) = by_length {
+                shares.plain.add(outcome.is_right);
+                if let Some((_, right)) = outcome.by_length {
                     shares.by_length.get_or_insert_default().add(right);
                 }
             };
@@ -78,20 +74,10 @@ impl Tally {
     }
 }
 
-/// The first of the greatest values.
-fn greatest(values: impl Iterator<Item = f64>) -> usize {
-    let mut best = (0, f64::NEG_INFINITY);
-    for (i, value) in values.enumerate() {
-        if value > best.1 {
-            best = (i, value);
-        }
-    }
-    best.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
 
     fn question(answer: usize, subject: Option<&str>) -> Question {
         let choices = vec!["four".into(), "a much longer text".into()];
@@ -101,7 +87,10 @@ mod tests {
     #[test]
     fn long_choices_are_not_held_against_the_model() {
         let questions = [question(1, None), question(0, None)];
-        let tally = Tally::new(&questions, &[vec![-4.0, -9.0], vec![-2.0, -18.0]], Format::Text);
+        let likelihoods = [[-4.0, -9.0], [-2.0, -18.0]];
+        let outcomes: Vec<_> =
+            questions.iter().zip(likelihoods).map(|(q, l)| Outcome::new(q, &l, Format::Text)).collect();
+        let tally = Tally::new(&questions, &outcomes);
         assert_eq!(tally.all.plain, Share { right: 1, of: 2 });
         assert_eq!(tally.all.by_length, Some(Share { right: 2, of: 2 }));
         assert_eq!(tally.all.plain.standard_error(), 0.5);

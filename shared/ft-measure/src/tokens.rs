@@ -8,6 +8,7 @@ use ft_model::batch::Sequence;
 use ft_text::origin::{self, Origin};
 
 use crate::error::{Error, Result};
+use crate::row_id::row_id;
 
 /// The labelled rows of one input.
 #[derive(Debug)]
@@ -62,6 +63,14 @@ impl LabelledRows {
     /// Row `i`, counted from 0, as messages name it.
     pub(crate) fn place(&self, i: usize) -> String {
         format!("{}, row {}", self.name, i + 1)
+    }
+
+    /// Which row row `i` is, counted from 0: a digest of its tokens and labels.
+    pub fn row_id(&self, i: usize) -> String {
+        let Sequence { input_ids, labels } = &self.sequences[i];
+        let ids: Vec<u8> = input_ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let labels: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        row_id([ids.as_slice(), &labels])
     }
 
     /// The number of tokens.

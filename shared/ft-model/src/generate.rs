@@ -40,12 +40,15 @@ pub struct Answer {
     pub prompt: usize,
     /// Its tokens, with the one that ended it.
     pub tokens: Vec<u32>,
-    /// Whether an end token ended it, and not its length.
+    /// Whether a token ended it, and not its length.
     pub ended: bool,
 }
 
 /// Picks the next token of a prompt's answer from its logits, `[vocabulary]`.
 pub type Choose<'c> = dyn FnMut(usize, &Tensor) -> Result<u32> + Send + 'c;
+
+/// Whether a prompt's answer ends with the token that it got.
+pub type Ends<'c> = dyn FnMut(usize, u32) -> bool + Send + 'c;
 
 /// Answers prompts, step by step.
 pub struct Generator<'a> {
@@ -90,6 +93,15 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// If a layer cannot be had, an operator fails, or `choose` does.
     pub fn step(&mut self, choose: &mut Choose<'_>) -> Result<Vec<Answer>> {
+        self.step_until(choose, &mut |_, _| false)
+    }
+
+    /// The same, where a token may end its answer for other reasons than being an end token: `ends` is told each
+    /// prompt's newest one.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn step_until(&mut self, choose: &mut Choose<'_>, ends: &mut Ends<'_>) -> Result<Vec<Answer>> {
         if self.is_done() {
             return Ok(Vec::new());
         }
@@ -101,7 +113,7 @@ impl<'a> Generator<'a> {
             for (i, running) in self.running[from..].iter_mut().enumerate() {
                 let token = choose(running.answer.prompt, &logits.get(i)?)?;
                 running.answer.tokens.push(token);
-                running.answer.ended = self.options.end_ids.contains(&token);
+                running.answer.ended = self.options.end_ids.contains(&token) || ends(running.answer.prompt, token);
             }
             Ok(self.take_finished())
         })

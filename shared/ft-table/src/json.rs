@@ -6,6 +6,7 @@ use memchr::memchr;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::json_text::parse_object;
 use crate::rows::{Data, Places, Rows};
 use crate::window::{Window, not_utf8};
 
@@ -179,28 +180,7 @@ fn closing(text: &[u8]) -> Option<usize> {
 
 /// One object, or the words for what is wrong with it.
 fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| not_utf8(bytes))?;
-    let value: Value = serde_json::from_str(text).map_err(|error| {
-        let told = error.to_string();
-        let told = told.split(" at line ").next().unwrap_or(&told).to_owned();
-        format!("not JSON: {told} (column {})", error.column())
-    })?;
-    match value {
-        Value::Object(object) => Ok(object),
-        other => Err(format!("expected an object, found {}", kind(&other))),
-    }
-}
-
-/// What a JSON value is, for messages.
-pub fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
+    parse_object(std::str::from_utf8(bytes).map_err(|_| not_utf8(bytes))?)
 }
 
 #[cfg(test)]
@@ -215,10 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_in_words() {
-        assert_eq!(parse(b"[1]").unwrap_err(), "expected an object, found a list");
-        let told = parse(br#"{"a" 1}"#).unwrap_err();
-        assert_eq!(told, "not JSON: expected `:` (column 6)");
+    fn bytes_that_are_no_text_are_told() {
         assert!(parse(b"{\"a\":\"\xff\"}").unwrap_err().contains("0xff"));
     }
 }

@@ -4,11 +4,13 @@
 //! counted from 1 (columnar formats).
 
 mod buffer;
+mod conform;
 mod delimited;
 mod detect;
 mod error;
 mod fields;
 mod json;
+mod json_text;
 mod lineage;
 mod packing;
 mod parquet_in;
@@ -16,6 +18,7 @@ mod parquet_out;
 mod reader;
 mod rows;
 pub mod schema;
+pub mod shapes;
 mod spool;
 mod stream;
 mod text;
@@ -24,9 +27,10 @@ mod value;
 mod window;
 
 pub use buffer::{BufferedRows, RowBuffer};
+pub use conform::conform;
 pub use detect::Format;
 pub use error::Error;
-pub use json::kind;
+pub use json_text::{kind, parse_value};
 pub use lineage::SourceRow;
 pub use packing::TokenRow;
 pub use parquet_in::{ParquetBatches, ParquetTable, read_parquet};

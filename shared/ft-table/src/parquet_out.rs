@@ -104,6 +104,11 @@ impl ParquetWriter {
         }
     }
 
+    /// The columns of the file.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
         self.rows

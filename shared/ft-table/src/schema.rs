@@ -1,8 +1,7 @@
 //! The two kinds of rows that pass between the programs.
 //!
 //! # Examples
-//! What `ft-template` reads; one row an example. `ft-prep` writes `messages` with `role` and `content`, and the columns that
-//! the user keeps: the other fields come from elsewhere as yet.
+//! What `ft-prep` writes, with the columns that the user keeps behind, and `ft-template` reads; one row an example.
 //!
 //! | column | type | meaning |
 //! |---|---|---|
@@ -24,10 +23,25 @@
 //! some row of the file has them. JSON texts may be marked as Arrow's canonical extension type `arrow.json` in the field's
 //! metadata, as datasets (4.7 and newer) writes them: [`is_json`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
+/// Fields of a message.
+pub const ROLE: &str = "role";
+/// What is said.
+pub const CONTENT: &str = "content";
+/// Who speaks.
+pub const NAME: &str = "name";
+/// What was thought before the answer.
+pub const REASONING_CONTENT: &str = "reasoning_content";
+/// Calls of tools, JSON text.
+pub const TOOL_CALLS: &str = "tool_calls";
+/// The call that a message answers.
+pub const TOOL_CALL_ID: &str = "tool_call_id";
+/// Whether an answer is learned.
+pub const TRAIN: &str = "train";
 /// Column of the examples schema.
 pub const MESSAGES: &str = "messages";
 /// Tools that the model may call, JSON text.
@@ -60,9 +74,15 @@ pub fn is_json(field: &Field) -> bool {
     field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == ARROW_JSON)
 }
 
+/// A field of texts that are JSON by their own account; null where there is nothing.
+pub fn json_field(name: &str) -> Field {
+    let extension = HashMap::from([(EXTENSION_NAME.to_owned(), ARROW_JSON.to_owned())]);
+    Field::new(name, DataType::Utf8, true).with_metadata(extension)
+}
+
 /// The fields that every message has: `role` and `content`, both text.
 pub fn message_fields() -> Fields {
-    Fields::from(vec![Field::new("role", DataType::Utf8, false), Field::new("content", DataType::Utf8, false)])
+    Fields::from(vec![Field::new(ROLE, DataType::Utf8, false), Field::new(CONTENT, DataType::Utf8, false)])
 }
 
 /// The item of the `messages` list where messages have no other fields.
@@ -71,8 +91,7 @@ pub fn message_item() -> Arc<Field> {
     Arc::new(Field::new_list_field(item, false))
 }
 
-/// What `ft-prep` writes: `messages: list<struct<role, content>>` and the
-/// columns that the user keeps.
+/// The plainest examples: `messages: list<struct<role, content>>` and the columns that the user keeps.
 pub fn examples_schema(kept: impl IntoIterator<Item = Field>) -> SchemaRef {
     let messages = Field::new(MESSAGES, DataType::List(message_item()), false);
     let fields: Vec<_> = std::iter::once(messages).chain(kept).collect();

@@ -20,6 +20,7 @@ mod save;
 mod special;
 mod template;
 mod tokenizer;
+mod user_format;
 
 pub use encode::{Encoded, Encoder, Scratch};
 pub use error::{Error, Result};
@@ -30,3 +31,4 @@ pub use model::{SpecialToken, TextModel, decode};
 pub use save::{TOKENIZER_FILES, save_tokenizer};
 pub use template::{ChatTemplate, Message, Rendering, Variables};
 pub use tokenizers::Tokenizer;
+pub use user_format::UserFormat;

@@ -76,15 +76,10 @@ impl Bench {
         bench
     }
 
-    /// Sets all numbers of one of the model's tensors.
+    /// Sets all numbers of one of the model's tensors, all others being as they were first.
     pub fn spoil(&self, tensor: &str, value: f32) {
         write_model(&self.path("model"));
-        let file = self.path("model").join("model.safetensors");
-        let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
-        let found = &tensors[tensor];
-        let spoilt = Tensor::full(value, found.dims(), &Device::Cpu).unwrap();
-        tensors.insert(tensor.to_owned(), spoilt);
-        candle_core::safetensors::save(&tensors, file).unwrap();
+        self.change("model", tensor, value);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -97,14 +92,41 @@ impl Bench {
     }
 
     pub fn run_on(&self, task: &str, model: &Path, args: &[&str], stdin: &[u8]) -> Outcome {
+        let mut command = self.command(task);
+        command.arg("--model").arg(model).args(args);
+        ran(command, stdin)
+    }
+
+    /// Runs `task` with these arguments and no others.
+    pub fn run_bare(&self, task: &str, args: &[&str]) -> Outcome {
+        let mut command = self.command(task);
+        command.args(args);
+        ran(command, b"")
+    }
+
+    /// The program about to run `task` in the bench, quietly.
+    pub fn command(&self, task: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ft-eval"));
-        command.current_dir(self.folder.path()).args(["--quiet", task, "--model"]).arg(model).args(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // A run that fails early reads nothing.
-        let _ = child.stdin.take().unwrap().write_all(stdin);
-        let out = child.wait_with_output().unwrap();
-        Outcome { code: out.status.code().unwrap(), stdout: out.stdout, stderr: String::from_utf8(out.stderr).unwrap() }
+        command.current_dir(self.folder.path()).args(["--quiet", task]);
+        command
+    }
+
+    /// Makes `name` a copy of the model.
+    pub fn copy_model(&self, name: &str) {
+        fs::create_dir(self.path(name)).unwrap();
+        for file in fs::read_dir(self.path("model")).unwrap().map(|entry| entry.unwrap().path()) {
+            fs::copy(&file, self.path(name).join(file.file_name().unwrap())).unwrap();
+        }
+    }
+
+    /// Sets all numbers of one tensor of the model `name`.
+    pub fn change(&self, name: &str, tensor: &str, value: f32) {
+        let file = self.path(name).join("model.safetensors");
+        let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+        let found = &tensors[tensor];
+        let changed = Tensor::full(value, found.dims(), &Device::Cpu).unwrap();
+        tensors.insert(tensor.to_owned(), changed);
+        candle_core::safetensors::save(&tensors, file).unwrap();
     }
 
     /// Writes rows as ft-template does, with the fingerprint of a tokenizer if given.
@@ -146,6 +168,16 @@ impl Bench {
         let table = read_parquet(&Source::Path(self.path(name))).unwrap();
         table.batches(None).unwrap().next().unwrap().unwrap()
     }
+}
+
+/// Runs a command to its end.
+fn ran(mut command: Command, stdin: &[u8]) -> Outcome {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A run that fails early reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    let out = child.wait_with_output().unwrap();
+    Outcome { code: out.status.code().unwrap(), stdout: out.stdout, stderr: String::from_utf8(out.stderr).unwrap() }
 }
 
 /// A file of the tree's test data.

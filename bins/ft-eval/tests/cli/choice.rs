@@ -1,7 +1,7 @@
 //! `ft-eval choice`.
 
 use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Float64Type, Int64Type, UInt32Type};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, testdata};
@@ -95,4 +95,30 @@ fn one_forward_a_question_finds_the_likeliest_letter() {
     let by_text = bench.run("choice", &["spelled.jsonl", "--format", "text"]).figures();
     assert_eq!(by_letter["correct"], by_text["correct"]);
     assert!(by_letter["results"]["letters"]["acc,none"].is_number(), "{by_letter}");
+}
+
+#[test]
+fn every_question_has_its_row() {
+    let bench = Bench::new();
+    let choices = ["tax", "the rent of it", "no", "debt"];
+    let line = |i: usize| json!({"question": format!("{i}?"), "choices": choices, "answer": i % 4}).to_string() + "\n";
+    std::fs::write(bench.path("q.jsonl"), (0..7).map(line).collect::<String>()).unwrap();
+    for format in ["letters", "text"] {
+        let figures = bench.run("choice", &["q.jsonl", "--format", format, "-o", "rows.parquet"]).figures();
+        let rows = bench.rows("rows.parquet");
+        let column = |name: &str| rows.column_by_name(name).unwrap();
+        let right = column("acc").as_boolean().true_count();
+        assert_eq!((rows.num_rows(), figures["correct"].as_u64()), (7, Some(right as u64)));
+        let chosen = column("chosen").as_primitive::<UInt32Type>();
+        for (i, logs) in column("log_likelihoods").as_list::<i32>().iter().enumerate() {
+            let logs = logs.unwrap();
+            let logs = logs.as_primitive::<Float64Type>().values();
+            let likeliest = (0..4).max_by(|&a, &b| logs[a].total_cmp(&logs[b])).unwrap();
+            assert_eq!(chosen.value(i) as usize, likeliest);
+            assert!(logs.iter().all(|log| *log < 0.0), "logarithms of probabilities: {logs:?}");
+            assert_eq!(column("acc").as_boolean().value(i), likeliest == i % 4);
+        }
+        assert_eq!(rows.column_by_name("acc_norm").is_some(), format == "text");
+        assert_eq!(column("choices").as_list::<i32>().value(0).as_string::<i32>().value(1), "the rent of it");
+    }
 }

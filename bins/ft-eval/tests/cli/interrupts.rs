@@ -70,3 +70,17 @@ fn losses_that_are_done_are_kept() {
     assert!(!rows.is_empty() && rows.iter().copied().eq(1..=rows.len() as u64));
     assert!(told.contains(" of 60000 rows"), "{told}");
 }
+
+#[test]
+fn questions_that_are_done_are_kept() {
+    let bench = Bench::new();
+    let line = |i: usize| format!("{{\"question\": \"{i}?\", \"choices\": [\"tax\", \"rent\"], \"answer\": 0}}\n");
+    std::fs::write(bench.path("q.jsonl"), (0..100_000).map(line).collect::<String>()).unwrap();
+    let args = ["choice", "--model", "model", "q.jsonl", "--format", "text", "-o", "some.parquet"];
+    let (code, told) = interrupted(&bench, &args, "some.parquet");
+    assert_eq!(code, 130, "{told}");
+    let some = bench.rows("some.parquet");
+    let rows = some.column_by_name("row").unwrap().as_primitive::<UInt64Type>().values();
+    assert!(!rows.is_empty() && rows.iter().copied().eq(1..=rows.len() as u64));
+    assert!(told.contains(" of 100000 rows"), "{told}");
+}

@@ -3,9 +3,11 @@
 mod bench;
 mod candle_llama;
 mod choice;
+mod compare;
 mod errors;
 mod generate;
 mod interrupts;
 mod loss;
 mod read;
+mod sampling;
 mod word_marks;

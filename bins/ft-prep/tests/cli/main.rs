@@ -2,6 +2,7 @@
 
 mod faults;
 mod formats;
+mod messages;
 mod shapes;
 mod split;
 mod support;

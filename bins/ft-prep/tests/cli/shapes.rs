@@ -112,8 +112,7 @@ fn pictures_and_missing_answers_are_dropped() {
 {"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
     scratch.write("in.jsonl", lines);
     let told = stderr(&scratch.run("in.jsonl -o out.parquet"));
-    let counts = "4 rows read, 1 kept, 3 dropped (no messages 1, no message of the assistant 1, \
-                  a message that is not text 1)";
+    let counts = "4 rows read, 1 kept, 3 dropped (no messages 1, no message of the assistant 1, an image 1)";
     assert!(told.contains(counts), "{told}");
 }
 
@@ -139,4 +138,58 @@ fn several_inputs_of_several_shapes_follow_each_other() {
     let got = scratch.examples("a.csv b.jsonl -o out.parquet", "out.parquet");
     let expected = [["user: 1", "assistant: 2"], ["user: 3", "assistant: 4"]];
     assert_eq!(got, expected);
+}
+
+#[test]
+fn questions_and_answers_under_other_names() {
+    for (asked, answered) in [
+        ("question", "answer"),
+        ("Question", "Answer"),
+        ("prompt", "response"),
+        ("query", "response"),
+        ("instruction", "response"),
+        ("question", "response"),
+    ] {
+        let lines = format!(r#"{{"{asked}":"q","{answered}":"a","id":7}}"#);
+        assert_eq!(from_lines(&lines, ""), [["user: q", "assistant: a"]], "{asked}");
+        let scratch = Scratch::new();
+        scratch.write("in.csv", format!("{asked},{answered}\nq,a\n"));
+        assert_eq!(scratch.examples("in.csv -o out.parquet", "out.parquet"), [["user: q", "assistant: a"]]);
+    }
+    let dolly = r#"{"instruction":"sum up","context":"text","response":"a","category":"x"}"#;
+    assert_eq!(from_lines(dolly, ""), [["user: sum up\ntext", "assistant: a"]]);
+}
+
+#[test]
+fn the_side_of_preference_pairs_that_is_asked_for() {
+    let chat = |said: &str| format!(r#"[{{"role":"user","content":"q"}},{{"role":"assistant","content":"{said}"}}]"#);
+    for lines in [
+        r#"{"prompt":"q","chosen":"good","rejected":"bad"}"#.to_owned(),
+        format!(r#"{{"chosen":{},"rejected":{}}}"#, chat("good"), chat("bad")),
+        format!(r#"{{"prompt":"q","chosen":{},"rejected":{}}}"#, chat("good"), chat("bad")),
+        r#"{"prompt":[{"role":"user","content":"q"}],"chosen":[{"role":"assistant","content":"good"}],"rejected":[{"role":"assistant","content":"bad"}]}"#.to_owned(),
+        r#"{"question":"q","chosen":{"role":"assistant","content":"good"},"rejected":{"role":"assistant","content":"bad"}}"#.to_owned(),
+    ] {
+        assert_eq!(from_lines(&lines, "--preference chosen"), [["user: q", "assistant: good"]], "{lines}");
+        assert_eq!(from_lines(&lines, "--preference rejected"), [["user: q", "assistant: bad"]], "{lines}");
+    }
+    let scratch = Scratch::new();
+    scratch.write("in.jsonl", r#"{"prompt":"q","chosen":"good","rejected":"bad"}"#);
+    let told = scratch.failure("in.jsonl -o out.parquet", 2);
+    assert!(told.contains("these are preference pairs: --preference chosen reads the better answer"), "{told}");
+}
+
+#[test]
+fn whole_documents() {
+    let scratch = Scratch::new();
+    scratch.write("in.csv", "id,text\n1,one\n2,\n3,\"two\nlines\"\n");
+    let output = scratch.run("in.csv --dedup --keep-columns id -o out.parquet");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("3 rows read, 2 kept, 1 dropped (empty text 1)"), "{}", stderr(&output));
+    let out = scratch.path("out.parquet");
+    assert_eq!(text_column(&out, "text"), [Some("one".into()), Some("two\nlines".into())]);
+    assert_eq!(text_column(&out, "id"), [Some("1".into()), Some("3".into())]);
+    scratch.write("chat.csv", "input,output\nq,a\n");
+    let told = scratch.failure("in.csv chat.csv -o both.parquet", 1);
+    assert!(told.contains("conversations ('messages') and whole documents ('text') do not go into one file"), "{told}");
 }

@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use ft_io::Source;
-use ft_table::read_parquet;
+use ft_table::{TableReader, read_parquet};
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 /// A scratch folder in which the program runs.
@@ -109,4 +110,29 @@ pub fn text_column(path: &Path, column: &str) -> Vec<Option<String>> {
         column.iter().map(|cell| cell.map(str::to_owned)).collect()
     };
     batches(path).iter().flat_map(cells).collect()
+}
+
+/// All rows of a file with all their columns; what is null is left out.
+pub fn rows(path: &Path) -> Vec<Value> {
+    let mut reader = TableReader::open(&Source::Path(path.into()), None).unwrap();
+    let columns = reader.columns().to_vec();
+    let mut all = Vec::new();
+    while let Some(rows) = reader.next_rows().unwrap() {
+        for row in 0..rows.len() {
+            let cell = |column: &String| (column.clone(), rows.value(row, column).into_owned());
+            all.push(without_nulls(Value::Object(columns.iter().map(cell).collect::<Map<_, _>>())));
+        }
+    }
+    all
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let some = object.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(some.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
 }

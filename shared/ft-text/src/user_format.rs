@@ -1,7 +1,5 @@
 //! The form of user messages: `{prefix}: [{input}]`.
 
-use ft_cli::Usage;
-
 const INPUT: &str = "{input}";
 const PREFIX: &str = "{prefix}";
 /// What `--prefix` alone means.
@@ -17,13 +15,13 @@ impl UserFormat {
     /// The format that the two arguments give; `None` if there is neither.
     ///
     /// # Errors
-    /// A format without `{input}`, or with `{prefix}` and no prefix, or a prefix that the
+    /// In words: a format without `{input}`, or with `{prefix}` and no prefix, or a prefix that the
     /// format does not use.
-    pub fn new(prefix: Option<&str>, format: Option<&str>) -> Result<Option<Self>, Usage> {
+    pub fn new(prefix: Option<&str>, format: Option<&str>) -> Result<Option<Self>, String> {
         let Some(format) = format.or(prefix.map(|_| PREFIXED)) else {
             return Ok(None);
         };
-        let wrong = |what: &str| Err(Usage(format!("--user-format {format:?} {what}")));
+        let wrong = |what: &str| Err(format!("--user-format {format:?} {what}"));
         if !format.contains(INPUT) {
             return wrong("has no {input}: the message would be lost");
         }
