@@ -6,14 +6,14 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
-use ft_table::schema::{CHAT_TEMPLATE_KWARGS, INPUT_IDS, MESSAGES, REFERENCE, TEXT, TOOLS};
+use ft_table::Rows;
+use ft_table::schema::{CHAT_TEMPLATE_KWARGS, INPUT_IDS, MESSAGES, REFERENCE, TEXT, TOOL_CALLS, TOOLS};
+use ft_table::shapes::{Fault, Reading, Shape, is_flag, train};
 use ft_text::Message;
 use serde_json::{Map, Value};
 
-use crate::{flags, json};
-
-/// The field of a message that may be JSON in a text.
-const TOOL_CALLS: &str = "tool_calls";
+use crate::json;
+use crate::shaped::Examples;
 
 /// The columns that are read, where they are there; of documents only the text.
 pub const COLUMNS: [&str; 4] = [MESSAGES, REFERENCE, TOOLS, CHAT_TEMPLATE_KWARGS];
@@ -31,6 +31,8 @@ pub struct Conversations {
 
 /// The column `messages`, or `text`.
 enum Messages {
+    /// What rows of other shapes were read as.
+    Examples(Examples),
     /// Documents.
     Texts(StringArray),
     /// A list of structs.
@@ -118,7 +120,7 @@ fn describe(kind: &DataType) -> String {
 
 impl Conversations {
     /// Takes the columns of `batch`, which [`check`] has passed.
-    pub fn new(batch: &RecordBatch, kept: &[&str]) -> Result<Self> {
+    pub fn new(batch: &RecordBatch, kept: &[String]) -> Result<Self> {
         let messages = match batch.column_by_name(MESSAGES) {
             Some(column) => Messages::new(column)?,
             None => Messages::Texts(text(batch.column_by_name(TEXT).context("a batch lost its messages")?)?),
@@ -137,6 +139,31 @@ impl Conversations {
         })
     }
 
+    /// Reads `rows` of a shape; `kept` are their columns that go with them.
+    pub fn of_rows(rows: Rows, shape: &Shape, reading: &Reading, kept: Vec<ArrayRef>) -> Self {
+        let examples = Examples::new(rows, shape, reading);
+        let references = (0..examples.len()).map(|row| examples.column(row, REFERENCE));
+        let references = Some(references.collect::<StringArray>());
+        let (rows, messages) = (examples.len(), Messages::Examples(examples));
+        Self { messages, rows, kept, references, tools: None, variables: None }
+    }
+
+    /// Where row `row` stands in a file that has lines; none where its number says it.
+    pub fn place(&self, row: usize) -> Option<String> {
+        match &self.messages {
+            Messages::Examples(examples) => Some(examples.place(row)),
+            _ => None,
+        }
+    }
+
+    /// Fields of the messages of row `row` that are not read.
+    pub fn unread(&self, row: usize) -> &[String] {
+        match &self.messages {
+            Messages::Examples(examples) => examples.unread(row),
+            _ => &[],
+        }
+    }
+
     /// The number of rows.
     pub fn len(&self) -> usize {
         self.rows
@@ -144,7 +171,11 @@ impl Conversations {
 
     /// The document of row `row`, where the rows are documents, or what is wrong with it.
     pub fn document(&self, row: usize) -> Option<Result<&str, String>> {
-        let Messages::Texts(texts) = &self.messages else { return None };
+        let texts = match &self.messages {
+            Messages::Texts(texts) => texts,
+            Messages::Examples(examples) => return examples.text(row).transpose(),
+            _ => return None,
+        };
         Some(if texts.is_null(row) || texts.value(row).is_empty() {
             Err("the text is empty".into())
         } else {
@@ -172,6 +203,9 @@ impl Conversations {
 
     /// The variables that row `row` gives the template, `tools` among them.
     pub fn variables(&self, row: usize) -> Result<Map<String, Value>, String> {
+        if let Messages::Examples(examples) = &self.messages {
+            return Ok(examples.variables(row));
+        }
         let mut found = match cell(self.variables.as_ref(), CHAT_TEMPLATE_KWARGS, row)? {
             Value::Null => Map::new(),
             // Rows that lack a key have null for it where the column is a struct.
@@ -229,6 +263,7 @@ impl Messages {
     fn row(&self, row: usize) -> Result<Vec<Message>, String> {
         match self {
             Self::Texts(_) => Ok(Vec::new()),
+            Self::Examples(examples) => examples.messages(row),
             Self::Json(texts) if texts.is_null(row) => Ok(Vec::new()),
             Self::Json(texts) => from_json(texts.value(row)),
             Self::Structs(structs) => structs.row(row),
@@ -272,7 +307,12 @@ fn from_json(text: &str) -> Result<Vec<Message>, String> {
 
 /// A message of its fields; calls of tools may be JSON in a text.
 fn complete(mut fields: Map<String, Value>) -> Result<Message, String> {
-    let learned = flags::take(&mut fields)?;
+    let learned = train(&fields).map_err(|fault| match fault {
+        Fault::Drop(reason) => reason.to_string(),
+        Fault::Broken(told) => told,
+    })?;
+    // No template asks for it.
+    fields.retain(|name, _| !is_flag(name));
     if let Some(calls) = fields.get_mut(TOOL_CALLS) {
         *calls = json::parsed(calls.take()).map_err(|e| format!("{TOOL_CALLS} {e}"))?;
     }

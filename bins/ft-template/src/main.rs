@@ -8,7 +8,7 @@ mod documents;
 mod ends;
 mod example;
 mod fit;
-mod flags;
+mod input;
 mod json;
 mod packer;
 mod parts;
@@ -16,6 +16,7 @@ mod pipeline;
 mod provenance;
 mod recipe;
 mod row;
+mod shaped;
 mod work;
 
 use std::process::ExitCode;

@@ -95,8 +95,8 @@ fn what_says_that_it_is_learned_is_whoever_speaks() {
 fn flags_that_say_nothing_clear_are_refused() {
     let bench = Bench::new();
     for (flags, told) in [
-        (json!({"weight": 0.5}), "message 0: weight is 0.5, expected 0, 1, true or false"),
-        (json!({"weight": 1, "masked": true}), "message 0: 'weight' and 'masked' do not agree"),
+        (json!({"weight": 0.5}), "message 0: has weight 0.5, expected 0 or 1"),
+        (json!({"weight": 1, "masked": true}), "message 0: is learned by its 'weight' and not by its 'masked', or the other way round"),
     ] {
         let mut message = json!({"role": "assistant", "content": "x"});
         message.as_object_mut().unwrap().extend(flags.as_object().unwrap().clone());
