@@ -6,13 +6,13 @@ use std::time::Instant;
 use anyhow::Result;
 use ft_io::output::listing;
 use ft_io::{Distinct, Source};
-use ft_measure::{AnswerSummary, Answers, Prompts, Sampler, Speaker};
+use ft_measure::{AnswerSummary, Answers, DEFAULT_NEW_TOKENS, Prompts, Sampler, Speaker};
 use ft_model::generate::Options;
 use ft_text::{Message, TextModel};
 
 use crate::args::GenerateArgs;
 use crate::chosen::Chosen;
-use crate::generate::{DEFAULT_NEW_TOKENS, answer, figures};
+use crate::generate::{answer, figures};
 use crate::model::Model;
 use crate::report::Report;
 

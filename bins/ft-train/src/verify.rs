@@ -25,10 +25,11 @@ use ft_trainer::run::trainer::{Outlets, Trainer};
 use ft_trainer::run::trainer_state::{TrainerState, checkpoint_name, is_evaluation, step_of};
 
 use crate::config::Cli;
+use crate::examine;
 
 /// Arguments that may be given anew.
-const ANEW: [&str; 8] =
-    ["model", "train", "eval", "threads", "activation_memory", "gradient_checkpointing", "log_level", "disable_tqdm"];
+const ANEW: [&str; 9] =
+    ["model", "train", "eval", "eval_generate", "threads", "activation_memory", "gradient_checkpointing", "log_level", "disable_tqdm"];
 
 /// Repeats the run in `dir`.
 ///
@@ -51,6 +52,7 @@ pub fn verify(cli: &Cli, dir: &Path) -> Result<()> {
     let watchers = Watchers::new(&options, Some(&output), configuration);
     let mut checkpoints = CheckpointFolder::new(&options, Some(output), record);
     let mut trainer = Trainer::new(&options, setup, &mut checkpoints, cli.started)?;
+    trainer.examiner = examine::examiner(&options)?;
     trainer.announce();
     trainer.until = steps.1;
     let comparison = Comparison { kept: &kept, from: steps.0, logs: 0, checkpoints: 0 };

@@ -3,6 +3,7 @@
 //!
 //! - [`LabelledRows`] and [`Losses`]: the loss, perplexity and accuracy of the next token.
 //! - [`Prompts`] (or a [`Speaker`]'s), [`Sampler`] and [`Answers`]: generated text, and [`score()`] of it.
+//! - [`Exam`]: prompts that are answered again and again while a model learns.
 //! - [`Questions`], [`Asker`], [`Likelihoods`] and [`Tally`]: multiple choice, as lm-eval has it.
 //! - [`compare()`]: the same rows under two models, with what chance alone may do.
 //!
@@ -14,6 +15,7 @@ mod ask;
 mod compare;
 mod conversation;
 mod error;
+mod exam;
 mod format;
 mod generation_config;
 mod letters;
@@ -36,6 +38,7 @@ pub use ask::{Asked, Asker};
 pub use compare::{Column, Comparison, MatchBy, Metric, Resampling, Scores, compare, read_scores, sign_test};
 pub use conversation::Speaker;
 pub use error::{Error, Result};
+pub use exam::{DEFAULT_NEW_TOKENS, Exam, Score};
 pub use format::Format;
 pub use generation_config::GenerationConfig;
 pub use letters::letter;

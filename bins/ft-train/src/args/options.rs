@@ -90,6 +90,8 @@ impl WatchArgs {
     /// What they mean.
     pub fn options(&self) -> EvaluationOptions {
         EvaluationOptions {
+            eval_generate: self.eval_generate.clone(),
+            eval_max_new_tokens: self.eval_max_new_tokens,
             eval_strategy: self.eval_strategy(),
             eval_steps: self.eval_steps,
             eval_on_start: self.eval_on_start,

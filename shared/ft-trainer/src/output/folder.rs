@@ -83,7 +83,11 @@ fn require_inputs_apart(options: &Options, dir: &Path) -> Result<()> {
     const OPTION: &str = "--output-dir";
     let mut results = Distinct::new();
     let named = [("--train", Some(&options.train)), ("--eval", options.eval.as_ref())];
-    for (option, path) in named.into_iter().chain([("--init-adapter", options.init_adapter.as_ref())]) {
+    let more = [
+        ("--init-adapter", options.init_adapter.as_ref()),
+        ("--eval-generate", options.evaluation.eval_generate.as_ref()),
+    ];
+    for (option, path) in named.into_iter().chain(more) {
         path.into_iter().for_each(|path| results.input(option, &Source::parse(path)));
     }
     for (_, path) in checkpoint::all(dir)? {

@@ -20,6 +20,8 @@ const FREE: &[&str] = &[
     "model",
     "train",
     "eval",
+    "eval_generate",
+    "eval_max_new_tokens",
     "output_dir",
     "resume_from_checkpoint",
     "verify",

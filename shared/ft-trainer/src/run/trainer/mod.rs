@@ -1,6 +1,7 @@
 //! The recipe: for each step its rows, its gradients, its update; now and then a log, an evaluation, a checkpoint.
 
 mod between_steps;
+mod examination;
 
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ use crate::plan::sampler::Sampler;
 use crate::plan::schedule::Schedule;
 use crate::run::best::BestTracker;
 use crate::run::trainer_state::{LogWindow, TrainerState};
-use crate::run::{CheckpointStore, Observer};
+use crate::run::{CheckpointStore, Examiner, Observer};
 use ft_io::progress::ProgressBar;
 
 /// A run under way.
@@ -42,6 +43,8 @@ pub struct Trainer<'a> {
     footprint: Footprint,
     /// The step after which the run takes no more, whatever its configuration says.
     pub until: u64,
+    /// Who asks the model questions whenever it is evaluated.
+    pub examiner: Option<Box<dyn Examiner>>,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
     began: Began,
@@ -124,6 +127,7 @@ impl<'a> Trainer<'a> {
             forecast: MemoryForecast::new(&setup, &sampler, steps),
             footprint: Footprint::default(),
             until: steps,
+            examiner: None,
             began: Began::at(&state, program),
             setup,
             sampler,
