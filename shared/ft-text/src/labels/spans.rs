@@ -175,19 +175,21 @@ impl Chat<'_> {
     /// The rendering of the first `count` messages.
     fn beginning(&self, count: usize, prompt: bool) -> Result<Beginning> {
         if let Some(known) = self.beginnings.get(&(count, prompt)) {
-            let length = common(&self.whole[known.at..], &known.rest);
+            let length = self.common(&self.whole[known.at..], &known.rest);
             let length = length.map(|length| known.at + length).map_err(|at| known.at + at);
             return Ok(Beginning { length, generated: known.generated });
         }
         let rendered = self.conversation.render(count, prompt)?;
-        Ok(Beginning { length: common(self.whole, &rendered.text), generated: rendered.generated.len() })
+        Ok(Beginning { length: self.common(self.whole, &rendered.text), generated: rendered.generated.len() })
     }
-}
-
-/// The length of `part`, if `whole` begins with it; else the first byte that differs.
-fn common(whole: &str, part: &str) -> std::result::Result<usize, usize> {
-    if whole.starts_with(part) {
-        return Ok(part.len());
+    /// The length of `part`, if `whole` begins with it; else the first byte that differs. The token that a template puts
+    /// behind a conversation that nobody is to answer (Phi-3.5) is no part of its beginnings.
+    fn common(&self, whole: &str, part: &str) -> std::result::Result<usize, usize> {
+        let end = self.conversation.end_token().filter(|end| whole.ends_with(end));
+        let parts = [Some(part), end.and_then(|end| part.strip_suffix(end))];
+        match parts.into_iter().flatten().find(|part| whole.starts_with(part)) {
+            Some(part) => Ok(part.len()),
+            None => Err(whole.bytes().zip(part.bytes()).take_while(|(a, b)| a == b).count()),
+        }
     }
-    Err(whole.bytes().zip(part.bytes()).take_while(|(a, b)| a == b).count())
 }

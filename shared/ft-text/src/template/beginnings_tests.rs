@@ -109,7 +109,7 @@ fn common_forms_are_told_from_one_rendering() {
         "{% for m in messages %}{% if loop.last or messages[loop.index0 + 1].role != m.role %}<{% endif %}\
          {{ m.content }}{% endfor %}P",
         "{% for m in messages %}{% if loop.nextitem is not defined or loop.nextitem.role != m.role %}<{% endif %}\
-         {{ loop.previtem.role }}{{ m.content }}{% endfor %}P",
+         {{ loop.previtem.role if loop.previtem is defined }}{{ m.content }}{% endfor %}P",
         "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %};{% endfor %}{{ messages | length }}P",
     ];
     for form in forms {

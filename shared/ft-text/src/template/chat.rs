@@ -159,6 +159,11 @@ impl Conversation<'_> {
         self.template.marks_generation
     }
 
+    /// The end-of-sequence token, as the template gets it.
+    pub(crate) fn end_token(&self) -> Option<&str> {
+        self.template.base.get("eos_token").and_then(Value::as_str).filter(|token| !token.is_empty())
+    }
+
     /// Renders the first `count` messages.
     pub(crate) fn render(&self, count: usize, add_generation_prompt: bool) -> Result<Rendering> {
         let messages = Value::from(self.messages[..count].to_vec());
