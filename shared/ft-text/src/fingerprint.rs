@@ -8,7 +8,7 @@
 //! in UTF-8. Ids that only fill the vocabulary up (`[PAD151646]`, as converters to GGUF
 //! name them) count for nothing, so a GGUF and the folder that it came from agree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -102,7 +102,8 @@ impl TokenizerFile {
         let size = vocab.len() as u32;
         let last = self.added_tokens.iter().map(|token| token.id).max();
         let next = last.filter(|&last| last >= size || size == 0).map_or(size, |last| last + 1);
-        let is_new = |text: &str| !self.adds(text) && !vocab.iter().any(|(_, piece)| piece == text);
+        let added: HashSet<&str> = self.added_tokens.iter().map(|token| token.content.as_str()).collect();
+        let is_new = |text: &str| !added.contains(text) && !vocab.iter().any(|(_, piece)| piece == text);
         (next..).zip(tokens.iter().map(|token| token.content.as_str()).filter(|text| !text.is_empty() && is_new(text))).collect()
     }
 

@@ -30,8 +30,7 @@ pub fn render_labelled(
 ) -> Result<LabelledText> {
     let conversation = template.conversation(messages, variables)?;
     let whole = conversation.render(messages.len(), false)?;
-    let beginnings = beginnings(&conversation, messages, &whole, mode);
-    let chat = Chat { conversation, messages, whole: &whole.text, generated: &whole.generated, beginnings };
+    let chat = Chat::new(conversation, messages, &whole, mode);
     let spans = if mode == LabelMode::All { chat.all_but_the_masked()? } else { chat.spans(mode)? };
     Ok(LabelledText { spans: spans.into_iter().filter(|s| !s.is_empty()).collect(), text: whole.text })
 }
@@ -49,8 +48,7 @@ pub fn forgets_earlier_turns(
 ) -> Result<bool> {
     let conversation = template.conversation(messages, variables)?;
     let whole = conversation.render(messages.len(), false)?;
-    let beginnings = beginnings(&conversation, messages, &whole, mode);
-    let chat = Chat { conversation, messages, whole: &whole.text, generated: &whole.generated, beginnings };
+    let chat = Chat::new(conversation, messages, &whole, mode);
     for turn in learned_turns(messages, mode) {
         if chat.beginning(turn + 1, false)?.length.is_err() {
             return Ok(true);
@@ -96,9 +94,20 @@ struct Chat<'a> {
     whole: &'a str,
     generated: &'a [Range<usize>],
     beginnings: Beginnings,
+    /// The generation prompt, where the template ends every rendering with it (Llama-3's first one).
+    prompt: Option<String>,
 }
 
-impl Chat<'_> {
+impl<'a> Chat<'a> {
+    fn new(conversation: Conversation<'a>, messages: &'a [Message], whole: &'a Rendering, mode: LabelMode) -> Self {
+        let beginnings = beginnings(&conversation, messages, whole, mode);
+        let prompt = conversation.constant_prompt().filter(|prompt| {
+            // What a rendering begins with is something else: a begin-of-sequence token.
+            whole.text.ends_with(prompt.as_str()) && !whole.text.starts_with(prompt.as_str())
+        });
+        Self { conversation, messages, whole: &whole.text, generated: &whole.generated, beginnings, prompt }
+    }
+
     fn spans(&self, mode: LabelMode) -> Result<Vec<Range<usize>>> {
         let mut spans = Vec::new();
         let turns = learned_turns(self.messages, mode);
@@ -165,7 +174,7 @@ impl Chat<'_> {
         let differs = |message| move |at| Error::PrefixDiffers { message, at };
         let start = self.beginning(turn, self.messages[turn].is_assistant())?.length.map_err(differs(turn))?;
         let end = if turn + 1 == self.messages.len() {
-            self.whole.len()
+            self.whole.len() - self.prompt.as_ref().map_or(0, String::len)
         } else {
             self.beginning(turn + 1, false)?.length.map_err(differs(turn + 1))?
         };
@@ -182,12 +191,12 @@ impl Chat<'_> {
         let rendered = self.conversation.render(count, prompt)?;
         Ok(Beginning { length: self.common(self.whole, &rendered.text), generated: rendered.generated.len() })
     }
-    /// The length of `part`, if `whole` begins with it; else the first byte that differs. The token that a template puts
-    /// behind a conversation that nobody is to answer (Phi-3.5) is no part of its beginnings.
+    /// The length of `part`, if `whole` begins with it; else the first byte that differs. What a template puts behind a
+    /// conversation in any case, an end token (Phi-3.5) or the generation prompt, is no part of its beginnings.
     fn common(&self, whole: &str, part: &str) -> std::result::Result<usize, usize> {
-        let end = self.conversation.end_token().filter(|end| whole.ends_with(end));
-        let parts = [Some(part), end.and_then(|end| part.strip_suffix(end))];
-        match parts.into_iter().flatten().find(|part| whole.starts_with(part)) {
+        let behind = [self.conversation.end_token(), self.prompt.as_deref()].into_iter().flatten();
+        let ends = behind.filter(|end| whole.ends_with(end)).filter_map(|end| part.strip_suffix(end));
+        match std::iter::once(part).chain(ends).find(|part| whole.starts_with(part)) {
             Some(part) => Ok(part.len()),
             None => Err(whole.bytes().zip(part.bytes()).take_while(|(a, b)| a == b).count()),
         }

@@ -76,6 +76,22 @@ fn an_end_token_behind_the_whole_is_no_part_of_earlier_turns() {
     render_labelled(&template, &chat(&TURNS), &Variables::default(), LabelMode::Assistant).unwrap_err();
 }
 
+/// Llama-3's first template: the generation prompt stands behind every rendering, and no answer ends with it.
+#[test]
+fn a_generation_prompt_that_is_always_there_is_not_learned() {
+    let source = "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}<{{ m.role }}>{{ m.content }}<e>\
+        {% endfor %}<assistant>";
+    for mode in [LabelMode::Assistant, LabelMode::Completion] {
+        let got = learned(source, &TURNS, mode).unwrap();
+        assert_eq!(got, if mode == LabelMode::Completion { vec!["b<e>"] } else { vec!["a<e>", "b<e>"] });
+    }
+    // Begin and end are one token: that is no prompt.
+    let source = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ bos_token }}{% endfor %}";
+    let template = ChatTemplate::new(source, &[("bos_token".into(), "<s>".into())]).unwrap();
+    let out = render_labelled(&template, &chat(&TURNS), &Variables::default(), LabelMode::Completion).unwrap();
+    assert_eq!(&out.text[out.spans[0].clone()], "b<s>");
+}
+
 #[test]
 fn a_template_that_rewrites_the_past_is_refused() {
     let source = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}";

@@ -164,6 +164,13 @@ impl Conversation<'_> {
         self.template.base.get("eos_token").and_then(Value::as_str).filter(|token| !token.is_empty())
     }
 
+    /// What the template makes of no messages, if it is never told whether to prompt: where it prompts in any case, that.
+    pub(crate) fn constant_prompt(&self) -> Option<String> {
+        let is_told = self.template.source.contains("add_generation_prompt");
+        let rendered = (!is_told).then(|| self.render(0, false)).and_then(Result::ok);
+        rendered.map(|rendered| rendered.text).filter(|text| !text.is_empty())
+    }
+
     /// Renders the first `count` messages.
     pub(crate) fn render(&self, count: usize, add_generation_prompt: bool) -> Result<Rendering> {
         let messages = Value::from(self.messages[..count].to_vec());
