@@ -170,6 +170,26 @@ fn a_template_that_leaves_out_earlier_thoughts_makes_a_row_of_each_answer() {
     assert_eq!(bench.rows("out.parquet").text.len(), 4);
 }
 
+/// QwQ, DeepSeek-R1 and others ask for an answer by opening its thoughts.
+#[test]
+fn an_answer_without_the_thoughts_that_the_prompt_opens_is_told() {
+    let bench = Bench::new();
+    bench.input(&[question("q", "a")]);
+    let template = "{% for m in messages %}[{{ m.role }}]{% if m.reasoning_content is defined %}<think>\n\
+        {{ m.reasoning_content }}</think>{% endif %}{{ m.content }}<|im_end|>{% endfor %}\
+        {% if add_generation_prompt %}[assistant]{% if enable_thinking is not false %}<think>\n{% endif %}{% endif %}";
+    fs::write(bench.path("t.jinja"), template).unwrap();
+    let args = ["in.parquet", "-o", "out.parquet", "--chat-template", "t.jinja"];
+    let out = bench.run(&args);
+    let told = "in.parquet: row 1: message 1 does not begin as the template asks for it: the generation prompt goes on with \
+                \"<think>\\n\", the message with \"a<|im_end|>\"; give its thoughts as reasoning_content";
+    assert!(!out.ok && out.stderr.contains(told), "{}", out.stderr);
+    assert!(bench.run(&[&args[..], &["--template-kwarg", "enable_thinking=false"]].concat()).ok);
+    let thoughtful = json!({"role": "assistant", "content": "a", "reasoning_content": "t"});
+    messages(&bench, &[json!([{"role": "user", "content": "q"}, thoughtful])]);
+    assert_eq!(learned(&bench, &args[3..]), ["t</think>a<|im_end|>"]);
+}
+
 /// F21: the prompt ends in a space, which the answer's first token takes.
 #[test]
 fn f21_a_token_that_straddles_the_begin_of_an_answer_is_learned() {

@@ -21,7 +21,8 @@ pub struct LabelledText {
 ///
 /// # Errors
 /// [`Error::Template`] in the template's own words; [`Error::PrefixDiffers`] if the
-/// template renders the beginning of the conversation differently once more follows.
+/// template renders the beginning of the conversation differently once more follows; [`Error::PromptDiffers`] if an
+/// answer does not begin as the generation prompt has it.
 pub fn render_labelled(
     template: &ChatTemplate,
     messages: &[Message],
@@ -172,13 +173,22 @@ impl<'a> Chat<'a> {
     /// The span of message `turn`, by comparing renderings.
     fn difference(&self, turn: usize) -> Result<Range<usize>> {
         let differs = |message| move |at| Error::PrefixDiffers { message, at };
-        let start = self.beginning(turn, self.messages[turn].is_assistant())?.length.map_err(differs(turn))?;
+        let start = self.beginning(turn, self.messages[turn].is_assistant())?.length;
+        let start = start.map_err(|at| self.prompt_differs(turn, at).unwrap_or_else(|| differs(turn)(at)))?;
         let end = if turn + 1 == self.messages.len() {
             self.whole.len() - self.prompt.as_ref().map_or(0, String::len)
         } else {
             self.beginning(turn + 1, false)?.length.map_err(differs(turn + 1))?
         };
         Ok(start..end.max(start))
+    }
+
+    /// The error where the messages before `turn` are how the whole begins, and the prompt behind them is not.
+    fn prompt_differs(&self, turn: usize, at: usize) -> Option<Error> {
+        self.beginning(turn, false).ok()?.length.ok()?;
+        let prompt = self.conversation.render(turn, true).ok()?.text;
+        let shown = |text: &str| text.get(at..).map(|rest| rest.chars().take(24).collect::<String>());
+        Some(Error::PromptDiffers { message: turn, opens: shown(&prompt)?, found: shown(self.whole)? })
     }
 
     /// The rendering of the first `count` messages.
