@@ -47,12 +47,26 @@ What the files showed, all dimensions in the order of the weights' rows:
     gpt2         weights [out, in] again (Conv1D transposed); attn_qkv; position_embd.weight
     gptneox      attn_qkv regrouped from heads of (q, k, v) to all q, all k, all v; rope.dimension_count,
                  use_parallel_residual
+    seed_oss     not permuted; post_attention_norm is the norm before the MLP
+    llama        InternLM 3 too, biases permuted; dynamic scaling is not written
+    arcee        permuted as llama, no ffn_gate
+    ernie4_5, glm4, cohere2   not permuted: they turn neighbours already
+    olmo2        OLMo 3 too, with a window and which layers have it; yarn is of the full layers
+    glm4         ffn_up is gate above up; post_attention_norm and post_ffw_norm come after, ffn_norm before the MLP
+    nemotron     every norm's weight is one greater, its bias is as it is; rope.dimension_count is counted without head_dim
+    cohere2      logit_scale multiplies; which layers have a window is not written: every fourth has none
+    exaone4      as olmo2, llama3 scaling as llama
+    stablelm     use_parallel_residual, which the loader takes from the tensors; this converter loses norms of heads
+    hunyuan-dense   rope.freq_base is the stretched one; context_length always 262144
+    mistral3     permuted as llama; rope.scaling.yarn_log_multiplier is mscale_all_dim, attention.temperature_scale beta
+    apertus      not permuted; xielu.alpha_p, alpha_n, beta, eps are lists with a number for each layer
     phi2         q, k and v apart, not permuted; attn_norm is the only norm of a layer; output.bias;
                  rope.dimension_count; feed_forward_length is 4 x the hidden size whatever the model has
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -87,6 +101,19 @@ FILES = {
     "starcoder2-s54-bias-all": "LayerNorms with biases",
     "mixtral-s36": "experts",
     "qwen3_moe-s38": "experts, norms of heads",
+    "seed_oss-s70": "the MLP's norm by another name, biases",
+    "internlm3-s0": "llama again, permuted biases",
+    "arcee-s72": "no gate, permuted biases",
+    "ernie4_5-s74": "turns neighbours, not permuted",
+    "olmo3-s75": "olmo2 with a window and yarn",
+    "glm4-s76": "turns neighbours in half of a head, fused gate and up",
+    "nemotron-s77": "layer norms plus one",
+    "cohere2-s78": "a layer norm without bias, logit scale",
+    "exaone4-s79": "windows of a file, llama3 scaling",
+    "stablelm-s80": "parallel",
+    "hunyuan_v1_dense-s82": "a stretched base",
+    "ministral3-s0": "growing queries",
+    "apertus-s84": "xielu in the metadata",
 }
 
 
@@ -124,6 +151,10 @@ def stage(name, folder):
     """A folder for the converter: the weights, and a config as published ones are."""
     model = REFERENCE / name / "model"
     config = json.loads((model / "config_v4.json").read_text())
+    if config["model_type"] == "cohere2":  # what its files on the hub say beside transformers' keys
+        config["rotary_pct"] = 1.0
+    if config["model_type"] == "internlm3":
+        config["architectures"] = ["InternLM3ForCausalLM"]
     if config["model_type"] == "gpt2":
         config["n_ctx"] = config["n_positions"]
     if config["model_type"] == "gemma3_text":  # the converter counts the tokenizer's words here
@@ -152,7 +183,10 @@ def convert(name, kind, out):
         family = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
         patched = type(family.__name__, (family,), {"set_vocab": set_vocab, "model_arch": family.model_arch})
         with contextlib.redirect_stderr(open(os.devnull, "w")):
-            patched(folder, types[kind], out, model_name=name, hparams=hparams).write()
+            writer = patched(folder, types[kind], out, model_name=name, hparams=hparams)
+            if hasattr(writer, "impl"):  # Mistral 3 leaves its work to another class
+                writer.impl.set_vocab = functools.partial(set_vocab, writer.impl)
+            writer.write()
     return out
 
 

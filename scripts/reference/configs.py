@@ -47,13 +47,36 @@ ARCHS = {
     "starcoder2": ("starcoder2", {}),
     "mixtral": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "qwen3_moe": ("qwen3_moe", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}),
+    "seed_oss": ("seed_oss", {}),
+    "internlm3": ("internlm3", rope("dynamic", factor=6.0)),
+    "arcee": ("arcee", {}),
+    "helium": ("helium", {}),
+    "ernie4_5": ("ernie4_5", {}),
+    "olmo3": ("olmo3", {"sliding_window": 8, "rope_parameters": {
+        "full_attention": {"rope_type": "yarn", "rope_theta": 5e5, "factor": 4.0,
+                           "original_max_position_embeddings": 32},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 5e5}}}),
+    "glm4": ("glm4", rope("default", partial_rotary_factor=0.5)),
+    "nemotron": ("nemotron", rope("default", partial_rotary_factor=0.5)),
+    "cohere2": ("cohere2", {"sliding_window": 8, "logit_scale": 0.25}),
+    "exaone4": ("exaone4", {"sliding_window": 8, **LLAMA3}),
+    "stablelm": ("stablelm", rope("default", partial_rotary_factor=0.25)),
+    "hunyuan_v1_dense": ("hunyuan_v1_dense", rope("dynamic", alpha=1000.0, factor=1.0)),
+    "ministral3": ("ministral3", rope(
+        "yarn", 1e6, factor=16.0, mscale=1.0, mscale_all_dim=1.0, original_max_position_embeddings=8,
+        llama_4_scaling_beta=0.5)),
+    "apertus": ("apertus", LLAMA3),
 }
 
 # The key that holds epsilon, where it is not rms_norm_eps.
 EPSILON = {"gpt2": "layer_norm_epsilon", "gpt_neox": "layer_norm_eps", "phi": "layer_norm_eps",
-           "starcoder2": "norm_epsilon"}
+           "starcoder2": "norm_epsilon", "nemotron": "norm_eps", "cohere2": "layer_norm_eps", "stablelm": "layer_norm_eps"}
 # Families whose config has a head_dim of its own; the others divide the hidden size.
-OWN_HEAD_DIM = {"llama", "mistral", "qwen3", "gemma", "gemma2", "gemma3_text", "mixtral", "qwen3_moe"}
+OWN_HEAD_DIM = {"llama", "mistral", "qwen3", "gemma", "gemma2", "gemma3_text", "mixtral", "qwen3_moe", "seed_oss",
+                "internlm3", "arcee", "helium", "ernie4_5", "glm4", "nemotron", "hunyuan_v1_dense", "ministral3"}
+# Families whose first files were like those of today.
+LATE = {"seed_oss", "internlm3", "arcee", "helium", "ernie4_5", "olmo3", "glm4", "cohere2", "exaone4",
+        "hunyuan_v1_dense", "ministral3", "apertus"}
 NO_GROUPS = {"gpt2", "gpt_neox"}
 # These ask a dropout of their users by default; reference values are made without.
 DROPOUTS = ("attn_pdrop", "embd_pdrop", "resid_pdrop", "attention_dropout", "hidden_dropout",
@@ -112,6 +135,8 @@ def v4_config(v5):
     if v4["model_type"] == "gemma3_text":
         v4["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
         rope = rope["full_attention"]
+    if v4["model_type"] == "olmo3":
+        rope = rope["full_attention"]
     rope = dict(rope)
     theta, partial = rope.pop("rope_theta"), rope.pop("partial_rotary_factor", None)
     if v4["model_type"] == "gpt_neox":
@@ -129,7 +154,9 @@ def v4_config(v5):
 
 def early_config(v4):
     """As the first releases of a family wrote it: no layer_types, but the rule that they follow, and "type" for
-    "rope_type" (not in Gemma-3, which came later)."""
+    "rope_type" (not in Gemma-3, which came later, and not in those that came with transformers 4.43 or after)."""
+    if v4["model_type"] in LATE:
+        return v4
     early = {k: v for k, v in v4.items() if k not in ("layer_types", "_sliding_window_pattern")}
     early["transformers_version"] = "4.40.0"
     if early["model_type"] == "gemma":  # "gelu" stood there and meant the tanh form

@@ -97,6 +97,38 @@ FAMILIES = {
                             "--targets q_proj,k_proj,v_proj,o_proj",
 }
 
+# Families of the second round: what their folders of seed 0, which came from elsewhere, leave out.
+SECOND = {
+    "seed_oss-s70": f"--arch seed_oss --seed 70 {TINY} --head-dim 12 --lengths 14,21 --set attention_out_bias=true "
+                    "--set mlp_bias=true --set attention_bias=false",
+    "internlm3-s71": f"--arch internlm3 --seed 71 {TINY} --kv-heads 1 --head-dim 12 --lengths 26,26 "
+                     "--set max_position_embeddings=12",
+    "arcee-s72": f"--arch arcee --seed 72 {SMALL} --head-dim 16 --lengths 19,11 --set attention_bias=true "
+                 "--set mlp_bias=true",
+    "helium-s73": f"--arch helium --seed 73 {TINY} --heads 2 --kv-heads 1 --head-dim 16 --lengths 17,12 "
+                  "--set attention_bias=true --set mlp_bias=true",
+    "ernie4_5-s74": f"--arch ernie4_5 --seed 74 {TINY} --head-dim 12 --lengths 15,22 --set use_bias=true",
+    "olmo3-s75": f"--arch olmo3 --seed 75 {SMALL} --layers 5 --lengths 24,13 --set attention_bias=true "
+                 "--set sliding_window=5",
+    "glm4-s76": f"--arch glm4 --seed 76 {SMALL} --head-dim 16 --lengths 20,14 --set attention_bias=false "
+                "--set tie_word_embeddings=true",
+    "nemotron-s77": f"--arch nemotron --seed 77 {TINY} --head-dim 8 --lengths 13,18 "
+                    "--set attention_bias=true --set mlp_bias=true",
+    "cohere2-s78": f"--arch cohere2 --seed 78 {SMALL} --layers 5 --lengths 21,9 --set tie_word_embeddings=true",
+    "cohere2_bias-s85": f"--arch cohere2 --seed 85 {TINY} --layers 4 --lengths 12,17 --set attention_bias=true",
+    "exaone4-s79": f"--arch exaone4 --seed 79 {TINY} --layers 4 --lengths 27,16 --set sliding_window_pattern=3 "
+                   "--set sliding_window=6 --set tie_word_embeddings=true",
+    "stablelm-s80": f"--arch stablelm --seed 80 {SMALL} --heads 3 --kv-heads 3 --lengths 18,23 "
+                    "--set use_parallel_residual=true --set use_qkv_bias=true",
+    "stablelm_heads-s81": f"--arch stablelm --seed 81 {TINY} --lengths 16,10 --set qk_layernorm=true "
+                          "--set tie_word_embeddings=true",
+    "hunyuan_v1_dense-s82": f"--arch hunyuan_v1_dense --seed 82 {SMALL} --head-dim 12 --lengths 22,12 "
+                            "--set attention_bias=true --set max_position_embeddings=32768",
+    "ministral3-s83": f"--arch ministral3 --seed 83 {TINY} --head-dim 12 --lengths 29,17 --set sliding_window=7",
+    "apertus-s84": f"--arch apertus --seed 84 {SMALL} --lengths 25,15 --set attention_bias=true "
+                   "--set tie_word_embeddings=true",
+}
+
 BOTH = """--lora modules_to_save=["embed_tokens","lm_head"]"""
 VARIANTS = {
     "llama-s40-dora": f"--arch llama --seed 40 {TINY} --head-dim 12 --dora",
@@ -134,4 +166,4 @@ VARIANTS = {
     "gpt2-s63-padding-save": f"""--arch gpt2 --seed 63 {TINY} --set pad_token_id=31 --lora modules_to_save=["wte"]""",
 }
 
-FOLDERS = FAMILIES | VARIANTS
+FOLDERS = FAMILIES | SECOND | VARIANTS

@@ -84,14 +84,15 @@ fn rows(some: &[&Prediction], prompts: &Prompts, tokenizer: &Tokenizer) -> Resul
     let row_ids = all().map(|a| prompts.row_id(a.prompt));
     let samples = prompts.samples();
     let sample = all().map(|a| (a.prompt % samples) as u32 + 1);
-    let columns: [(&str, ArrayRef, bool); 11] = [
+    let columns: [(&str, ArrayRef, bool); 12] = [
         ("row", Arc::new(UInt64Array::from_iter_values(all().map(|a| (a.prompt / samples) as u64 + 1))), false),
         ("sample", Arc::new(UInt32Array::from_iter_values(sample)), false),
         ("prompt", Arc::new(StringArray::from_iter_values(texts)), false),
         ("prediction", Arc::new(StringArray::from_iter_values(all().map(|a| &a.text))), false),
         ("reference", Arc::new(references.collect::<StringArray>()), true),
-        ("exact_match", Arc::new(all().map(|a| a.score.map(|s| s.0)).collect::<BooleanArray>()), true),
-        ("f1", Arc::new(all().map(|a| a.score.map(|s| s.1)).collect::<Float64Array>()), true),
+        ("exact_match", Arc::new(all().map(|a| a.score.map(|s| s.exact_match)).collect::<BooleanArray>()), true),
+        ("f1", Arc::new(all().map(|a| a.score.map(|s| s.f1)).collect::<Float64Array>()), true),
+        ("rouge_l", Arc::new(all().map(|a| a.score.map(|s| s.rouge_l)).collect::<Float64Array>()), true),
         ("tokens", Arc::new(UInt32Array::from_iter_values(all().map(|a| a.tokens.len() as u32))), false),
         ("ended", Arc::new(all().map(|a| Some(a.ended)).collect::<BooleanArray>()), false),
         ("output_ids", Arc::new(ids.finish()), false),

@@ -1,5 +1,6 @@
 //! What is typed.
 
+mod chat;
 mod choice;
 mod compare;
 mod generate;
@@ -10,6 +11,7 @@ mod sampling;
 
 use clap::{Parser, Subcommand};
 
+pub use chat::ChatArgs;
 pub use choice::ChoiceArgs;
 pub use compare::{BoundArgs, CompareArgs, Threshold, TwoModelsArgs};
 pub use generate::GenerateArgs;
@@ -23,6 +25,7 @@ Examples:
   ft-template --model SmolLM2.gguf --mode test rows.parquet -o - |
       ft-eval generate --model SmolLM2.gguf --max-new-tokens 32 - -o answers.parquet
   ft-eval generate --model SmolLM2.gguf --adapter out --prompt 'What is VAT?'
+  ft-eval chat --model SmolLM2.gguf --adapter out --system 'You are an accountant.'
   ft-eval choice --model merged mmlu/professional_accounting/test.arrow --report choice.json
   ft-eval compare base.parquet tuned.parquet --min-gain exact_match=0.05 --junit compare.xml
   ft-eval compare MODEL MODEL --adapter-b out --on test.parquet --forgetting-on general.parquet
@@ -50,14 +53,23 @@ pub enum Task {
     /// Answers to prompts, and how well they agree with the references
     ///
     /// Prompts are what 'ft-template --mode test' writes. Exact match and F1 are SQuAD's: both texts in
-    /// lower case, without punctuation and the articles a, an, the; F1 over the words that they share.
+    /// lower case, without punctuation and the articles a, an, the; F1 over the words that they share. ROUGE-L is that of
+    /// the package rouge-score without stemming, BLEU sacrebleu's with its defaults.
     /// An answer does not depend on the batch it is in, nor on the number of threads.
     Generate(GenerateArgs),
+    /// A conversation: questions from standard input, line by line, answers to standard output as they come
+    ///
+    /// The model's chat template, or the adapter's, is put around what is said. /reset forgets it, /exit leaves, Ctrl-C ends
+    /// an answer. Tokens are chosen as the model's generation_config.json says, unless told otherwise. Questions may come
+    /// through a pipe, one a line.
+    Chat(ChatArgs),
     /// Accuracy on multiple-choice questions, by the likelihood of each choice
     ///
     /// Questions have the columns question, choices (a list of texts), answer (a number from 0, a letter,
     /// or the choice's text, alike in all rows) and maybe subject, as MMLU has them; Arrow, Parquet, JSON lines or CSV.
-    /// Each choice is tokenized together with its question, as lm-eval does.
+    /// Each choice is tokenized together with its question, as lm-eval does. With --format mmlu, arc, hellaswag, piqa,
+    /// boolq or commonsense-qa the rows have the columns of those data sets, and every question has the log-likelihoods,
+    /// acc and acc_norm that lm-eval finds.
     Choice(ChoiceArgs),
     /// Two models on the same rows: which is better, whether that may be chance, and whether it is enough
     ///

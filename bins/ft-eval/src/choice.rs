@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use ft_cli::progress;
+use ft_cli::{Usage, progress};
 use ft_io::{Source, interrupt};
-use ft_measure::{Asked, Asker, Format, Likelihoods, Outcome, Question, Questions, Share, Tally};
+use ft_measure::{Asked, Asker, Format, Likelihoods, Outcome, Question, Questions, Share, Shots, Tally};
 use ft_model::Architecture;
 use ft_text::TextModel;
 use serde_json::{Map, Value, json};
@@ -21,12 +21,21 @@ use crate::row_file;
 pub fn run(args: &ChoiceArgs) -> Result<()> {
     let source = source(args.input.as_ref(), &args.model)?;
     let output = args.output.as_ref().map(|output| target(Some(output))).transpose()?;
-    let report = Report::open(args.model.report.as_ref(), output.as_ref(), inputs(&source, &args.model))?;
-    let questions = Questions::read(&source, args.limit)?;
+    let mut files = inputs(&source, &args.model);
+    if let Some(path) = &args.fewshot {
+        files.input("--fewshot", &Source::Path(path.clone()));
+    }
+    let report = Report::open(args.model.report.as_ref(), output.as_ref(), files)?;
+    let format: Format = args.format.into();
+    if args.num_fewshot > 0 && !format.is_task() {
+        let told = "--num-fewshot is for the formats of lm-eval's tasks, such as --format mmlu";
+        return Err(Usage(told.into()).into());
+    }
+    let questions = Questions::read(&source, format, args.limit)?;
+    let mut shots = shots(args, format, &questions)?;
     let text = TextModel::open(&args.model.model)?;
-    let format = args.format.into();
     let asker = Asker::new(text, format, args.no_chat_template);
-    let asked = asker.ask_all(&questions.list)?;
+    let asked = asker.ask_all(&questions.list, shots.as_mut())?;
     let model = Model::open_typed(&args.model)?;
     model.check_template("the questions", asker.template().as_deref());
     check_lengths(&asked, &questions, &model.arch)?;
@@ -49,10 +58,20 @@ pub fn run(args: &ChoiceArgs) -> Result<()> {
     let tokens = asked.iter().map(|asked| asked.tokens(format)).sum();
     let mut figures = model.describe(&args.model.held);
     figures.insert("format".into(), json!(format.name()));
+    figures.insert("num_fewshot".into(), json!(args.num_fewshot));
     figures.insert("chat_template".into(), json!(asker.uses_template()));
     figures.extend(summary(&source.name(), &tally, tokens, seconds));
     figures.extend(lm_eval::results(&tally, args.task.as_deref(), &stem(&source)));
     report.write_of("choice", figures, &source, &questions.sha256)
+}
+
+/// The examples that stand before each question, if any do.
+fn shots(args: &ChoiceArgs, format: Format, questions: &Questions) -> Result<Option<Shots>> {
+    let Some(path) = args.fewshot.as_ref().filter(|_| args.num_fewshot > 0) else { return Ok(None) };
+    let source = Source::Path(path.clone());
+    let pool = Questions::read(&source, format, None)?;
+    let shots = Shots::new(pool, source.name(), args.num_fewshot as usize, args.shot_sampler());
+    Ok(Some(shots.of_questions(questions)))
 }
 
 /// How the first questions were answered, of which the `likelihoods` are.

@@ -28,6 +28,8 @@ struct Measured {
     task: Sides,
     forgetting: Option<Sides>,
     inputs: Vec<Input>,
+    /// What the report calls the two sides, without folders.
+    names: [String; 2],
     /// What a report says of the models, where there are some.
     models: Map<String, Value>,
 }
@@ -100,7 +102,8 @@ fn of_files(args: &CompareArgs) -> Result<Measured> {
         [a, b] => Some(Sides { a: read(a, MatchBy::Row)?, b: read(b, MatchBy::Row)? }),
         _ => None,
     };
-    Ok(Measured { task, forgetting, inputs, models: Map::new() })
+    let names = [&task.a, &task.b].map(|side| Source::Path(side.name.clone().into()).file_name());
+    Ok(Measured { task, forgetting, inputs, names, models: Map::new() })
 }
 
 /// Two models' rows, each model open as long as it is measured.
@@ -109,7 +112,7 @@ fn of_models(args: &CompareArgs) -> Result<Measured> {
     let (mut inputs, mut described) = (Vec::new(), Map::new());
     let mut read = |path: Option<&std::path::PathBuf>| {
         let read = |path: &std::path::PathBuf| -> Result<models::Task> {
-            let task = models::Task::read(path)?;
+            let task = models::Task::read(path, models.format.into())?;
             let name = Source::Path(path.clone()).file_name();
             inputs.push(Input { name, sha256: task.sha256().to_owned() });
             Ok(task)
@@ -126,7 +129,8 @@ fn of_models(args: &CompareArgs) -> Result<Measured> {
     let b = measure("b", &args.b, models.adapter_b.as_ref())?;
     let mut sides = a.into_iter().zip(b).map(|(a, b)| Sides { a, b });
     let Some(task) = sides.next() else { bail!("nothing was measured") };
-    Ok(Measured { task, forgetting: sides.next(), inputs, models: described })
+    let names = [task.a.name.clone(), task.b.name.clone()];
+    Ok(Measured { task, forgetting: sides.next(), inputs, names, models: described })
 }
 
 /// One metric in a line.
@@ -151,16 +155,16 @@ fn figures(
     forgotten: Option<&Comparison>,
     checks: &[Check],
 ) -> Map<String, Value> {
-    let Sides { a, b } = &measured.task;
+    let [a, b] = &measured.names;
     let metrics: Map<String, Value> =
         compared.iter().map(|of| (of.metric.name().to_owned(), comparison_json(of))).collect();
     let mut figures = Map::new();
-    figures.insert("a".into(), json!(Source::Path(a.name.clone().into()).file_name()));
-    figures.insert("b".into(), json!(Source::Path(b.name.clone().into()).file_name()));
+    figures.insert("a".into(), json!(a));
+    figures.insert("b".into(), json!(b));
     if !measured.models.is_empty() {
         figures.insert("models".into(), measured.models.clone().into());
     }
-    figures.insert("rows".into(), json!(a.ids.len()));
+    figures.insert("rows".into(), json!(measured.task.a.ids.len()));
     figures.insert("metrics".into(), metrics.into());
     if let Some(of) = forgotten {
         figures.insert("forgetting".into(), comparison_json(of));

@@ -45,7 +45,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let started = Instant::now();
     let predictions = answer(answers, &prompts, file)?;
     let seconds = started.elapsed().as_secs_f64();
-    let summary = AnswerSummary::new(&predictions);
+    let summary = AnswerSummary::new(&prompts, &predictions);
     say(&prompts.name, &summary, seconds);
     let mut told = model.describe(&args.model.held);
     told.extend(figures(&summary, seconds));
@@ -96,6 +96,8 @@ fn say(what: &str, all: &AnswerSummary, seconds: f64) {
         &[
             ("exact match", share(all.exact_match)),
             ("F1", share(all.f1)),
+            ("ROUGE-L", share(all.rouge_l)),
+            ("BLEU", if all.bleu.is_nan() { "no references".into() } else { format!("{:.2}", all.bleu) }),
             ("answers, with a reference, ended", format!("{}, {}, {}", all.answers, all.references, all.ended)),
             ("new tokens", all.tokens.to_string()),
             ("new tokens a second", format!("{speed:.0}")),
@@ -109,6 +111,8 @@ pub fn figures(all: &AnswerSummary, seconds: f64) -> Map<String, Value> {
     let figures = json!({
         "exact_match": figure(all.exact_match),
         "f1": figure(all.f1),
+        "rouge_l": figure(all.rouge_l),
+        "bleu": figure(all.bleu),
         "rows": all.answers,
         "references": all.references,
         "ended": all.ended,

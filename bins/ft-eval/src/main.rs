@@ -2,6 +2,7 @@
 
 mod answer_file;
 mod args;
+mod chat;
 mod choice;
 mod choice_file;
 mod chosen;
@@ -30,6 +31,7 @@ fn evaluate(args: Args) -> Result<()> {
     match args.task {
         Task::Loss(args) => loss::run(&args),
         Task::Generate(args) => generate::run(&args),
+        Task::Chat(args) => chat::run(&args),
         Task::Choice(args) => choice::run(&args),
         Task::Compare(args) => compare::run(&args),
     }

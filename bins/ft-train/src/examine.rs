@@ -49,7 +49,7 @@ impl Examiner for Questions {
             self.warned = true;
         }
         let scores = self.exam.answer(model.decoder, &model.form.end_ids(), which, step)?;
-        let marks = |score: Score| score.map(|(exact, f1)| [f64::from(u8::from(exact)), f1]);
-        Ok(scores.map(|scores| scores.into_iter().map(marks).collect()))
+        let marks = |score: Score| [f64::from(u8::from(score.exact_match)), score.f1];
+        Ok(scores.map(|scores| scores.into_iter().map(|score| score.map(marks)).collect()))
     }
 }

@@ -11,10 +11,26 @@ use signal_hook::flag;
 use crate::error::Interrupted;
 
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// Whether a signal came that is not SIGINT.
+static ENDING: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// Whether SIGINT, SIGTERM or SIGHUP came.
 pub fn requested() -> bool {
     FLAG.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
+/// Whether all that came was SIGINT, which ends what a person waits for, where other signals end the program.
+pub fn is_only_sigint() -> bool {
+    requested() && !ENDING.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
+/// Takes note of SIGINT, so that the program may go on; of other signals there is no going on.
+pub fn clear_sigint() {
+    if is_only_sigint()
+        && let Some(flag) = FLAG.get()
+    {
+        flag.store(false, Ordering::Relaxed);
+    }
 }
 
 /// For loops: an error with exit code 130 once a signal came.
@@ -29,6 +45,15 @@ pub fn check() -> Result<(), Interrupted> {
 /// the process.
 pub fn install() {
     let flag = FLAG.get_or_init(Arc::default);
+    // Before the flag, so that whoever sees that knows which signal it was.
+    let ending = ENDING.get_or_init(Arc::default);
+    for signal in [SIGTERM, SIGHUP] {
+        if (signal != SIGHUP || !is_ignored(SIGHUP))
+            && let Err(error) = flag::register(signal, Arc::clone(ending))
+        {
+            tracing::debug!("signal {signal} is not caught: {error}");
+        }
+    }
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the conditional exit sees the flag as it was
         // before this signal, so only the second one ends the process.

@@ -33,6 +33,7 @@ pub mod philox;
 pub mod quant;
 pub mod residual;
 pub mod rope;
+pub mod row_scale;
 pub mod rows;
 mod runs;
 pub mod simd;

@@ -7,10 +7,11 @@ use ft_model::decoder::Decoder;
 use ft_model::generate::{Answer, Generator, Options};
 use ft_text::Tokenizer;
 
+use crate::bleu::Bleu;
 use crate::error::{Error, Result};
 use crate::prompts::Prompts;
 use crate::sampling::Sampler;
-use crate::score::score;
+use crate::score::{Score, score};
 use crate::speech::{Speech, first_stop};
 
 /// An answer as text, held against its reference.
@@ -24,8 +25,8 @@ pub struct Prediction {
     pub tokens: Vec<u32>,
     /// Whether an end token or a stop string ended it, and not its length.
     pub ended: bool,
-    /// Exact match and F1, where there is a reference.
-    pub score: Option<(bool, f64)>,
+    /// How well it agrees with the reference, where there is one.
+    pub score: Option<Score>,
 }
 
 /// The answers to prompts, as they are finished: each step gives every running answer one token more.
@@ -124,6 +125,10 @@ pub struct AnswerSummary {
     pub exact_match: f64,
     /// The mean F1 over words; not a number without references.
     pub f1: f64,
+    /// The mean of ROUGE-L's F measure; not a number without references.
+    pub rouge_l: f64,
+    /// BLEU of all answers that have a reference, between 0 and 100; not a number without references.
+    pub bleu: f64,
     /// How many answers there are.
     pub answers: usize,
     /// How many of them have a reference.
@@ -135,13 +140,21 @@ pub struct AnswerSummary {
 }
 
 impl AnswerSummary {
-    /// Of answers in the order of their prompts.
-    pub fn new(predictions: &[Prediction]) -> Self {
-        let scores: Vec<(bool, f64)> = predictions.iter().filter_map(|p| p.score).collect();
+    /// Of answers to `prompts`, in their order.
+    pub fn new(prompts: &Prompts, predictions: &[Prediction]) -> Self {
+        let scores: Vec<Score> = predictions.iter().filter_map(|p| p.score).collect();
         let mean = |sum: f64| sum / scores.len() as f64;
+        let mut bleu = Bleu::default();
+        for prediction in predictions {
+            if let Some(reference) = &prompts.references[prediction.prompt] {
+                bleu.add(&prediction.text, reference);
+            }
+        }
         Self {
-            exact_match: mean(scores.iter().filter(|(exact, _)| *exact).count() as f64),
-            f1: mean(scores.iter().map(|(_, f1)| f1).sum()),
+            exact_match: mean(scores.iter().filter(|score| score.exact_match).count() as f64),
+            f1: mean(scores.iter().map(|score| score.f1).sum()),
+            rouge_l: mean(scores.iter().map(|score| score.rouge_l).sum()),
+            bleu: if scores.is_empty() { f64::NAN } else { bleu.score() },
             answers: predictions.len(),
             references: scores.len(),
             ended: predictions.iter().filter(|p| p.ended).count(),

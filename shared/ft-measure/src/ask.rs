@@ -4,8 +4,6 @@
 //! begins with may change its tokens: a tokenizer of Llama 2's kind puts a mark before the first word of any text that
 //! it is given alone. The choice's tokens are those of the joint text from where the choices part from the question.
 
-use std::fmt::Write;
-
 use ft_io::IGNORE_INDEX;
 use ft_model::batch::Sequence;
 use ft_text::{ChatTemplate, Encoder, Message, Scratch, TextModel};
@@ -14,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::letters::letter;
 use crate::plain::encode_plain;
+use crate::put::{about, by_letter, context, target};
 use crate::questions::Question;
+use crate::shots::Shots;
 
 /// The tokens of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +39,17 @@ impl Asked {
         })
     }
 
+    /// Whether the token after the prompt tells the choices apart, so that one reading of the prompt is enough.
+    pub fn is_by_letter(&self, format: Format) -> bool {
+        format == Format::Letters || (format.is_task() && self.choices.iter().all(|choice| choice.len() == 1))
+    }
+
     /// How many tokens the model reads for it.
     pub fn tokens(&self, format: Format) -> usize {
-        match format {
-            Format::Letters => self.prompt.len(),
-            Format::Text => self.choices.iter().map(|choice| self.prompt.len() + choice.len()).sum(),
+        if self.is_by_letter(format) {
+            return self.prompt.len();
         }
+        self.choices.iter().map(|choice| self.prompt.len() + choice.len()).sum()
     }
 }
 
@@ -57,9 +62,9 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// With `plain`, the model's chat template is left aside.
+    /// With `plain`, and for lm-eval's tasks, the model's chat template is left aside.
     pub fn new(mut text: TextModel, format: Format, plain: bool) -> Self {
-        if plain {
+        if plain || format.is_task() {
             text.template = None;
         }
         let encoder = Encoder::new(text.tokenizer.clone());
@@ -76,14 +81,37 @@ impl Asker {
         self.text.template.is_some()
     }
 
-    /// The tokens of all questions.
+    /// The tokens of all questions; those of lm-eval's tasks stand after `shots`, if there are any.
     ///
     /// # Errors
-    /// At the first question that cannot be put: the template refuses it, a choice has no tokens, or a letter is not
-    /// one token.
-    pub fn ask_all(&self, questions: &[Question]) -> Result<Vec<Asked>> {
+    /// At the first question that cannot be put: the template refuses it, a choice has no tokens, a letter is not
+    /// one token, or there are too few shots.
+    pub fn ask_all(&self, questions: &[Question], mut shots: Option<&mut Shots>) -> Result<Vec<Asked>> {
         let mut scratch = Scratch::default();
-        questions.iter().map(|q| self.ask(q, &mut scratch).map_err(|error| error.at(&q.place))).collect()
+        let mut ask = |question: &Question| {
+            if !self.format.is_task() {
+                return self.ask(question, &mut scratch);
+            }
+            let shots = shots.as_mut().map(|shots| shots.next(question)).transpose()?;
+            self.ask_in_task(question, &shots.unwrap_or_default())
+        };
+        questions.iter().map(|q| ask(q).map_err(|error| error.at(&q.place))).collect()
+    }
+
+    /// As lm-eval cuts a context and what goes on with it (`_encode_pair`): spaces at the context's end go to what goes on,
+    /// whose tokens are those of both together from as many on as the context has alone.
+    fn ask_in_task(&self, question: &Question, shots: &[&Question]) -> Result<Asked> {
+        let tokenizer = &self.text.tokenizer;
+        let context = context(self.format, question, shots);
+        let (before, spaces) = context.split_at(context.trim_end().len());
+        let prompt = encode_plain(tokenizer, before)?;
+        let choice = |i: usize| {
+            let whole = encode_plain(tokenizer, &format!("{before}{spaces} {}", target(self.format, question, i)))?;
+            Ok(whole.get(prompt.len()..).unwrap_or_default().to_vec())
+        };
+        let choices = (0..question.choices.len()).map(choice).collect::<Result<Vec<_>>>()?;
+        self.check(prompt.len(), &choices)?;
+        Ok(Asked { place: question.place.clone(), prompt, choices })
     }
 
     fn ask(&self, question: &Question, scratch: &mut Scratch) -> Result<Asked> {
@@ -93,7 +121,7 @@ impl Asker {
         let between = if self.uses_template() { "" } else { " " };
         let whole = |i: usize| match self.format {
             Format::Letters => format!("{text}{between}{}", letter(i)),
-            Format::Text => format!("{text}{between}{}", question.choices[i]),
+            _ => format!("{text}{between}{}", question.choices[i]),
         };
         let wholes =
             (0..question.choices.len()).map(|i| self.encode(&whole(i), scratch)).collect::<Result<Vec<_>>>()?;
@@ -115,7 +143,7 @@ impl Asker {
         }
         let place = |i: usize| match self.format {
             Format::Letters => format!("letter {}", letter(i)),
-            Format::Text => format!("choice {}", letter(i)),
+            _ => format!("choice {}", letter(i)),
         };
         if self.format == Format::Letters
             && let Some(at) = choices.iter().position(|ids| ids.len() != 1)
@@ -133,8 +161,8 @@ impl Asker {
     fn text_before_the_answer(&self, question: &Question) -> Result<String> {
         let text = match self.format {
             Format::Letters => listed(question),
-            Format::Text if self.uses_template() => question.text.clone(),
-            Format::Text => format!("Question: {}\nAnswer:", question.text),
+            _ if self.uses_template() => question.text.clone(),
+            _ => format!("Question: {}\nAnswer:", question.text),
         };
         match &self.text.template {
             Some(template) => Ok(template.render(&[Message::new("user", text)], true)?.text),
@@ -161,17 +189,7 @@ fn common_prefix(lists: &[&[u32]]) -> usize {
 
 /// The question with its choices by letter, in the words of MMLU's own evaluation.
 fn listed(question: &Question) -> String {
-    let mut text = String::new();
-    if let Some(subject) = &question.subject {
-        let subject = subject.replace('_', " ");
-        text = format!("The following are multiple choice questions (with answers) about {subject}.\n\n");
-    }
-    text.push_str(question.text.trim());
-    for (i, choice) in question.choices.iter().enumerate() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "\n{}. {choice}", letter(i));
-    }
-    text + "\nAnswer:"
+    question.subject.as_deref().map(about).unwrap_or_default() + &by_letter(question)
 }
 
 #[cfg(test)]

@@ -12,13 +12,11 @@ use crate::answers::{Answers, Prediction};
 use crate::error::{Error, Result};
 use crate::prompts::Prompts;
 use crate::sampling::{Sampler, Sampling};
+use crate::score::Score;
 use crate::tokens::check_tokenizer;
 
 /// The most tokens of an answer where nothing says another number.
 pub const DEFAULT_NEW_TOKENS: u32 = 128;
-
-/// Exact match and F1 of an answer; none where there is no reference.
-pub type Score = Option<(bool, f64)>;
 
 /// Prompts with references, and how they are answered: greedily.
 #[derive(Debug)]
@@ -62,7 +60,7 @@ impl Exam {
         (&self.prompts.name, self.prompts.template.as_deref())
     }
 
-    /// Answers the prompts `which`: exact match and F1 of each that has a reference, in their order. An answer ends with
+    /// Answers the prompts `which`: the scores of those that have a reference, in their order. An answer ends with
     /// one of the model's end tokens or of `end_ids`. `step` is told how many answers each step finished, and says
     /// whether to go on; none where it said no.
     ///
@@ -74,7 +72,7 @@ impl Exam {
         end_ids: &[u32],
         which: Range<usize>,
         mut step: impl FnMut(usize) -> std::result::Result<bool, E>,
-    ) -> std::result::Result<Option<Vec<Score>>, E> {
+    ) -> std::result::Result<Option<Vec<Option<Score>>>, E> {
         let prompts = self.prompts.part(which);
         let own = self.text.end_ids.iter().copied();
         let others = end_ids.iter().copied().filter(|id| !self.text.end_ids.contains(id));

@@ -13,39 +13,30 @@ use crate::letters::letter;
 /// The logarithms of the likelihoods of the choices, some questions at a time, in their order: for each question a number a choice, of
 /// which the greatest belongs to the likeliest one.
 pub struct Likelihoods<'a> {
-    way: Way<'a>,
+    engine: Engine<'a>,
+    format: Format,
     asked: &'a [Asked],
     batch_size: usize,
     done: usize,
-}
-
-/// What is computed for a question.
-enum Way<'a> {
-    /// The logits after the prompt: one forward a question.
-    Letters(Engine<'a>),
-    /// The loss of each choice's text after the prompt.
-    Text(Decoder<'a>),
 }
 
 impl<'a> Likelihoods<'a> {
     /// Of all questions that were `asked` in `format`, `batch_size` sequences at a time; no likelihood depends on how
     /// many.
     pub fn new(decoder: Decoder<'a>, asked: &'a [Asked], format: Format, batch_size: usize) -> Self {
-        let way = match format {
-            Format::Letters => Way::Letters(Engine::new(decoder)),
-            Format::Text => Way::Text(decoder),
-        };
-        Self { way, asked, batch_size: batch_size.max(1), done: 0 }
+        Self { engine: Engine::new(decoder), format, asked, batch_size: batch_size.max(1), done: 0 }
     }
 
     fn batch(&mut self) -> Result<Vec<Vec<f64>>> {
         let from = self.done;
         self.done = self.asked.len().min(from + self.batch_size);
         let some = &self.asked[from..self.done];
-        let likelihoods = match &self.way {
-            Way::Letters(engine) => by_letters(engine, some)?,
-            Way::Text(decoder) => by_text(decoder, some, self.batch_size)?,
-        };
+        let is_by_letter = |asked: &&Asked| asked.is_by_letter(self.format);
+        let (letters, texts): (Vec<&Asked>, Vec<&Asked>) = some.iter().partition(is_by_letter);
+        let mut letters = by_letters(&self.engine, &letters)?.into_iter();
+        let mut texts = by_text(self.engine.decoder(), &texts, self.batch_size)?.into_iter();
+        let next = |asked: &Asked| if is_by_letter(&asked) { letters.next() } else { texts.next() };
+        let likelihoods: Vec<Vec<f64>> = some.iter().filter_map(next).collect();
         for (asked, of) in some.iter().zip(&likelihoods) {
             if let Some(i) = of.iter().position(|likelihood| !likelihood.is_finite()) {
                 let what = format!("the likelihood of choice {}", letter(i));
@@ -65,10 +56,13 @@ impl Iterator for Likelihoods<'_> {
 }
 
 /// The logarithm of the likelihood of each choice's letter after the prompt.
-fn by_letters(engine: &Engine<'_>, asked: &[Asked]) -> Result<Vec<Vec<f64>>> {
+fn by_letters(engine: &Engine<'_>, asked: &[&Asked]) -> Result<Vec<Vec<f64>>> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
     let prompts: Vec<&[u32]> = asked.iter().map(|asked| asked.prompt.as_slice()).collect();
     let logits = engine.last_logits(&prompts)?.to_vec2::<f32>().map_err(ft_model::Error::from)?;
-    let of = |(asked, row): (&Asked, &Vec<f32>)| {
+    let of = |(asked, row): (&&Asked, &Vec<f32>)| {
         let all = log_sum_exp(row);
         asked.choices.iter().map(|letter| f64::from(row[letter[0] as usize]) - all).collect()
     };
@@ -83,8 +77,8 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 }
 
 /// The logarithm of the likelihood of each choice's text after the prompt.
-fn by_text(decoder: &Decoder<'_>, asked: &[Asked], batch_size: usize) -> Result<Vec<Vec<f64>>> {
-    let sequences: Vec<Sequence> = asked.iter().flat_map(Asked::sequences).collect();
+fn by_text(decoder: &Decoder<'_>, asked: &[&Asked], batch_size: usize) -> Result<Vec<Vec<f64>>> {
+    let sequences: Vec<Sequence> = asked.iter().flat_map(|asked| asked.sequences()).collect();
     let mut likelihoods = Vec::with_capacity(sequences.len());
     for some in sequences.chunks(batch_size) {
         likelihoods.extend(decoder.losses(&Batch::new(some))?.iter().map(|loss| -loss.sum));

@@ -19,7 +19,7 @@ impl Outcome {
     pub fn new(question: &Question, likelihoods: &[f64], format: Format) -> Self {
         let chosen = greatest(likelihoods.iter().copied());
         let lengths = question.choices.iter().map(|choice| choice.chars().count().max(1) as f64);
-        let by_length = (format == Format::Text).then(|| greatest(likelihoods.iter().zip(lengths).map(|(l, n)| l / n)));
+        let by_length = format.by_length().then(|| greatest(likelihoods.iter().zip(lengths).map(|(l, n)| l / n)));
         Self {
             chosen,
             is_right: chosen == question.answer,

@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use crate::answer_column::{Readings, is_ambiguous, of_column};
 use crate::error::{Error, Result};
+use crate::format::Format;
 use crate::letters::{MOST_CHOICES, letter};
 use crate::row_id::row_id;
+use crate::task_rows::{self, columns};
 
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +50,14 @@ const ANSWER: &str = "answer";
 const SUBJECT: &str = "subject";
 
 impl Questions {
-    /// Reads the first `limit` questions of `source`.
+    /// Reads the first `limit` questions of `source`, in the columns that `format` has.
     ///
     /// # Errors
     /// If a column is missing, and at the first row that is no question.
-    pub fn read(source: &Source, limit: Option<u32>) -> Result<Self> {
+    pub fn read(source: &Source, format: Format, limit: Option<u32>) -> Result<Self> {
         let mut reader = TableReader::open(source, None)?;
-        let needed = [QUESTION, CHOICES, ANSWER].map(String::from);
-        let mut wanted = needed.to_vec();
+        let mut wanted: Vec<String> = columns(format).iter().map(|&column| column.into()).collect();
+        let has_answers = wanted.iter().any(|column| column == ANSWER);
         wanted.extend(reader.columns().iter().filter(|c| *c == SUBJECT).cloned());
         reader.select(&wanted)?;
         let limit = limit.map_or(usize::MAX, |n| n as usize);
@@ -64,9 +66,14 @@ impl Questions {
             for row in 0..rows.len() {
                 // What the answers mean is said by the whole column, also where only its first rows are asked.
                 let is_asked = list.len() < limit;
-                match question(&rows, row) {
+                let read = if has_answers {
+                    question(&rows, row).map(|(question, reading)| (question, Some(reading)))
+                } else {
+                    task_rows::question(format, &rows, row).map(|question| (question, None))
+                };
+                match read {
                     Ok((question, reading)) => {
-                        readings.push(reading);
+                        readings.extend(reading);
                         list.extend(is_asked.then(|| Question { place: rows.place(row), ..question }));
                     }
                     Err(reason) if is_asked => return Err(Error::content(rows.place(row), reason)),
@@ -77,7 +84,9 @@ impl Questions {
         if list.is_empty() {
             return Err(Error::content(reader.name(), "holds no questions"));
         }
-        set_answers(reader.name(), &mut list, &readings)?;
+        if has_answers {
+            set_answers(reader.name(), &mut list, &readings)?;
+        }
         Ok(Self { list, sha256: reader.sha256()? })
     }
 }

@@ -51,6 +51,13 @@ impl Sampler {
         Self { sampling, rows: prompts.iter().enumerate().map(row).collect() }
     }
 
+    /// For one row, row 0, which goes on from `prompt` and has the stream of number `stream`.
+    pub fn of_row(sampling: Sampling, seed: u64, stream: u64, prompt: &[u32]) -> Self {
+        let seen = (sampling.repetition_penalty != 1.0).then(|| Seen::new(prompt));
+        let stream = Stream::new(seed, PURPOSE, stream);
+        Self { sampling, rows: vec![Row { stream, drawn: 0, seen }] }
+    }
+
     /// The next token of row `row`, from logits `[vocabulary]`.
     ///
     /// # Errors

@@ -1,13 +1,27 @@
 //! How well an answer agrees with its reference: exact match and F1 of SQuAD (Rajpurkar et al., 2016,
-//! section 6.1).
+//! section 6.1); and ROUGE-L.
 
 use std::collections::HashMap;
 
-/// Whether the texts are equal, and the F1 of their words, both normalised.
-pub fn score(answer: &str, reference: &str) -> (bool, f64) {
+use crate::rouge::rouge_l;
+
+/// How well one answer agrees with its reference.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// Whether the texts are equal but for case, punctuation and articles.
+    pub exact_match: bool,
+    /// The F1 of their words, without those too.
+    pub f1: f64,
+    /// ROUGE-L's F measure, [`rouge_l`].
+    pub rouge_l: f64,
+}
+
+/// Holds an answer against its reference.
+pub fn score(answer: &str, reference: &str) -> Score {
+    let rouge_l = rouge_l(answer, reference);
     let (answer, reference) = (normalised(answer), normalised(reference));
     let (found, wanted): (Vec<&str>, Vec<&str>) = (words(&answer), words(&reference));
-    (found == wanted, f1(&found, &wanted))
+    Score { exact_match: found == wanted, f1: f1(&found, &wanted), rouge_l }
 }
 
 /// Lower case, without punctuation.
@@ -42,7 +56,11 @@ fn take(count: &mut usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    /// Exact match and F1.
+    fn score(answer: &str, reference: &str) -> (bool, f64) {
+        let score = super::score(answer, reference);
+        (score.exact_match, score.f1)
+    }
 
     #[test]
     fn case_punctuation_and_articles_do_not_count() {

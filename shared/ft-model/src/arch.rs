@@ -8,13 +8,16 @@ mod families;
 mod family;
 pub(crate) mod gguf;
 mod keys;
+mod names;
 mod rope;
 mod rope_config;
 
-pub use family::{ExpertNames, Family, K_NORM, NamedProjection, Names, Q_NORM};
-pub use ft_kernels::activation::Activation;
+pub use family::Family;
+pub use ft_kernels::activation::{Activation, Xielu};
+pub use names::{ExpertNames, NamedProjection, Names};
 pub use rope::{Rope, RopeScaling};
 
+use ft_kernels::math::logf;
 use ft_kernels::rope::RopeTables;
 use serde_json::Value;
 
@@ -48,6 +51,10 @@ pub struct Architecture {
     pub norm_plus_one: bool,
     /// Which norm queries and keys have of their own.
     pub qk_norm: QkNorm,
+    /// Whether they have it after they turn, and not before.
+    pub turns_first: bool,
+    /// How queries grow with their position.
+    pub query_growth: Option<QueryGrowth>,
     /// Whether the MLP reads what the attention reads, and both are added to it (GPT-NeoX, Phi).
     pub parallel: bool,
     /// What products of queries and keys are multiplied by.
@@ -64,7 +71,7 @@ pub struct Architecture {
     pub mlp_bias: bool,
     /// Whether the MLP multiplies its activation with a second projection.
     pub gated: bool,
-    /// The MLP's activation.
+    /// The MLP's activation; where it has numbers, each layer has its own among its weights.
     pub activation: Activation,
     /// The experts of layers whose MLP is a mixture of them.
     pub experts: Option<Experts>,
@@ -105,8 +112,27 @@ pub struct Architecture {
 pub enum NormKind {
     /// By the root of the mean square (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019).
     Rms,
-    /// By mean and deviation, with a bias (Ba et al., "Layer Normalization", 2016).
-    Layer,
+    /// By mean and deviation (Ba et al., "Layer Normalization", 2016).
+    Layer {
+        /// Whether a bias is added.
+        bias: bool,
+    },
+}
+
+impl NormKind {
+    /// Whether norms of this kind have a bias.
+    pub fn has_bias(self) -> bool {
+        self == NormKind::Layer { bias: true }
+    }
+}
+
+/// Queries are multiplied by `1 + beta·ln(1 + ⌊position / context⌋)` (Llama 4's temperature of attention).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryGrowth {
+    /// How much.
+    pub beta: f64,
+    /// The tokens after which they grow.
+    pub context: usize,
 }
 
 /// The norm of queries and keys.
@@ -114,10 +140,12 @@ pub enum NormKind {
 pub enum QkNorm {
     /// None.
     None,
-    /// Each head by itself, before it turns.
+    /// Each head by itself, all by one weight.
     Head,
-    /// All heads together, before they turn.
+    /// All heads together.
     Whole,
+    /// Each head by itself and by a weight of its own, with mean and deviation and without a bias (StableLM 2 12B).
+    Each,
 }
 
 /// What a layer has of its own.
@@ -156,7 +184,7 @@ pub struct Expected {
 impl Architecture {
     /// What checkpoints of the family call each part.
     pub fn names(&self) -> &'static Names {
-        self.family.names()
+        self.family.names_of(self.parallel)
     }
 
     /// Columns of the queries.
@@ -199,6 +227,14 @@ impl Architecture {
     pub fn rope_tables(&self, starts: &[usize]) -> Result<Vec<RopeTables>> {
         let lengths: Vec<usize> = starts.windows(2).map(|span| span[1] - span[0]).collect();
         self.ropes.iter().map(|rope| rope.tables(lengths.iter().map(|&n| (0..n as u32, n)))).collect()
+    }
+
+    /// What the queries at these positions are multiplied by, where that is not 1 for all.
+    pub fn query_factors(&self, positions: impl Iterator<Item = u32>) -> Option<Vec<f32>> {
+        let QueryGrowth { beta, context } = self.query_growth?;
+        // In f32, as transformers.
+        let one = |position: u32| 1.0 + beta as f32 * logf(1.0 + (position as f32 / context as f32).floor());
+        Some(positions.map(one).collect())
     }
 
     /// The most tokens of a sequence, where positions are learned: there are no more of them.
@@ -249,34 +285,51 @@ impl Architecture {
         }
         for norm in [names.input_norm, names.attention_norm, names.mlp_norm, names.output_norm].into_iter().flatten() {
             add(norm, "weight", vec![self.hidden_size]);
-            if self.norm == NormKind::Layer {
+            if self.norm.has_bias() {
                 add(norm, "bias", vec![self.hidden_size]);
             }
         }
-        match self.qk_norm {
-            QkNorm::None => {}
-            QkNorm::Head => {
-                for norm in self.qk_norm_names() {
-                    add(norm, "weight", vec![self.head_dim]);
-                    if self.norm == NormKind::Layer {
-                        add(norm, "bias", vec![self.head_dim]);
-                    }
+        for (parts, width) in self.qk_norms() {
+            for norm in parts {
+                add(&norm, "weight", vec![width]);
+                if self.qk_norm_has_bias() {
+                    add(&norm, "bias", vec![width]);
                 }
             }
-            QkNorm::Whole => {
-                add(Q_NORM, "weight", vec![self.query_columns()]);
-                add(K_NORM, "weight", vec![self.key_columns()]);
-            }
+        }
+        for number in self.activation_numbers() {
+            let name = names.in_layer(layer, &number.name);
+            all.push(Expected { name, shape: number.shape });
         }
         all
     }
 
-    /// What the norms of queries and keys are called within a layer; they are of the same kind as the others.
-    pub fn qk_norm_names(&self) -> [&'static str; 2] {
-        match self.family {
-            Family::Phi => ["self_attn.q_layernorm", "self_attn.k_layernorm"],
-            _ => [Q_NORM, K_NORM],
+    /// The numbers of a layer's activation that its checkpoint holds, by their names within the layer.
+    pub fn activation_numbers(&self) -> Vec<Expected> {
+        let Activation::Xielu(_) = self.activation else { return Vec::new() };
+        let of = |name: &str, shape: &[usize]| Expected { name: format!("mlp.act_fn.{name}"), shape: shape.to_vec() };
+        vec![of("alpha_p", &[1]), of("alpha_n", &[1]), of("beta", &[]), of("eps", &[])]
+    }
+
+    /// The norms of queries and of keys, where there are some: the names within a layer of the tensors that make up the
+    /// weight of each, laid end to end, and the width of one of these tensors.
+    pub fn qk_norms(&self) -> Vec<(Vec<String>, usize)> {
+        let [q, k] = self.names().qk_norm;
+        let one = |name: &str| vec![name.to_owned()];
+        let each = |name: &str, heads: usize| (0..heads).map(|head| format!("{name}.norms.{head}")).collect();
+        match self.qk_norm {
+            QkNorm::None => Vec::new(),
+            QkNorm::Head => vec![(one(q), self.head_dim), (one(k), self.head_dim)],
+            QkNorm::Whole => vec![(one(q), self.query_columns()), (one(k), self.key_columns())],
+            QkNorm::Each => {
+                vec![(each(q, self.num_heads), self.head_dim), (each(k, self.num_kv_heads), self.head_dim)]
+            }
         }
+    }
+
+    /// Whether the norms of queries and keys have a bias.
+    pub fn qk_norm_has_bias(&self) -> bool {
+        self.qk_norm == QkNorm::Head && self.norm.has_bias()
     }
 
     /// Whether the projections of a site have a bias.
@@ -299,7 +352,7 @@ impl Architecture {
         }
         all.extend((0..self.num_layers).flat_map(|layer| self.layer_tensors(layer)));
         all.push(tensor(names.final_norm, "weight", vec![self.hidden_size]));
-        if self.norm == NormKind::Layer {
+        if self.norm.has_bias() {
             all.push(tensor(names.final_norm, "bias", vec![self.hidden_size]));
         }
         if !self.tie_word_embeddings {
@@ -342,6 +395,7 @@ impl Rope {
     pub fn tables(&self, runs: impl IntoIterator<Item = (std::ops::Range<u32>, usize)>) -> Result<RopeTables> {
         let one = |(positions, length): (std::ops::Range<u32>, usize)| {
             RopeTables::new(&positions.collect::<Vec<_>>(), &self.frequencies(length), self.magnitude())
+                .in_pairs(self.pairs)
         };
         Ok(RopeTables::join(runs.into_iter().map(one).collect())?)
     }

@@ -281,7 +281,9 @@ impl<'a> Decoder<'a> {
 
     fn rows<'b>(&self, batch: &'b Batch, first_sequence: usize) -> Result<Rows<'b>> {
         let ropes = self.arch.rope_tables(&batch.starts)?;
-        Ok(Rows { starts: &batch.starts, first_sequence, ropes, products: Products::Many })
+        let positions = batch.starts.windows(2).flat_map(|span| 0..(span[1] - span[0]) as u32);
+        let query_factors = self.arch.query_factors(positions);
+        Ok(Rows { starts: &batch.starts, first_sequence, ropes, query_factors, products: Products::Many })
     }
 
     /// The weights of layer `i`, with the trained biases in their places.

@@ -46,10 +46,12 @@ pub enum Error {
     },
 
     /// The architecture is none that is implemented.
-    #[error("the architecture '{found}' is not known here; known are: {known}")]
+    #[error("the architecture '{found}' is not known here; {nearest}known are: {known}")]
     UnknownArchitecture {
         /// The name in the file.
         found: String,
+        /// The known one whose name is most like it, in words; empty where none is.
+        nearest: String,
         /// All names that are known.
         known: String,
     },

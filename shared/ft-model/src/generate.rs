@@ -10,9 +10,11 @@
 mod cache;
 mod engine;
 mod prompts;
+mod session;
 
 pub use cache::Cache;
 pub use engine::Engine;
+pub use session::Session;
 
 use std::ops::Range;
 

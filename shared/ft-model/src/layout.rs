@@ -131,7 +131,7 @@ impl Projection {
         let out = match self {
             Projection::Q => arch.query_columns(),
             Projection::K | Projection::V => arch.key_columns(),
-            Projection::Gate | Projection::Up => all / 2,
+            Projection::Gate | Projection::Up => all / if arch.gated { 2 } else { 1 },
             Projection::ExpertsGateUp => experts.map_or(all, |experts| experts_gate_up(arch, experts)),
             Projection::Router => experts.map_or(all, |experts| experts.count),
             Projection::Qkv

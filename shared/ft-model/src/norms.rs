@@ -1,11 +1,11 @@
 //! A norm of the residual stream, forward and backward, of whichever kind the architecture has.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use ft_kernels::Compute;
 use ft_kernels::head_norm::{head_norm, head_norm_backward};
 use ft_kernels::norm::{layer_norm, layer_norm_backward_add, rms_norm, rms_norm_backward, rms_norm_backward_add};
 
-use crate::arch::{Architecture, NormKind};
+use crate::arch::{Architecture, NormKind, QkNorm};
 use crate::error::Result;
 use crate::layers::NormWeights;
 
@@ -23,11 +23,12 @@ impl NormWeights {
     pub fn forward(&self, compute: Compute, arch: &Architecture, x: &Tensor) -> Result<Tensor> {
         Ok(match arch.norm {
             NormKind::Rms => rms_norm(compute, x, &self.weight, arch.norm_eps)?,
-            NormKind::Layer => layer_norm(compute, x, &self.weight, self.bias.as_ref(), arch.norm_eps)?,
+            NormKind::Layer { .. } => layer_norm(compute, x, &self.weight, self.bias.as_ref(), arch.norm_eps)?,
         })
     }
 
-    /// Normalises some columns of `x`, `[rows, columns]`, in groups as wide as the weight: heads, or all of them together.
+    /// Normalises some columns of `x`, `[rows, columns]`, in groups as wide as the weight: heads, or all of them together;
+    /// or heads each by its own part of the weight.
     ///
     /// # Errors
     /// If the operator fails.
@@ -40,6 +41,16 @@ impl NormWeights {
         columns: usize,
     ) -> Result<Tensor> {
         let (w, eps) = (&self.weight, arch.norm_eps);
+        if arch.qk_norm == QkNorm::Each {
+            let ones = ones(arch, &x)?;
+            let normed = layer_norm(compute, &heads(&x, column, columns, arch.head_dim)?, &ones, None, eps)?;
+            return with_heads(
+                &x,
+                column,
+                columns,
+                &normed.reshape((x.dim(0)?, columns))?.broadcast_mul(&self.like(&x)?)?,
+            );
+        }
         if arch.norm == NormKind::Rms {
             return Ok(head_norm(compute, x, w, column, columns / w.elem_count(), eps)?);
         }
@@ -61,6 +72,14 @@ impl NormWeights {
         columns: usize,
     ) -> Result<Tensor> {
         let (w, eps) = (&self.weight, arch.norm_eps);
+        if arch.qk_norm == QkNorm::Each {
+            let (ones, width) = (ones(arch, x)?, arch.head_dim);
+            let weighted = dy.narrow(1, column, columns)?.broadcast_mul(&self.like(x)?)?;
+            let weighted = weighted.reshape((x.dim(0)? * (columns / width), width))?;
+            let x = heads(x, column, columns, width)?;
+            let dx = layer_norm_backward_add(compute, &weighted, &x, &ones, eps, None)?;
+            return with_heads(&dy, column, columns, &dx);
+        }
         if arch.norm == NormKind::Rms {
             return Ok(head_norm_backward(compute, dy, x, w, column, columns / w.elem_count(), eps)?);
         }
@@ -83,11 +102,23 @@ impl NormWeights {
     ) -> Result<Tensor> {
         let (w, eps) = (&self.weight, arch.norm_eps);
         Ok(match (arch.norm, residual) {
-            (NormKind::Layer, residual) => layer_norm_backward_add(compute, dy, x, w, eps, residual)?,
+            (NormKind::Layer { .. }, residual) => layer_norm_backward_add(compute, dy, x, w, eps, residual)?,
             (NormKind::Rms, Some(residual)) => rms_norm_backward_add(compute, dy, x, w, eps, residual)?,
             (NormKind::Rms, None) => rms_norm_backward(compute, dy, x, w, eps)?,
         })
     }
+}
+
+impl NormWeights {
+    /// The weight in the type of `x`.
+    fn like(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.weight.to_dtype(x.dtype())?)
+    }
+}
+
+/// The weight of a head's norm that multiplies by nothing.
+fn ones(arch: &Architecture, x: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::ones(arch.head_dim, DType::F32, x.device())?)
 }
 
 /// Some columns as rows of one head each, `[rows · heads, width]`.

@@ -9,7 +9,7 @@ use ft_kernels::Compute;
 use ft_model::batch::{Batch, Sequence};
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
-use ft_model::generate::{Answer, Generator, Options};
+use ft_model::generate::{Answer, Generator, Options, Session};
 use ft_model::layers::Resident;
 use ft_model::lora::Adapter;
 use ft_model::{Architecture, Error};
@@ -161,4 +161,38 @@ fn prompts_that_cannot_be_continued_are_named() {
     assert!(refused(vec![1; 4]).ends_with("which leaves no room for an answer: the model takes 4"));
     let unknown = vocabulary as u32;
     assert!(refused(vec![unknown]).contains(&format!("token {unknown}, but the model's vocabulary has {vocabulary}")));
+}
+
+#[test]
+fn the_next_turn_reads_what_is_new_alone_and_finds_what_a_whole_reading_finds() {
+    let more = ["gemma3_text-s20", "qwen3_window-s14", "gpt2-s28", "phi3_longrope-s16", "llama_dynamic_rope_short-s4"];
+    for name in MODELS.iter().chain(&more) {
+        let model = Model::open(name, DType::F32, false);
+        let token = |t: usize| ((t * 17 + 5) % model.arch.vocab_size) as u32;
+        let likeliest = |logits: &Tensor| logits.argmax(0).unwrap().to_scalar::<u32>().unwrap();
+        let mut session = Session::new(model.decoder());
+        let mut said: Vec<u32> = (0..6).map(token).collect();
+        let (mut logits, kept) = session.read(&said).unwrap();
+        assert_eq!(kept, 0);
+        for _ in 0..5 {
+            said.push(likeliest(&logits));
+            logits = session.go_on(said[said.len() - 1]).unwrap();
+        }
+        let read = said.len();
+        // The next turn, one that begins alike, and one with nothing new but its last token.
+        let next: Vec<u32> = said.iter().copied().chain((20..27).map(token)).collect();
+        let other: Vec<u32> = said[..4].iter().copied().chain((40..43).map(token)).collect();
+        for (prompt, expected) in [(&next, read), (&other, 4), (&other, other.len() - 1)] {
+            let (logits, kept) = session.read(prompt).unwrap();
+            let (whole, _) = Session::new(model.decoder()).read(prompt).unwrap();
+            let (logits, whole) = (logits.to_vec1::<f32>().unwrap(), whole.to_vec1::<f32>().unwrap());
+            let difference = logits.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(difference < 1e-4, "{name}: {difference}");
+            if MODELS.contains(name) {
+                assert_eq!(kept, expected, "{name}");
+            }
+        }
+        session.reset();
+        assert_eq!(session.read(&next).unwrap().1, 0);
+    }
 }

@@ -10,8 +10,8 @@ use ft_kernels::linear::{self, Linear, Lora};
 use ft_kernels::philox::Stream;
 use ft_kernels::rope::Direction;
 use ft_kernels::tensor::from_vec;
-use ft_kernels::{activation, attention, columns, experts, head_norm, norm, rope};
-use ft_model::arch::{Architecture, Experts, NormKind};
+use ft_kernels::{activation, attention, columns, experts, norm, rope, row_scale};
+use ft_model::arch::{Architecture, Experts, NormKind, QkNorm};
 use ft_model::block::{Adapted, Block, Products, Rows, WithoutCache, attention_spec};
 use ft_model::checkpoint::Checkpoint;
 use ft_model::layers::{LayerSource, LayerWeights, NormWeights, Resident};
@@ -60,10 +60,16 @@ fn case(name: &str, layer: usize) -> Case {
     Case { arch, layer, weights, adapter, x, dy }
 }
 
+/// Where each row stands in its sequence.
+fn positions() -> impl Iterator<Item = u32> {
+    STARTS.windows(2).flat_map(|span| 0..(span[1] - span[0]) as u32)
+}
+
 /// The gradient of `x` and those of every adapter, summed over the sequences, as the block computes them.
 fn written_out(case: &Case) -> (Tensor, Vec<(Tensor, Tensor)>) {
     let ropes = case.arch.rope_tables(&STARTS).unwrap();
-    let rows = Rows { starts: &STARTS, first_sequence: 0, ropes, products: Products::Many };
+    let query_factors = case.arch.query_factors(positions());
+    let rows = Rows { starts: &STARTS, first_sequence: 0, ropes, query_factors, products: Products::Many };
     let on = case.adapter.on_layer(case.layer);
     let adapters = on.map(|(projection, ids, pair)| Adapted { projection, ids, pair, dropout: None });
     let block = Block {
@@ -105,34 +111,23 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
         let layer = Linear { weight: frozen.weight.clone(), bias: frozen.bias.as_ref(), lora };
         Ok(linear::reference::forward(Compute::reference(), &layer, x, &STARTS, None)?)
     };
-    let norm = |norm: Option<&NormWeights>, x: &Tensor| match (norm, arch.norm) {
-        (None, _) => Ok(x.clone()),
-        (Some(n), NormKind::Rms) => norm::reference::rms_norm(x, &n.weight, arch.norm_eps),
-        (Some(n), NormKind::Layer) => norm::reference::layer_norm(x, &n.weight, n.bias.as_ref(), arch.norm_eps),
-    };
+    let norm =
+        |norm: Option<&NormWeights>, x: &Tensor| norm.map_or_else(|| Ok(x.clone()), |norm| normed(arch, norm, x));
     let mut qkv = product(Site::Qkv, &norm(w.input_norm.as_ref(), x)?)?;
     if arch.family.is_by_head() {
         qkv = columns::reference::split_heads(&qkv, arch.num_heads, arch.head_dim)?;
     }
-    if let Some([q, k]) = &w.qk_norm {
-        let (first, all) = (arch.query_columns(), qkv.dim(1)?);
-        for (w, column, columns) in [(q, 0, first), (k, first, arch.key_columns())] {
-            let width = w.weight.elem_count();
-            if arch.norm == NormKind::Rms {
-                qkv = head_norm::reference::head_norm(&qkv, &w.weight, column, columns / width, arch.norm_eps)?;
-                continue;
-            }
-            let heads = qkv.narrow(1, column, columns)?.reshape(((), width))?;
-            let normed =
-                norm(Some(w), &heads)?.reshape(((), columns))?.pad_with_zeros(1, column, all - column - columns)?;
-            let kept: Vec<f32> = (0..all).map(|i| f32::from(i < column || i >= column + columns)).collect();
-            qkv = (qkv.broadcast_mul(&Tensor::new(kept, qkv.device())?)? + normed)?;
+    let turn = |qkv: Tensor| match arch.layers[case.layer].rope {
+        Some(which) => {
+            let heads = arch.num_heads + arch.num_kv_heads;
+            let tables = &arch.rope_tables(&STARTS).unwrap()[which];
+            rope::reference::rope(&qkv, tables, heads, arch.head_dim, Direction::Forward)
         }
-    }
-    if let Some(which) = arch.layers[case.layer].rope {
-        let heads = arch.num_heads + arch.num_kv_heads;
-        let tables = &arch.rope_tables(&STARTS).unwrap()[which];
-        qkv = rope::reference::rope(&qkv, tables, heads, arch.head_dim, Direction::Forward)?;
+        None => Ok(qkv),
+    };
+    qkv = if arch.turns_first { normed_heads(case, turn(qkv)?)? } else { turn(normed_heads(case, qkv)?)? };
+    if let Some(factors) = arch.query_factors(positions()) {
+        qkv = row_scale::reference::row_scale(&qkv, &factors, arch.query_columns())?;
     }
     let (attended, _) = attention::reference::attention(&qkv, &attention_spec(arch, case.layer), &STARTS)?;
     let scale = arch.residual_scale;
@@ -142,13 +137,41 @@ fn reference(case: &Case, x: &Tensor, pairs: &[(Var, Var)]) -> ft_kernels::Resul
         return Ok((middle + mixture(case, of, &normed, pairs)?)?);
     }
     let gate_up = product(Site::GateUp, &normed)?;
+    let activation = w.activation.unwrap_or(arch.activation);
     let hidden = if arch.gated {
-        activation::reference::gated(&gate_up, arch.activation)?
+        activation::reference::gated(&gate_up, activation)?
     } else {
-        activation::reference::plain(&gate_up, arch.activation)?
+        activation::reference::plain(&gate_up, activation)?
     };
     let down = norm(w.output_norm.as_ref(), &product(Site::Down, &hidden)?)?;
     Ok((middle + (down * scale)?)?)
+}
+
+/// The rows of `x` through a norm.
+fn normed(arch: &Architecture, norm: &NormWeights, x: &Tensor) -> ft_kernels::Result<Tensor> {
+    match arch.norm {
+        NormKind::Rms => norm::reference::rms_norm(x, &norm.weight, arch.norm_eps),
+        NormKind::Layer { .. } => norm::reference::layer_norm(x, &norm.weight, norm.bias.as_ref(), arch.norm_eps),
+    }
+}
+
+/// Queries and keys through their norms, one group of columns after the other.
+fn normed_heads(case: &Case, mut qkv: Tensor) -> ft_kernels::Result<Tensor> {
+    let (arch, Some([q, k])) = (&case.arch, &case.weights.qk_norm) else { return Ok(qkv) };
+    let (first, all) = (arch.query_columns(), qkv.dim(1)?);
+    for (norm, column, columns) in [(q, 0, first), (k, first, arch.key_columns())] {
+        let width = if arch.qk_norm == QkNorm::Each { arch.head_dim } else { norm.weight.elem_count() };
+        for group in 0..columns / width {
+            let own = (group * width).min(norm.weight.elem_count() - width);
+            let part = NormWeights { weight: norm.weight.narrow(0, own, width)?, bias: norm.bias.clone() };
+            let at = column + group * width;
+            let rows = qkv.narrow(1, at, width)?.contiguous()?;
+            let part = normed(arch, &part, &rows)?.pad_with_zeros(1, at, all - at - width)?;
+            let kept: Vec<f32> = (0..all).map(|i| f32::from(i < at || i >= at + width)).collect();
+            qkv = (qkv.broadcast_mul(&Tensor::new(kept, qkv.device())?)? + part)?;
+        }
+    }
+    Ok(qkv)
 }
 
 /// A mixture of experts with its adapters merged into the weights as peft merges them.

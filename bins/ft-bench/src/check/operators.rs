@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use ft_kernels::activation::{Activation, gated, gated_backward_inplace, plain, plain_backward_inplace};
+use ft_kernels::activation::{Activation, Xielu, gated, gated_backward_inplace, plain, plain_backward_inplace};
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention, attention_backward, attention_decode};
 use ft_kernels::columns::{join_heads, split_heads};
 use ft_kernels::head_norm::{head_norm, head_norm_backward};
@@ -10,6 +10,7 @@ use ft_kernels::loss::{LogitShape, cross_entropy, cross_entropy_forward, shape_l
 use ft_kernels::norm::{layer_norm, layer_norm_backward_add, rms_norm, rms_norm_backward_add};
 use ft_kernels::residual::{add_scaled, scaled};
 use ft_kernels::rope::{Direction, RopeTables, rope};
+use ft_kernels::row_scale::row_scale;
 use ft_kernels::rows::sum_rows;
 
 use super::inputs::{Case, On, case, matrix, numbers, vector};
@@ -56,9 +57,9 @@ fn norms() -> Vec<Case> {
 }
 
 /// Six query and two key heads of 40 columns, of which some turn.
-fn turned(d: &On, pairs: usize, direction: Direction) -> Result<Vec<Tensor>> {
-    let frequencies: Vec<f64> = (0..pairs).map(|i| 0.5f64.powf(i as f64 / 3.0)).collect();
-    let tables = RopeTables::for_sequences(&STARTS, &frequencies, 1.1);
+fn turned(d: &On, turning: usize, pairs: bool, direction: Direction) -> Result<Vec<Tensor>> {
+    let frequencies: Vec<f64> = (0..turning).map(|i| 0.5f64.powf(i as f64 / 3.0)).collect();
+    let tables = RopeTables::for_sequences(&STARTS, &frequencies, 1.1).in_pairs(pairs);
     Ok(vec![rope(d.compute, matrix(d, 1, TOKENS, 10 * 40)?, &tables, 8, 40, direction)?])
 }
 
@@ -68,8 +69,13 @@ fn turns() -> Vec<Case> {
         Ok(add_scaled(d.compute, &matrix(d, 1, TOKENS, HIDDEN)?, matrix(d, 2, TOKENS, HIDDEN)?, 0.22)?)
     };
     vec![
-        case("rope", |d| turned(d, 20, Direction::Forward)),
-        case("rope backward, part of a head", |d| turned(d, 12, Direction::Backward)),
+        case("rope", |d| turned(d, 20, false, Direction::Forward)),
+        case("rope backward, part of a head", |d| turned(d, 12, false, Direction::Backward)),
+        case("rope in pairs", |d| turned(d, 20, true, Direction::Forward)),
+        case("rope in pairs backward, part of a head", |d| turned(d, 12, true, Direction::Backward)),
+        case("row_scale", |d| {
+            Ok(vec![row_scale(d.compute, matrix(d, 1, TOKENS, HIDDEN)?, &numbers(2, TOKENS), HIDDEN / 2)?])
+        }),
         case("split_heads", move |d| Ok(vec![split_heads(d.compute, &heads(d)?, 5, 24)?])),
         case("join_heads", move |d| Ok(vec![join_heads(d.compute, &heads(d)?, 5, 24)?])),
         case("add_scaled", move |d| Ok(vec![add(d)?])),
@@ -111,18 +117,22 @@ fn attentions() -> Vec<Case> {
 
 fn activations() -> Vec<Case> {
     let mut cases = Vec::new();
-    for activation in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu] {
+    let all = [
+        ("Silu", Activation::Silu),
+        ("GeluTanh", Activation::GeluTanh),
+        ("Gelu", Activation::Gelu),
+        ("Relu", Activation::Relu),
+        ("ReluSquared", Activation::ReluSquared),
+        ("Xielu", Activation::Xielu(Xielu::default())),
+    ];
+    for (name, activation) in all {
         let wide = move |d: &On, seed| matrix(d, seed, TOKENS, 2 * HIDDEN);
-        cases.push(case(&format!("gated {activation:?}"), move |d| {
-            Ok(vec![gated(d.compute, &wide(d, 1)?, activation)?])
-        }));
-        cases.push(case(&format!("gated {activation:?} backward"), move |d| {
+        cases.push(case(&format!("gated {name}"), move |d| Ok(vec![gated(d.compute, &wide(d, 1)?, activation)?])));
+        cases.push(case(&format!("gated {name} backward"), move |d| {
             Ok(vec![gated_backward_inplace(d.compute, &matrix(d, 2, TOKENS, HIDDEN)?, wide(d, 1)?, activation)?])
         }));
-        cases.push(case(&format!("plain {activation:?}"), move |d| {
-            Ok(vec![plain(d.compute, &wide(d, 1)?, activation)?])
-        }));
-        cases.push(case(&format!("plain {activation:?} backward"), move |d| {
+        cases.push(case(&format!("plain {name}"), move |d| Ok(vec![plain(d.compute, &wide(d, 1)?, activation)?])));
+        cases.push(case(&format!("plain {name} backward"), move |d| {
             Ok(vec![plain_backward_inplace(d.compute, &wide(d, 2)?, wide(d, 1)?, activation)?])
         }));
     }

@@ -56,7 +56,7 @@ pub struct CompareArgs {
 #[command(next_help_heading = BOUNDS)]
 pub struct BoundArgs {
     /// B must be better by VALUE at least, such as exact_match=0.05 or loss=0.1 (in nats); metrics are loss,
-    /// exact_match, f1, acc and acc_norm
+    /// exact_match, f1, rouge_l, acc and acc_norm
     #[arg(long, value_name = "METRIC=VALUE")]
     pub min_gain: Vec<Threshold>,
     /// B may be worse by VALUE at most

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use ft_io::{Source, interrupt};
 use ft_measure::{
-    Answers, Asker, LabelledRows, Likelihoods, Losses, Prompts, Questions, Sampler, Sampling, Scores, check_tokenizer,
+    Answers, Asker, Format, LabelledRows, Likelihoods, Losses, Prompts, Questions, Sampler, Sampling, Scores,
+    check_tokenizer,
 };
 use ft_model::generate::Options;
 use ft_table::read_parquet;
@@ -27,11 +28,11 @@ pub enum Task {
 impl Task {
     /// Reads `path`: token rows are for the loss where one has a label, and prompts where none has; all else is
     /// questions.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path, format: Format) -> Result<Self> {
         let source = Source::Path(path.into());
         let is_tokens = read_parquet(&source).is_ok_and(|table| table.has(INPUT_IDS));
         if !is_tokens {
-            return Ok(Self::Choices(Questions::read(&source, None)?));
+            return Ok(Self::Choices(Questions::read(&source, format, None)?));
         }
         match LabelledRows::read(&source, None) {
             Ok(rows) if rows.labels() > 0 => Ok(Self::Loss(rows)),
@@ -63,11 +64,9 @@ impl Task {
 /// Opens a model for the comparison, with its name for messages.
 pub fn open(path: &Path, adapter: Option<&OsStr>, args: &TwoModelsArgs) -> Result<(String, Model)> {
     let model = Model::open(path, adapter, &args.held)?;
-    let name = match adapter {
-        Some(adapter) => format!("{} + {}", path.display(), Path::new(adapter).display()),
-        None => path.display().to_string(),
-    };
-    Ok((name, model))
+    let name = |path: &Path| Source::Path(path.into()).file_name();
+    let added = adapter.map(|adapter| format!(" + {}", name(Path::new(adapter)))).unwrap_or_default();
+    Ok((name(path) + &added, model))
 }
 
 fn of_losses(name: &str, rows: &LabelledRows, path: &Path, model: &Model, args: &TwoModelsArgs) -> Result<Scores> {
@@ -100,7 +99,7 @@ fn of_answers(name: &str, prompts: &Prompts, path: &Path, model: &Model, args: &
 fn of_choices(name: &str, questions: &Questions, path: &Path, model: &Model, args: &TwoModelsArgs) -> Result<Scores> {
     let format = args.format.into();
     let asker = Asker::new(TextModel::open(path)?, format, args.no_chat_template);
-    let asked = asker.ask_all(&questions.list)?;
+    let asked = asker.ask_all(&questions.list, None)?;
     model.check_template("the questions", asker.template().as_deref());
     choice::check_lengths(&asked, questions, &model.arch)?;
     let batches = Likelihoods::new(model.decoder(), &asked, format, args.held.batch_size as usize);

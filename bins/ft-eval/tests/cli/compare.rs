@@ -181,7 +181,7 @@ fn files_of_two_runs_and_the_runs_themselves_compare_alike() {
     bench.change("other", "model.layers.0.self_attn.q_proj.weight", 0.01);
     for (task, rows, more, metrics) in [
         ("loss", "t.parquet", &["--per-example"][..], &["loss"][..]),
-        ("generate", "p.parquet", &["--max-new-tokens", "5"], &["exact_match", "f1"]),
+        ("generate", "p.parquet", &["--max-new-tokens", "5"], &["exact_match", "f1", "rouge_l"]),
         ("choice", "q.jsonl", &["--format", "text"], &["acc", "acc_norm"]),
     ] {
         for (model, file) in [("model", "a.parquet"), ("other", "b.parquet")] {
@@ -192,6 +192,7 @@ fn files_of_two_runs_and_the_runs_themselves_compare_alike() {
         let more = if task == "loss" { &[] } else { more };
         let models = compared(&bench, &[&["model", "other", "--on", rows], more].concat()).figures();
         assert_eq!(files["metrics"], models["metrics"], "{task}");
+        assert_eq!((&models["a"], &models["b"]), (&"model".into(), &"other".into()));
         let found: Vec<&String> = files["metrics"].as_object().unwrap().keys().collect();
         assert_eq!(found, metrics);
         assert_eq!(

@@ -1,7 +1,7 @@
 //! `ft-eval generate`.
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::UInt32Type;
+use arrow::datatypes::{Float64Type, UInt32Type};
 use serde_json::Value;
 
 use crate::bench::{Bench, Row, smollm2, testdata};
@@ -104,4 +104,36 @@ fn a_million_new_tokens_need_no_more_memory_than_the_context() {
         let length = output_ids(&bench.rows("a.parquet"))[0].len();
         assert!(length <= 1021, "the model takes 1024: {length}");
     }
+}
+
+#[test]
+fn answers_have_rouge_and_bleu_too() {
+    let bench = Bench::new();
+    bench.prompts("p.parquet");
+    let args = ["p.parquet", "-o", "a.parquet", "--max-new-tokens", "12"];
+    assert_eq!(bench.run("generate", &args).code, 0);
+    let answers = bench.rows("a.parquet");
+    // The model's own answers are right, but for the last one.
+    let mut rows: Vec<Row> = Vec::new();
+    bench.prompts("p.parquet");
+    let prompts = bench.rows("p.parquet");
+    let ids = prompts.column_by_name("input_ids").unwrap().as_list::<i32>();
+    for (i, text) in texts(&answers, "prediction").iter().enumerate() {
+        let ids = ids.value(i).as_primitive::<UInt32Type>().values().to_vec();
+        rows.push(Row::prompt(&ids, if i == 7 { "zzz" } else { text }));
+    }
+    bench.tokens("q.parquet", &rows, None);
+    let figures = bench.run("generate", &["q.parquet", "-o", "b.parquet", "--max-new-tokens", "12"]).figures();
+    let rows = bench.rows("b.parquet");
+    let rouge: Vec<f64> = rows.column_by_name("rouge_l").unwrap().as_primitive::<Float64Type>().values().to_vec();
+    let expected: Vec<f64> = texts(&answers, "prediction")
+        .iter()
+        .enumerate()
+        .map(|(i, text)| ft_measure::rouge_l(text, if i == 7 { "zzz" } else { text }))
+        .collect();
+    assert_eq!(rouge, expected);
+    let mean = rouge.iter().sum::<f64>() / 8.0;
+    assert!((figures["rouge_l"].as_f64().unwrap() - mean).abs() < 1e-12, "{figures}");
+    let bleu = figures["bleu"].as_f64().unwrap();
+    assert!((50.0..100.0).contains(&bleu), "{figures}");
 }

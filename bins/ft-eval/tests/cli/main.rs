@@ -2,11 +2,13 @@
 
 mod bench;
 mod candle_llama;
+mod chat;
 mod choice;
 mod compare;
 mod errors;
 mod generate;
 mod interrupts;
+mod lm_eval;
 mod loss;
 mod read;
 mod sampling;

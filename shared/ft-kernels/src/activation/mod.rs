@@ -14,7 +14,7 @@ use candle_core::Tensor;
 use crate::error::{Result, expect_shape};
 
 /// What stands between two matrix products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `x sigmoid(x)`, also called swish.
     Silu,
@@ -25,6 +25,31 @@ pub enum Activation {
     Gelu,
     /// `max(x, 0)`.
     Relu,
+    /// `max(x, 0)^2` (So et al., "Primer", 2021, section 4.1; Arcee, Nemotron).
+    ReluSquared,
+    /// xIELU with the numbers of a layer.
+    Xielu(Xielu),
+}
+
+/// The numbers of xIELU (Huang and Schlag, "Deriving Activation Functions Using Integration", 2024, equation 8): with
+/// `p = positive` and `n = negative` it is `p x^2 + beta x` above 0, and `n (e^min(x, eps) - 1 - x) + beta x` elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Xielu {
+    /// The curvature above 0, above 0 itself.
+    pub positive: f32,
+    /// The same below 0, above `beta`.
+    pub negative: f32,
+    /// The slope at 0.
+    pub beta: f32,
+    /// The largest exponent, just below 0.
+    pub eps: f32,
+}
+
+impl Default for Xielu {
+    /// What Apertus begins its training with.
+    fn default() -> Self {
+        Self { positive: 0.8, negative: 0.8, beta: 0.5, eps: -1e-6 }
+    }
 }
 
 fn check(name: &'static str, gate_up: &Tensor) -> Result<(usize, usize)> {

@@ -40,6 +40,13 @@ pub fn plain(x: &Tensor, activation: Activation) -> Result<Tensor> {
         }
         Activation::Gelu => half_of((x * std::f64::consts::FRAC_1_SQRT_2)?.erf()?)?,
         Activation::Relu => x.relu()?,
+        Activation::ReluSquared => x.relu()?.sqr()?,
+        Activation::Xielu(of) => {
+            let [positive, negative, beta, eps] = [of.positive, of.negative, of.beta, of.eps].map(f64::from);
+            let above = (x.sqr()? * positive)?;
+            let below = (((x.minimum(eps)?.exp()? - 1.0)? - x)? * negative)?;
+            (x.gt(0.0)?.where_cond(&above, &below)? + (x * beta)?)?
+        }
     })
 }
 
@@ -75,6 +82,15 @@ fn slope(x: &Tensor, activation: Activation) -> Result<Tensor> {
             (below + (x * density)?)?
         }
         Activation::Relu => x.gt(0.0)?.to_dtype(x.dtype())?,
+        Activation::ReluSquared => (x.relu()? * 2.0)?,
+        Activation::Xielu(of) => {
+            let [positive, negative, beta, eps] = [of.positive, of.negative, of.beta, of.eps].map(f64::from);
+            let above = (x * (2.0 * positive))?;
+            // The bound's exponent does not grow with x.
+            let grows = x.lt(eps)?.to_dtype(x.dtype())?;
+            let below = (((x.minimum(eps)?.exp()? * grows)? - 1.0)? * negative)?;
+            (x.gt(0.0)?.where_cond(&above, &below)? + beta)?
+        }
     })
 }
 

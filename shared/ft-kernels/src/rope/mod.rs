@@ -1,7 +1,9 @@
-//! Rotary position embedding, in the layout of Hugging Face: in a head, element `i` of the first
-//! half turns with element `i` of the second half by the angle `position * inv_freq[i]`. Where only a
-//! head's first columns turn (partial rotary: GPT-NeoX, Phi), the halves are those of the columns that
-//! do.
+//! Rotary position embedding: in a head, two elements turn together by the angle `position * inv_freq[i]`.
+//!
+//! * In halves, the layout of most of Hugging Face: element `i` of the first half with element `i` of the second one.
+//!   Where only a head's first columns turn (partial rotary: GPT-NeoX, Phi), the halves are those of the columns that do.
+//! * In pairs, the layout of the paper (Su et al., "RoFormer", 2021, equation 15): element `2 i` with element `2 i + 1`
+//!   (GLM-4, Cohere 2, Ernie 4.5, Helium).
 
 mod cpu;
 mod operator;
@@ -21,6 +23,8 @@ use crate::math::sincos;
 pub struct RopeTables {
     rows: usize,
     half: usize,
+    /// Whether neighbours turn together, and not elements of two halves.
+    pairs: bool,
     cos: Vec<f32>,
     sin: Vec<f32>,
     /// Cosines and sines `[rows, 1, half]` where the first row was turned that is not on the CPU.
@@ -39,7 +43,7 @@ pub enum Direction {
 impl RopeTables {
     /// The rotations of rows at these positions. `inv_freq` are radians a position, one for each
     /// pair of elements, already scaled as the model asks; `magnitude` multiplies cosines and sines
-    /// (1 but for YaRN). The angles are formed in f64.
+    /// (1 but for YaRN). The angles are formed in f64. Heads turn in halves, see [`Self::in_pairs`].
     pub fn new(positions: &[u32], inv_freq: &[f64], magnitude: f64) -> Self {
         let angles = positions.iter().flat_map(|&p| inv_freq.iter().map(move |f| f64::from(p) * f));
         let (cos, sin) = angles
@@ -48,7 +52,13 @@ impl RopeTables {
                 ((cos * magnitude) as f32, (sin * magnitude) as f32)
             })
             .unzip();
-        Self { rows: positions.len(), half: inv_freq.len(), cos, sin, placed: OnceLock::new() }
+        Self { rows: positions.len(), half: inv_freq.len(), pairs: false, cos, sin, placed: OnceLock::new() }
+    }
+
+    /// The same rotations, of neighbours where `pairs` says so.
+    #[must_use]
+    pub fn in_pairs(self, pairs: bool) -> Self {
+        Self { pairs, ..self }
     }
 
     /// The tables of padding-free sequences, laid end to end between `starts`: positions restart at
@@ -62,7 +72,7 @@ impl RopeTables {
     /// own (longrope, dynamic scaling).
     ///
     /// # Errors
-    /// If they do not turn the same number of pairs.
+    /// If they do not turn the same number of pairs, or not alike.
     pub fn join(tables: Vec<Self>) -> Result<Self> {
         let mut tables = tables.into_iter();
         let Some(mut all) = tables.next() else {
@@ -70,6 +80,7 @@ impl RopeTables {
         };
         for next in tables {
             expect_shape(next.half == all.half, "rope", "inv_freq's length", all.half, next.half)?;
+            expect_shape(next.pairs == all.pairs, "rope", "whether neighbours turn together", all.pairs, next.pairs)?;
             all.rows += next.rows;
             all.cos.extend(next.cos);
             all.sin.extend(next.sin);

@@ -19,11 +19,17 @@ pub fn rope(x: &Tensor, tables: &RopeTables, heads: usize, head_dim: usize, dire
         Direction::Backward => sin.neg()?,
     };
     let h = x.narrow(1, 0, turned)?.reshape((rows, heads, head_dim))?;
-    let a = h.narrow(D::Minus1, 0, half)?;
-    let b = h.narrow(D::Minus1, half, half)?;
-    let new_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-    let new_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-    let mut parts = vec![new_a, new_b];
+    let turn = |a: Tensor, b: Tensor| -> Result<[Tensor; 2]> {
+        let new_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        Ok([new_a, (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?])
+    };
+    let mut parts = if tables.pairs {
+        let pairs = h.narrow(D::Minus1, 0, 2 * half)?.reshape((rows, heads, half, 2))?;
+        let own = |i| -> Result<Tensor> { Ok(pairs.narrow(D::Minus1, i, 1)?.squeeze(D::Minus1)?) };
+        vec![Tensor::stack(&turn(own(0)?, own(1)?)?, D::Minus1)?.reshape((rows, heads, 2 * half))?]
+    } else {
+        turn(h.narrow(D::Minus1, 0, half)?, h.narrow(D::Minus1, half, half)?)?.into()
+    };
     if 2 * half < head_dim {
         parts.push(h.narrow(D::Minus1, 2 * half, head_dim - 2 * half)?);
     }

@@ -1,12 +1,22 @@
 use candle_core::{Device, Tensor};
 use ft_kernels::Compute;
-use ft_kernels::activation::{Activation, gated, gated_backward_inplace, plain, plain_backward_inplace, reference};
+use ft_kernels::activation::{
+    Activation, Xielu, gated, gated_backward_inplace, plain, plain_backward_inplace, reference,
+};
 
 use crate::common::{
     assert_close, assert_close_f64, assert_is_pieces, assert_same_bits, autograd, cpu, differences, matrix, own, values,
 };
 
-const ALL: [Activation; 4] = [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu];
+const XIELU: Xielu = Xielu { positive: 0.7, negative: 1.3, beta: 0.45, eps: -1e-6 };
+const ALL: [Activation; 6] = [
+    Activation::Silu,
+    Activation::GeluTanh,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::ReluSquared,
+    Activation::Xielu(XIELU),
+];
 const SHAPES: [(usize, usize); 5] = [(1, 1), (3, 7), (5, 16), (2, 65), (100, 1536)];
 
 /// The activation in f64.
@@ -19,6 +29,11 @@ fn exact(activation: Activation, x: f64) -> f64 {
         }
         Activation::Gelu => x * below(x),
         Activation::Relu => x.max(0.0),
+        Activation::ReluSquared => x.max(0.0).powi(2),
+        Activation::Xielu(of) => {
+            let [positive, negative, beta, eps] = [of.positive, of.negative, of.beta, of.eps].map(f64::from);
+            beta * x + if x > 0.0 { positive * x * x } else { negative * (x.min(eps).exp_m1() - x) }
+        }
     }
 }
 
@@ -101,6 +116,26 @@ fn gelu_is_exact_to_the_last_digits() {
 }
 
 #[test]
+fn xielu_keeps_its_digits_around_the_tangent() {
+    let x: Vec<f32> = (-60_000..20_000).map(|i| i as f32 * 1e-4).chain([-1e-7, -1e-6, -2e-6, -1e-5, 1e-7]).collect();
+    let tensor = Tensor::new(x.as_slice(), &Device::Cpu).unwrap();
+    let activation = Activation::Xielu(XIELU);
+    let y = values(&plain(cpu(), &tensor, activation).unwrap());
+    let ones = tensor.ones_like().unwrap();
+    let slopes = values(&plain_backward_inplace(cpu(), &ones, own(&tensor), activation).unwrap());
+    for ((x, y), slope) in x.into_iter().zip(y).zip(slopes) {
+        let x = f64::from(x);
+        let bent = exact(activation, x) - f64::from(XIELU.beta) * x;
+        let size = bent.abs() + f64::from(XIELU.beta) * x.abs();
+        assert!((f64::from(y) - exact(activation, x)).abs() <= 3e-7 * size, "xielu({x}): found {y}");
+        let [positive, negative, beta, eps] = [XIELU.positive, XIELU.negative, XIELU.beta, XIELU.eps].map(f64::from);
+        let grows = if x < eps { x.exp() } else { 0.0 };
+        let expected = beta + if x > 0.0 { 2.0 * positive * x } else { negative * (grows - 1.0) };
+        assert!((f64::from(slope) - expected).abs() <= 1e-6, "xielu'({x}): found {slope}, expected {expected}");
+    }
+}
+
+#[test]
 fn a_row_does_not_know_its_neighbours() {
     let (x, dh) = (matrix(1, 60, 3074), matrix(2, 60, 1537));
     for activation in ALL {
@@ -122,7 +157,14 @@ fn a_row_does_not_know_its_neighbours() {
 fn the_largest_inputs_give_no_nonsense() {
     let x = Tensor::new(&[[-1e30f32, -100.0, 100.0, 1e30, f32::NAN]], &Device::Cpu).unwrap();
     let ones = x.ones_like().unwrap();
-    for activation in ALL {
+    let found = values(&plain(cpu(), &x, Activation::ReluSquared).unwrap());
+    assert_eq!(found[..4], [0.0, 0.0, 1e4, f32::INFINITY]);
+    assert!(found[4].is_nan());
+    let linear = Activation::Xielu(Xielu { positive: 0.0, ..XIELU });
+    let found = values(&plain(cpu(), &x, linear).unwrap());
+    assert!((found[0] / ((0.45 - 1.3) * -1e30) - 1.0).abs() < 1e-6 && found[4].is_nan(), "{found:?}");
+    for activation in &ALL[..4] {
+        let activation = *activation;
         let y = values(&plain(cpu(), &x, activation).unwrap());
         assert_eq!(y[..4], [0.0, 0.0, 100.0, 1e30], "{activation:?}");
         assert!(y[4].is_nan(), "{activation:?}");

@@ -13,4 +13,5 @@ mod norm;
 mod optim;
 mod residual;
 mod rope;
+mod row_scale;
 mod rows;

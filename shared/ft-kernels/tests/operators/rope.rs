@@ -12,8 +12,8 @@ const SHAPES: [(usize, usize, usize, usize); 4] = [(1, 2, 1, 0), (3, 20, 10, 7),
 
 #[test]
 fn forward_and_backward_are_the_reference_and_its_autograd() {
-    for (heads, head_dim, half, rest) in SHAPES {
-        let tables = RopeTables::for_sequences(&[0, 5, 5, 40], &frequencies(half), 1.0);
+    for ((heads, head_dim, half, rest), pairs) in SHAPES.into_iter().flat_map(|shape| [(shape, false), (shape, true)]) {
+        let tables = RopeTables::for_sequences(&[0, 5, 5, 40], &frequencies(half), 1.0).in_pairs(pairs);
         let x = matrix(1, 40, heads * head_dim + rest);
         let dy = matrix(2, 40, heads * head_dim + rest);
         let turn = |x: &candle_core::Tensor| reference::rope(x, &tables, heads, head_dim, Direction::Forward);
@@ -40,6 +40,30 @@ fn an_element_turns_with_its_partner_in_the_other_half() {
     for (found, expected) in y.into_iter().zip([a, b, c, d]) {
         assert!((found - expected).abs() < 1e-5);
     }
+}
+
+/// A head in pairs is a head in halves whose elements stand in another order.
+#[test]
+fn in_pairs_an_element_turns_with_its_neighbour() {
+    let (heads, head_dim, half, rest) = (3, 44, 17, 5);
+    let tables = RopeTables::for_sequences(&[0, 5, 40], &frequencies(half), 1.5);
+    let x = matrix(1, 40, heads * head_dim + rest);
+    let found = rope(cpu(), own(&x), &tables.clone().in_pairs(true), heads, head_dim, Direction::Forward).unwrap();
+    // Where in a row of halves each element of a row of pairs stands.
+    let order: Vec<u32> = (0..heads * head_dim + rest)
+        .map(|i| {
+            let (first, inside) = (i / head_dim * head_dim, i % head_dim);
+            let turns = i < heads * head_dim && inside < 2 * half;
+            (if turns { first + inside % 2 * half + inside / 2 } else { i }) as u32
+        })
+        .collect();
+    let mut back = vec![0u32; order.len()];
+    order.iter().enumerate().for_each(|(i, &place)| back[place as usize] = i as u32);
+    let reordered = |x: &candle_core::Tensor, order: &[u32]| {
+        x.index_select(&candle_core::Tensor::new(order, x.device()).unwrap(), 1).unwrap()
+    };
+    let halves = rope(cpu(), reordered(&x, &back), &tables, heads, head_dim, Direction::Forward).unwrap();
+    assert_is_pieces(&found, &[reordered(&halves, &order)]);
 }
 
 /// Partial rotary as its definition has it: the first columns are taken out of the head, turned as a
@@ -78,20 +102,25 @@ fn joined_tables_turn_each_sequence_by_its_own_frequencies() {
     let narrow = RopeTables::for_sequences(&[0, 3], &frequencies(4), 1.0);
     let message = RopeTables::join(vec![all, narrow]).unwrap_err().to_string();
     assert_eq!(message, "rope: inv_freq's length is 4, expected 8");
+    let turned = |pairs| RopeTables::for_sequences(&[0, 3], &frequencies(4), 1.0).in_pairs(pairs);
+    let message = RopeTables::join(vec![turned(true), turned(false)]).unwrap_err().to_string();
+    assert_eq!(message, "rope: whether neighbours turn together is false, expected true");
 }
 
 #[test]
 fn positions_restart_and_rows_do_not_know_their_neighbours() {
     let x = matrix(1, 600, 192);
     let starts = [0, 250, 600];
-    let turn = |c: Compute, x: &candle_core::Tensor, starts: &[usize]| {
-        let tables = RopeTables::for_sequences(starts, &frequencies(32), 1.0);
-        rope(c, own(x), &tables, 3, 64, Direction::Forward).unwrap()
-    };
-    assert_same_bits(|c| vec![turn(c, &x, &starts)]);
-    let first = turn(cpu(), &x.narrow(0, 0, 250).unwrap(), &[0, 250]);
-    let second = turn(cpu(), &x.narrow(0, 250, 350).unwrap(), &[0, 350]);
-    assert_is_pieces(&turn(cpu(), &x, &starts), &[first, second]);
+    for pairs in [false, true] {
+        let turn = |c: Compute, x: &candle_core::Tensor, starts: &[usize]| {
+            let tables = RopeTables::for_sequences(starts, &frequencies(32), 1.0).in_pairs(pairs);
+            rope(c, own(x), &tables, 3, 64, Direction::Forward).unwrap()
+        };
+        assert_same_bits(|c| vec![turn(c, &x, &starts)]);
+        let first = turn(cpu(), &x.narrow(0, 0, 250).unwrap(), &[0, 250]);
+        let second = turn(cpu(), &x.narrow(0, 250, 350).unwrap(), &[0, 350]);
+        assert_is_pieces(&turn(cpu(), &x, &starts), &[first, second]);
+    }
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn kinds() -> [Value; 3] {
 /// What is asked, in the tokens' own letters: the end of the prompt, and the choices.
 fn asked(text: TextModel, format: Format, question: &Question) -> (String, Vec<String>) {
     let tokenizer = text.tokenizer.clone();
-    let asked = Asker::new(text, format, false).ask_all(std::slice::from_ref(question)).unwrap().remove(0);
+    let asked = Asker::new(text, format, false).ask_all(std::slice::from_ref(question), None).unwrap().remove(0);
     let names = |ids: &[u32]| ids.iter().map(|&id| tokenizer.id_to_token(id).unwrap()).collect::<Vec<_>>().join("|");
     let prompt = &asked.prompt[asked.prompt.len() - 3..];
     (names(prompt), asked.choices.iter().map(|ids| names(ids)).collect())
@@ -116,7 +116,7 @@ fn a_byte_level_tokenizer_asks_as_if_apart() {
         [(true, Format::Text), (true, Format::Letters), (false, Format::Text), (false, Format::Letters)]
     {
         let open = || TextModel::open(&folder).unwrap();
-        let asked = Asker::new(open(), format, plain).ask_all(std::slice::from_ref(&q)).unwrap().remove(0);
+        let asked = Asker::new(open(), format, plain).ask_all(std::slice::from_ref(&q), None).unwrap().remove(0);
         let apart = |text: &str| Encoder::new(open().tokenizer).encode(text, &mut Scratch::default()).unwrap().ids;
         let before = Asker::new(open(), format, plain).text_before_the_answer(&q).unwrap();
         let space = if plain { " " } else { "" };
@@ -124,7 +124,7 @@ fn a_byte_level_tokenizer_asks_as_if_apart() {
         let mut choices: Vec<Vec<u32>> = (0..3)
             .map(|i| match format {
                 Format::Letters => apart(&format!("{space}{}", letter(i))),
-                Format::Text => apart(&format!("{space}{}", q.choices[i])),
+                _ => apart(&format!("{space}{}", q.choices[i])),
             })
             .collect();
         if format == Format::Letters {
@@ -146,7 +146,7 @@ fn an_end_token_does_not_stand_between_question_and_choice() {
     let mut pipeline = kinds()[1].clone();
     pipeline["post_processor"] = post["post_processor"].clone();
     let q = question("Is it?", &["yes", "no"]);
-    let asked = Asker::new(model(&pipeline, None), Format::Text, false).ask_all(&[q]).unwrap().remove(0);
+    let asked = Asker::new(model(&pipeline, None), Format::Text, false).ask_all(&[q], None).unwrap().remove(0);
     assert_eq!((asked.prompt[0], asked.choices[0].len(), asked.choices[1].len()), (31, 1, 3));
     assert!(!asked.prompt.contains(&33));
 }

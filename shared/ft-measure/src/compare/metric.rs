@@ -9,6 +9,8 @@ ft_io::named_values! {
         ExactMatch = ["exact_match"],
         /// The F1 of the answer's words
         F1 = ["f1"],
+        /// ROUGE-L's F measure of the answer
+        RougeL = ["rouge_l"],
         /// Whether the likeliest choice is the right one
         Acc = ["acc"],
         /// The same, by likelihood a character of the choice's text

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::prompts::Prompts;
 use crate::questions::Question;
+use crate::score::Score;
 use crate::tokens::LabelledRows;
 
 /// The figures of one model's rows.
@@ -53,9 +54,14 @@ impl Scores {
 
     /// Of the answers to `prompts`, in their order.
     pub fn of_answers(name: String, prompts: &Prompts, answers: &[Prediction]) -> Self {
-        let exact = answers.iter().map(|a| a.score.map(|score| f64::from(u8::from(score.0)))).collect();
-        let f1 = answers.iter().map(|a| a.score.map(|score| score.1)).collect();
-        let columns = vec![Column::plain(Metric::ExactMatch, exact), Column::plain(Metric::F1, f1)];
+        let of = |metric: Metric, value: fn(&Score) -> f64| {
+            Column::plain(metric, answers.iter().map(|answer| answer.score.as_ref().map(value)).collect())
+        };
+        let columns = vec![
+            of(Metric::ExactMatch, |score| f64::from(u8::from(score.exact_match))),
+            of(Metric::F1, |score| score.f1),
+            of(Metric::RougeL, |score| score.rouge_l),
+        ];
         Self { name, ids: answers.iter().map(|a| prompts.row_id(a.prompt)).collect(), columns }
     }
 

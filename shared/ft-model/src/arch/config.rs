@@ -23,7 +23,7 @@ impl Architecture {
         let family = family(keys)?;
         let mut arch = families::read(family, keys)?;
         arch.raw = config.clone();
-        arch.base_dropout = dropout(keys)?;
+        arch.base_dropout = dropout(family, keys)?;
         refuse_unsupported(keys)?;
         arch.check()?;
         Ok(arch)
@@ -33,7 +33,10 @@ impl Architecture {
     pub fn to_config(&self, dtype: DType) -> Value {
         let mut config = self.raw.as_object().cloned().unwrap_or_default();
         if config.contains_key("architectures") {
-            config.insert("architectures".into(), json!([self.family.class()]));
+            let own = config["architectures"].get(0).and_then(Value::as_str).unwrap_or_default();
+            if !self.family.other_classes().contains(&own) {
+                config.insert("architectures".into(), json!([self.family.class()]));
+            }
         }
         let name = match dtype {
             DType::BF16 => "bfloat16",
@@ -105,11 +108,16 @@ fn family(keys: Keys<'_>) -> Result<Family> {
     let Some(found) = found else {
         return Err(wrong("model_type", None, format!("one of: {}", known())));
     };
-    let same = |f: &Family| f.name() == found || f.class() == found || f.base_class() == found;
+    let same = |f: &Family| {
+        f.name() == found || f.class() == found || f.base_class() == found || f.other_classes().contains(&found)
+    };
     let family = Family::ALL.into_iter().find(same).ok_or_else(|| unknown(found))?;
     // A classifier or a reward model of a known family has another head.
+    let has = |class: &str| {
+        class == family.class() || class == family.base_class() || family.other_classes().contains(&class)
+    };
     match class {
-        Some(class) if class != family.class() && class != family.base_class() => Err(unknown(class)),
+        Some(class) if !has(class) => Err(unknown(class)),
         _ => Ok(family),
     }
 }
@@ -121,11 +129,26 @@ pub(super) fn known() -> String {
 
 /// An architecture that is not implemented.
 pub(super) fn unknown(found: &str) -> Error {
-    Error::UnknownArchitecture { found: found.into(), known: known() }
+    let nearest = nearest(found).map_or_else(String::new, |family| format!("most like it is '{}'; ", family.name()));
+    Error::UnknownArchitecture { found: found.into(), nearest, known: known() }
 }
 
-/// Keys that drop elements inside the base while it trains, where they ask for it.
-fn dropout(keys: Keys<'_>) -> Result<Vec<(String, f64)>> {
+/// The family whose name, or whose class's, has the longest beginning in common with `found`, of three letters or more.
+fn nearest(found: &str) -> Option<Family> {
+    let letters = |name: &str| name.to_lowercase().replace(['_', '-'], "");
+    let found = letters(found);
+    let common = |name: &str| letters(name).chars().zip(found.chars()).take_while(|(a, b)| a == b).count();
+    let of = |family: &Family| common(family.name()).max(common(family.class()));
+    // Of equal ones the first, which is the plainest.
+    Family::ALL.into_iter().rev().max_by_key(of).filter(|family| of(family) >= 3)
+}
+
+/// Keys that drop elements inside the base while it trains, where they ask for it, or where the family does without them.
+fn dropout(family: Family, keys: Keys<'_>) -> Result<Vec<(String, f64)>> {
+    let usual = |name: &str| {
+        let drops = family == Family::SeedOss && matches!(name, "attention_dropout" | "residual_dropout");
+        drops.then_some(0.1)
+    };
     let names = [
         "attention_dropout",
         "hidden_dropout",
@@ -137,13 +160,14 @@ fn dropout(keys: Keys<'_>) -> Result<Vec<(String, f64)>> {
     ];
     let mut found = Vec::new();
     for name in names {
-        if let Some(value) = keys.get(name) {
-            let share = value.as_f64().filter(|p| (0.0..1.0).contains(p));
-            let share = share.ok_or_else(|| wrong(name, Some(value), "a probability below 1"))?;
-            if share > 0.0 {
-                found.push((name.to_owned(), share));
+        let share = match keys.get(name) {
+            Some(value) => {
+                let share = value.as_f64().filter(|p| (0.0..1.0).contains(p));
+                Some(share.ok_or_else(|| wrong(name, Some(value), "a probability below 1"))?)
             }
-        }
+            None => usual(name),
+        };
+        found.extend(share.filter(|share| *share > 0.0).map(|share| (name.to_owned(), share)));
     }
     Ok(found)
 }

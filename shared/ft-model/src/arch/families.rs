@@ -1,15 +1,19 @@
 //! What each family's `config.json` says, and what it takes for granted.
 
+mod layer_norms;
 mod mixtures;
 mod plain;
+mod switches;
+mod windows;
 
 use ft_kernels::math::pow;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use self::plain::{MOST_LAYERS, Start, activation, common, window};
-use super::keys::{Keys, unsupported, wrong};
-use super::rope_config::{Base, Defaults, build, rope};
-use super::{Activation, Architecture, Family, LayerKind, NormKind, QkNorm};
+use self::plain::{Start, activation, common, window};
+use self::windows::{ropes_by_kind, turn_by_kind, windows};
+use super::keys::{Keys, wrong};
+use super::rope_config::Defaults;
+use super::{Activation, Architecture, Family, LayerKind, QkNorm};
 use crate::error::Result;
 
 /// The architecture of a family's `config.json`.
@@ -26,12 +30,26 @@ pub(super) fn read(family: Family, keys: Keys<'_>) -> Result<Architecture> {
         Family::SmolLm3 => smollm3(keys),
         Family::Olmo2 => olmo2(keys),
         Family::Granite => granite(keys),
-        Family::Gpt2 => gpt2(keys),
-        Family::GptNeox => gpt_neox(keys),
-        Family::Phi => phi(keys),
-        Family::Starcoder2 => starcoder2(keys),
+        Family::Gpt2 => layer_norms::gpt2(keys),
+        Family::GptNeox => layer_norms::gpt_neox(keys),
+        Family::Phi => layer_norms::phi(keys),
+        Family::Starcoder2 => layer_norms::starcoder2(keys),
         Family::Mixtral => mixtures::mixtral(keys),
         Family::Qwen3Moe => mixtures::qwen3_moe(keys),
+        Family::SeedOss => switches::seed_oss(keys),
+        Family::InternLm3 => switches::internlm3(keys),
+        Family::Arcee => switches::arcee(keys),
+        Family::Helium => switches::helium(keys),
+        Family::Ernie45 => switches::ernie4_5(keys),
+        Family::Olmo3 => switches::olmo3(keys),
+        Family::Glm4 => switches::glm4(keys),
+        Family::Nemotron => layer_norms::nemotron(keys),
+        Family::Cohere2 => layer_norms::cohere2(keys),
+        Family::Exaone4 => switches::exaone4(keys),
+        Family::StableLm => layer_norms::stablelm(keys),
+        Family::Hunyuan => switches::hunyuan(keys),
+        Family::Ministral3 => switches::ministral3(keys),
+        Family::Apertus => switches::apertus(keys),
     }
 }
 
@@ -126,34 +144,9 @@ fn gemma3(keys: Keys<'_>) -> Result<Architecture> {
     let pattern = keys.size_or("sliding_window_pattern", keys.size_or("_sliding_window_pattern", Some(6)).ok())?;
     let window = if keys.has("sliding_window") { window(keys)? } else { Some(4096) };
     arch.layers = windows(keys, arch.num_layers, window, |i| !(i + 1).is_multiple_of(pattern))?;
-    for layer in arch.layers.iter_mut().filter(|layer| layer.sliding_window.is_none()) {
-        layer.rope = Some(1);
-    }
-    let parameters = keys.object("rope_parameters")?;
-    let of = |kind: &str| parameters.map_or(Ok(None), |p| p.object(kind));
-    let (local, global) = (of("sliding_attention")?, of("full_attention")?);
-    // Where both styles are written the old one's words count, as in transformers.
-    let mut words = global.map(Keys::all).cloned().unwrap_or_default();
-    if let Some(old) = keys.object("rope_scaling")? {
-        let differs = |(key, value): (&String, &Value)| words.get(key) != Some(value);
-        if global.is_some() && old.all().iter().any(differs) {
-            tracing::warn!(
-                "config.json has both rope_scaling and rope_parameters, and they differ: rope_scaling counts, as in transformers"
-            );
-        }
-        words.extend(old.all().clone());
-    }
-    let global = Some(keys.over(&words)).filter(|words| !words.is_empty());
-    let base = |theta: f64| Base {
-        theta,
-        share: 1.0,
-        partial: false,
-        head_dim: arch.head_dim,
-        context: arch.max_position_embeddings,
-    };
-    let local = build(keys, local, base(keys.number_or("rope_local_base_freq", Some(10_000.0))?))?;
-    let global = build(keys, global, base(keys.number_or("rope_theta", Some(1_000_000.0))?))?;
-    arch.ropes = vec![local, global];
+    turn_by_kind(&mut arch.layers);
+    let local = keys.number_or("rope_local_base_freq", Some(10_000.0))?;
+    arch.ropes = ropes_by_kind(keys, &arch, [local, keys.number_or("rope_theta", Some(1_000_000.0))?])?;
     gemmas(keys, arch)
 }
 
@@ -198,96 +191,6 @@ fn granite(keys: Keys<'_>) -> Result<Architecture> {
         logit_scale: 1.0 / keys.number_or("logits_scaling", Some(1.0))?,
         ..arch
     })
-}
-
-fn gpt2(keys: Keys<'_>) -> Result<Architecture> {
-    let (hidden_size, num_heads) = (keys.size_or("n_embd", Some(768))?, keys.size_or("n_head", Some(12))?);
-    let context = keys.size_or("n_positions", Some(1024))?;
-    let start = Start {
-        family: Family::Gpt2,
-        num_heads,
-        hidden_size,
-        num_layers: keys.count_or("n_layer", Some(12), MOST_LAYERS)?,
-        intermediate_size: keys.size_or("n_inner", Some(4 * hidden_size))?,
-        context,
-        head_dim: hidden_size / num_heads,
-    };
-    let mut arch = layer_norms(start.plain(keys, true)?, keys.number_or("layer_norm_epsilon", Some(1e-5))?);
-    arch.layers = vec![LayerKind { sliding_window: None, rope: None, is_mixture: false }; arch.num_layers];
-    arch.activation = activation(keys, "activation_function", Activation::GeluTanh)?;
-    arch.scales_by_layer = keys.flag_or("scale_attn_by_inverse_layer_idx", false)?;
-    if !keys.flag_or("scale_attn_weights", true)? {
-        arch.attention_scale = 1.0;
-    }
-    Ok(Architecture { learned_positions: Some(context), ..arch })
-}
-
-fn gpt_neox(keys: Keys<'_>) -> Result<Architecture> {
-    let mut arch = Start::new(Family::GptNeox, keys, 2048, None)?.plain(keys, false)?;
-    let defaults = Defaults {
-        theta_key: "rotary_emb_base",
-        partial: Some(0.25),
-        partial_key: "rotary_pct",
-        ..Defaults::default()
-    };
-    arch.ropes = vec![rope(keys, arch.head_dim, arch.max_position_embeddings, &defaults)?];
-    // transformers writes both styles side by side.
-    keys.get("rope_theta");
-    keys.get("partial_rotary_factor");
-    arch = layer_norms(arch, keys.number_or("layer_norm_eps", Some(1e-5))?);
-    arch.activation = activation(keys, "hidden_act", Activation::Gelu)?;
-    arch.parallel = keys.flag_or("use_parallel_residual", true)?;
-    let attention = keys.flag_or("attention_bias", true)?;
-    Ok(Architecture { qkv_bias: attention, o_bias: attention, ..arch })
-}
-
-fn phi(keys: Keys<'_>) -> Result<Architecture> {
-    let mut arch = Start::new(Family::Phi, keys, 2048, None)?.plain(keys, false)?;
-    let defaults = Defaults { partial: Some(0.5), ..Defaults::default() };
-    arch.ropes = vec![rope(keys, arch.head_dim, arch.max_position_embeddings, &defaults)?];
-    arch = layer_norms(arch, keys.number_or("layer_norm_eps", Some(1e-5))?);
-    arch.activation = activation(keys, "hidden_act", Activation::GeluTanh)?;
-    if keys.flag_or("qk_layernorm", false)? {
-        arch.qk_norm = QkNorm::Head;
-    }
-    Ok(Architecture { parallel: true, head_bias: true, ..arch })
-}
-
-fn starcoder2(keys: Keys<'_>) -> Result<Architecture> {
-    let arch = common(Family::Starcoder2, keys, &Defaults::default(), true)?;
-    let mut arch = layer_norms(arch, keys.number_or("norm_epsilon", Some(1e-5))?);
-    let bias = keys.flag_or("use_bias", true)?;
-    (arch.qkv_bias, arch.o_bias, arch.mlp_bias) = (bias, bias, bias);
-    arch.activation = activation(keys, "hidden_act", Activation::GeluTanh)?;
-    let window = window(keys)?;
-    arch.layers.iter_mut().for_each(|layer| layer.sliding_window = window);
-    Ok(arch)
-}
-
-/// A block with layer norms, an MLP without a gate, and biases everywhere.
-fn layer_norms(arch: Architecture, norm_eps: f64) -> Architecture {
-    let (qkv_bias, o_bias, mlp_bias) = (true, true, true);
-    Architecture { norm: NormKind::Layer, norm_eps, gated: false, qkv_bias, o_bias, mlp_bias, ..arch }
-}
-
-/// Layers with a window where `layer_types` says so, or else `slides` does.
-fn windows(
-    keys: Keys<'_>,
-    layers: usize,
-    window: Option<usize>,
-    slides: impl Fn(usize) -> bool,
-) -> Result<Vec<LayerKind>> {
-    let types = keys.list("layer_types", layers)?;
-    let one = |i: usize| -> Result<LayerKind> {
-        let slides = match types.map(|list| &list[i]) {
-            None => slides(i),
-            Some(word) if word == "sliding_attention" => true,
-            Some(word) if word == "full_attention" => false,
-            Some(other) => return Err(unsupported("layer_types", other, "full_attention or sliding_attention")),
-        };
-        Ok(LayerKind { sliding_window: window.filter(|_| slides), rope: Some(0), is_mixture: false })
-    };
-    (0..layers).map(one).collect()
 }
 
 /// A bound, `default` where the key is missing, none where it is null.

@@ -1,6 +1,9 @@
-//! The families of decoders, and what their checkpoints call each part.
+//! The families of decoders.
 
-use crate::projection::Projection;
+use super::names::{
+    APERTUS, ARCEE, COHERE2, GEMMA2, GLM4, GPT_NEOX, GPT2, HUNYUAN, LLAMA, MIXTRAL, Names, OLMO2, PHI, PHI3, QWEN3_MOE,
+    STABLELM, STABLELM_PARALLEL, STARCODER2,
+};
 
 /// The families of decoders that are implemented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,170 +42,39 @@ pub enum Family {
     Mixtral,
     /// The mixtures of experts among Qwen3.
     Qwen3Moe,
+    /// Seed-OSS.
+    SeedOss,
+    /// InternLM 3.
+    InternLm3,
+    /// Arcee's AFM.
+    Arcee,
+    /// Helium.
+    Helium,
+    /// Ernie 4.5 without experts.
+    Ernie45,
+    /// OLMo 3.
+    Olmo3,
+    /// GLM-4 of April 2025 (9B, 32B) and GLM-Z1.
+    Glm4,
+    /// Minitron and Nemotron-4.
+    Nemotron,
+    /// Command R7B, Command A.
+    Cohere2,
+    /// EXAONE 4.
+    Exaone4,
+    /// `StableLM` 3B, 2 1.6B and 2 12B.
+    StableLm,
+    /// Hunyuan without experts.
+    Hunyuan,
+    /// Ministral 3.
+    Ministral3,
+    /// Apertus.
+    Apertus,
 }
-
-/// A projection and its module's name within a layer.
-pub type NamedProjection = (Projection, &'static str);
-
-/// What a family's Hugging Face checkpoints call each part. Names of norms and projections are those within a layer,
-/// without `.weight`.
-#[derive(Debug)]
-pub struct Names {
-    /// What a layer's name begins with, before its number.
-    pub layers: &'static str,
-    /// The token embedding.
-    pub embedding: &'static str,
-    /// The table of learned positions.
-    pub positions: Option<&'static str>,
-    /// The norm after the last layer.
-    pub final_norm: &'static str,
-    /// The output head, where it is not the embedding.
-    pub head: &'static str,
-    /// The norm of the attention's input.
-    pub input_norm: Option<&'static str>,
-    /// The norm of the attention's output.
-    pub attention_norm: Option<&'static str>,
-    /// The norm of the MLP's input.
-    pub mlp_norm: Option<&'static str>,
-    /// The norm of the MLP's output.
-    pub output_norm: Option<&'static str>,
-    /// Queries, keys and values: three projections, or one.
-    pub qkv: &'static [NamedProjection],
-    /// The attention's output projection.
-    pub o: &'static [NamedProjection],
-    /// Gate and up: two projections, or one; or the only one of an MLP without a gate.
-    pub gate_up: &'static [NamedProjection],
-    /// The MLP's output projection.
-    pub down: &'static [NamedProjection],
-    /// What stands in the MLP's place in a layer with a mixture of experts.
-    pub experts: Option<ExpertNames>,
-}
-
-/// What a family's checkpoints call the parts of a mixture of experts, within a layer and without `.weight`.
-#[derive(Debug, Clone, Copy)]
-pub struct ExpertNames {
-    /// The product that says which experts a token sees.
-    pub router: &'static str,
-    /// What an expert's name begins with, before its number.
-    pub experts: &'static str,
-    /// Gate and up of an expert.
-    pub gate_up: [&'static str; 2],
-    /// Its output projection.
-    pub down: &'static str,
-}
-
-/// The norms of queries and keys, in the families that have them.
-pub const Q_NORM: &str = "self_attn.q_norm";
-/// See [`Q_NORM`].
-pub const K_NORM: &str = "self_attn.k_norm";
-
-const LLAMA: Names = Names {
-    layers: "model.layers",
-    embedding: "model.embed_tokens",
-    positions: None,
-    final_norm: "model.norm",
-    head: "lm_head",
-    input_norm: Some("input_layernorm"),
-    attention_norm: None,
-    mlp_norm: Some("post_attention_layernorm"),
-    output_norm: None,
-    qkv: &[
-        (Projection::Q, "self_attn.q_proj"),
-        (Projection::K, "self_attn.k_proj"),
-        (Projection::V, "self_attn.v_proj"),
-    ],
-    o: &[(Projection::O, "self_attn.o_proj")],
-    gate_up: &[(Projection::Gate, "mlp.gate_proj"), (Projection::Up, "mlp.up_proj")],
-    down: &[(Projection::Down, "mlp.down_proj")],
-    experts: None,
-};
-
-const PHI3: Names = Names {
-    qkv: &[(Projection::Qkv, "self_attn.qkv_proj")],
-    gate_up: &[(Projection::GateUp, "mlp.gate_up_proj")],
-    ..LLAMA
-};
-
-const GEMMA2: Names = Names {
-    attention_norm: Some("post_attention_layernorm"),
-    mlp_norm: Some("pre_feedforward_layernorm"),
-    output_norm: Some("post_feedforward_layernorm"),
-    ..LLAMA
-};
-
-const OLMO2: Names = Names {
-    input_norm: None,
-    attention_norm: Some("post_attention_layernorm"),
-    mlp_norm: None,
-    output_norm: Some("post_feedforward_layernorm"),
-    ..LLAMA
-};
-
-const GPT2: Names = Names {
-    layers: "transformer.h",
-    embedding: "transformer.wte",
-    positions: Some("transformer.wpe"),
-    final_norm: "transformer.ln_f",
-    input_norm: Some("ln_1"),
-    mlp_norm: Some("ln_2"),
-    qkv: &[(Projection::Qkv, "attn.c_attn")],
-    o: &[(Projection::O, "attn.c_proj")],
-    gate_up: &[(Projection::UpOnly, "mlp.c_fc")],
-    down: &[(Projection::Down, "mlp.c_proj")],
-    ..LLAMA
-};
-
-const GPT_NEOX: Names = Names {
-    layers: "gpt_neox.layers",
-    embedding: "gpt_neox.embed_in",
-    final_norm: "gpt_neox.final_layer_norm",
-    head: "embed_out",
-    qkv: &[(Projection::Qkv, "attention.query_key_value")],
-    o: &[(Projection::O, "attention.dense")],
-    gate_up: &[(Projection::UpOnly, "mlp.dense_h_to_4h")],
-    down: &[(Projection::Down, "mlp.dense_4h_to_h")],
-    ..LLAMA
-};
-
-/// Attention and MLP share the norm of their input.
-const PHI: Names = Names {
-    final_norm: "model.final_layernorm",
-    mlp_norm: Some("input_layernorm"),
-    o: &[(Projection::O, "self_attn.dense")],
-    gate_up: &[(Projection::UpOnly, "mlp.fc1")],
-    down: &[(Projection::Down, "mlp.fc2")],
-    ..LLAMA
-};
-
-const STARCODER2: Names =
-    Names { gate_up: &[(Projection::UpOnly, "mlp.c_fc")], down: &[(Projection::Down, "mlp.c_proj")], ..LLAMA };
-
-const MIXTRAL: Names = Names {
-    gate_up: &[],
-    down: &[],
-    experts: Some(ExpertNames {
-        router: "block_sparse_moe.gate",
-        experts: "block_sparse_moe.experts",
-        gate_up: ["w1", "w3"],
-        down: "w2",
-    }),
-    ..LLAMA
-};
-
-/// Some layers may have a plain MLP.
-const QWEN3_MOE: Names = Names {
-    experts: Some(ExpertNames {
-        router: "mlp.gate",
-        experts: "mlp.experts",
-        gate_up: ["gate_proj", "up_proj"],
-        down: "down_proj",
-    }),
-    ..LLAMA
-};
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 17] = [
+    pub const ALL: [Family; 31] = [
         Family::Llama,
         Family::Mistral,
         Family::Qwen2,
@@ -220,6 +92,20 @@ impl Family {
         Family::Starcoder2,
         Family::Mixtral,
         Family::Qwen3Moe,
+        Family::SeedOss,
+        Family::InternLm3,
+        Family::Arcee,
+        Family::Helium,
+        Family::Ernie45,
+        Family::Olmo3,
+        Family::Glm4,
+        Family::Nemotron,
+        Family::Cohere2,
+        Family::Exaone4,
+        Family::StableLm,
+        Family::Hunyuan,
+        Family::Ministral3,
+        Family::Apertus,
     ];
 
     /// `model_type` in `config.json`.
@@ -251,14 +137,35 @@ impl Family {
         match self {
             Family::Phi3 => &PHI3,
             Family::Gemma2 | Family::Gemma3 => &GEMMA2,
-            Family::Olmo2 => &OLMO2,
+            Family::Olmo2 | Family::Olmo3 | Family::Exaone4 => &OLMO2,
             Family::Gpt2 => &GPT2,
             Family::GptNeox => &GPT_NEOX,
             Family::Phi => &PHI,
             Family::Starcoder2 => &STARCODER2,
             Family::Mixtral => &MIXTRAL,
             Family::Qwen3Moe => &QWEN3_MOE,
+            Family::Arcee | Family::Nemotron => &ARCEE,
+            Family::Apertus => &APERTUS,
+            Family::Glm4 => &GLM4,
+            Family::Cohere2 => &COHERE2,
+            Family::StableLm => &STABLELM,
+            Family::Hunyuan => &HUNYUAN,
             _ => &LLAMA,
+        }
+    }
+
+    /// [`Self::names`] of a model whose blocks are `parallel` or not, where that changes which parts there are.
+    pub fn names_of(self, parallel: bool) -> &'static Names {
+        if self == Family::StableLm && parallel { &STABLELM_PARALLEL } else { self.names() }
+    }
+
+    /// Other names of [`Self::class`] in the files of this family: that of the model's own code on the hub.
+    pub fn other_classes(self) -> &'static [&'static str] {
+        match self {
+            Family::InternLm3 => &["InternLM3ForCausalLM"],
+            Family::Ernie45 => &["Ernie4_5_ForCausalLM"],
+            Family::StableLm => &["StableLMEpochForCausalLM"],
+            _ => &[],
         }
     }
 
@@ -291,13 +198,21 @@ impl Family {
             Family::Starcoder2 => ("starcoder2", "Starcoder2ForCausalLM"),
             Family::Mixtral => ("mixtral", "MixtralForCausalLM"),
             Family::Qwen3Moe => ("qwen3_moe", "Qwen3MoeForCausalLM"),
+            Family::SeedOss => ("seed_oss", "SeedOssForCausalLM"),
+            // transformers computes it with Llama's class.
+            Family::InternLm3 => ("internlm3", "LlamaForCausalLM"),
+            Family::Arcee => ("arcee", "ArceeForCausalLM"),
+            Family::Helium => ("helium", "HeliumForCausalLM"),
+            Family::Ernie45 => ("ernie4_5", "Ernie4_5ForCausalLM"),
+            Family::Olmo3 => ("olmo3", "Olmo3ForCausalLM"),
+            Family::Glm4 => ("glm4", "Glm4ForCausalLM"),
+            Family::Nemotron => ("nemotron", "NemotronForCausalLM"),
+            Family::Cohere2 => ("cohere2", "Cohere2ForCausalLM"),
+            Family::Exaone4 => ("exaone4", "Exaone4ForCausalLM"),
+            Family::StableLm => ("stablelm", "StableLmForCausalLM"),
+            Family::Hunyuan => ("hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM"),
+            Family::Ministral3 => ("ministral3", "Ministral3ForCausalLM"),
+            Family::Apertus => ("apertus", "ApertusForCausalLM"),
         }
-    }
-}
-
-impl Names {
-    /// The full name of `part` of layer `layer`.
-    pub fn in_layer(&self, layer: usize, part: &str) -> String {
-        format!("{}.{layer}.{part}", self.layers)
     }
 }

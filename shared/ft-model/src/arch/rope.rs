@@ -12,6 +12,8 @@ pub struct Rope {
     pub theta: f64,
     /// How many elements of a head turn; an odd number counts as the even one above it.
     pub dims: usize,
+    /// Whether neighbours turn together, and not elements of the first half with those of the second.
+    pub pairs: bool,
     /// How the frequencies are stretched for long texts.
     pub scaling: RopeScaling,
 }

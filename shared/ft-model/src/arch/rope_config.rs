@@ -17,11 +17,19 @@ pub(super) struct Defaults<'a> {
     pub partial: Option<f64>,
     /// The old style's own key of that share.
     pub partial_key: &'a str,
+    /// Whether neighbours turn together.
+    pub pairs: bool,
 }
 
 impl Default for Defaults<'_> {
     fn default() -> Self {
-        Self { theta: 10_000.0, theta_key: "rope_theta", partial: None, partial_key: "partial_rotary_factor" }
+        Self {
+            theta: 10_000.0,
+            theta_key: "rope_theta",
+            partial: None,
+            partial_key: "partial_rotary_factor",
+            pairs: false,
+        }
     }
 }
 
@@ -30,7 +38,7 @@ pub(super) fn rope(keys: Keys<'_>, head_dim: usize, context: usize, defaults: &D
     let theta = keys.number_or(defaults.theta_key, Some(defaults.theta))?;
     // Some write the share even where the family does not read it: then it has to be 1.
     let share = keys.number_or(defaults.partial_key, Some(defaults.partial.unwrap_or(1.0)))?;
-    let base = Base { theta, share, partial: defaults.partial.is_some(), head_dim, context };
+    let base = Base { theta, share, partial: defaults.partial.is_some(), pairs: defaults.pairs, head_dim, context };
     let (old, new) = (keys.object("rope_scaling")?.filter(|old| !old.is_empty()), keys.object("rope_parameters")?);
     let rope = build(keys, old.or(new), base)?;
     if old.is_some() && new.is_some_and(|new| build(keys, Some(new), base).ok().as_ref() != Some(&rope)) {
@@ -48,6 +56,8 @@ pub(super) struct Base {
     pub share: f64,
     /// Whether the family turns a part of each head.
     pub partial: bool,
+    /// Whether neighbours turn together.
+    pub pairs: bool,
     pub head_dim: usize,
     /// `max_position_embeddings`
     pub context: usize,
@@ -67,7 +77,7 @@ pub(super) fn build(keys: Keys<'_>, inner: Option<Keys<'_>>, base: Base) -> Resu
         return Err(wrong("partial_rotary_factor", Some(&json!(share)), expected));
     }
     let scaling = inner.map_or(Ok(RopeScaling::None), |inner| scaling(keys, inner, base.context, dims))?;
-    Ok(Rope { theta, dims, scaling })
+    Ok(Rope { theta, dims, pairs: base.pairs, scaling })
 }
 
 fn scaling(keys: Keys<'_>, inner: Keys<'_>, context: usize, dims: usize) -> Result<RopeScaling> {

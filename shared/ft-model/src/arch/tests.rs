@@ -59,7 +59,7 @@ fn the_fields_are_the_files() {
     let arch = Architecture::from_config(&reference("llama_tied_bias-s0/model/config.json")).unwrap();
     assert_eq!((arch.num_heads, arch.num_kv_heads, arch.head_dim), (4, 2, 24));
     assert!(arch.tie_word_embeddings && arch.qkv_bias && arch.o_bias && arch.mlp_bias);
-    assert_eq!(arch.ropes, [Rope { theta: 100_000.0, dims: 24, scaling: RopeScaling::None }]);
+    assert_eq!(arch.ropes, [Rope { theta: 100_000.0, dims: 24, pairs: false, scaling: RopeScaling::None }]);
     assert_eq!((arch.bos_token_id, arch.eos_token_ids.as_slice()), (Some(1), &[2][..]));
     let names: Vec<_> = arch.tensors().into_iter().map(|t| t.name).collect();
     assert!(names.contains(&"model.layers.1.mlp.down_proj.bias".to_owned()));
@@ -72,6 +72,13 @@ fn unknown_architectures_are_refused_by_name() {
     let error = Architecture::from_config(&small(&json!({"model_type": "mamba"}))).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("'mamba'") && text.contains("llama, mistral"), "{text}");
+    for (name, nearest) in [("gemma4_text", "'gemma'"), ("Qwen3NextForCausalLM", "'qwen3'"), ("mistral4", "'mistral'")]
+    {
+        let text = Architecture::from_config(&small(&json!({"model_type": name}))).unwrap_err().to_string();
+        assert!(text.contains(&format!("'{name}' is not known here; most like it is {nearest}")), "{text}");
+    }
+    let text = Architecture::from_config(&small(&json!({"model_type": "rwkv"}))).unwrap_err().to_string();
+    assert!(text.contains("'rwkv' is not known here; known are"), "{text}");
     let classifier = json!({"architectures": ["LlamaForSequenceClassification"]});
     let text = Architecture::from_config(&small(&classifier)).unwrap_err().to_string();
     assert!(text.contains("LlamaForSequenceClassification"), "{text}");
@@ -141,10 +148,11 @@ fn what_a_mixture_of_experts_cannot_be_is_named() {
 
 #[test]
 fn frequencies_stretch_as_asked() {
-    let plain = Rope { theta: 10_000.0, dims: 16, scaling: RopeScaling::None }.frequencies(9);
+    let plain = Rope { theta: 10_000.0, dims: 16, pairs: false, scaling: RopeScaling::None }.frequencies(9);
     assert!((plain[0] - 1.0).abs() < 1e-12);
     assert!((plain[4] - 0.01).abs() < 1e-8);
-    let linear = Rope { theta: 10_000.0, dims: 16, scaling: RopeScaling::Linear { factor: 4.0 } }.frequencies(9);
+    let linear =
+        Rope { theta: 10_000.0, dims: 16, pairs: false, scaling: RopeScaling::Linear { factor: 4.0 } }.frequencies(9);
     assert!(plain.iter().zip(&linear).all(|(p, l)| (p / l - 4.0).abs() < 1e-6));
     let scaling = RopeScaling::Llama3 {
         factor: 8.0,
@@ -152,7 +160,7 @@ fn frequencies_stretch_as_asked() {
         high_freq_factor: 4.0,
         original_max_position_embeddings: 64,
     };
-    let llama3 = Rope { theta: 10_000.0, dims: 16, scaling }.frequencies(9);
+    let llama3 = Rope { theta: 10_000.0, dims: 16, pairs: false, scaling }.frequencies(9);
     assert_eq!(llama3[0].to_bits(), plain[0].to_bits(), "short wavelengths stay");
     assert!((plain[7] / llama3[7] - 8.0).abs() < 1e-6, "long ones are divided");
     assert!(llama3[1] < plain[1] && llama3[1] > plain[1] / 8.0, "and those between are between");

@@ -114,13 +114,23 @@ impl Block<'_> {
     /// The gradient of the product's result from that of [`Self::turned`].
     fn turned_back(&self, dturned: Tensor, qkv: &Tensor) -> Result<Tensor> {
         let arch = self.arch;
-        let mut d = self.rotate(dturned, Direction::Backward)?;
-        if let Some([q, k]) = &self.weights.qk_norm {
-            for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
-                d = w.backward_heads(self.compute, arch, d, qkv, column, columns)?;
-            }
-        }
+        let d = self.grown(dturned)?;
+        let d = if arch.turns_first {
+            let d = self.normed_heads_back(d, &self.rotate(qkv.copy()?, Direction::Forward)?)?;
+            self.rotate(d, Direction::Backward)?
+        } else {
+            self.normed_heads_back(self.rotate(d, Direction::Backward)?, qkv)?
+        };
         Ok(if arch.family.is_by_head() { join_heads(self.compute, &d, arch.num_heads, arch.head_dim)? } else { d })
+    }
+
+    /// The gradient of what the norms of queries and keys read, `x`, from that of what they gave, in its place.
+    fn normed_heads_back(&self, mut d: Tensor, x: &Tensor) -> Result<Tensor> {
+        let (arch, Some([q, k])) = (self.arch, &self.weights.qk_norm) else { return Ok(d) };
+        for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
+            d = w.backward_heads(self.compute, arch, d, x, column, columns)?;
+        }
+        Ok(d)
     }
 
     /// [`Self::product_backward`] where the input's gradient is needed.

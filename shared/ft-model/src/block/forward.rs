@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use ft_kernels::columns::split_heads;
 use ft_kernels::residual::add_scaled;
 use ft_kernels::rope::{Direction, rope};
+use ft_kernels::row_scale::row_scale;
 
 use super::attention::{Attended, Attention, attention_spec};
 use super::kept::Kept;
@@ -75,18 +76,33 @@ impl Block<'_> {
         Ok(if arch.family.is_by_head() { split_heads(self.compute, &qkv, arch.num_heads, arch.head_dim)? } else { qkv })
     }
 
-    /// Queries and keys normalised and turned by their positions. Where heads have no norm this happens in the memory
-    /// of `qkv`.
+    /// Queries and keys normalised and turned by their positions, and queries grown by them. Where heads have no norm
+    /// this happens in the memory of `qkv`.
     pub(super) fn turned(&self, qkv: &Tensor) -> Result<Tensor> {
-        let arch = self.arch;
-        let mut turned = qkv.clone();
-        if let Some([q, k]) = &self.weights.qk_norm {
-            turned = turned.copy()?;
-            for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
-                turned = w.forward_heads(self.compute, arch, turned, column, columns)?;
-            }
+        let qkv = if self.weights.qk_norm.is_some() { qkv.copy()? } else { qkv.clone() };
+        let turned = if self.arch.turns_first {
+            self.normed_heads(self.rotate(qkv, Direction::Forward)?)?
+        } else {
+            self.rotate(self.normed_heads(qkv)?, Direction::Forward)?
+        };
+        self.grown(turned)
+    }
+
+    /// The heads of queries and keys through their norms, if they have some.
+    fn normed_heads(&self, mut qkv: Tensor) -> Result<Tensor> {
+        let (arch, Some([q, k])) = (self.arch, &self.weights.qk_norm) else { return Ok(qkv) };
+        for (w, column, columns) in [(q, 0, arch.query_columns()), (k, arch.query_columns(), arch.key_columns())] {
+            qkv = w.forward_heads(self.compute, arch, qkv, column, columns)?;
         }
-        self.rotate(turned, Direction::Forward)
+        Ok(qkv)
+    }
+
+    /// Queries times what they grow by with their positions; their gradient comes back through the same.
+    pub(super) fn grown(&self, qkv: Tensor) -> Result<Tensor> {
+        match &self.rows.query_factors {
+            Some(factors) => Ok(row_scale(self.compute, qkv, factors, self.arch.query_columns())?),
+            None => Ok(qkv),
+        }
     }
 
     /// Turns the heads of queries and keys, the first ones of the fused product, if this layer does.

@@ -27,7 +27,7 @@ impl Block<'_> {
 
     /// The first product through its activation, `[tokens, intermediate]`.
     pub(super) fn activated(&self, gate_up: &Tensor) -> Result<Tensor> {
-        let activation = self.arch.activation;
+        let activation = self.activation();
         Ok(if self.arch.gated {
             gated(self.compute, gate_up, activation)?
         } else {

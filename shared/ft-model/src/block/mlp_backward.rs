@@ -34,7 +34,7 @@ impl Block<'_> {
 
     /// The first product's gradient, in its memory.
     pub(super) fn activation_gradient(&self, dh: &Tensor, gate_up: Tensor) -> Result<Tensor> {
-        let activation = self.arch.activation;
+        let activation = self.activation();
         Ok(if self.arch.gated {
             gated_backward_inplace(self.compute, dh, gate_up, activation)?
         } else {

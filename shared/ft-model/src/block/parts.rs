@@ -5,7 +5,7 @@ use ft_kernels::Compute;
 use ft_kernels::linear::{Dropout, Linear, Lora};
 use ft_kernels::rope::RopeTables;
 
-use crate::arch::Architecture;
+use crate::arch::{Activation, Architecture};
 use crate::error::Result;
 use crate::layers::{LayerWeights, NormWeights};
 use crate::lora::LoraPair;
@@ -37,6 +37,8 @@ pub struct Rows<'a> {
     pub first_sequence: usize,
     /// The rotations, for each of the architecture's rotary embeddings.
     pub ropes: Vec<RopeTables>,
+    /// What the queries of each row are multiplied by, where they grow with their positions.
+    pub query_factors: Option<Vec<f32>>,
     pub products: Products,
 }
 
@@ -91,6 +93,11 @@ impl Block<'_> {
     /// The product of a site, of all rows.
     pub(super) fn site(&self, site: Site, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         self.product(&self.linear(site), x, self.rows.starts, residual)
+    }
+
+    /// The MLP's activation in this block.
+    pub(super) fn activation(&self) -> Activation {
+        self.weights.activation.unwrap_or(self.arch.activation)
     }
 
     /// `x` through a norm, if there is one.

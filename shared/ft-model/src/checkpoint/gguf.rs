@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
-use ft_io::gguf::{Content, MAGIC, TensorInfo, type_name};
+use ft_io::gguf::{Content, MAGIC, TensorInfo, Value, type_name};
 
 use super::Checkpoint;
 use super::file::DataFile;
 use super::stored::{Format, RowOrder, Stored};
 use crate::arch::Architecture;
 use crate::arch::gguf::{
-    LONG_FACTORS, Layout, ROPE_FACTORS, RopeTensors, SHORT_FACTORS, expert_number, layout, name, offset,
+    LONG_FACTORS, Layout, ROPE_FACTORS, RopeTensors, SHORT_FACTORS, activation_key, layout, name, number_within, offset,
 };
 use crate::error::{Error, Result};
 
@@ -59,30 +59,54 @@ impl Reader {
             let whole = self.stored(own, info)?;
             let alone = [own.as_str()];
             for name in names.get(own).map_or(&alone[..], Vec::as_slice) {
-                let stored = match expert_number(arch, name) {
-                    Some(number) => self.expert(own, &whole, number)?,
+                let stored = match number_within(arch, name) {
+                    Some(number) => self.part(own, &whole, number)?,
                     None => whole.clone(),
                 };
                 let stored = self.ordered(arch, own, name, stored)?;
                 tensors.insert((*name).to_owned(), Stored { added: offset(arch, name), ..stored });
             }
         }
+        for tensor in &expected {
+            if let Some((key, layer)) = activation_key(arch, &tensor.name) {
+                tensors.insert(tensor.name.clone(), self.number_of(&key, layer, &tensor.shape)?);
+            }
+        }
         Ok(tensors)
     }
 
-    /// The matrix number `number` of a tensor `[experts, rows, columns]`.
-    fn expert(&self, own: &str, whole: &Stored, number: usize) -> Result<Stored> {
+    /// The part number `number` of a tensor `[experts, rows, columns]` or `[heads, width]`.
+    fn part(&self, own: &str, whole: &Stored, number: usize) -> Result<Stored> {
         let wrong = || {
             let told = format!(
-                "the tensor '{own}' has the shape {:?}, expected [experts, rows, columns] with more than {number} experts",
+                "the tensor '{own}' has the shape {:?}, expected one whose first number is above {number}, and one or two more",
                 whole.shape()
             );
             Error::malformed(self.file.path(), told)
         };
-        let [experts, rows, columns] = *whole.shape() else { return Err(wrong()) };
+        let (count, shape) = match whole.shape() {
+            [count, shape @ ..] if matches!(shape.len(), 1 | 2) => (*count, shape.to_vec()),
+            _ => return Err(wrong()),
+        };
         // A row begins with a block, so a matrix does.
-        let bytes = whole.format().bytes(rows * columns).filter(|_| number < experts).ok_or_else(wrong)?;
-        Ok(Stored { offset: whole.offset + number as u64 * bytes, shape: vec![rows, columns], ..whole.clone() })
+        let bytes = whole.format().bytes(shape.iter().product()).filter(|_| number < count).ok_or_else(wrong)?;
+        Ok(Stored { offset: whole.offset + number as u64 * bytes, shape, ..whole.clone() })
+    }
+
+    /// A tensor of one number, which stands in the metadata: for all layers, or for each of them.
+    fn number_of(&self, key: &str, layer: usize, shape: &[usize]) -> Result<Stored> {
+        let number = match self.content.metadata.get(key) {
+            Some(Value::F32(number)) => Some(*number),
+            _ => self.content.floats(key).and_then(|numbers| numbers.get(layer).copied()),
+        };
+        let number = number.ok_or_else(|| {
+            let found = self.content.metadata.get(key).map_or_else(|| "missing".into(), Value::told);
+            let expected = format!("a number for each layer, and one for layer {layer}");
+            Error::Key { key: key.into(), found, expected }.within(self.file.path())
+        })?;
+        let file = Arc::new(DataFile::in_memory(self.file.path(), number.to_le_bytes().into()));
+        let (format, order) = (Format::F32, RowOrder::Plain);
+        Ok(Stored { file, offset: 0, format, shape: shape.to_vec(), order, added: 0.0, constants: None })
     }
 
     /// The tensor `own` with Hugging Face's shape, and how it comes to it.

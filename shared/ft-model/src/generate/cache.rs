@@ -61,6 +61,28 @@ impl Cache {
         Ok(())
     }
 
+    /// Forgets all but the first `tokens` tokens.
+    pub(super) fn truncate(&mut self, tokens: usize) -> Result<()> {
+        if tokens >= self.tokens {
+            return Ok(());
+        }
+        let length = tokens * self.columns.1;
+        for layer in &mut self.layers {
+            match layer {
+                Layer::Host { keys, values } => {
+                    keys.truncate(length);
+                    values.truncate(length);
+                }
+                Layer::Placed { keys, values } => {
+                    *keys = keys.narrow(0, 0, tokens)?.contiguous()?;
+                    *values = values.narrow(0, 0, tokens)?.contiguous()?;
+                }
+            }
+        }
+        self.tokens = tokens;
+        Ok(())
+    }
+
     /// Counts `tokens` tokens that every layer has been given.
     pub(super) fn advance(&mut self, tokens: usize) {
         self.tokens += tokens;
@@ -86,5 +108,28 @@ pub(super) fn attend(
         attention_decode(compute, queries, &host, spec)
     } else {
         attention_decode_placed(queries, &placed, spec)
+    }
+}
+
+/// Attention of the rotated queries of the newest tokens of one sequence, `[tokens, heads·head_dim]`, each to the tokens
+/// up to its own, which `cache` has of a layer already.
+pub(super) fn attend_along(
+    compute: Compute,
+    queries: &Tensor,
+    cache: &Cache,
+    layer: usize,
+    spec: &AttentionSpec,
+) -> ft_kernels::Result<Tensor> {
+    let (before, columns) = (cache.tokens, cache.columns.1);
+    let seen = (1..=queries.dim(0)?).map(|new| before + new);
+    match &cache.layers[layer] {
+        Layer::Host { keys, values } => {
+            let some = |rows: usize| KeyValue { keys: &keys[..rows * columns], values: &values[..rows * columns] };
+            attention_decode(compute, queries, &seen.map(some).collect::<Vec<_>>(), spec)
+        }
+        Layer::Placed { keys, values } => {
+            let some = |rows: usize| Ok((keys.narrow(0, 0, rows)?, values.narrow(0, 0, rows)?));
+            attention_decode_placed(queries, &seen.map(some).collect::<Result<Vec<_>>>()?, spec)
+        }
     }
 }

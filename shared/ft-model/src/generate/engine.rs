@@ -5,7 +5,7 @@ use ft_kernels::Compute;
 use ft_kernels::attention::{AttentionSpec, attention};
 use ft_kernels::tensor::on_host;
 
-use super::cache::{Cache, attend};
+use super::cache::{Cache, attend, attend_along};
 use super::prompts::{Prompts, Run};
 use crate::arch::Architecture;
 use crate::block::{Attended, Attention, Products, Rows};
@@ -52,10 +52,29 @@ impl Attention for OfNewTokens<'_, '_> {
     }
 }
 
+/// The attention of several new tokens of one sequence, whose keys and values go to its cache.
+struct OfRest<'c> {
+    cache: &'c mut Cache,
+    query_columns: usize,
+}
+
+impl Attention for OfRest<'_> {
+    fn attend(&mut self, compute: Compute, layer: usize, spec: &AttentionSpec, turned: &Tensor) -> Result<Attended> {
+        self.cache.extend(layer, turned)?;
+        let queries = turned.narrow(1, 0, self.query_columns)?.contiguous()?;
+        Ok(Attended { rows: attend_along(compute, &queries, self.cache, layer, spec)?, lse: None })
+    }
+}
+
 impl<'a> Engine<'a> {
     /// The engine of `decoder`'s model and adapter.
     pub fn new(decoder: Decoder<'a>) -> Self {
         Self { decoder }
+    }
+
+    /// The model and its adapter.
+    pub fn decoder(&self) -> &Decoder<'a> {
+        &self.decoder
     }
 
     /// What the model is made of.
@@ -130,13 +149,26 @@ impl<'a> Engine<'a> {
         self.logits(&x)
     }
 
+    /// Adds several tokens, at least one, to one sequence that is not empty; the logits of the last, `[1, vocabulary]`.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    pub fn extend(&self, tokens: &[u32], cache: &mut Cache) -> Result<Tensor> {
+        let (from, to) = (cache.tokens(), cache.tokens() + tokens.len());
+        let attention = &mut OfRest { cache: &mut *cache, query_columns: self.decoder.arch.query_columns() };
+        let x = self.run(tokens, &[(from as u32..to as u32, to)], Products::Many, attention)?;
+        cache.advance(tokens.len());
+        self.logits(&x.narrow(0, tokens.len() - 1, 1)?.contiguous()?)
+    }
+
     /// The hidden states of tokens after all layers, `[tokens, hidden]`; their positions stand in `runs`.
     fn run(&self, ids: &[u32], runs: &[Run], products: Products, attention: &mut dyn Attention) -> Result<Tensor> {
         let arch = self.decoder.arch;
         let ropes = arch.ropes.iter().map(|rope| rope.tables(runs.iter().cloned())).collect::<Result<_>>()?;
         // Where sequences start matters for dropout alone, and here is none.
-        let rows = Rows { starts: &[0, ids.len()], first_sequence: 0, ropes, products };
         let positions: Vec<u32> = runs.iter().flat_map(|run| run.0.clone()).collect();
+        let query_factors = arch.query_factors(positions.iter().copied());
+        let rows = Rows { starts: &[0, ids.len()], first_sequence: 0, ropes, query_factors, products };
         self.decoder.through(self.decoder.embed_at(ids, &positions)?, &rows, attention, &mut |_, _| Ok(()))
     }
 

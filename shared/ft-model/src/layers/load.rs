@@ -5,11 +5,12 @@ use candle_core::DType;
 use super::matrices::joined;
 use super::table;
 use super::weights::{Ends, Layer, LayerWeights, LinearWeights, NormWeights, Vocabulary};
-use crate::arch::{NormKind, QkNorm};
+use crate::arch::{Activation, Expected, Xielu};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::projection::Site;
 use ft_kernels::linear::Weight;
+use ft_kernels::math::{exp, log};
 
 /// Reads block `i` of `checkpoint` with matrices of type `dtype`.
 pub(super) fn layer(checkpoint: &Checkpoint, i: usize, dtype: DType) -> Result<LayerWeights> {
@@ -36,11 +37,13 @@ pub(super) fn layer_of<M>(
         let bias = arch.has_bias(site).then(|| joined(checkpoint, &named("bias"), DType::F32)).transpose()?;
         Ok(LinearWeights { weight: matrix(&named("weight"))?, bias })
     };
-    let head_norm = |part: &str| self::norm(checkpoint, &full(part));
-    let [q_norm, k_norm] = arch.qk_norm_names();
-    let qk_norm = match arch.qk_norm {
-        QkNorm::None => None,
-        QkNorm::Head | QkNorm::Whole => Some([head_norm(q_norm)?, head_norm(k_norm)?]),
+    let of_heads = |(parts, _): &(Vec<String>, usize)| -> Result<NormWeights> {
+        let parts: Vec<String> = parts.iter().map(|part| full(part)).collect();
+        norm_of(checkpoint, &parts, arch.qk_norm_has_bias())
+    };
+    let qk_norm = match &arch.qk_norms()[..] {
+        [q, k] => Some([of_heads(q)?, of_heads(k)?]),
+        _ => None,
     };
     Ok(Layer {
         input_norm: norm(names.input_norm)?,
@@ -48,6 +51,7 @@ pub(super) fn layer_of<M>(
         mlp_norm: norm(names.mlp_norm)?,
         output_norm: norm(names.output_norm)?,
         qk_norm,
+        activation: activation(checkpoint, i)?,
         qkv: product(Site::Qkv)?,
         o: product(Site::O)?,
         gate_up: product(Site::GateUp)?,
@@ -55,14 +59,35 @@ pub(super) fn layer_of<M>(
     })
 }
 
-/// Reads the norm that is called `name`. Gemma's files hold what is added to 1.
+/// Reads the norm of the residual stream that is called `name`.
 fn norm(checkpoint: &Checkpoint, name: &str) -> Result<NormWeights> {
-    let arch = checkpoint.architecture();
-    let read = |kind: &str| joined(checkpoint, &[format!("{name}.{kind}")], DType::F32);
+    norm_of(checkpoint, &[name.to_owned()], checkpoint.architecture().norm.has_bias())
+}
+
+/// Reads a norm whose parts are called `names`. Gemma's files hold what is added to 1.
+fn norm_of(checkpoint: &Checkpoint, names: &[String], has_bias: bool) -> Result<NormWeights> {
+    let read = |kind: &str| {
+        let names: Vec<String> = names.iter().map(|name| format!("{name}.{kind}")).collect();
+        joined(checkpoint, &names, DType::F32)
+    };
     let weight = read("weight")?;
-    let weight = if arch.norm_plus_one { (weight + 1.0)? } else { weight };
-    let is_layer_norm = arch.norm == NormKind::Layer;
-    Ok(NormWeights { weight, bias: is_layer_norm.then(|| read("bias")).transpose()? })
+    let weight = if checkpoint.architecture().norm_plus_one { (weight + 1.0)? } else { weight };
+    Ok(NormWeights { weight, bias: has_bias.then(|| read("bias")).transpose()? })
+}
+
+/// Reads the numbers of a layer's activation, where it has some. Two of xIELU's stand in the file as what softplus makes
+/// them of, so that they stay above 0 and `beta`.
+fn activation(checkpoint: &Checkpoint, layer: usize) -> Result<Option<Activation>> {
+    let arch = checkpoint.architecture();
+    let mut numbers = Vec::new();
+    for Expected { name, .. } in arch.activation_numbers() {
+        let name = arch.names().in_layer(layer, &name);
+        numbers.push(joined(checkpoint, &[name], DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0]);
+    }
+    let [positive, negative, beta, eps] = numbers[..] else { return Ok(None) };
+    let softplus = |x: f32| if x > 20.0 { x } else { log(1.0 + exp(f64::from(x))) as f32 };
+    let (positive, negative) = (softplus(positive), beta + softplus(negative));
+    Ok(Some(Activation::Xielu(Xielu { positive, negative, beta, eps })))
 }
 
 /// Reads embedding and head as matrices of type `dtype`, or, without one, as the file has them.

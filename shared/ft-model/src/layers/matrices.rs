@@ -17,7 +17,7 @@ pub(super) fn joined_shape(checkpoint: &Checkpoint, names: &[String]) -> Result<
             part.reverse();
         }
         match shape.first_mut() {
-            Some(rows) => *rows += part[0],
+            Some(rows) => *rows += part.first().copied().unwrap_or(1),
             None => shape = part,
         }
     }

@@ -115,6 +115,7 @@ impl LayerWeights {
             mlp_norm: norm(&self.mlp_norm)?,
             output_norm: norm(&self.output_norm)?,
             qk_norm,
+            activation: self.activation,
             qkv: product(&self.qkv)?,
             o: product(&self.o)?,
             gate_up: product(&self.gate_up)?,

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::resident::Resident;
 use super::weights::{Ends, Layer, LayerWeights, LinearWeights, NormWeights, Vocabulary};
-use crate::arch::{Architecture, NormKind, QkNorm};
+use crate::arch::Architecture;
 use crate::error::Result;
 use crate::projection::Site;
 use ft_kernels::linear::Weight;
@@ -58,7 +58,7 @@ impl Maker<'_> {
             None => None,
             Some(_) => Some(NormWeights {
                 weight: constant(1.0)?,
-                bias: (arch.norm == NormKind::Layer).then(|| constant(0.0)).transpose()?,
+                bias: arch.norm.has_bias().then(|| constant(0.0)).transpose()?,
             }),
         })
     }
@@ -71,22 +71,23 @@ impl Maker<'_> {
 
     fn layer(&mut self, arch: &Architecture, layer: usize) -> Result<LayerWeights> {
         let names = arch.names();
-        let ones = |width: usize| -> Result<NormWeights> {
-            let weight = Tensor::ones(width, DType::F32, self.device)?;
-            let bias = (arch.norm == NormKind::Layer).then(|| weight.zeros_like()).transpose()?;
+        let ones = |(parts, width): &(Vec<String>, usize)| -> Result<NormWeights> {
+            let weight = Tensor::ones(parts.len() * width, DType::F32, self.device)?;
+            let bias = arch.qk_norm_has_bias().then(|| weight.zeros_like()).transpose()?;
             Ok(NormWeights { weight, bias })
         };
-        let qk_norm = match arch.qk_norm {
-            QkNorm::None => None,
-            QkNorm::Head => Some([ones(arch.head_dim)?, ones(arch.head_dim)?]),
-            QkNorm::Whole => Some([ones(arch.query_columns())?, ones(arch.key_columns())?]),
+        let qk_norm = match &arch.qk_norms()[..] {
+            [q, k] => Some([ones(q)?, ones(k)?]),
+            _ => None,
         };
+        let activation = (!arch.activation_numbers().is_empty()).then_some(arch.activation);
         Ok(Layer {
             input_norm: self.norm(arch, names.input_norm)?,
             attention_norm: self.norm(arch, names.attention_norm)?,
             mlp_norm: self.norm(arch, names.mlp_norm)?,
             output_norm: self.norm(arch, names.output_norm)?,
             qk_norm,
+            activation,
             qkv: self.product(arch, layer, Site::Qkv)?,
             o: self.product(arch, layer, Site::O)?,
             gate_up: self.product(arch, layer, Site::GateUp)?,
@@ -107,10 +108,8 @@ impl Maker<'_> {
             None => None,
         };
         let constant = |value: f32| Tensor::full(value, arch.hidden_size, self.device);
-        let final_norm = NormWeights {
-            weight: constant(1.0)?,
-            bias: (arch.norm == NormKind::Layer).then(|| constant(0.0)).transpose()?,
-        };
+        let final_norm =
+            NormWeights { weight: constant(1.0)?, bias: arch.norm.has_bias().then(|| constant(0.0)).transpose()? };
         let head_bias = arch.head_bias.then(|| Tensor::zeros(arch.vocab_size, DType::F32, self.device)).transpose()?;
         Ok(Ends { positions, final_norm, head_bias })
     }

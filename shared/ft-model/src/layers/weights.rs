@@ -1,6 +1,7 @@
 //! The frozen weights of a block, and what a model has beside its blocks.
 
 use candle_core::Tensor;
+use ft_kernels::activation::Activation;
 use ft_kernels::linear::Weight;
 
 use crate::error::Result;
@@ -20,6 +21,8 @@ pub struct Layer<M> {
     pub output_norm: Option<NormWeights>,
     /// The norms of queries and keys, each `[head_dim]`, or as wide as all heads.
     pub qk_norm: Option<[NormWeights; 2]>,
+    /// The MLP's activation with this layer's own numbers, where it has some.
+    pub activation: Option<Activation>,
     /// `[(heads + 2·kv_heads)·head_dim, hidden]`: queries, keys, values
     pub qkv: LinearWeights<M>,
     /// `[hidden, heads·head_dim]`
@@ -133,6 +136,7 @@ impl<M> Layer<M> {
             mlp_norm: self.mlp_norm.clone(),
             output_norm: self.output_norm.clone(),
             qk_norm: self.qk_norm.clone(),
+            activation: self.activation,
         })
     }
 }

@@ -10,7 +10,7 @@ use ft_kernels::tensor::on_host;
 use super::adapter::{Adapter, SavedTensor};
 use super::config::LoraConfig;
 use super::ends::End;
-use crate::arch::{Architecture, Expected, NormKind, QkNorm};
+use crate::arch::{Architecture, Expected};
 use crate::error::{Error, Result};
 use crate::layers::{LayerSource, NormWeights};
 use crate::projection::Projection;
@@ -22,7 +22,7 @@ impl LoraConfig {
     /// # Errors
     /// If a module is named that cannot be saved here.
     pub fn saved(&self, arch: &Architecture) -> Result<Vec<Expected>> {
-        if self.bias == "all" && arch.qk_norm != QkNorm::None && arch.norm == NormKind::Layer {
+        if self.bias == "all" && arch.qk_norm_has_bias() {
             return Err(Error::Adapter(
                 "has bias 'all', which is not implemented with qk_layernorm; try lora_only".into(),
             ));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ft_kernels::quant::{EightBit, FourBit};
 
 use super::ranks::{Ranks, Stage};
-use crate::arch::{Architecture, NormKind, QkNorm};
+use crate::arch::Architecture;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::layers::{PackedFormat, TableBytes, Unit, WeightFormat, shares};
@@ -180,18 +180,15 @@ impl Frozen {
 
 /// The numbers in a norm of the residual stream.
 fn norm(arch: &Architecture) -> usize {
-    arch.hidden_size * if arch.norm == NormKind::Layer { 2 } else { 1 }
+    arch.hidden_size * if arch.norm.has_bias() { 2 } else { 1 }
 }
 
 /// The numbers in a layer that belong to no matrix.
 fn small_of_layer(arch: &Architecture, layer: usize) -> usize {
     let names = arch.names();
     let norms = [names.input_norm, names.attention_norm, names.mlp_norm, names.output_norm];
-    let heads = match arch.qk_norm {
-        QkNorm::None => 0,
-        QkNorm::Head => 2 * arch.head_dim * if arch.norm == NormKind::Layer { 2 } else { 1 },
-        QkNorm::Whole => arch.query_columns() + arch.key_columns(),
-    };
+    let heads: usize = arch.qk_norms().iter().map(|(parts, width)| parts.len() * width).sum();
+    let heads = heads * if arch.qk_norm_has_bias() { 2 } else { 1 };
     let biases = Site::ALL.into_iter().filter(|&site| arch.has_bias(site)).map(|site| site.shape(arch, layer).0);
     norms.iter().flatten().count() * norm(arch) + heads + biases.sum::<usize>()
 }

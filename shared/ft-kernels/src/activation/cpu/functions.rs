@@ -1,36 +1,41 @@
 //! The activations' functions and slopes, on vectors.
 
+use crate::activation::Xielu;
 use crate::simd::Simd;
 use crate::vector::{exp, sigmoid};
 
 /// An activation `a`.
-pub trait Function {
+pub trait Function: Copy + Send + Sync {
     /// `a(x)`.
-    fn value<S: Simd>(s: S, x: S::V) -> S::V;
+    fn value<S: Simd>(self, s: S, x: S::V) -> S::V;
     /// `d a'(x)`.
-    fn backward<S: Simd>(s: S, d: S::V, x: S::V) -> S::V;
+    fn backward<S: Simd>(self, s: S, d: S::V, x: S::V) -> S::V;
     /// `(d up a'(gate), d a(gate))`.
-    fn gated_backward<S: Simd>(s: S, d: S::V, gate: S::V, up: S::V) -> (S::V, S::V);
+    #[inline(always)]
+    fn gated_backward<S: Simd>(self, s: S, d: S::V, gate: S::V, up: S::V) -> (S::V, S::V) {
+        (self.backward(s, s.mul(d, up), gate), s.mul(d, self.value(s, gate)))
+    }
 }
 
 /// `x sigmoid(x)`; with `g = sigmoid(x)` its slope is `g (1 + x (1 - g))`.
+#[derive(Clone, Copy)]
 pub struct Silu;
 
 impl Function for Silu {
     #[inline(always)]
-    fn value<S: Simd>(s: S, x: S::V) -> S::V {
+    fn value<S: Simd>(self, s: S, x: S::V) -> S::V {
         s.mul(x, sigmoid(s, x))
     }
 
     #[inline(always)]
-    fn backward<S: Simd>(s: S, d: S::V, x: S::V) -> S::V {
+    fn backward<S: Simd>(self, s: S, d: S::V, x: S::V) -> S::V {
         let one = s.splat(1.0);
         let g = sigmoid(s, x);
         s.mul(s.mul(d, g), s.fma(x, s.sub(one, g), one))
     }
 
     #[inline(always)]
-    fn gated_backward<S: Simd>(s: S, d: S::V, gate: S::V, up: S::V) -> (S::V, S::V) {
+    fn gated_backward<S: Simd>(self, s: S, d: S::V, gate: S::V, up: S::V) -> (S::V, S::V) {
         let one = s.splat(1.0);
         let g = sigmoid(s, gate);
         let through = s.mul(d, g);
@@ -41,6 +46,7 @@ impl Function for Silu {
 
 /// As `(1 + tanh(u)) / 2 = sigmoid(2 u)`, this is `x g` with `g = sigmoid(2 u)` and
 /// `2 u = sqrt(8 / pi) (x + 0.044715 x^3)`; its slope is `g + x g (1 - g) (2 u)'`.
+#[derive(Clone, Copy)]
 pub struct GeluTanh;
 
 /// sqrt(8 / pi).
@@ -76,23 +82,24 @@ impl GeluTanh {
 
 impl Function for GeluTanh {
     #[inline(always)]
-    fn value<S: Simd>(s: S, x: S::V) -> S::V {
+    fn value<S: Simd>(self, s: S, x: S::V) -> S::V {
         s.mul(x, Self::gate(s, Self::bounded(s, x)))
     }
 
     #[inline(always)]
-    fn backward<S: Simd>(s: S, d: S::V, x: S::V) -> S::V {
+    fn backward<S: Simd>(self, s: S, d: S::V, x: S::V) -> S::V {
         s.mul(d, Self::both(s, x).1)
     }
 
     #[inline(always)]
-    fn gated_backward<S: Simd>(s: S, d: S::V, gate: S::V, up: S::V) -> (S::V, S::V) {
+    fn gated_backward<S: Simd>(self, s: S, d: S::V, gate: S::V, up: S::V) -> (S::V, S::V) {
         let (value, slope) = Self::both(s, gate);
         (s.mul(s.mul(d, up), slope), s.mul(d, value))
     }
 }
 
 /// `x p(x)`, with the normal distribution's function `p` and density `e`; its slope is `p + x e`.
+#[derive(Clone, Copy)]
 pub struct Gelu;
 
 impl Gelu {
@@ -148,39 +155,98 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::V, coefficients: [f32; N]) ->
 
 impl Function for Gelu {
     #[inline(always)]
-    fn value<S: Simd>(s: S, x: S::V) -> S::V {
+    fn value<S: Simd>(self, s: S, x: S::V) -> S::V {
         s.mul(x, Self::normal(s, x).0)
     }
 
     #[inline(always)]
-    fn backward<S: Simd>(s: S, d: S::V, x: S::V) -> S::V {
+    fn backward<S: Simd>(self, s: S, d: S::V, x: S::V) -> S::V {
         let (p, e) = Self::normal(s, x);
         s.mul(d, s.fma(x, e, p))
     }
 
     #[inline(always)]
-    fn gated_backward<S: Simd>(s: S, d: S::V, gate: S::V, up: S::V) -> (S::V, S::V) {
+    fn gated_backward<S: Simd>(self, s: S, d: S::V, gate: S::V, up: S::V) -> (S::V, S::V) {
         let (p, e) = Self::normal(s, gate);
         (s.mul(s.mul(d, up), s.fma(gate, e, p)), s.mul(d, s.mul(gate, p)))
     }
 }
 
 /// `max(x, 0)`, whose slope at 0 counts as 0.
+#[derive(Clone, Copy)]
 pub struct Relu;
 
 impl Function for Relu {
     #[inline(always)]
-    fn value<S: Simd>(s: S, x: S::V) -> S::V {
+    fn value<S: Simd>(self, s: S, x: S::V) -> S::V {
         s.select_lt(x, s.splat(0.0), s.splat(0.0), x)
     }
 
     #[inline(always)]
-    fn backward<S: Simd>(s: S, d: S::V, x: S::V) -> S::V {
+    fn backward<S: Simd>(self, s: S, d: S::V, x: S::V) -> S::V {
         s.select_lt(s.splat(0.0), x, d, s.splat(0.0))
+    }
+}
+
+/// `max(x, 0)^2`, whose slope is `2 max(x, 0)`.
+#[derive(Clone, Copy)]
+pub struct ReluSquared;
+
+impl Function for ReluSquared {
+    #[inline(always)]
+    fn value<S: Simd>(self, s: S, x: S::V) -> S::V {
+        let above = Relu.value(s, x);
+        s.mul(above, above)
     }
 
     #[inline(always)]
-    fn gated_backward<S: Simd>(s: S, d: S::V, gate: S::V, up: S::V) -> (S::V, S::V) {
-        (Self::backward(s, s.mul(d, up), gate), s.mul(d, Self::value(s, gate)))
+    fn backward<S: Simd>(self, s: S, d: S::V, x: S::V) -> S::V {
+        s.mul(d, s.mul(s.splat(2.0), Relu.value(s, x)))
+    }
+}
+
+impl Xielu {
+    /// `e^m - 1 - m` of numbers below 0: near it by its series, for the sum would lose its digits.
+    #[inline(always)]
+    fn beyond_the_tangent<S: Simd>(s: S, m: S::V) -> S::V {
+        // 1 / 9!, 1 / 8! and so on to 1 / 2!.
+        const SERIES: [f32; 8] = [
+            2.755_731_9e-6,
+            2.480_158_7e-5,
+            1.984_127e-4,
+            1.388_888_9e-3,
+            8.333_333e-3,
+            4.166_666_7e-2,
+            1.666_666_7e-1,
+            0.5,
+        ];
+        let near = s.mul(s.mul(m, m), polynomial(s, m, SERIES));
+        let far = s.sub(s.sub(exp(s, m), s.splat(1.0)), m);
+        s.select_lt(s.splat(-0.5), m, near, far)
+    }
+
+    /// The smaller one of x and `eps`.
+    #[inline(always)]
+    fn bounded<S: Simd>(self, s: S, x: S::V) -> S::V {
+        s.select_lt(x, s.splat(self.eps), x, s.splat(self.eps))
+    }
+}
+
+impl Function for Xielu {
+    #[inline(always)]
+    fn value<S: Simd>(self, s: S, x: S::V) -> S::V {
+        let m = self.bounded(s, x);
+        let below = s.mul(s.splat(self.negative), s.add(Self::beyond_the_tangent(s, m), s.sub(m, x)));
+        let above = s.mul(s.splat(self.positive), s.mul(x, x));
+        s.fma(s.splat(self.beta), x, s.select_lt(s.splat(0.0), x, above, below))
+    }
+
+    #[inline(always)]
+    fn backward<S: Simd>(self, s: S, d: S::V, x: S::V) -> S::V {
+        let (zero, one, eps) = (s.splat(0.0), s.splat(1.0), s.splat(self.eps));
+        let grows = s.select_lt(x, eps, exp(s, self.bounded(s, x)), zero);
+        let below = s.mul(s.splat(self.negative), s.sub(grows, one));
+        let above = s.mul(s.splat(2.0 * self.positive), x);
+        s.mul(d, s.add(s.select_lt(zero, x, above, below), s.splat(self.beta)))
     }
 }

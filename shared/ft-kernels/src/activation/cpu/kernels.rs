@@ -1,7 +1,5 @@
 //! The loops over rows.
 
-use std::marker::PhantomData;
-
 use super::functions::Function;
 use crate::simd::{Kernel, LANES, Simd};
 
@@ -10,12 +8,12 @@ pub struct Gated<'a, F> {
     gate_up: &'a [f32],
     h: &'a mut [f32],
     inter: usize,
-    function: PhantomData<F>,
+    function: F,
 }
 
 impl<'a, F> Gated<'a, F> {
-    pub fn new(gate_up: &'a [f32], h: &'a mut [f32], inter: usize) -> Self {
-        Self { gate_up, h, inter, function: PhantomData }
+    pub fn new(function: F, gate_up: &'a [f32], h: &'a mut [f32], inter: usize) -> Self {
+        Self { gate_up, h, inter, function }
     }
 }
 
@@ -29,7 +27,7 @@ impl<F: Function> Kernel for Gated<'_, F> {
             let (gate, up) = gate_up.split_at(self.inter);
             let parts = gate.chunks(LANES).zip(up.chunks(LANES));
             for ((gate, up), h) in parts.zip(h.chunks_mut(LANES)) {
-                let value = F::value(s, s.load_part(gate, 0.0));
+                let value = self.function.value(s, s.load_part(gate, 0.0));
                 s.store_part(h, s.mul(value, s.load_part(up, 0.0)));
             }
         }
@@ -41,12 +39,12 @@ pub struct GatedBackward<'a, F> {
     dh: &'a [f32],
     gate_up: &'a mut [f32],
     inter: usize,
-    function: PhantomData<F>,
+    function: F,
 }
 
 impl<'a, F> GatedBackward<'a, F> {
-    pub fn new(dh: &'a [f32], gate_up: &'a mut [f32], inter: usize) -> Self {
-        Self { dh, gate_up, inter, function: PhantomData }
+    pub fn new(function: F, dh: &'a [f32], gate_up: &'a mut [f32], inter: usize) -> Self {
+        Self { dh, gate_up, inter, function }
     }
 }
 
@@ -61,7 +59,7 @@ impl<F: Function> Kernel for GatedBackward<'_, F> {
             let parts = gate.chunks_mut(LANES).zip(up.chunks_mut(LANES));
             for ((gate, up), dh) in parts.zip(dh.chunks(LANES)) {
                 let (g, u) = (s.load_part(gate, 0.0), s.load_part(up, 0.0));
-                let (d_gate, d_up) = F::gated_backward(s, s.load_part(dh, 0.0), g, u);
+                let (d_gate, d_up) = self.function.gated_backward(s, s.load_part(dh, 0.0), g, u);
                 s.store_part(gate, d_gate);
                 s.store_part(up, d_up);
             }
@@ -73,12 +71,12 @@ impl<F: Function> Kernel for GatedBackward<'_, F> {
 pub struct Plain<'a, F> {
     x: &'a [f32],
     h: &'a mut [f32],
-    function: PhantomData<F>,
+    function: F,
 }
 
 impl<'a, F> Plain<'a, F> {
-    pub fn new(x: &'a [f32], h: &'a mut [f32]) -> Self {
-        Self { x, h, function: PhantomData }
+    pub fn new(function: F, x: &'a [f32], h: &'a mut [f32]) -> Self {
+        Self { x, h, function }
     }
 }
 
@@ -88,7 +86,7 @@ impl<F: Function> Kernel for Plain<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (x, h) in self.x.chunks(LANES).zip(self.h.chunks_mut(LANES)) {
-            s.store_part(h, F::value(s, s.load_part(x, 0.0)));
+            s.store_part(h, self.function.value(s, s.load_part(x, 0.0)));
         }
     }
 }
@@ -97,12 +95,12 @@ impl<F: Function> Kernel for Plain<'_, F> {
 pub struct PlainBackward<'a, F> {
     dh: &'a [f32],
     x: &'a mut [f32],
-    function: PhantomData<F>,
+    function: F,
 }
 
 impl<'a, F> PlainBackward<'a, F> {
-    pub fn new(dh: &'a [f32], x: &'a mut [f32]) -> Self {
-        Self { dh, x, function: PhantomData }
+    pub fn new(function: F, dh: &'a [f32], x: &'a mut [f32]) -> Self {
+        Self { dh, x, function }
     }
 }
 
@@ -112,7 +110,7 @@ impl<F: Function> Kernel for PlainBackward<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (dh, x) in self.dh.chunks(LANES).zip(self.x.chunks_mut(LANES)) {
-            let dx = F::backward(s, s.load_part(dh, 0.0), s.load_part(x, 0.0));
+            let dx = self.function.backward(s, s.load_part(dh, 0.0), s.load_part(x, 0.0));
             s.store_part(x, dx);
         }
     }

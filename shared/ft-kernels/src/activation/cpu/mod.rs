@@ -5,7 +5,7 @@ mod kernels;
 
 use candle_core::Tensor;
 
-use self::functions::{Gelu, GeluTanh, Relu, Silu};
+use self::functions::{Gelu, GeluTanh, Relu, ReluSquared, Silu};
 use self::kernels::{Gated, GatedBackward, Plain, PlainBackward};
 use super::Activation;
 use crate::error::Result;
@@ -16,26 +16,31 @@ use crate::tensor::{from_vec, unwritten, with_slice, with_slice_mut, with_slices
 /// What a plain activation, which knows no rows, takes for one when it shares its work.
 const ROW: usize = 1024;
 
-/// Does the work with `F` as the type of an activation's function.
+/// Does the work with an activation's function.
 macro_rules! with_function {
     ($activation:expr, $function:ident => $work:expr) => {
         match $activation {
             Activation::Silu => {
-                type $function = Silu;
+                let $function = Silu;
                 $work
             }
             Activation::GeluTanh => {
-                type $function = GeluTanh;
+                let $function = GeluTanh;
                 $work
             }
             Activation::Gelu => {
-                type $function = Gelu;
+                let $function = Gelu;
                 $work
             }
             Activation::Relu => {
-                type $function = Relu;
+                let $function = Relu;
                 $work
             }
+            Activation::ReluSquared => {
+                let $function = ReluSquared;
+                $work
+            }
+            Activation::Xielu($function) => $work,
         }
     };
 }
@@ -47,7 +52,7 @@ pub fn gated(isa: Isa, (rows, inter): (usize, usize), gate_up: &Tensor, activati
     with_slice(gate_up, |gate_up| {
         for_row_blocks(&mut h, inter, |first, h| {
             let gate_up = &gate_up[2 * first * inter..][..2 * h.len()];
-            with_function!(activation, F => dispatch(isa, Gated::<F>::new(gate_up, h, inter)));
+            with_function!(activation, f => dispatch(isa, Gated::new(f, gate_up, h, inter)));
         });
     })?;
     Ok(from_vec(h, (rows, inter))?)
@@ -65,7 +70,7 @@ pub fn gated_backward_inplace(
         with_slice_mut(&gate_up, |gate_up| {
             for_row_blocks(gate_up, 2 * inter, |first, gate_up| {
                 let dh = &dh[first * inter..][..gate_up.len() / 2];
-                with_function!(activation, F => dispatch(isa, GatedBackward::<F>::new(dh, gate_up, inter)));
+                with_function!(activation, f => dispatch(isa, GatedBackward::new(f, dh, gate_up, inter)));
             });
         })
     })??;
@@ -79,7 +84,7 @@ pub fn plain(isa: Isa, x: &Tensor, activation: Activation) -> Result<Tensor> {
     with_slice(x, |x| {
         for_row_blocks(&mut h, ROW, |first, h| {
             let x = &x[first * ROW..][..h.len()];
-            with_function!(activation, F => dispatch(isa, Plain::<F>::new(x, h)));
+            with_function!(activation, f => dispatch(isa, Plain::new(f, x, h)));
         });
     })?;
     Ok(from_vec(h, x.shape())?)
@@ -91,7 +96,7 @@ pub fn plain_backward_inplace(isa: Isa, dh: &Tensor, x: Tensor, activation: Acti
         with_slice_mut(&x, |x| {
             for_row_blocks(x, ROW, |first, x| {
                 let dh = &dh[first * ROW..][..x.len()];
-                with_function!(activation, F => dispatch(isa, PlainBackward::<F>::new(dh, x)));
+                with_function!(activation, f => dispatch(isa, PlainBackward::new(f, dh, x)));
             });
         })
     })??;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::arch::keys::{Keys, unsupported};
 use crate::arch::rope_config::{Defaults, rope};
-use crate::arch::{Activation, Architecture, Family, LayerKind, NormKind, QkNorm};
+use crate::arch::{Activation, Architecture, Family, LayerKind, NormKind, QkNorm, Xielu};
 use crate::error::Result;
 
 /// More layers than any model has.
@@ -53,6 +53,8 @@ impl Start {
             norm_eps: keys.number_or("rms_norm_eps", Some(1e-6))?,
             norm_plus_one: false,
             qk_norm: QkNorm::None,
+            turns_first: false,
+            query_growth: None,
             parallel: false,
             attention_scale: 1.0 / (self.head_dim as f64).sqrt(),
             scales_by_layer: false,
@@ -84,11 +86,24 @@ impl Start {
 
 /// A gated, normalised block with one rotary embedding: Llama's, and the start of most others.
 pub(super) fn common(family: Family, keys: Keys<'_>, defaults: &Defaults<'_>, tied: bool) -> Result<Architecture> {
-    let head_dim = matches!(family, Family::Gemma | Family::Gemma2).then_some(256);
-    let head_dim = if family == Family::Qwen3 { Some(128) } else { head_dim };
-    let mut arch = Start::new(family, keys, 2048, head_dim)?.plain(keys, tied)?;
+    let mut arch = Start::new(family, keys, 2048, usual_head_dim(family))?.plain(keys, tied)?;
     arch.ropes = vec![rope(keys, arch.head_dim, arch.max_position_embeddings, defaults)?];
     Ok(arch)
+}
+
+/// The width of a head where the file does not say it; none where that is the hidden size over the heads.
+fn usual_head_dim(family: Family) -> Option<usize> {
+    match family {
+        Family::Gemma | Family::Gemma2 => Some(256),
+        Family::Qwen3
+        | Family::SeedOss
+        | Family::InternLm3
+        | Family::Helium
+        | Family::Ernie45
+        | Family::Glm4
+        | Family::Ministral3 => Some(128),
+        _ => None,
+    }
 }
 
 /// `sliding_window`
@@ -104,6 +119,8 @@ pub(super) fn activation(keys: Keys<'_>, key: &str, default: Activation) -> Resu
         Some("gelu_pytorch_tanh" | "gelu_new") => Ok(Activation::GeluTanh),
         Some("gelu") => Ok(Activation::Gelu),
         Some("relu") => Ok(Activation::Relu),
-        _ => Err(unsupported(key, value, "silu, gelu, gelu_new, gelu_pytorch_tanh or relu")),
+        Some("relu2") => Ok(Activation::ReluSquared),
+        Some("xielu") => Ok(Activation::Xielu(Xielu::default())),
+        _ => Err(unsupported(key, value, "silu, gelu, gelu_new, gelu_pytorch_tanh, relu, relu2 or xielu")),
     }
 }

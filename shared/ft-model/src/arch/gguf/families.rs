@@ -46,7 +46,10 @@ pub(super) fn common(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Resu
     let (eps_key, gguf_eps) = match family {
         Family::Starcoder2 => ("norm_epsilon", "attention.layer_norm_epsilon"),
         Family::Gpt2 => ("layer_norm_epsilon", "attention.layer_norm_epsilon"),
-        Family::GptNeox | Family::Phi => ("layer_norm_eps", "attention.layer_norm_epsilon"),
+        Family::GptNeox | Family::Phi | Family::Cohere2 | Family::StableLm => {
+            ("layer_norm_eps", "attention.layer_norm_epsilon")
+        }
+        Family::Nemotron => ("norm_eps", "attention.layer_norm_epsilon"),
         _ => ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
     };
     let mut config = json!({
@@ -92,7 +95,9 @@ pub(super) fn own(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<
     let window = keys.whole("attention.sliding_window").filter(|&n| n > 0);
     let gelu = "gelu_pytorch_tanh";
     let config = match family {
-        Family::Llama => json!({"attention_bias": attention_bias, "mlp_bias": mlp_bias}),
+        Family::Llama | Family::InternLm3 | Family::Helium => {
+            json!({"attention_bias": attention_bias, "mlp_bias": mlp_bias})
+        }
         Family::Qwen2 => json!({"use_sliding_window": false}),
         Family::Qwen3 => json!({"use_sliding_window": false, "attention_bias": attention_bias}),
         Family::Phi3 => json!({"sliding_window": window, "resid_pdrop": 0.0, "embd_pdrop": 0.0}),
@@ -101,7 +106,7 @@ pub(super) fn own(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<
         Family::SmolLm3 => {
             json!({"attention_bias": attention_bias, "mlp_bias": mlp_bias, "no_rope_layer_interval": 4})
         }
-        Family::Olmo2 => json!({"attention_bias": attention_bias}),
+        Family::Olmo2 | Family::Glm4 | Family::Hunyuan => json!({"attention_bias": attention_bias}),
         Family::Granite => json!({
             "attention_bias": attention_bias, "mlp_bias": mlp_bias,
             "attention_multiplier":
@@ -123,7 +128,29 @@ pub(super) fn own(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<
             "hidden_act": gelu, "use_bias": attention_bias, "sliding_window": null,
             "residual_dropout": 0.0, "embedding_dropout": 0.0,
         }),
-        Family::Mistral => json!({}),
+        Family::Mistral | Family::Ministral3 => json!({"sliding_window": null}),
+        Family::SeedOss => json!({
+            "attention_bias": attention_bias, "attention_out_bias": keys.has_tensor("blk.0.attn_output.bias"),
+            "mlp_bias": mlp_bias, "residual_dropout": 0.0,
+        }),
+        Family::Arcee | Family::Nemotron => {
+            json!({"hidden_act": "relu2", "attention_bias": attention_bias, "mlp_bias": mlp_bias})
+        }
+        Family::Ernie45 => json!({"use_bias": attention_bias}),
+        Family::Apertus => json!({"hidden_act": "xielu", "attention_bias": attention_bias}),
+        Family::Olmo3 => with_windows(keys, sizes, json!({"attention_bias": attention_bias}))?,
+        Family::Exaone4 => with_windows(keys, sizes, json!({}))?,
+        Family::Cohere2 => {
+            let logit_scale =
+                keys.number("logit_scale")?.ok_or_else(|| keys.wrong("logit_scale", "a number above 0"))?;
+            with_windows(keys, sizes, json!({"attention_bias": attention_bias, "logit_scale": logit_scale}))?
+        }
+        Family::StableLm => json!({
+            "use_qkv_bias": attention_bias, "hidden_dropout": 0.0,
+            // llama.cpp asks the tensors.
+            "use_parallel_residual": !keys.has_tensor("blk.0.ffn_norm.weight"),
+            "qk_layernorm": keys.has_tensor("blk.0.attn_q_norm.weight"),
+        }),
         Family::Mixtral => experts(keys, "num_local_experts")?,
         Family::Qwen3Moe => {
             let mut config = experts(keys, "num_experts")?;
@@ -165,10 +192,9 @@ fn gemma(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<Value> {
     };
     let slides =
         if window.is_some() { windows(keys, sizes, if two { 2 } else { 6 })? } else { vec![false; sizes.layers] };
-    let kinds = slides.iter().map(|slides| if *slides { "sliding_attention" } else { "full_attention" });
     let mut config = json!({
         "hidden_act": gelu, "hidden_activation": gelu, "sliding_window": window,
-        "layer_types": kinds.collect::<Vec<_>>(),
+        "layer_types": kinds(&slides),
         "query_pre_attn_scalar": query_scalar(family, sizes),
     });
     let (attention, last) = ("attn_logit_softcapping", "final_logit_softcapping");
@@ -182,6 +208,19 @@ fn gemma(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<Value> {
         merge(&mut config, json!({last: keys.number(last)?}));
     }
     Ok(config)
+}
+
+/// `config` with the window of all but every fourth layer, or of those that the file says.
+fn with_windows(keys: &GgufKeys<'_>, sizes: &Sizes, mut config: Value) -> Result<Value> {
+    let window = keys.whole("attention.sliding_window").filter(|&n| n > 0);
+    let slides = if window.is_some() { windows(keys, sizes, 4)? } else { vec![false; sizes.layers] };
+    merge(&mut config, json!({"sliding_window": window, "layer_types": kinds(&slides)}));
+    Ok(config)
+}
+
+/// `layer_types`
+fn kinds(slides: &[bool]) -> Vec<&'static str> {
+    slides.iter().map(|slides| if *slides { "sliding_attention" } else { "full_attention" }).collect()
 }
 
 /// Which layers have a window: what the file says of each, or all but every so manieth.

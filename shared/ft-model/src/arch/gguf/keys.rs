@@ -98,6 +98,11 @@ impl<'a> GgufKeys<'a> {
         self.whole("expert_count").is_some_and(|n| n > 0)
     }
 
+    /// Whether layers have a window.
+    pub fn has_window(&self) -> bool {
+        self.whole("attention.sliding_window").is_some_and(|n| n > 0)
+    }
+
     /// Keys that change what is computed and that the family does not read.
     pub fn refuse_unsupported(&self, family: Family) -> Result<()> {
         if self.has_experts() && !matches!(family, Family::Mixtral | Family::Qwen3Moe) {
@@ -108,11 +113,11 @@ impl<'a> GgufKeys<'a> {
         if let Some(key) = experts.into_iter().find(|key| self.whole(key).is_some_and(|n| n > 0)) {
             return Err(self.unsupported(key, "none"));
         }
-        let windows = [Family::Phi3, Family::Gemma2, Family::Gemma3];
-        if !windows.contains(&family) && self.whole("attention.sliding_window").is_some_and(|n| n > 0) {
+        let windows = [Family::Phi3, Family::Gemma2, Family::Gemma3, Family::Olmo3, Family::Cohere2, Family::Exaone4];
+        if !windows.contains(&family) && self.has_window() {
             return Err(self.unsupported("attention.sliding_window", "0"));
         }
-        if family != Family::Gemma3 && self.get("rope.freq_base_swa").is_some() {
+        if !matches!(family, Family::Gemma3 | Family::Olmo3) && self.get("rope.freq_base_swa").is_some() {
             return Err(self.unsupported("rope.freq_base_swa", "none"));
         }
         if self.get("rope.scaling.finetuned").is_some_and(|v| matches!(v, Value::Bool(false)))
@@ -123,12 +128,13 @@ impl<'a> GgufKeys<'a> {
         }
         let yarn = ["rope.scaling.alpha", "rope.scaling.yarn_log_multiplier"];
         let more = ["rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"];
-        if let Some(key) = yarn.into_iter().chain(more).find(|key| self.get(key).is_some()) {
+        let yarn = yarn.into_iter().filter(|key| family != Family::Ministral3 || *key == "rope.scaling.alpha");
+        if let Some(key) = yarn.chain(more).find(|key| self.get(key).is_some()) {
             return Err(self.unsupported(key, "none"));
         }
         let scales = ["logit_scale", "embedding_scale", "residual_scale", "attention.scale"];
         for key in scales.into_iter().filter(|_| family != Family::Granite) {
-            if self.get(key).is_some() {
+            if self.get(key).is_some() && !(family == Family::Cohere2 && key == "logit_scale") {
                 return Err(self.unsupported(key, "none"));
             }
         }

@@ -3,11 +3,12 @@
 //! Some things a GGUF file cannot say. Where llama.cpp's loader (`src/models/*.cpp`) takes a value for granted, so does
 //! this, since that is what the file was made to be read with:
 //!
-//! - the window of Llama, Mistral, Mixtral, Qwen2, Qwen3 and `StarCoder2`: none; and that a file is of Mistral: Llama;
+//! - the window of Llama, Mistral, Mixtral, Qwen2, Qwen3 and `StarCoder2`: none; and that a file is of Mistral or of
+//!   InternLM 3: Llama;
 //! - whether the weights of a token's experts are divided by their sum: yes;
 //! - `query_pre_attn_scalar` of Gemma 2 and 3: the head's width, but for the largest of each;
-//! - `no_rope_layer_interval` of SmolLM3: 4; the layers with a window of Gemma 2 and 3: all but every second and sixth
-//!   unless `attention.sliding_window_pattern` says so;
+//! - `no_rope_layer_interval` of SmolLM3: 4; the layers with a window of Gemma 2 and 3: all but every second and sixth,
+//!   and of Cohere 2, EXAONE 4 and OLMo 3 all but every fourth, unless `attention.sliding_window_pattern` says so;
 //! - `mscale` of YaRN, dynamic scaling, and Llama 3's four numbers, which are found again from its divisors;
 //! - the activation: GPT-NeoX has the exact GELU of its published configurations, where llama.cpp computes the
 //!   approximation.
@@ -17,7 +18,7 @@ mod keys;
 mod names;
 mod rope;
 
-pub(crate) use names::{Layout, expert_number, layout, name, offset};
+pub(crate) use names::{Layout, activation_key, layout, name, number_within, offset};
 pub(crate) use rope::{LONG_FACTORS, ROPE_FACTORS, RopeTensors, SHORT_FACTORS};
 
 use ft_io::gguf::Content;
@@ -28,9 +29,9 @@ use super::config::unknown;
 use super::{Architecture, Family};
 use crate::error::Result;
 
-/// The families that llama.cpp's files are read of, with its name for each. It has one name for Llama, Mistral and
-/// Mixtral, whose experts tell it from the others.
-const KNOWN: [(&str, Family); 15] = [
+/// The families that llama.cpp's files are read of, with its name for each. It has one name for Llama, Mistral, InternLM 3
+/// and Mixtral, whose experts tell it from the others; and one for OLMo 2 and 3, whose windows do.
+const KNOWN: [(&str, Family); 26] = [
     ("llama", Family::Llama),
     ("qwen2", Family::Qwen2),
     ("qwen3", Family::Qwen3),
@@ -46,6 +47,17 @@ const KNOWN: [(&str, Family); 15] = [
     ("gptneox", Family::GptNeox),
     ("phi2", Family::Phi),
     ("starcoder2", Family::Starcoder2),
+    ("seed_oss", Family::SeedOss),
+    ("arcee", Family::Arcee),
+    ("ernie4_5", Family::Ernie45),
+    ("glm4", Family::Glm4),
+    ("nemotron", Family::Nemotron),
+    ("cohere2", Family::Cohere2),
+    ("exaone4", Family::Exaone4),
+    ("stablelm", Family::StableLm),
+    ("hunyuan-dense", Family::Hunyuan),
+    ("mistral3", Family::Ministral3),
+    ("apertus", Family::Apertus),
 ];
 
 impl Architecture {
@@ -57,7 +69,13 @@ impl Architecture {
         let name = keys::architecture(content)?;
         let (_, family) = KNOWN.into_iter().find(|(known, _)| *known == name).ok_or_else(|| unknown(&name))?;
         let keys = GgufKeys::new(content, name);
-        let family = if family == Family::Llama && keys.has_experts() { Family::Mixtral } else { family };
+        let family = match family {
+            Family::Llama if keys.has_experts() => Family::Mixtral,
+            Family::Olmo2 if keys.has_window() => Family::Olmo3,
+            // The text part of Mistral Small 3.
+            Family::Ministral3 if keys.get("attention.temperature_scale").is_none() => Family::Mistral,
+            _ => family,
+        };
         keys.refuse_unsupported(family)?;
         let sizes = families::Sizes::read(&keys)?;
         let mut config = families::common(&keys, family, &sizes)?;

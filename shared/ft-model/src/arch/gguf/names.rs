@@ -1,6 +1,6 @@
 //! llama.cpp's names for tensors, and how it stores them otherwise than Hugging Face does.
 
-use crate::arch::{Architecture, Family, K_NORM, Names, Q_NORM};
+use crate::arch::{Architecture, Family, Names, QkNorm};
 use crate::projection::Projection;
 
 /// The name that a GGUF file has for a tensor of a Hugging Face checkpoint.
@@ -18,12 +18,14 @@ pub(crate) fn name(arch: &Architecture, name: &str) -> Option<String> {
     let norms = [
         (names.input_norm, "attn_norm"),
         (names.attention_norm, "post_attention_norm"),
-        (names.mlp_norm, "ffn_norm"),
+        // llama.cpp calls it by what Hugging Face does.
+        (names.mlp_norm, if arch.family == Family::SeedOss { "post_attention_norm" } else { "ffn_norm" }),
         (names.output_norm, "post_ffw_norm"),
-        (Some(Q_NORM), "attn_q_norm"),
-        (Some(K_NORM), "attn_k_norm"),
+        (Some(names.qk_norm[0]), "attn_q_norm"),
+        (Some(names.qk_norm[1]), "attn_k_norm"),
     ];
-    let own = match norms.into_iter().find(|(known, _)| *known == Some(part)) {
+    let whole = head_norm(arch, part).map_or(part, |(whole, _)| whole);
+    let own = match norms.into_iter().find(|(known, _)| *known == Some(whole)) {
         Some((_, own)) => own,
         None => projection(arch.family.names(), part).or_else(|| of_mixture(arch, part))?,
     };
@@ -64,10 +66,26 @@ fn expert<'a>(arch: &Architecture, part: &'a str) -> Option<(usize, &'a str)> {
     Some((number.parse().ok()?, kind))
 }
 
-/// Which of the matrices that lie in one tensor of the file the tensor with this Hugging Face name is, if they do.
-pub(crate) fn expert_number(arch: &Architecture, name: &str) -> Option<usize> {
+/// The norm that a head's own one is a part of, and the head's number.
+fn head_norm<'a>(arch: &Architecture, part: &'a str) -> Option<(&'a str, usize)> {
+    let (whole, head) = part.split_once(".norms.").filter(|_| arch.qk_norm == QkNorm::Each)?;
+    Some((whole, head.parse().ok()?))
+}
+
+/// Which of the parts that lie in one tensor of the file the tensor with this Hugging Face name is, if they do: an
+/// expert's matrix, or a head's norm.
+pub(crate) fn number_within(arch: &Architecture, name: &str) -> Option<usize> {
     let (_, part) = name.strip_prefix(arch.names().layers)?.strip_prefix('.')?.split_once('.')?;
-    expert(arch, part).map(|(number, _)| number)
+    let module = part.rsplit_once('.').map_or(part, |(module, _)| module);
+    expert(arch, part).map(|(number, _)| number).or_else(|| head_norm(arch, module).map(|(_, head)| head))
+}
+
+/// The key of the metadata that has this number of a layer's activation for every layer, and the layer's place in it.
+pub(crate) fn activation_key(arch: &Architecture, name: &str) -> Option<(String, usize)> {
+    let (layer, part) = name.strip_prefix(arch.names().layers)?.strip_prefix('.')?.split_once('.')?;
+    let number = arch.activation_numbers().into_iter().find(|number| number.name == part)?;
+    let (_, kind) = number.name.rsplit_once('.')?;
+    Some((format!("xielu.{kind}"), layer.parse().ok()?))
 }
 
 /// How the files lay out a tensor's rows.
@@ -85,7 +103,15 @@ pub(crate) enum Layout {
 
 /// How the files lay out the tensor with this Hugging Face name.
 pub(crate) fn layout(arch: &Architecture, name: &str) -> Layout {
-    let like_llama = [Family::Llama, Family::Mistral, Family::Mixtral, Family::SmolLm3, Family::Granite];
+    let like_llama = [
+        Family::Llama,
+        Family::Mistral,
+        Family::Mixtral,
+        Family::SmolLm3,
+        Family::Granite,
+        Family::Arcee,
+        Family::Ministral3,
+    ];
     let Some((module, kind)) = name.rsplit_once('.') else { return Layout::Same };
     let Some((_, projection)) = Projection::parse_in(arch.family, module) else { return Layout::Same };
     let turns = matches!(projection, Projection::Q | Projection::K);
@@ -102,5 +128,5 @@ pub(crate) fn layout(arch: &Architecture, name: &str) -> Layout {
 
 /// What the files have added to this tensor's values: Gemma's norms hold what rows are multiplied by.
 pub(crate) fn offset(arch: &Architecture, name: &str) -> f32 {
-    if arch.norm_plus_one && name.contains("norm.") { 1.0 } else { 0.0 }
+    if arch.norm_plus_one && name.ends_with("norm.weight") { 1.0 } else { 0.0 }
 }

@@ -30,7 +30,10 @@ pub(super) fn config(
 ) -> Result<Map<String, Value>> {
     let theta = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
     let dims = keys.size_or("rope.dimension_count", sizes.head_dim)?;
-    let partial = matches!(family, Family::Phi3 | Family::Phi | Family::GptNeox);
+    let partial = matches!(
+        family,
+        Family::Phi3 | Family::Phi | Family::GptNeox | Family::Glm4 | Family::Nemotron | Family::StableLm
+    );
     if dims > sizes.head_dim || dims < sizes.head_dim && !partial {
         return Err(keys.unsupported("rope.dimension_count", &format!("the width of a head, {}", sizes.head_dim)));
     }
@@ -50,10 +53,13 @@ pub(super) fn config(
     if let Some(original) = keys.whole("rope.scaling.original_context_length").filter(|_| family == Family::Phi3) {
         config.insert("original_max_position_embeddings".into(), json!(original));
     }
-    if family == Family::Gemma3 {
+    if matches!(family, Family::Gemma3 | Family::Olmo3) {
         // The layers with a window have a base of their own, and are never stretched.
-        let base = keys.number("rope.freq_base_swa")?.unwrap_or(10_000.0);
-        config.insert("rope_local_base_freq".into(), json!(base));
+        let usual = if family == Family::Gemma3 { 10_000.0 } else { theta };
+        let base = keys.number("rope.freq_base_swa")?.unwrap_or(usual);
+        if family == Family::Gemma3 {
+            config.insert("rope_local_base_freq".into(), json!(base));
+        }
         let local = json!({"rope_type": "default", "rope_theta": base});
         rope = json!({"sliding_attention": local, "full_attention": rope});
     }
@@ -123,6 +129,13 @@ fn yarn(keys: &GgufKeys<'_>, factor: f64, original: usize, magnitude: Option<f64
             rope[key] = json!(beta);
         }
     }
+    if let Some(mscale) = keys.number("rope.scaling.yarn_log_multiplier")? {
+        // llama.cpp divides by what it multiplies with.
+        (rope["mscale"], rope["mscale_all_dim"]) = (json!(mscale), json!(mscale));
+    }
+    if let Some(beta) = keys.number("attention.temperature_scale")? {
+        rope["llama_4_scaling_beta"] = json!(beta);
+    }
     if let Some(other) = magnitude.filter(|m| (m - 1.0).abs() > 1e-6) {
         rope["attention_factor"] = json!(other * if factor <= 1.0 { 1.0 } else { 0.1 * log(factor) + 1.0 });
     }
@@ -138,7 +151,7 @@ fn shortest(x: f32) -> f64 {
 /// are found again, for a Hugging Face folder has to say them.
 fn llama3(theta: f64, dims: usize, factors: &[f32]) -> Result<Value> {
     let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));
-    let plain = Rope { theta, dims, scaling: RopeScaling::None }.frequencies(1);
+    let plain = Rope { theta, dims, pairs: false, scaling: RopeScaling::None }.frequencies(1);
     let contexts = [8192].into_iter().chain((5..=20).map(|power| 1 << power));
     for original_max_position_embeddings in contexts {
         let scaling = RopeScaling::Llama3 {
@@ -147,7 +160,7 @@ fn llama3(theta: f64, dims: usize, factors: &[f32]) -> Result<Value> {
             high_freq_factor: 4.0,
             original_max_position_embeddings,
         };
-        let scaled = Rope { theta, dims, scaling }.frequencies(1);
+        let scaled = Rope { theta, dims, pairs: false, scaling }.frequencies(1);
         let same = |((f, plain), scaled): ((&f32, f64), f64)| (plain / scaled / f64::from(*f) - 1.0).abs() < 1e-4;
         if factors.len() == plain.len() && factors.iter().zip(plain.iter().copied()).zip(scaled).all(same) {
             return Ok(json!({
