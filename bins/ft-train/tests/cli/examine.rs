@@ -13,10 +13,11 @@ use crate::support::{Row, Scratch, reference, with_base, write_columns};
 const END: u32 = 2;
 const ROWS: u32 = 6;
 
-/// Row `i` says two tokens after its own two, and ends.
+/// Row `i` says two words after its own two tokens, and ends.
 fn rows() -> Vec<Row> {
     let row = |i: u32| {
-        let ids = vec![10 + i, 50 + 7 * i, 100 + i, 150 + i, END];
+        // Letters around a space.
+        let ids = vec![10 + i, 20 + i, 70 + i, 223, 80 + i, END];
         let labels = ids.iter().enumerate().map(|(t, &id)| if t < 2 { -100 } else { id as i32 }).collect();
         (ids, labels)
     };
@@ -35,10 +36,10 @@ fn scratch() -> Scratch {
     // The last answer is half wrong, and one prompt has none.
     let answer = |i: usize, ids: &[u32]| match i {
         4 => None,
-        5 => Some(tokenizer.decode(&[100 + 5, 7], false).unwrap()),
+        5 => Some(tokenizer.decode(&[70 + 5, 223, 92], false).unwrap()),
         _ => Some(tokenizer.decode(ids, false).unwrap()),
     };
-    let references: Vec<Option<String>> = rows().iter().enumerate().map(|(i, (ids, _))| answer(i, &ids[2..4])).collect();
+    let references: Vec<Option<String>> = rows().iter().enumerate().map(|(i, (ids, _))| answer(i, &ids[2..5])).collect();
     prompts(&scratch, "prompts.parquet", &references, -100);
     scratch
 }
