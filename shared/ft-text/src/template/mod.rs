@@ -2,6 +2,7 @@
 
 mod arguments;
 mod beginnings;
+mod blocks;
 mod chat;
 mod clock;
 mod depth;
