@@ -11,7 +11,8 @@ use ft_table::shapes::{Reading, Shape, shape_names};
 use ft_table::{Data, ParquetBatches, ParquetTable, Rows, TableReader};
 use serde_json::Value;
 
-use crate::conversations::{self, Conversations, holds_documents};
+use crate::accepted::{check, holds_documents};
+use crate::conversations::Conversations;
 
 /// An input that is open.
 pub enum Input {
@@ -46,7 +47,7 @@ impl Input {
         if reader.parquet().is_some_and(is_plain) {
             let table = reader.into_parquet().context("a Parquet file is none any more")?;
             if !holds_documents(table.schema()) {
-                conversations::check(table.name(), table.schema())?;
+                check(table.name(), table.schema())?;
             }
             return Ok(Self::Parquet(Box::new(table)));
         }

@@ -1,5 +1,6 @@
 //! `ft-template`: conversations in, tokens and labels out.
 
+mod accepted;
 mod args;
 mod columns;
 mod conversations;
