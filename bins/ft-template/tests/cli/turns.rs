@@ -130,6 +130,29 @@ fn f01_thoughts_and_calls_are_rendered() {
     assert_eq!(learned(&bench, &["--chat-template", "t.jinja"]), [expected]);
 }
 
+/// Qwen3's and DeepSeek's way of writing an answer: its text, whether there is one or not.
+#[test]
+fn f01_calls_without_a_text_are_rendered_by_templates_that_append_to_it() {
+    let bench = Bench::new();
+    let call = json!({"function": {"name": "w"}});
+    messages(&bench, &[json!([
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "tool", "content": "rain"},
+        {"role": "assistant", "content": "It rains."},
+    ])]);
+    let template = "{% for m in messages %}{{ '[' + m.role + ']' + m.content }}{% for c in m.tool_calls or [] %}\
+        <{{ c.function.name }}>{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+    fs::write(bench.path("t.jinja"), template).unwrap();
+    for args in [&["--chat-template", "t.jinja"][..], &["--chat-template", "t.jinja", "--expand-turns"]] {
+        assert_eq!(learned(&bench, args), ["<w><|im_end|>It rains.<|im_end|>"]);
+    }
+    // What fails for another reason is told as before.
+    fs::write(bench.path("t.jinja"), template.replace("m.role", "m.rule")).unwrap();
+    let out = bench.run(&["in.parquet", "-o", "x", "--chat-template", "t.jinja"]);
+    assert!(!out.ok && out.stderr.contains("row 1: chat template: line 1: "), "{}", out.stderr);
+}
+
 #[test]
 fn a_template_that_leaves_out_earlier_thoughts_makes_a_row_of_each_answer() {
     let bench = Bench::new();
