@@ -131,6 +131,9 @@ fn common_forms_are_told_from_one_rendering() {
         "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}{% break %}{% endif %}{% endfor %}",
         "{% set t %}{% for m in messages %}{{ m.content }}{% endfor %}{% endset %}{{ t | upper }}",
         "{% for m in messages %}{{ add_generation_prompt }}{% endfor %}",
+        "{% for m in messages %}{% for x in [] %}{% else %}{{ loop.last }}{% endfor %}{{ m.content }}{% endfor %}",
+        "{% set a = namespace(x=0) %}{% set b = a %}{% for m in messages %}{% set a.x = a.x + 1 %}{{ b.x }}{% endfor %}",
+        "{% for m in messages %}{{ 'loop.last' }}{{ m.content }}{% endfor %}",
         "{% for m in messages %}{% for n in messages %}{{ n.role }}{% endfor %}{% endfor %}",
     ];
     for form in others {

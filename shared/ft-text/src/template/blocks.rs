@@ -115,26 +115,54 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// The names in `code`, attributes and what stands in quotes left out.
-pub(super) fn identifiers(code: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+/// A piece of code: a text in quotes, a name (and whether it is an attribute's), or one character.
+enum Piece<'a> {
+    Text(&'a str),
+    Name { name: &'a str, is_attribute: bool, behind: &'a str },
+    Other,
+}
+
+fn pieces(code: &str) -> impl Iterator<Item = Piece<'_>> {
     let (mut rest, mut last) = (code, ' ');
-    while let Some(c) = rest.chars().next() {
+    std::iter::from_fn(move || {
+        let c = rest.chars().next()?;
+        let is_attribute = last == '.';
+        last = c;
         let length = match c {
             '\'' | '"' => text_length(rest),
             c if c.is_alphabetic() || c == '_' => {
-                let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-                if last != '.' {
-                    found.insert(rest[..length].to_owned());
-                }
-                length
+                rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
             }
             _ => c.len_utf8(),
         };
-        last = c;
-        rest = &rest[length..];
-    }
-    found
+        let (piece, behind) = rest.split_at(length);
+        rest = behind;
+        Some(match c {
+            '\'' | '"' => Piece::Text(piece),
+            c if c.is_alphabetic() || c == '_' => Piece::Name { name: piece, is_attribute, behind },
+            _ => Piece::Other,
+        })
+    })
+}
+
+/// The names in `code`, attributes and what stands in quotes left out.
+pub(super) fn identifiers(code: &str) -> BTreeSet<String> {
+    let name = |piece| match piece {
+        Piece::Name { name, is_attribute: false, .. } => Some(name.to_owned()),
+        _ => None,
+    };
+    pieces(code).filter_map(name).collect()
+}
+
+/// Whether `code` takes one of `names` whole, and not one of its attributes or items.
+pub(super) fn takes_whole(code: &str, names: &BTreeSet<String>) -> bool {
+    let is_one = |name: &str, behind: &str| names.contains(name) && !behind.trim_start().starts_with(['.', '[']);
+    pieces(code).any(|piece| matches!(piece, Piece::Name { name, is_attribute: false, behind } if is_one(name, behind)))
+}
+
+/// Whether a text in quotes holds `word`.
+pub(super) fn quotes(code: &str, word: &str) -> bool {
+    pieces(code).any(|piece| matches!(piece, Piece::Text(text) if text.contains(word)))
 }
 
 pub(super) fn mentions(code: &str, names: &BTreeSet<String>) -> bool {

@@ -16,7 +16,9 @@ use std::collections::BTreeSet;
 use regex::Regex;
 
 use super::beginnings::{ASKED, BEGINNING, FIRST, FROM, PROMPT, TURN, TURNS};
-use super::blocks::{Parsed, attribute_set, code, identifiers, inside, loop_parts, mentions, outside_of_loops};
+use super::blocks::{
+    Parsed, attribute_set, code, identifiers, inside, loop_parts, mentions, outside_of_loops, quotes, takes_whole,
+};
 use super::tokens::{Token, tokens};
 
 /// A name that nothing has.
@@ -66,11 +68,21 @@ fn is_fit(before: &[Token], body: &[Token], behind: &[Token], target: &str) -> b
     !in_macros.iter().any(|token| attribute_set(token).is_some())
         // A macro keeps the namespace that it was made beside, and sees nothing of a copy.
         && !in_macros.iter().filter_map(code).any(|code| mentions(code, &copied_set))
+        // Under another name it would be no copy.
+        && !before.iter().chain(body).chain(behind).any(|token| takes_whole(value_of(token), &copied_set))
         && copied().all(is_closed)
         && !copied().filter_map(code).any(|code| mentions(code, &once))
         && !behind.iter().filter_map(code).any(|code| mentions(code, &identifiers(target)))
         && !outside_of_loops(behind).iter().filter_map(code).any(|code| mentions(code, &targets))
         && !outside_of_loops(body).iter().any(|token| matches!(token, Token::Tag { name: "break" | "continue", .. }))
+}
+
+/// The code of a token; of `set` what is set.
+fn value_of<'a>(token: &Token<'a>) -> &'a str {
+    match token {
+        Token::Tag { name: "set", code } => code.split_once('=').map_or("", |(_, value)| value),
+        other => code(other).unwrap_or_default(),
+    }
 }
 
 /// Names that hold what can be iterated once: generators of `map` and its like.
@@ -137,8 +149,17 @@ impl Slices {
 fn as_last(body: &[Token], out: &mut String) -> Option<()> {
     let own = Regex::new(r"\bloop\b(?:\s*\.\s*(\w+))?").ok()?;
     let mut depth = 0_usize;
+    // The choices and loops that a token stands in: what stands in the `else` of a loop is outside of it.
+    let mut open: Vec<&str> = Vec::new();
     for token in body {
         let is = |wanted: &str| matches!(token, Token::Tag { name, .. } if *name == wanted);
+        if is("else") && open.last() == Some(&"for") {
+            return None;
+        }
+        if is("endif") || is("endfor") {
+            open.pop();
+        }
+        open.extend(["if", "for"].into_iter().filter(|name| is(name)));
         depth = depth.saturating_sub(usize::from(is("endfor")));
         match (token, depth) {
             (Token::Tag { name, code }, 0) => Token::Tag { name, code: &last(code, &own)? }.write(out),
@@ -155,7 +176,7 @@ fn last(code: &str, own: &Regex) -> Option<String> {
         let preceded = code[..found.get(0).map_or(0, |all| all.start())].ends_with('.');
         preceded || matches!(found.get(1).map(|name| name.as_str()), Some("first" | "last" | "index" | "index0" | "previtem" | "nextitem"))
     };
-    let all_known = own.captures_iter(code).all(known);
+    let all_known = !quotes(code, "loop") && own.captures_iter(code).all(known);
     all_known.then(|| {
         let put = |found: &regex::Captures| match found.get(1).map(|name| name.as_str()) {
             Some("last") => "true".to_owned(),
