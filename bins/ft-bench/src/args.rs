@@ -71,6 +71,17 @@ impl Measure {
         }
     }
 
+    /// The model that is loaded, where one is; a plan looks at shapes alone.
+    pub fn loaded_model(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Matmul(args) => args.model.as_mut(),
+            Self::Train(args) => Some(&mut args.model),
+            Self::Generate(args) => Some(&mut args.model),
+            Self::Precision(args) => Some(&mut args.model),
+            Self::Plan(_) | Self::Check(_) => None,
+        }
+    }
+
     /// The models that are read.
     pub fn models(&self) -> &[PathBuf] {
         match self {
@@ -121,7 +132,7 @@ pub enum Format {
 #[derive(Debug, clap::Args)]
 pub struct MatmulArgs {
     /// Take the shapes from this model [default: those of SmolLM2-135M]
-    #[arg(long, value_name = "DIR|GGUF")]
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: Option<PathBuf>,
     /// Rows of the left-hand matrix: the tokens of a micro-batch
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = positive)]
@@ -138,8 +149,8 @@ pub struct MatmulArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
-    /// The model: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// The model: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
     /// Training steps to take; the median time is reported
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
@@ -169,6 +180,10 @@ pub struct TrainArgs {
     /// Do not measure a matrix product to compare the steps with
     #[arg(long, hide = true)]
     pub no_best_product: bool,
+    /// Say where the time goes: of each operator, forward and backward, its seconds a step, its share, the least that this
+    /// machine's best product and its copies allow, and how long threads had nothing to do
+    #[arg(long)]
+    pub profile: bool,
     /// Use TF32 (10 bits of mantissa) for f32 matrix products on a GPU
     #[arg(long)]
     pub tf32: bool,
@@ -183,8 +198,8 @@ pub struct TrainArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct GenerateArgs {
-    /// The model: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// The model: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
     /// Batch sizes to measure: sequences generated at a time
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4, 8], value_parser = positive)]
@@ -198,9 +213,12 @@ pub struct GenerateArgs {
     /// Measure each batch size N times and report the median
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub repeats: usize,
-    /// Keep the matrices as f32, bf16 or f16; products widen them as they go
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = WeightFormat::parse_float)]
+    /// Keep the matrices as f32, bf16, f16, 8bit (Q8_0), 4bit or as-is (a GGUF's own blocks); products widen them as they
+    /// go
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub load_in: WeightFormat,
+    #[command(flatten)]
+    pub four_bit: ft_cli::FourBitArgs<ft_kernels::quant::Kind>,
     #[command(flatten)]
     pub device: ft_cli::DeviceArgs<ft_model::device::DeviceName>,
     /// Seed of the random tokens

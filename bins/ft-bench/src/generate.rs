@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ft_cli::Usage;
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::with_slice;
 use ft_kernels::{Compute, Precision};
 use ft_model::decoder::Decoder;
 use ft_model::generate::{Generator, Options};
-use ft_model::layers::{LayerSource, Resident};
+use ft_model::layers::{self, LayerSource};
 use ft_model::{Architecture, Checkpoint};
 use ft_plot::{Bar, Panel, figure};
 use serde::Serialize;
@@ -54,7 +54,8 @@ struct GenerationTimes {
 /// `ft-bench generate`
 pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Report> {
     let device = ft_model::device::named(args.device.device)?;
-    let compute = ft_model::device::compute(&device, args.device.reference_operators, Precision::F32);
+    let compute =
+        ft_model::device::compute(args.device.device, &device, args.device.reference_operators, Precision::F32);
     let checkpoint = Checkpoint::open(&args.model)?;
     let arch = checkpoint.architecture().clone();
     let (needed, room) = (args.prompt_len + args.max_new_tokens, arch.max_position_embeddings);
@@ -71,10 +72,10 @@ pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Repo
     bounds::require_memory(&asked, cached)?;
     matmul::require_memory(&arch, most * args.prompt_len, &asked)?;
     let bar = ft_cli::progress(Some(arch.num_layers as u64), "loading");
-    let float = args.load_in.float().context("--load-in names no floating-point type")?;
-    let source = Resident::load_on(&device, &checkpoint, float, |_| bar.inc(1))?;
+    let held = args.load_in.with_four_bit(args.four_bit.bnb_4bit_quant_type, args.four_bit.bnb_4bit_use_double_quant);
+    let source = layers::open(&checkpoint, held, (&device, None), |_| bar.inc(1))?.source;
     bar.finish();
-    let found = batches(args, compute, &arch, &source, started)?;
+    let found = batches(args, compute, &arch, source.as_ref(), started)?;
     let bar = ft_cli::progress(None, "the best product");
     let longest = args.batch_sizes.iter().max().copied().unwrap_or(1) * args.prompt_len;
     let (product, best) = matmul::best(&arch, longest, REPEATS)?;
@@ -232,7 +233,7 @@ fn figures(
     (product, best): (&str, f64),
 ) -> Map<String, Value> {
     let all = json!({
-        "model": args.model.file_name().map(|name| name.to_string_lossy()),
+        "model": ft_io::model_name(&args.model),
         "parameters": arch.parameters(),
         "load_in": args.load_in.name(),
         "prompt_len": args.prompt_len,

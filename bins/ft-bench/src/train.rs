@@ -32,6 +32,7 @@ use crate::bounds::{self, product};
 use crate::flops::StepFlops;
 use crate::machine;
 use crate::matmul;
+use crate::profile::{Floors, Key, Listener, Profile, Spent, copy_rate};
 use crate::report::{Report, median};
 use crate::table::Table;
 
@@ -57,13 +58,16 @@ struct Measured {
     activation_memory: u64,
     frozen_bytes: u64,
     peak_bytes: Option<u64>,
+    /// What `--profile` heard.
+    heard: Option<Vec<(Key, Spent)>>,
+    adapter: Adapter,
 }
 
 /// `ft-bench train`
 pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report> {
     let device = ft_model::device::named(args.device.device)?;
     let precision = Precision { tf32: args.tf32, ..Precision::F32 };
-    let compute = ft_model::device::compute(&device, args.device.reference_operators, precision);
+    let compute = ft_model::device::compute(args.device.device, &device, args.device.reference_operators, precision);
     let model = Model::open(args)?;
     let arch = model.architecture();
     if args.seq_len > arch.max_position_embeddings {
@@ -79,6 +83,19 @@ pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report>
     let measured = steps(args, compute, &arch, model.load(args, &device)?, started)?;
     let best = if args.no_best_product { None } else { Some(best_product(args, &arch, &device)?) };
     let mut report = report(args, threads, &arch, &measured, best);
+    if let Some(heard) = &measured.heard {
+        let profile = Profile::new(heard.clone(), measured.seconds.iter().sum(), measured.seconds.len(), threads);
+        let floors = best.filter(|_| is_host(&device)).map(|(_, gflops)| Floors {
+            arch: &arch,
+            adapter: &measured.adapter,
+            sequences: args.batch_size,
+            length: args.seq_len,
+            flops: gflops * 1e9,
+            bytes: copy_rate(),
+        });
+        report.tables.push(profile.table(floors.as_ref()));
+        report.figures.insert("profile".into(), profile.figures(floors.as_ref()));
+    }
     report.figures.insert("device".into(), ft_model::device::describe(&device).into());
     report.notes.push(format!("computed on {}", ft_model::device::describe(&device)));
     Ok(report)
@@ -180,7 +197,15 @@ fn steps(
     let tokens = args.batch_size * args.seq_len;
     let mut watch = Stopwatch { tokens, started, to_first_step: 0.0, step: started, seconds: vec![], losses: vec![] };
     let mut trainer = Trainer::new(&options, setup, &mut (), started)?;
-    trainer.take_steps(&mut Outlets { observer: &mut watch, checkpoints: &mut () })?;
+    let outlets = &mut Outlets { observer: &mut watch, checkpoints: &mut () };
+    let heard = if args.profile {
+        let listener = Arc::new(Listener::new());
+        tracing::dispatcher::with_default(&Arc::clone(&listener).into(), || trainer.take_steps(outlets))?;
+        Some(listener.take(rayon::current_num_threads()))
+    } else {
+        trainer.take_steps(outlets)?;
+        None
+    };
     Ok(Measured {
         to_first_step: watch.to_first_step,
         seconds: watch.seconds,
@@ -190,6 +215,8 @@ fn steps(
         activation_memory,
         frozen_bytes,
         peak_bytes: ft_model::device::peak_bytes(trainer.setup.source.device()),
+        heard,
+        adapter: trainer.setup.adapter,
     })
 }
 
@@ -236,18 +263,18 @@ struct Stopwatch {
 }
 
 impl Observer for Stopwatch {
-    fn started(&mut self, _: &TrainerState, _: &Entry) -> Result<()> {
+    fn started(&mut self, _: &TrainerState, _: &Entry) -> ft_trainer::Result<()> {
         self.to_first_step = self.started.elapsed().as_secs_f64();
         self.step = Instant::now();
         Ok(())
     }
 
-    fn computed(&mut self, _: u64, found: &StepResult) -> Result<()> {
+    fn computed(&mut self, _: u64, found: &StepResult) -> ft_trainer::Result<()> {
         self.losses.push(found.loss);
         Ok(())
     }
 
-    fn stepped(&mut self, step: u64, _: &Adapter) -> Result<()> {
+    fn stepped(&mut self, step: u64, _: &Adapter) -> ft_trainer::Result<()> {
         let seconds = self.step.elapsed().as_secs_f64();
         let loss = self.losses.last().copied().unwrap_or(f64::NAN);
         tracing::info!("step {step}: loss {loss:.4}, {:.0} tokens/s", self.tokens as f64 / seconds);
@@ -309,7 +336,7 @@ fn figures(
     let seconds = median(&m.seconds);
     let gflops = m.flops.total() / seconds / 1e9;
     let all = json!({
-        "model": args.model.file_name().map(|name| name.to_string_lossy()),
+        "model": ft_io::model_name(&args.model),
         "parameters": arch.parameters(),
         "load_in": args.load_in.name(),
         "tf32": args.tf32,

@@ -57,7 +57,8 @@ impl Adapters {
         for source in &sources {
             let (adapter, sha256, form) = read(source)?;
             let adapter = adapter
-                .fitted(base.architecture())
+                .on_whole_base(|| Checkpoint::open(model))
+                .and_then(|adapter| adapter.fitted(base.architecture()))
                 .with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
             this.take(adapter, base, source)?;
             this.take_form(form, source);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use anyhow::Result;
 use ft_io::Source;
 use ft_measure::{Exam, Score};
+use ft_trainer::Error;
 use ft_trainer::options::{EXAMINATION_KEYS, Options};
 use ft_trainer::run::{Examined, Examiner, Marks};
 
@@ -41,14 +42,16 @@ impl Examiner for Questions {
         &mut self,
         model: Examined<'_>,
         which: Range<usize>,
-        step: &mut dyn FnMut(usize) -> Result<bool>,
-    ) -> Result<Option<Vec<Marks>>> {
+        step: &mut dyn FnMut(usize) -> Result<bool, Error>,
+    ) -> Result<Option<Vec<Marks>>, Error> {
         let (name, template) = self.exam.origin();
         if !self.warned && model.form.has_another_template(template) {
             tracing::warn!("{name}: made with another chat template than the rows that are trained on");
             self.warned = true;
         }
-        let scores = self.exam.answer(model.decoder, &model.form.end_ids(), which, step)?;
+        let mut told = |done: usize| step(done).map_err(anyhow::Error::from);
+        let scores = self.exam.answer(model.decoder, &model.form.end_ids(), which, &mut told);
+        let scores = scores.map_err(|error| error.downcast::<Error>().unwrap_or_else(Error::caller))?;
         let marks = |score: Score| [f64::from(u8::from(score.exact_match)), score.f1];
         Ok(scores.map(|scores| scores.into_iter().map(|score| score.map(marks)).collect()))
     }

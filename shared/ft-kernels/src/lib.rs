@@ -14,7 +14,9 @@
 pub mod activation;
 pub mod attention;
 pub mod backend;
+pub mod clock;
 pub mod columns;
+pub mod cuda;
 pub mod device;
 mod dropout;
 pub mod error;
@@ -40,6 +42,7 @@ pub mod simd;
 pub mod skinny;
 pub mod tensor;
 pub mod vector;
+mod widen;
 
-pub use backend::{Backend, Compute, Precision};
+pub use backend::{Backend, Compute, Operators, Precision};
 pub use error::{Error, Result};

@@ -9,6 +9,7 @@ mod gguf;
 mod names;
 mod open;
 mod stored;
+mod stored_run;
 mod tied;
 
 pub use element::Element;

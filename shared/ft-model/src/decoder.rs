@@ -7,7 +7,7 @@ pub use pass::Touched;
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use ft_kernels::backend::{Compute, Precision, is_host};
 use ft_kernels::neftune::neftune_noise;
 use ft_kernels::residual::scaled;
@@ -22,6 +22,7 @@ use crate::head::{Head, SequenceLoss};
 use crate::layers::{LayerSource, LayerWeights, Unit, Weight};
 use crate::lora::{Adapter, End, OnEnd, PairGradients, add_by_token};
 use crate::sink::{Gradient, Sink};
+use crate::spans::timed;
 use crate::trained::{Biases, Saved, with_biases};
 
 /// A frozen model, and the adapter on it if there is one.
@@ -118,6 +119,7 @@ impl<'a> Decoder<'a> {
         let (x, mut kept) = self.forward_keeping(batch, &rows, recomputed, options)?;
         let (losses, mut dx) = self.head().losses_and_gradient(&x, batch, options, sink)?;
         drop(x);
+        let _pass = timed!("backward");
         let (lowest, of_embedding) = (touched.lowest, self.trains_embedding());
         while let Some((input, saved)) = kept.pop() {
             let i = kept.len();
@@ -185,6 +187,7 @@ impl<'a> Decoder<'a> {
     fn embedding_gradient(&self, dx: &Tensor, batch: &Batch, first: usize, sink: &mut Sink<'_>) -> Result<()> {
         let scale = self.arch.embedding_scale as f32;
         let dx = if scale.total_cmp(&1.0).is_eq() { dx.clone() } else { scaled(self.compute, dx.copy()?, scale)? };
+        let dx = dx.to_dtype(DType::F32)?;
         for (i, span) in batch.starts.windows(2).enumerate() {
             let (sequence, ids) = (first + i, &batch.ids[span[0]..span[1]]);
             let rows = dx.narrow(0, span[0], span[1] - span[0])?;
@@ -218,6 +221,7 @@ impl<'a> Decoder<'a> {
         recomputed: usize,
         options: &StepOptions,
     ) -> Result<(Tensor, Vec<(Tensor, Option<Kept>)>)> {
+        let _pass = timed!("forward");
         let mut x = self.noisy(self.embed(batch)?, batch, options)?;
         let mut all = Vec::with_capacity(self.arch.num_layers);
         for i in 0..self.arch.num_layers {
@@ -243,7 +247,7 @@ impl<'a> Decoder<'a> {
             let stream = options.noise_of(&key, i);
             noise.extend(neftune_noise(self.compute.isa, &stream, span[1] - span[0], self.arch.hidden_size, key.alpha));
         }
-        let noise = from_vec(noise, x.shape())?.to_device(x.device())?;
+        let noise = from_vec(noise, x.shape())?.to_device(x.device())?.to_dtype(x.dtype())?;
         // Granite scales its embeddings after the peers have added the noise, Gemma before.
         let scale = if self.arch.family == Family::Granite { self.arch.embedding_scale } else { 1.0 };
         Ok((x + (noise * scale)?)?)
@@ -260,6 +264,7 @@ impl<'a> Decoder<'a> {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.arch.vocab_size) {
             return Err(Error::Token { id, vocabulary: self.arch.vocab_size });
         }
+        let _timed = timed!("embedding");
         let ends = self.source.ends();
         let table = match self.saved_embedding() {
             Some(saved) => Weight::from(saved.tensor),
@@ -276,7 +281,7 @@ impl<'a> Decoder<'a> {
         if let Some(table) = &ends.positions {
             x = (x + table.index_select(&Tensor::new(positions, table.device())?, 0)?)?;
         }
-        Ok(x)
+        Ok(x.to_dtype(self.compute.precision.activations)?)
     }
 
     fn rows<'b>(&self, batch: &'b Batch, first_sequence: usize) -> Result<Rows<'b>> {
@@ -288,6 +293,7 @@ impl<'a> Decoder<'a> {
 
     /// The weights of layer `i`, with the trained biases in their places.
     fn layer(&self, i: usize) -> Result<Loaded> {
+        let _timed = timed!("weights");
         let (weights, biases) = with_biases(self.arch, i, self.source.layer(i)?, self.adapter)?;
         Ok(Loaded { number: i, weights, biases })
     }

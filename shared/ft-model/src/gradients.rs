@@ -13,6 +13,7 @@ use crate::layers::tensor_bytes;
 use crate::lora::placed::to_host;
 use crate::optimizer::Cut;
 use crate::sink::Gradient;
+use crate::spans::timed;
 use crate::trainable::{TrainableId, TrainableTable};
 
 /// Sums gradients sequence by sequence, tensor by tensor, each as one balanced tree over the sequence's number
@@ -34,6 +35,7 @@ impl<'a> Gradients<'a> {
     /// # Errors
     /// [`Error::GradientTwice`] or [`Error::GradientMissing`] where it is not the next sequence's; if the addition fails.
     pub fn push(&mut self, gradient: Gradient) -> Result<()> {
+        let _timed = timed!("gradient sums");
         let Gradient { id, sequence, tensor } = gradient;
         let next = self.tensors.get(id.index()).map_or(0, TreeSum::next);
         match (sequence.cmp(&next), self.tensors.get_mut(id.index())) {

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::layers::{LayerSource, NormWeights, Weight};
 use crate::lora::{Adapter, End, OnEnd, PairGradients};
 use crate::sink::{Gradient, Sink};
+use crate::spans::timed;
 use crate::step_options::StepOptions;
 use crate::trainable::TrainableId;
 use crate::trained::Saved;
@@ -96,7 +97,7 @@ impl Head<'_> {
         let Weights { weight, bias, pair, .. } = self.weights()?;
         let mut logits = product_few(self.compute, &normed, &weight)?;
         if let Some(bias) = bias {
-            logits = logits.broadcast_add(&bias)?;
+            logits = logits.broadcast_add(&bias.to_dtype(logits.dtype())?)?;
         }
         if let Some(OnEnd { pair, .. }) = pair {
             logits = pair.add_logits_of_few(self.compute, &logits, &normed)?;
@@ -158,6 +159,7 @@ impl Head<'_> {
         let scale = (1.0 / options.normaliser) as f32;
         for Chunk { rows, ends } in chunks(batch, own.is_trained(), chunk_rows(is_host(x.device()))) {
             if !rows.is_empty() {
+                let pass = timed!("forward");
                 let picked = pick(x, &batch.rows[rows.clone()])?;
                 let normed = norm.weights.forward(self.compute, self.arch, &picked)?;
                 let targets = &batch.targets[rows.clone()];
@@ -167,9 +169,17 @@ impl Head<'_> {
                     let (sum, kept) = pair.add_logits(self.compute, logits, masks.applied(&normed)?)?;
                     (logits, low) = (sum, Some((pair, kept, masks)));
                 }
-                let (nll, dlogits) = cross_entropy(self.compute, logits, targets, scale, self.shape())?;
+                let (nll, dlogits) = {
+                    let _timed = timed!("loss");
+                    cross_entropy(self.compute, logits, targets, scale, self.shape())?
+                };
                 add(&mut losses, &nll, &batch.owners[rows]);
-                let mut dnormed = product(self.compute, &dlogits, &weights.weight, true)?;
+                drop(pass);
+                let _pass = timed!("backward");
+                let mut dnormed = {
+                    let _timed = timed!("head");
+                    product(self.compute, &dlogits, &weights.weight, true)?
+                };
                 if let Some((pair, low, masks)) = low {
                     let (gradients, through) = pair.logits_backward(self.compute, &dlogits, &low)?;
                     dnormed = (dnormed + masks.applied(&through)?)?;
@@ -213,7 +223,7 @@ impl Masks {
         let start = batch.starts[owner];
         let positions: Vec<usize> = batch.rows[rows].iter().map(|&row| row as usize - start).collect();
         let factors = dropout_factors(compute, &dropout.streams[owner], dropout.p, &positions, like.dim(1)?)?;
-        Ok(Self(Some(factors.to_device(like.device())?)))
+        Ok(Self(Some(factors.to_device(like.device())?.to_dtype(like.dtype())?)))
     }
 
     fn applied(&self, x: &Tensor) -> Result<Tensor> {
@@ -311,9 +321,10 @@ fn more(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
 impl Weights<'_> {
     /// `[rows, hidden]` to `[rows, vocabulary]`.
     fn logits(&self, compute: Compute, normed: &Tensor) -> Result<Tensor> {
+        let _timed = timed!("head");
         let logits = product(compute, normed, &self.weight, false)?;
         Ok(match &self.bias {
-            Some(bias) => logits.broadcast_add(bias)?,
+            Some(bias) => logits.broadcast_add(&bias.to_dtype(logits.dtype())?)?,
             None => logits,
         })
     }

@@ -21,6 +21,7 @@ mod pages;
 pub mod projection;
 pub mod safetensors;
 pub mod sink;
+pub mod spans;
 pub mod step;
 mod step_options;
 pub mod trainable;

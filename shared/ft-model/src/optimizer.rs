@@ -26,6 +26,7 @@ use ft_kernels::tensor::{with_slice, with_slice_mut};
 use crate::error::{Error, Result};
 use crate::lora::Adapter;
 use crate::pages::PageFile;
+use crate::spans::timed;
 use groups::Group;
 use slots::TensorState;
 
@@ -139,6 +140,7 @@ impl Optimizer {
         max_grad_norm: f64,
         ranks: &dyn Communicator,
     ) -> Result<f64> {
+        let _timed = timed!("optimizer");
         let norm = self.gradient_norm(gradients, ranks)?;
         if !norm.is_finite() {
             return Err(Error::NotFinite { what: "the gradient's norm", value: norm, sequence: None });

@@ -53,8 +53,9 @@ pub struct StepResult {
 
 /// More tokens than this in one piece make no product of a CPU faster.
 const LONGEST_PIECE: usize = 512;
-/// A device waits for each of its many small operations to be started, so it wants long ones.
-const LONGEST_PIECE_OF_A_DEVICE: usize = 16 * 1024;
+/// Where a piece costs something of its own there are as few as memory allows: a device waits for each of its many small
+/// operations to be started, and a source may read, gather or form each layer anew.
+const LONGEST_DEAR_PIECE: usize = 16 * 1024;
 
 impl<'a> Step<'a> {
     /// On one rank, with the device's own operators in f32, without random numbers.
@@ -78,8 +79,8 @@ impl<'a> Step<'a> {
     /// where computing a layer twice costs a third of its time: so the budget is kept by cutting first, and
     /// layers are computed twice only where a single sequence is too long for it.
     pub fn cut(&self, sequences: &[&Sequence]) -> Vec<Batch> {
-        let most =
-            longest_piece(self.arch, self.compute.precision, self.activation_memory, is_host(self.source.device()));
+        let dear = !is_host(self.source.device()) || self.source.forms_layers_anew();
+        let most = longest_piece(self.arch, self.compute.precision, self.activation_memory, dear);
         let lengths = sequences.iter().map(|sequence| sequence.input_ids.len());
         pieces(lengths, most).into_iter().map(|piece| Batch::new(sequences[piece].iter().copied())).collect()
     }
@@ -205,10 +206,10 @@ impl<'a> Step<'a> {
     }
 }
 
-/// The tokens of a piece at most, on a CPU or another device.
-pub fn longest_piece(arch: &Architecture, precision: Precision, activation_memory: u64, on_cpu: bool) -> usize {
+/// The tokens of a piece at most. A piece is `dear` on a device, and where a source forms its layers anew for each.
+pub fn longest_piece(arch: &Architecture, precision: Precision, activation_memory: u64, dear: bool) -> usize {
     let token = (kept_bytes_per_token(arch, precision) * arch.num_layers).max(1) as u64;
-    let longest = if on_cpu { LONGEST_PIECE } else { LONGEST_PIECE_OF_A_DEVICE };
+    let longest = if dear { LONGEST_DEAR_PIECE } else { LONGEST_PIECE };
     usize::try_from(activation_memory / token).map_or(longest, |n| n.min(longest))
 }
 

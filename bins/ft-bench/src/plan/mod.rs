@@ -12,7 +12,7 @@ use ft_kernels::Precision;
 use ft_model::Architecture;
 use ft_model::layers::WeightFormat;
 use ft_model::lora::LoraConfig;
-use ft_model::memory_plan::{Frozen, MemoryPlan, RankPlan, Ranks, StepShape};
+use ft_model::memory_plan::{Frozen, MemoryPlan, RankPlan, Ranks, Stage, StepShape};
 use ft_model::optimizer::OptimizerConfig;
 use ft_model::step::longest_piece;
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ fn case(args: &PlanArgs, model: &Model, load_in: WeightFormat, length: usize) ->
             let ranks = Ranks { world, stage, reshard_after_forward: args.fsdp_reshard_after_forward };
             let step = step(args, &model.arch, &frozen, ranks, length);
             let plan = |step| MemoryPlan::new(&model.arch, &frozen, &lora, &optimizer, step);
-            let (kept, nothing) = (plan(step)?, plan(keeping(step, &model.arch, 0))?);
+            let (kept, nothing) = (plan(step)?, plan(keeping(step, &model.arch, ranks, 0))?);
             trainable = kept.trainable();
             let all = |plan: &MemoryPlan<'_>| (0..world).map(|rank| plan.rank(ranks, rank)).collect::<Vec<_>>();
             let checkpointed = all(&nothing).iter().map(RankPlan::total_bytes).max().unwrap_or(0);
@@ -113,16 +113,14 @@ fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks, len
         precision: Precision::F32,
         on_cpu: args.gpu_memory.is_none(),
     };
-    keeping(shape, arch, activation_memory)
+    keeping(shape, arch, ranks, activation_memory)
 }
 
 /// The same step where so many bytes may be kept for backward.
-fn keeping(step: StepShape, arch: &Architecture, activation_memory: u64) -> StepShape {
-    StepShape {
-        activation_memory,
-        longest_piece: longest_piece(arch, step.precision, activation_memory, step.on_cpu),
-        ..step
-    }
+fn keeping(step: StepShape, arch: &Architecture, ranks: Ranks, activation_memory: u64) -> StepShape {
+    // Sharded layers are gathered for each piece.
+    let dear = !step.on_cpu || (ranks.stage == Stage::Zero3 && ranks.world > 1);
+    StepShape { activation_memory, longest_piece: longest_piece(arch, step.precision, activation_memory, dear), ..step }
 }
 
 fn figures(args: &PlanArgs, cases: &[ModelPlan]) -> serde_json::Map<String, Value> {

@@ -173,6 +173,31 @@ fn what_is_trained_does_not_depend_on_memory_and_threads() {
 }
 
 #[test]
+fn a_profile_says_where_the_time_of_a_step_goes() {
+    let scratch = Scratch::new();
+    let line = "train --model MODEL --max-steps 2 --batch-size 2 --seq-len 32 --lora-r 4 --threads 1 --profile";
+    let table = scratch.succeed(&format!("{line} --json p.json"));
+    assert!(table.contains("where a step's time goes") && table.contains("everything else"), "{table}");
+    let parts = scratch.json("p.json")["profile"].as_array().unwrap().clone();
+    let of = |name: &str, pass: &str| {
+        let found = parts.iter().find(|part| part["operator"] == name && part["pass"] == pass);
+        found.unwrap_or_else(|| panic!("{name} {pass} of {parts:?}")).clone()
+    };
+    for name in ["qkv", "o", "gate_up", "down", "attention", "norm", "rotation", "activation", "head"] {
+        for pass in ["forward", "backward"] {
+            positive(&of(name, pass), &["seconds_a_step", "share", "least_seconds"]);
+        }
+    }
+    positive(&of("gradient sums", "backward"), &["seconds_a_step"]);
+    positive(&of("optimizer", ""), &["seconds_a_step"]);
+    let shares: f64 = parts.iter().map(|part| number(part, "share")).sum();
+    assert!((shares - 1.0).abs() < 0.01, "{shares}");
+    // Without the flag nothing listens.
+    scratch.succeed(&format!("{} --json q.json", line.replace(" --profile", "")));
+    assert!(scratch.json("q.json").get("profile").is_none());
+}
+
+#[test]
 fn generation_is_measured_for_each_batch_size() {
     let scratch = Scratch::new();
     let line = "generate --model MODEL --batch-sizes 1,3 --prompt-len 20 --max-new-tokens 5 --repeats 2 --threads 1";

@@ -291,9 +291,55 @@ fn how_a_trained_adapter_began_does_not_matter() {
         });
         assert_eq!(case.adapted(&adapter).0, expected, "{start}");
     }
-    let adapter = case.adapter("llama-s0/adapter_final", |config, _| config["init_lora_weights"] = json!("olora"));
+    let start = json!("pissa_niter_4");
+    let adapter = case.adapter("llama-s0/adapter_final", |config, _| config["init_lora_weights"] = start);
     let told = case.bench.run_on("loss", &case.model, &["--adapter", adapter.to_str().unwrap(), "rows.parquet"], b"");
-    assert!(told.failure().contains("init_lora_weights"), "{}", told.stderr);
+    assert!(told.failure().contains("another one each time it reads it"), "{}", told.stderr);
+}
+
+/// `scripts/make_unconverted_reference.py`
+#[test]
+fn an_adapter_that_was_saved_without_conversion_is_read_as_peft_reads_it() {
+    let folder = testdata("unconverted");
+    let cases: HashMap<String, Value> = serde_json::from_value(json_of(&folder.join("reference.json"))).unwrap();
+    assert_eq!(cases.len(), 6);
+    for (name, expected) in cases {
+        let case = Case::new(expected["model"].as_str().unwrap());
+        let of = |key: &str| expected[key].as_f64().unwrap();
+        assert!((case.loss(&[]).0 - of("base")).abs() < 1e-5, "{name}");
+        let loss = case.adapted(&folder.join(&name)).0;
+        assert!((loss - of("read_again")).abs() < 1e-5, "{name}: {loss}, {expected}");
+        assert!((of("pairs_alone") - of("read_again")).abs() > 1e-3, "{name}: the part matters");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_base_is_no_start_where_its_part_cannot_be_found_again() {
+    let case = Case::new("gpt2-s28");
+    let folder = testdata("unconverted");
+    let refused = |case: &Case, adapter: &Path| {
+        let args = ["--adapter", adapter.to_str().unwrap(), "rows.parquet"];
+        case.bench.run_on("loss", &case.model, &args, b"").failure().to_owned()
+    };
+    let turned = case.bench.path("turned");
+    fs::create_dir(&turned).unwrap();
+    let mut config = json_of(&folder.join("pissa_turned/adapter_config.json"));
+    config["init_lora_weights"] = json!("olora");
+    fs::write(turned.join("adapter_config.json"), config.to_string()).unwrap();
+    fs::copy(folder.join("pissa_turned/adapter_model.safetensors"), turned.join("adapter_model.safetensors")).unwrap();
+    let told = refused(&case, &turned);
+    assert!(told.contains("cannot be found again") && told.contains("path_initial_model"), "{told}");
+    // A weight of zeros has no first columns.
+    let case = Case::new("llama-s0");
+    case.weights(|all| {
+        let zeros = |(key, tensor): (String, Tensor)| {
+            let tensor = if key.contains("q_proj") { tensor.zeros_like().unwrap() } else { tensor };
+            (key, tensor)
+        };
+        all.into_iter().map(zeros).collect()
+    });
+    let told = refused(&case, &folder.join("olora"));
+    assert!(told.contains("depend on each other"), "{told}");
 }
 
 #[test]

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use ft_model::Adapter;
+use ft_model::batch::{Batch, Sequence};
+use ft_model::decoder::Decoder;
+use ft_model::layers::Resident;
+use ft_model::{Adapter, Checkpoint};
 use safetensors::Dtype;
 
-use crate::common::{Stored, contents, copy, failure, metadata, reference, run, run_with, said, succeed, tensors};
+use crate::common::{
+    Stored, contents, copy, failure, metadata, reference, run, run_with, said, succeed, tensors, workspace,
+};
 
 /// `scaling · B·A` in f64 for every tensor that an adapter changes.
 fn deltas(adapter: &std::path::Path, scaling: f64) -> BTreeMap<String, Vec<f64>> {
@@ -67,6 +72,38 @@ fn merged_weights_are_base_plus_scaled_product_rounded_once() {
             let named = [("f32", "float32"), ("bf16", "bfloat16"), ("f16", "float16")];
             assert_eq!(config["dtype"], named.iter().find(|(d, _)| *d == dtype).unwrap().1);
         }
+    }
+}
+
+/// The mean loss of a model's folder on three rows of 12 tokens.
+fn loss(model: &std::path::Path) -> f64 {
+    let checkpoint = Checkpoint::open(model).unwrap();
+    let arch = checkpoint.architecture().clone();
+    let source = Resident::load(&checkpoint, candle_core::DType::F32, |_| {}).unwrap();
+    let rows = [1, 40, 77].map(|first: u32| {
+        let input_ids: Vec<u32> = (0..12).map(|t| (first + 5 * t) % 90).collect();
+        let labels = input_ids.iter().map(|&id| id as i32).collect();
+        Sequence { input_ids, labels }
+    });
+    let decoder = Decoder { compute: ft_kernels::Compute::cpu(), arch: &arch, source: &source, adapter: None };
+    let losses = decoder.losses(&Batch::new(&rows)).unwrap();
+    losses.iter().map(|l| l.sum).sum::<f64>() / losses.iter().map(|l| l.labels).sum::<usize>() as f64
+}
+
+/// `scripts/make_unconverted_reference.py`
+#[test]
+fn an_adapter_that_was_saved_without_conversion_is_merged_as_peft_reads_it() {
+    let folder = workspace().join("testdata/unconverted");
+    let told: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("reference.json")).unwrap()).unwrap();
+    let cases = told.as_object().unwrap();
+    assert_eq!(cases.len(), 6);
+    for (name, expected) in cases {
+        let home = tempfile::tempdir().unwrap();
+        let out = home.path().join("merged");
+        let model = reference(expected["model"].as_str().unwrap()).join("model");
+        succeed(&[&"--model", &model, &"--adapter", &folder.join(name), &"-o", &out]);
+        let found = loss(&out);
+        assert!((found - expected["read_again"].as_f64().unwrap()).abs() < 1e-5, "{name}: {found}, {expected}");
     }
 }
 

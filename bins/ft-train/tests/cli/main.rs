@@ -6,6 +6,8 @@ mod device;
 mod examine;
 mod faults;
 #[cfg(unix)]
+mod hub;
+#[cfg(unix)]
 mod killed;
 mod memory;
 mod mixtures;

@@ -2,6 +2,8 @@
 
 use half::{bf16, f16};
 
+use super::blocks::BlockMat;
+
 /// A read-only matrix over a slice, with any strides (in elements).
 #[derive(Clone, Copy)]
 pub struct Mat<'a, T> {
@@ -68,6 +70,7 @@ pub enum Rhs<'a> {
     F32(Mat<'a, f32>),
     Bf16(Mat<'a, bf16>),
     F16(Mat<'a, f16>),
+    Blocks(BlockMat<'a>),
 }
 
 impl Rhs<'_> {
@@ -77,6 +80,7 @@ impl Rhs<'_> {
             Rhs::F32(m) => (m.rows, m.cols),
             Rhs::Bf16(m) => (m.rows, m.cols),
             Rhs::F16(m) => (m.rows, m.cols),
+            Rhs::Blocks(m) => m.shape(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Rhs<'_> {
             Rhs::F32(m) => Rhs::F32(m.t()),
             Rhs::Bf16(m) => Rhs::Bf16(m.t()),
             Rhs::F16(m) => Rhs::F16(m.t()),
+            Rhs::Blocks(m) => Rhs::Blocks(m.t()),
         }
     }
 }

@@ -30,6 +30,8 @@ type Kernel = unsafe fn(&Block<'_>);
 /// The kernels of one kind of processor.
 pub struct Kernels {
     pub name: &'static str,
+    /// The instructions.
+    pub isa: Isa,
     /// The most rows that a panel of `A` may have.
     pub rows: usize,
     /// The most columns that a panel of `B` may have.
@@ -58,10 +60,10 @@ impl Kernels {
 fn of(isa: Isa) -> Kernels {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => Kernels { name: "avx512", rows: 14, cols: 32, lanes: 16, kernel: x86::avx512 },
+        Isa::Avx512 => Kernels { name: "avx512", isa, rows: 14, cols: 32, lanes: 16, kernel: x86::avx512 },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => Kernels { name: "avx2", rows: 6, cols: 16, lanes: 8, kernel: x86::avx2 },
-        _ => Kernels { name: "plain", rows: 4, cols: 8, lanes: 8, kernel: plain },
+        Isa::Avx2 => Kernels { name: "avx2", isa, rows: 6, cols: 16, lanes: 8, kernel: x86::avx2 },
+        _ => Kernels { name: "plain", isa, rows: 4, cols: 8, lanes: 8, kernel: plain },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Matrix products whose rows do not know their neighbours.
 //!
-//! `C = A·B` or `C += A·B` in f32, where `A` is f32 and `B` is f32, bf16 or f16 (widened
+//! `C = A·B` or `C += A·B` in f32, where `A` is f32 and `B` is f32, bf16, f16 or blocks of few bits (widened
 //! while it is packed, so a frozen matrix is never stored twice). The scheme is that of
 //! Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008):
 //! blocks of the inner dimension, packed panels, and a small kernel held in registers.
@@ -13,6 +13,7 @@
 //!
 //! What is added to a product while its last block is at hand is its [`Tail`].
 
+mod blocks;
 mod mat;
 mod micro;
 mod multiply;
@@ -22,11 +23,12 @@ pub mod reference;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod turn;
 
+pub use self::blocks::BlockMat;
 pub use self::mat::{Mat, MatMut, Rhs};
 pub(crate) use self::multiply::matmul_part;
 pub use self::multiply::{instruction_set, matmul};
-pub(crate) use self::pack::{widen_bf16, widen_f16};
 pub(crate) use self::tail::{Part, Tail};
 
 /// The longest block of the inner dimension: a panel of `A` of this length fits the first cache.

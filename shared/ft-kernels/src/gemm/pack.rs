@@ -1,10 +1,12 @@
 //! Copies blocks of the operands into the panels that the kernels read in order.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
-use half::{bf16, f16};
-
+use super::turn::{has_avx2, transpose};
 use super::{Mat, Rhs};
+use crate::simd::Isa;
+use crate::widen::{widen_bf16, widen_f16};
 
 thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -59,41 +61,72 @@ fn pack_rows<const AVX: bool>(a: &Mat<'_, f32>, row: usize, rows: usize, from: u
     }
 }
 
-/// Packs rows `from .. from + length` and columns `col .. col + cols` of `b` in f32, so that
-/// `into[k * width + j]` is element `(from + k, col + j)`; `width` is `cols` rounded up to `lanes`,
-/// and what is beyond `cols` is zero.
-pub fn pack_rhs(b: &Rhs<'_>, from: usize, length: usize, col: usize, cols: usize, lanes: usize, into: &mut [f32]) {
+/// Packs rows `from .. from + length` of `b` on adjacent panels of columns in f32, panel after panel, each `room` long:
+/// `into[k * width + j]` of a panel is element `(from + k, start + j)`; `width` is its columns rounded up to `lanes`, and
+/// what is beyond the columns is zero. `scratch` is what [`rhs_scratch`] asks for.
+pub fn pack_rhs(
+    b: &Rhs<'_>,
+    isa: Isa,
+    (from, length): (usize, usize),
+    panels: impl Iterator<Item = Range<usize>> + Clone,
+    lanes: usize,
+    (into, room): (&mut [f32], usize),
+    scratch: &mut [f32],
+) {
+    if let Rhs::Blocks(b) = b {
+        return b.pack(isa, (from, length), panels, lanes, (into, room), scratch);
+    }
+    for (panel, into) in panels.zip(into.chunks_mut(room)) {
+        match b {
+            Rhs::F32(m) => pack_panel(m, from, length, &panel, lanes, into, |x| x),
+            Rhs::Bf16(m) => pack_panel(m, from, length, &panel, lanes, into, widen_bf16),
+            Rhs::F16(m) => pack_panel(m, from, length, &panel, lanes, into, widen_f16),
+            Rhs::Blocks(_) => {}
+        }
+    }
+}
+
+/// The floats that [`pack_rhs`] needs beside what it writes.
+pub fn rhs_scratch(b: &Rhs<'_>, length: usize, columns: usize) -> usize {
+    match b {
+        Rhs::Blocks(b) => b.room(length, columns),
+        Rhs::F32(_) | Rhs::Bf16(_) | Rhs::F16(_) => 0,
+    }
+}
+
+/// [`pack_rhs`] of one panel of what lies in memory as floats.
+pub fn pack_panel<T: Copy>(
+    m: &Mat<'_, T>,
+    from: usize,
+    length: usize,
+    columns: &Range<usize>,
+    lanes: usize,
+    into: &mut [f32],
+    widen: impl Fn(T) -> f32 + Copy,
+) {
+    let (col, cols, width) = (columns.start, columns.len(), columns.len().next_multiple_of(lanes));
+    let into = &mut into[..width * length];
     #[cfg(target_arch = "x86_64")]
     if has_avx2() {
         // SAFETY: the processor has AVX2.
-        return unsafe { pack_rhs_avx2(b, from, length, col, cols, lanes, into) };
+        return unsafe { pack_columns_avx2(m, from, length, col, cols, width, into, widen) };
     }
-    pack_cols::<false>(b, from, length, col, cols, lanes, into);
+    pack_columns::<false, T>(m, from, length, col, cols, width, into, widen);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn pack_rhs_avx2(b: &Rhs<'_>, from: usize, length: usize, col: usize, cols: usize, lanes: usize, into: &mut [f32]) {
-    pack_cols::<true>(b, from, length, col, cols, lanes, into);
-}
-
-#[inline(always)]
-fn pack_cols<const AVX: bool>(
-    b: &Rhs<'_>,
+fn pack_columns_avx2<T: Copy>(
+    m: &Mat<'_, T>,
     from: usize,
     length: usize,
     col: usize,
     cols: usize,
-    lanes: usize,
+    width: usize,
     into: &mut [f32],
+    widen: impl Fn(T) -> f32 + Copy,
 ) {
-    let width = cols.next_multiple_of(lanes);
-    let into = &mut into[..width * length];
-    match b {
-        Rhs::F32(m) => pack_columns::<AVX, f32>(m, from, length, col, cols, width, into, |x| x),
-        Rhs::Bf16(m) => pack_columns::<AVX, bf16>(m, from, length, col, cols, width, into, widen_bf16),
-        Rhs::F16(m) => pack_columns::<AVX, f16>(m, from, length, col, cols, width, into, widen_f16),
-    }
+    pack_columns::<true, T>(m, from, length, col, cols, width, into, widen);
 }
 
 #[inline(always)]
@@ -125,113 +158,6 @@ fn pack_columns<const AVX: bool, T: Copy>(
             for (j, x) in group[..cols].iter_mut().enumerate() {
                 *x = widen(m.data[start + k * m.row_stride + j * m.col_stride]);
             }
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    std::arch::is_x86_feature_detected!("avx2")
-}
-
-/// Exact, and without a branch, so that it vectorises.
-#[inline(always)]
-pub(crate) fn widen_bf16(x: bf16) -> f32 {
-    f32::from_bits(u32::from(x.to_bits()) << 16)
-}
-
-/// Exact for every f16, subnormal and not finite ones too, and without a branch, so that it vectorises:
-/// the exponent is moved by a multiplication, which is exact.
-#[inline(always)]
-pub(crate) fn widen_f16(x: f16) -> f32 {
-    let bits = u32::from(x.to_bits());
-    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
-    let beyond = if magnitude >= 65536.0 { 0x7f80_0000 } else { 0 };
-    f32::from_bits(magnitude.to_bits() | beyond | (bits & 0x8000) << 16)
-}
-
-/// Side of the square that is turned at a time: eight rows of one vector.
-const SIDE: usize = 8;
-
-/// `to[k * width + i] = widen(from[i * stride + k])` for `i < rows`, `k < length`.
-#[inline(always)]
-fn transpose<const AVX: bool, T: Copy>(
-    from: &[T],
-    stride: usize,
-    rows: usize,
-    length: usize,
-    to: &mut [f32],
-    width: usize,
-    widen: impl Fn(T) -> f32 + Copy,
-) {
-    let squares = length / SIDE * SIDE;
-    for first in (0..rows).step_by(SIDE) {
-        let high = SIDE.min(rows - first);
-        for k in (0..squares).step_by(SIDE) {
-            let mut square = [[0.0f32; SIDE]; SIDE];
-            for (i, row) in square.iter_mut().enumerate().take(high) {
-                let source: &[T] = &from[(first + i) * stride + k..][..SIDE];
-                for (x, y) in row.iter_mut().zip(source) {
-                    *x = widen(*y);
-                }
-            }
-            turn::<AVX>(&mut square);
-            for (i, row) in square.iter().enumerate() {
-                to[(k + i) * width + first..][..high].copy_from_slice(&row[..high]);
-            }
-        }
-        for k in squares..length {
-            for i in 0..high {
-                to[k * width + first + i] = widen(from[(first + i) * stride + k]);
-            }
-        }
-    }
-}
-
-/// Transposes a square in place.
-#[inline(always)]
-fn turn<const AVX: bool>(square: &mut [[f32; SIDE]; SIDE]) {
-    #[cfg(target_arch = "x86_64")]
-    if AVX {
-        // SAFETY: the flag is set only where the processor has AVX2.
-        unsafe { turn_avx(square) };
-        return;
-    }
-    let turned = std::array::from_fn(|i| std::array::from_fn(|j| square[j][i]));
-    *square = turned;
-}
-
-/// [`turn`] by three rounds of interleaving.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-#[inline]
-fn turn_avx(square: &mut [[f32; SIDE]; SIDE]) {
-    use std::arch::x86_64::{
-        _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps,
-        _mm256_unpacklo_ps,
-    };
-    // SAFETY: each row holds the eight elements that are loaded and stored.
-    let r = square.each_ref().map(|row| unsafe { _mm256_loadu_ps(row.as_ptr()) });
-    let mut pairs = r;
-    for i in 0..4 {
-        pairs[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-        pairs[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-    }
-    let mut fours = r;
-    for half in 0..2 {
-        let p = &pairs[4 * half..];
-        fours[4 * half] = _mm256_shuffle_ps::<0x44>(p[0], p[2]);
-        fours[4 * half + 1] = _mm256_shuffle_ps::<0xEE>(p[0], p[2]);
-        fours[4 * half + 2] = _mm256_shuffle_ps::<0x44>(p[1], p[3]);
-        fours[4 * half + 3] = _mm256_shuffle_ps::<0xEE>(p[1], p[3]);
-    }
-    for i in 0..4 {
-        let low = _mm256_permute2f128_ps::<0x20>(fours[i], fours[4 + i]);
-        let high = _mm256_permute2f128_ps::<0x31>(fours[i], fours[4 + i]);
-        // SAFETY: as above.
-        unsafe {
-            _mm256_storeu_ps(square[i].as_mut_ptr(), low);
-            _mm256_storeu_ps(square[4 + i].as_mut_ptr(), high);
         }
     }
 }

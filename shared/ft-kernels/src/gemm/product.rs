@@ -153,18 +153,19 @@ impl Product<'_> {
 
     /// One block of some row panels and so many column panels as are packed at a time.
     fn multiply_group(&self, rows: Range<usize>, panels: Range<usize>, step: &Step<'_>, out: Out) {
-        let (from, length) = step.block;
+        let (_, length) = step.block;
         let room = self.kernels.cols * length;
         let pieces = step
             .tail
             .map(|tail| tail.pieces(panels.clone().map(|panel| self.panel_columns(panel)), self.kernels.lanes));
         let thin_room = pieces.as_ref().map_or(0, Pieces::room);
-        pack::with_scratch(panels.len() * room + thin_room, |scratch| {
-            let (columns, thin) = scratch.split_at_mut(panels.len() * room);
-            for (panel, into) in panels.clone().zip(columns.chunks_mut(room)) {
-                let cols = self.panel_columns(panel);
-                pack_rhs(&self.b, from, length, cols.start, cols.len(), self.kernels.lanes, into);
-            }
+        let rows_room = pack::rhs_scratch(&self.b, length, panels.len() * self.kernels.cols);
+        pack::with_scratch(panels.len() * room + thin_room + rows_room, |scratch| {
+            let (columns, rest) = scratch.split_at_mut(panels.len() * room);
+            let (thin, of_rows) = rest.split_at_mut(thin_room);
+            let Kernels { isa, lanes, .. } = *self.kernels;
+            let of_panels = panels.clone().map(|panel| self.panel_columns(panel));
+            pack_rhs(&self.b, isa, step.block, of_panels, lanes, (&mut *columns, room), of_rows);
             if let Some(pieces) = &pieces {
                 pieces.pack(self.kernels.lanes, thin);
             }

@@ -13,6 +13,7 @@ pub fn matmul(a: Mat<'_, f32>, b: Rhs<'_>, c: &mut MatMut<'_>, accumulate: bool)
         Rhs::F32(m) => m.data[p * m.row_stride + j * m.col_stride],
         Rhs::Bf16(m) => m.data[p * m.row_stride + j * m.col_stride].to_f32(),
         Rhs::F16(m) => m.data[p * m.row_stride + j * m.col_stride].to_f32(),
+        Rhs::Blocks(m) => m.element(p, j),
     };
     let step = block_length(k);
     for i in 0..c.rows {

@@ -9,8 +9,8 @@
 use std::ops::Range;
 
 use super::micro::{Block, Kernels};
-use super::pack::pack_rhs;
-use super::{Mat, Rhs, block_length};
+use super::pack::pack_panel;
+use super::{Mat, block_length};
 
 /// Changes some elements of a row: its number, the first one's column, and the elements.
 pub(crate) type Touch<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
@@ -156,9 +156,9 @@ impl Pieces<'_> {
 
     pub fn pack(&self, lanes: usize, into: &mut [f32]) {
         for piece in &self.all {
-            let (right, column) = (Rhs::F32(piece.part.right), piece.columns.start - piece.part.column);
-            let into = &mut into[piece.start..];
-            pack_rhs(&right, piece.from, piece.length, column, piece.columns.len(), lanes, into);
+            let column = piece.columns.start - piece.part.column;
+            let columns = column..column + piece.columns.len();
+            pack_panel(&piece.part.right, piece.from, piece.length, &columns, lanes, &mut into[piece.start..], |x| x);
         }
     }
 

@@ -4,6 +4,7 @@ use super::micro::{Kernels, kernels};
 use super::multiply::matmul_with;
 use super::*;
 use crate::philox::Stream;
+use crate::quant::testing::in_every_format;
 use crate::simd::Isa;
 
 fn random(len: usize, what: u64) -> Vec<f32> {
@@ -127,18 +128,6 @@ fn narrow_types_are_widened_exactly() {
 }
 
 #[test]
-fn every_f16_is_widened_as_half_does() {
-    for b in 0..=u16::MAX {
-        let x = f16::from_bits(b);
-        let (ours, theirs) = (pack::widen_f16(x), x.to_f32());
-        assert!(
-            ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan()),
-            "{b:#06x}: {ours} for {theirs}"
-        );
-    }
-}
-
-#[test]
 fn a_product_can_go_to_some_columns_of_a_wider_matrix() {
     let (a, b) = (random(6 * 10, 8), random(10 * 4, 9));
     let mut wide = vec![7.0; 6 * 9];
@@ -244,4 +233,38 @@ fn a_masked_part_is_rounded_before_it_is_added() {
     masked.apply(Isa::best(), &mut MatMut::new(&mut found, 3, 5));
     let expected: Vec<f32> = start.iter().zip(&sums).zip(&mask).map(|((c, sum), m)| c + m * sum).collect();
     assert_eq!(bits(&found), bits(&expected));
+}
+
+#[test]
+fn blocks_of_every_format_give_the_bits_of_their_floats() {
+    // Rows of whole blocks and not, sums of one block and of several, panels that are filled and not.
+    for (m, rows, columns) in [(20, 70, 256), (37, 130, 768), (5, 400, 96), (16, 33, 50), (3, 9, 7), (40, 300, 416)] {
+        let (x, dy) = (random(m * columns, 21), random(m * rows, 22));
+        let (x, dy) = (Mat::new(&x, m, columns), Mat::new(&dy, m, rows));
+        for known in in_every_format(rows, columns) {
+            let floats = known.floats();
+            // Some of the rows, so that runs are met in their middle.
+            let (first, count) = if rows > 60 { (rows / 5, rows - rows / 5 - 3) } else { (0, rows) };
+            let part = Rhs::F32(Mat::new(&floats[first * columns..][..count * columns], count, columns));
+            let blocks = Rhs::Blocks(BlockMat::new(&known, first, count, columns));
+            let dy = dy.cols_of(first, count);
+            for (a, blocks, part, n) in [(x, blocks.t(), part.t(), count), (dy, blocks, part, columns)] {
+                let mut expected = vec![0.0; m * n];
+                reference::matmul(a, part, &mut MatMut::new(&mut expected, m, n), false);
+                for isa in Isa::ALL {
+                    for threads in [1, 3] {
+                        let mut c = vec![f32::NAN; m * n];
+                        multiply(kernels(isa), threads, a, blocks, &mut MatMut::new(&mut c, m, n), false);
+                        let told = format!("{m} rows by [{count}, {columns}], {}, {isa:?}, {threads}", known.name);
+                        assert!(bits(&c) == bits(&expected), "{told} threads");
+                    }
+                }
+                if m < 6 {
+                    let mut c = vec![f32::NAN; m * n];
+                    reference::matmul(a, blocks, &mut MatMut::new(&mut c, m, n), false);
+                    assert!(bits(&c) == bits(&expected), "the plain version, {}", known.name);
+                }
+            }
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The products of a frozen matrix that is not there as numbers: some of its rows are expanded at a time.
+//! The products of a frozen matrix that is not there as numbers: where it lies in blocks, products read those; else some
+//! of its rows are expanded at a time.
 //!
 //! Their bits are those of [`product`](super::product) and [`product_few`](super::product_few) with the whole matrix
 //! expanded. A row of `W` is a column of `x·Wᵀ`, and columns do not know each other. In `x·W` the rows are what is
@@ -6,11 +7,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::backend::Isa;
-use crate::gemm::{Mat, MatMut, Rhs, Tail, block_length, matmul_part};
+use crate::gemm::{BlockMat, Mat, MatMut, Rhs, Tail, block_length, matmul_part};
+use crate::quant::{BlockRows, expand_rows};
 
 /// Elements that are expanded at a time: large enough for all threads, small beside a layer.
 const AT_ONCE: usize = 1 << 21;
@@ -18,14 +20,9 @@ const AT_ONCE: usize = 1 << 21;
 const A_TASK: usize = 1 << 14;
 
 /// How many rows of a matrix `[rows, columns]` are expanded at a time: whole blocks of a sum over the rows.
-pub fn rows_at_once(rows: usize, columns: usize) -> usize {
+fn rows_at_once(rows: usize, columns: usize) -> usize {
     let step = block_length(rows);
     ((AT_ONCE / columns.max(1)) / step).max(1) * step
-}
-
-/// The bytes of the rows that are expanded at a time.
-pub fn expanded_bytes(rows: usize, columns: usize) -> usize {
-    rows_at_once(rows, columns).min(rows) * columns * size_of::<f32>()
 }
 
 /// A matrix `[rows, columns]` of which some rows at a time can be had as numbers.
@@ -44,12 +41,26 @@ pub trait RowSource: std::fmt::Debug + Send + Sync {
     /// The bytes that it takes in memory.
     fn bytes(&self) -> usize;
 
+    /// The rows where they lie, if that is in blocks in memory: products then read them there, and `expand` is not called.
+    fn in_blocks(&self) -> Option<&dyn BlockRows> {
+        None
+    }
+
     /// Writes the rows from `first` on, a multiple of the granule, as many whole ones as there is room for, a multiple of
     /// it or up to the last one, on this thread and with these instructions, which change no bit.
     ///
     /// # Errors
     /// If they cannot be had.
     fn expand(&self, isa: Isa, first: usize, out: &mut [f32]) -> Result<()>;
+
+    /// Rows as numbers of a type on a device, `[count, columns]`, which a kernel makes there; none where none can. What it
+    /// makes them of may stay on the device.
+    ///
+    /// # Errors
+    /// If the kernel fails or the device has no room.
+    fn expand_on(&self, _: &Device, _: DType, _first: usize, _count: usize) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 }
 
 /// Some adjacent rows of a matrix that can be expanded.
@@ -102,6 +113,19 @@ impl Rows {
         self.source.granule().max(1)
     }
 
+    /// The source's rows where they lie, if that is in blocks in memory, and the first of these among them.
+    pub(crate) fn in_blocks(&self) -> Option<(&dyn BlockRows, usize)> {
+        Some((self.source.in_blocks()?, self.first))
+    }
+
+    /// The bytes of the rows that a product expands at a time.
+    pub(super) fn expanded_bytes(&self) -> usize {
+        match self.in_blocks() {
+            Some(_) => 0,
+            None => rows_at_once(self.count, self.columns()).min(self.count) * self.columns() * size_of::<f32>(),
+        }
+    }
+
     /// The rows of the source that have to be expanded for these of its.
     fn cover(&self, from: usize, count: usize) -> std::ops::Range<usize> {
         let granule = self.granule();
@@ -114,6 +138,10 @@ impl Rows {
         let (from, count) = (self.first + first, out.len() / columns.max(1));
         if first + count > self.count {
             candle_core::bail!("rows {first}+{count} of {}", self.count);
+        }
+        if let Some((source, own)) = self.in_blocks() {
+            expand_rows(source, isa, (own + first, count), (0, columns), out, columns);
+            return Ok(());
         }
         let cover = self.cover(from, count);
         if cover == (from..from + count) {
@@ -136,8 +164,20 @@ impl Rows {
         }
         let rows = (A_TASK / columns.max(1)).max(1).next_multiple_of(self.granule());
         let parts = buffer[..len].par_chunks_mut((rows * columns).max(1)).enumerate();
-        parts.try_for_each(|(i, part)| self.source.expand(isa, cover.start + i * rows, part))?;
+        parts.try_for_each(|(i, part)| match self.source.in_blocks() {
+            Some(source) => {
+                let count = part.len() / columns.max(1);
+                expand_rows(source, isa, (cover.start + i * rows, count), (0, columns), part, columns);
+                Ok(())
+            }
+            None => self.source.expand(isa, cover.start + i * rows, part),
+        })?;
         Ok(&buffer[(from - cover.start) * columns..][..count * columns])
+    }
+
+    /// The whole matrix on a device, where a kernel can make it there.
+    pub(super) fn expand_on(&self, device: &Device, dtype: DType) -> Result<Option<Tensor>> {
+        self.source.expand_on(device, dtype, self.first, self.count)
     }
 
     /// The whole matrix, `[rows, columns]` in f32.
@@ -152,7 +192,8 @@ impl Rows {
         Tensor::from_vec(buffer, (self.count, self.columns()), &Device::Cpu)
     }
 
-    /// `y = x·Wᵀ` (or, with `transposed`, `x·W`), or that added to `y`, and what follows it: each row is expanded once.
+    /// `y = x·Wᵀ` (or, with `transposed`, `x·W`), or that added to `y`, and what follows it. Blocks are read where they are
+    /// packed; of what is none each row is expanded once.
     pub(super) fn multiply(
         &self,
         isa: Isa,
@@ -164,6 +205,11 @@ impl Rows {
     ) -> Result<()> {
         let (all, columns) = (self.count, self.columns());
         let step = block_length(x.cols);
+        if let Some((source, first)) = self.in_blocks() {
+            let w = Rhs::Blocks(BlockMat::new(source, first, all, columns));
+            matmul_part(isa, x, if transposed { w } else { w.t() }, y, accumulate, step, tail);
+            return Ok(());
+        }
         if all == 0 && transposed {
             matmul_part(isa, x, Rhs::F32(Mat::new(&[], 0, columns)), y, accumulate, step, tail);
         }

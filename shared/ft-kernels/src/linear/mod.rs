@@ -8,6 +8,7 @@
 
 mod backward;
 pub(crate) mod by_rows;
+mod cuda;
 mod dora;
 mod floats;
 mod forward;
@@ -21,7 +22,7 @@ use candle_core::{Result, Tensor};
 
 use crate::philox::Stream;
 
-pub use self::by_rows::{RowSource, Rows, expanded_bytes};
+pub use self::by_rows::{RowSource, Rows};
 pub use self::dora::dora_norm;
 pub use self::products::{add_product, product, product_few, weight_gradient};
 pub use self::weight::Weight;

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::by_rows::{RowSource, Rows};
 use super::floats::with_weights;
-use crate::backend::{Isa, is_host};
+use crate::backend::{Backend, Compute, Isa, is_host};
 use crate::tensor::from_vec;
 
 /// A frozen matrix `[out, in]`: numbers, or what expands to them.
@@ -88,6 +88,19 @@ impl Weight {
         }
     }
 
+    /// The whole matrix as numbers on the device where others compute: by a kernel there, in `dtype`, where that is possible.
+    ///
+    /// # Errors
+    /// If it cannot be expanded, or the device has no room.
+    pub(super) fn numbers(&self, compute: Compute, device: &Device, dtype: DType) -> Result<Tensor> {
+        if let (Backend::Cuda, Self::Rows(rows)) = (compute.backend, self)
+            && let Some(found) = rows.expand_on(device, dtype)?
+        {
+            return Ok(found);
+        }
+        self.to_device(device)?.widened()
+    }
+
     /// The matrix on a device, where the host's rows become f32.
     ///
     /// # Errors
@@ -118,6 +131,14 @@ impl Weight {
         match self {
             Self::Float(tensor) => (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64,
             Self::Rows(rows) => rows.bytes() as u64,
+        }
+    }
+
+    /// The most bytes that a product of it expands on the host at a time.
+    pub fn expanded_bytes(&self) -> usize {
+        match self {
+            Self::Float(_) => 0,
+            Self::Rows(rows) => rows.expanded_bytes(),
         }
     }
 

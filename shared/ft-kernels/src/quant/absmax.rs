@@ -36,18 +36,6 @@ impl Absmax {
             Absmax::Nested(nested) => nested.codes.len() + nested.second.bytes(),
         }
     }
-
-    /// Writes the scales from number `first` on to `out`.
-    ///
-    /// # Errors
-    /// None for the scales that there are.
-    pub(super) fn fill(&self, first: usize, out: &mut [f32]) -> Result<()> {
-        match self {
-            Absmax::Plain(values) => out.copy_from_slice(&values[first..first + out.len()]),
-            Absmax::Nested(nested) => nested.second.expand(first, &nested.codes[first..first + out.len()], out)?,
-        }
-        Ok(())
-    }
 }
 
 /// Scales in 8 bits: less their mean, in blocks of 256, each scale the nearest value of bitsandbytes' dynamic map times
@@ -135,6 +123,13 @@ impl Second {
         Self { scales, offset, map }
     }
 
+    /// What code number `i`, `code`, stands for.
+    #[inline(always)]
+    pub(super) fn one(&self, i: usize, code: u8) -> f32 {
+        // Two roundings, as in bitsandbytes.
+        self.map[usize::from(code)] * self.scales[i / BLOCK] + self.offset
+    }
+
     /// Writes what `codes`, those from number `first` on, stand for.
     ///
     /// # Errors
@@ -145,8 +140,7 @@ impl Second {
         let has = self.scales.len();
         expect_shape(codes.is_empty() || blocks <= has, "expanding scales", "the scales", blocks, has)?;
         for (i, (x, &code)) in out.iter_mut().zip(codes).enumerate() {
-            // Two roundings, as in bitsandbytes.
-            *x = self.map[usize::from(code)] * self.scales[(first + i) / BLOCK] + self.offset;
+            *x = self.one(first + i, code);
         }
         Ok(())
     }

@@ -3,13 +3,13 @@
 use rayon::prelude::*;
 
 use super::block::{BLOCK, BYTES, Q8Block};
-use super::kernels::{Expand8, Round8};
+use super::blocks::{Blocks, GgufBlocks};
+use super::kernels::Round8;
 use crate::error::{Result, expect_shape};
-use crate::parallel::for_row_blocks;
 use crate::simd::{Isa, dispatch};
 
-/// Blocks of a piece of work.
-const PIECE: usize = 2048;
+/// Elements of a piece of work, whole blocks.
+const PIECE: usize = 2048 * BLOCK;
 
 /// A matrix in blocks of 32 signed bytes and a scale in 16 bits, laid out as in a GGUF file.
 ///
@@ -26,8 +26,8 @@ impl EightBit {
     pub fn quantise(values: &[f32]) -> Self {
         let mut blocks = vec![[0; BYTES]; values.len().div_ceil(BLOCK)];
         blocks
-            .par_chunks_mut(PIECE)
-            .zip(values.par_chunks(PIECE * BLOCK))
+            .par_chunks_mut(PIECE / BLOCK)
+            .zip(values.par_chunks(PIECE))
             .for_each(|(blocks, values)| dispatch(Isa::best(), Round8 { values, blocks }));
         Self { blocks, len: values.len() }
     }
@@ -67,14 +67,19 @@ impl EightBit {
         self.blocks.len() * BYTES
     }
 
+    /// Its blocks where they lie.
+    pub fn blocks(&self) -> Blocks<'_> {
+        Blocks::Gguf(GgufBlocks::Q8_0(&self.blocks))
+    }
+
     /// Writes the elements to `out`, with all threads.
     ///
     /// # Errors
     /// If `out` has another number of elements.
     pub fn expand(&self, out: &mut [f32]) -> Result<()> {
         expect_shape(out.len() == self.len, "expanding 8 bits", "the output", self.len, out.len())?;
-        for_row_blocks(out, BLOCK, |first, out| dispatch(Isa::best(), Expand8 { blocks: &self.blocks[first..], out }));
-        Ok(())
+        let parts = out.par_chunks_mut(PIECE).enumerate();
+        parts.try_for_each(|(i, out)| self.blocks().expand(Isa::best(), i * PIECE, out))
     }
 
     /// Writes the elements from number `start` on, as many as there is room for, on this thread.
@@ -84,18 +89,6 @@ impl EightBit {
     pub fn expand_part(&self, start: usize, out: &mut [f32]) -> Result<()> {
         let wanted = start + out.len();
         expect_shape(wanted <= self.len, "expanding 8 bits", "the elements", wanted, self.len)?;
-        // Up to the next block's start by way of a whole block.
-        let skip = start % BLOCK;
-        let head = (start.next_multiple_of(BLOCK) - start).min(out.len());
-        let (head, out) = out.split_at_mut(head);
-        if !head.is_empty() {
-            let mut block = [0.0; BLOCK];
-            dispatch(Isa::best(), Expand8 { blocks: &self.blocks[start / BLOCK..], out: &mut block });
-            head.copy_from_slice(&block[skip..][..head.len()]);
-        }
-        if !out.is_empty() {
-            dispatch(Isa::best(), Expand8 { blocks: &self.blocks[start.div_ceil(BLOCK)..], out });
-        }
-        Ok(())
+        self.blocks().expand(Isa::best(), start, out)
     }
 }

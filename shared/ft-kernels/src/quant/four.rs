@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::absmax::{Absmax, Nested, Second};
-use super::kernels::{Expand4, Round4};
+use super::blocks::Blocks;
+use super::kernels::Round4;
 use super::kind::Kind;
 use crate::error::{Result, expect_shape};
 use crate::simd::{Isa, dispatch};
@@ -101,24 +102,22 @@ impl FourBit {
         self.packed.len() + self.absmax.bytes()
     }
 
+    /// Its codes and scales where they lie.
+    pub fn blocks(&self) -> Blocks<'_> {
+        let Self { kind, block, packed, absmax, .. } = self;
+        Blocks::Four { kind: *kind, block: *block, packed, scales: absmax.into() }
+    }
+
     /// Writes the elements to `out`, with all threads.
     ///
     /// # Errors
     /// If `out` has another number of elements.
     pub fn expand(&self, out: &mut [f32]) -> Result<()> {
         expect_shape(out.len() == self.len, "expanding 4 bits", "the output", self.len, out.len())?;
-        out.par_chunks_mut(PIECE / 2).enumerate().try_for_each(|(i, out)| {
-            let first = i * (PIECE / 2) / self.block;
-            let mut scales = vec![0.0; out.len().div_ceil(self.block)];
-            self.absmax.fill(first, &mut scales)?;
-            let packed = &self.packed[first * self.block / 2..];
-            dispatch(Isa::best(), Expand4 { kind: self.kind, block: self.block, packed, scales: &scales, out });
-            Ok(())
-        })
+        let parts = out.par_chunks_mut(PIECE / 2).enumerate();
+        parts.try_for_each(|(i, out)| self.blocks().expand(Isa::best(), i * (PIECE / 2), out))
     }
-}
 
-impl FourBit {
     /// Writes the elements from number `start` on, as many as there is room for, on this thread.
     ///
     /// # Errors
@@ -126,50 +125,6 @@ impl FourBit {
     pub fn expand_part(&self, start: usize, out: &mut [f32]) -> Result<()> {
         let end = start + out.len();
         expect_shape(end <= self.len, "expanding 4 bits", "the elements", end, self.len)?;
-        let first = start / self.block;
-        let mut scales = vec![0.0; end.div_ceil(self.block) - first];
-        self.absmax.fill(first, &mut scales)?;
-        let packed = &self.packed[first * self.block / 2..end.div_ceil(2)];
-        Part { kind: self.kind, block: self.block, packed, scales: &scales }.expand(start - first * self.block, out)
-    }
-}
-
-/// Some blocks of a matrix that is somewhere else, in a file.
-#[derive(Debug, Clone, Copy)]
-pub struct Part<'a> {
-    /// What the codes stand for.
-    pub kind: Kind,
-    /// Elements that share a scale: an even number.
-    pub block: usize,
-    /// The codes from the first block's start on.
-    pub packed: &'a [u8],
-    /// The scales from the first block's on.
-    pub scales: &'a [f32],
-}
-
-impl Part<'_> {
-    /// Writes the elements from number `skip` on to `out`, on this thread.
-    ///
-    /// # Errors
-    /// If the part has fewer elements.
-    pub fn expand(&self, skip: usize, out: &mut [f32]) -> Result<()> {
-        let has = (self.packed.len() * 2).min(self.scales.len() * self.block);
-        let wanted = skip + out.len();
-        expect_shape(wanted <= has, "expanding 4 bits", "the part", format!("{wanted} elements"), has)?;
-        // Up to the next block's start one by one.
-        let head = (skip.next_multiple_of(self.block) - skip).min(out.len());
-        let (head, out) = out.split_at_mut(head);
-        for (i, x) in head.iter_mut().enumerate() {
-            let at = skip + i;
-            let byte = self.packed[at / 2];
-            let code = if at.is_multiple_of(2) { byte >> 4 } else { byte & 15 };
-            *x = self.kind.table()[usize::from(code)] * self.scales[at / self.block];
-        }
-        if !out.is_empty() {
-            let first = (skip + head.len()) / self.block;
-            let (packed, scales) = (&self.packed[first * self.block / 2..], &self.scales[first..]);
-            dispatch(Isa::best(), Expand4 { kind: self.kind, block: self.block, packed, scales, out });
-        }
-        Ok(())
+        self.blocks().expand(Isa::best(), start, out)
     }
 }

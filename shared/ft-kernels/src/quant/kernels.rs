@@ -1,46 +1,10 @@
-//! The inner loops: to codes and back.
+//! The inner loops of rounding to codes.
 
 use half::f16;
 
-use super::block::{BLOCK as EIGHT, BYTES, Q8Block, STEP};
+use super::block::{BLOCK as EIGHT, BYTES, Q8Block};
 use super::kind::Kind;
 use crate::simd::{Kernel, LANES, Simd};
-
-/// Expands whole blocks of four-bit codes; the last block may be short.
-pub struct Expand4<'a> {
-    pub kind: Kind,
-    pub block: usize,
-    pub packed: &'a [u8],
-    pub scales: &'a [f32],
-    pub out: &'a mut [f32],
-}
-
-impl Kernel for Expand4<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let table = s.load_part(self.kind.table(), 0.0);
-        let blocks = self.out.chunks_mut(self.block).zip(self.packed.chunks(self.block / 2)).zip(self.scales);
-        for ((out, packed), &scale) in blocks {
-            // The products once for the table, not once for each element: the same bits.
-            let scaled = s.mul(table, s.splat(scale));
-            let (whole, rest) = out.split_at_mut(out.len() / LANES * LANES);
-            for (to, from) in whole.chunks_exact_mut(LANES).zip(packed.chunks_exact(LANES / 2)) {
-                // SAFETY: 8 bytes, and room for 16 numbers.
-                unsafe { s.store(to.as_mut_ptr(), s.look_up(scaled, from.as_ptr())) };
-            }
-            if !rest.is_empty() {
-                let mut bytes = [0; LANES / 2];
-                let from = &packed[whole.len() / 2..];
-                let n = from.len().min(bytes.len());
-                bytes[..n].copy_from_slice(&from[..n]);
-                // SAFETY: the array has 8 bytes.
-                s.store_part(rest, unsafe { s.look_up(scaled, bytes.as_ptr()) });
-            }
-        }
-    }
-}
 
 /// Rounds whole blocks to four-bit codes; the last block may be short.
 pub struct Round4<'a> {
@@ -91,27 +55,6 @@ fn largest<S: Simd>(s: S, values: &[f32]) -> f32 {
     s.max_lane(most)
 }
 
-/// Expands blocks of 32 bytes; the last may be used in part.
-pub struct Expand8<'a> {
-    pub blocks: &'a [Q8Block],
-    pub out: &'a mut [f32],
-}
-
-impl Kernel for Expand8<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (out, block) in self.out.chunks_mut(EIGHT).zip(self.blocks) {
-            let scale = s.splat(f16::from_le_bytes([block[0], block[1]]).to_f32());
-            for (to, from) in out.chunks_mut(LANES).zip(block[2..].chunks_exact(LANES)) {
-                // SAFETY: 16 bytes.
-                s.store_part(to, s.mul(unsafe { s.load_bytes(from.as_ptr().cast()) }, scale));
-            }
-        }
-    }
-}
-
 /// Rounds blocks of 32 elements to bytes; the last may be short.
 pub struct Round8<'a> {
     pub values: &'a [f32],
@@ -131,25 +74,6 @@ impl Kernel for Round8<'_> {
             for (byte, &x) in block[2..].iter_mut().zip(values) {
                 *byte = (x * inverse).round() as i8 as u8;
             }
-        }
-    }
-}
-
-/// Expands bytes of one row, or of a piece of it.
-pub struct ExpandRow<'a> {
-    pub codes: &'a [i8],
-    pub scale: f32,
-    pub out: &'a mut [f32],
-}
-
-impl Kernel for ExpandRow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (x, &code) in self.out.iter_mut().zip(self.codes) {
-            // Two roundings, as in bitsandbytes.
-            *x = f32::from(code) * self.scale * STEP;
         }
     }
 }

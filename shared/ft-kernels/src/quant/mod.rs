@@ -4,31 +4,43 @@
 //!   8 bits (Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", 2023, section 3); the codes, the order of
 //!   the half bytes and the blocks are those of bitsandbytes.
 //! * [`EightBit`]: blocks of 32 signed bytes with a scale in 16 bits, the Q8_0 of GGUF files.
-//! * [`ByteRows`]: a signed byte an element and a scale a row, the weights of bitsandbytes' `LLM.int8()`
-//!   (Dettmers et al., 2022, section 3).
-//! * [`expand_blocks`]: the other blocks of GGUF files.
+//! * [`Blocks`]: these and all other codes that there are, where they lie in memory: a signed byte an element and a scale
+//!   a row, the weights of bitsandbytes' `LLM.int8()` (Dettmers et al., 2022, section 3), and the blocks of GGUF files.
 //!
-//! The elements of a matrix are counted row by row, and blocks take no notice of where a row ends. Expanding is split
-//! by blocks, so that its bits do not depend on the threads, and runs on the machine's best instruction set, which
-//! changes no bit. What an element expands to is in [`reference`] once more,
-//! in candle operations.
+//! The elements of a matrix are counted row by row, and blocks take no notice of where a row ends. Each format says once,
+//! in vectors, what its codes stand for (`Decode`); whatever reads blocks is compiled for each: the copy to floats
+//! ([`expand_rows`]), the packing of a product (`gemm`), the product of a few rows (`skinny`). An element's bits depend
+//! on its codes alone. What four bits expand to is in [`reference`] once more, in candle operations; the tests hold the
+//! blocks of GGUF files to candle's own.
 
 mod absmax;
 mod block;
 mod blocks;
+mod codes;
+mod cuda;
+mod decode;
 mod eight;
+mod expand;
 mod four;
+mod k_quants;
 mod kernels;
 mod kind;
 pub mod reference;
-mod rows;
+mod run;
+mod scales;
+mod thirty_two;
 
 pub use absmax::{Absmax, Nested, Second};
-pub use blocks::expand_blocks;
+pub use blocks::{Blocks, GgufBlocks};
+pub use cuda::Placed;
+pub(crate) use decode::{Decode, OnBlocks};
 pub use eight::EightBit;
-pub use four::{BLOCK, FourBit, Part};
+pub use four::{BLOCK, FourBit};
 pub use kind::Kind;
-pub use rows::ByteRows;
+pub use run::{BlockRows, Run, expand_rows};
+pub use scales::Scales;
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,10 @@ use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 
-use super::kernels::{Expand4, Expand8, ExpandRow, Round4, Round8};
+use super::kernels::{Round4, Round8};
 use super::*;
-use crate::simd::dispatch;
 use crate::simd::testing::same_on_every_isa;
+use crate::simd::{Isa, dispatch};
 
 /// Numbers of about the size of weights, some blocks of them zero.
 fn weights(len: usize) -> Vec<f32> {
@@ -59,25 +59,17 @@ fn four_bits_are_the_nearest_codes() {
 }
 
 #[test]
-fn all_instruction_sets_give_the_same_bits() {
+fn all_instruction_sets_round_to_the_same_codes() {
     let values = weights(3333);
     assert!(same_on_every_isa(|isa| {
         let four = [Kind::Nf4, Kind::Fp4].map(|kind| {
             let (mut packed, mut absmax) = (vec![0; values.len().div_ceil(2)], vec![0.0; values.len().div_ceil(BLOCK)]);
-            let (packed, absmax) = (&mut packed[..], &mut absmax[..]);
-            dispatch(isa, Round4 { kind, block: BLOCK, values: &values, packed, absmax });
-            let mut out = vec![f32::NAN; values.len()];
-            dispatch(isa, Expand4 { kind, block: BLOCK, packed, scales: absmax, out: &mut out });
-            (packed.to_vec(), bits(absmax), bits(&out))
+            dispatch(isa, Round4 { kind, block: BLOCK, values: &values, packed: &mut packed, absmax: &mut absmax });
+            (packed, bits(&absmax))
         });
         let mut blocks = vec![[0; super::block::BYTES]; values.len().div_ceil(super::block::BLOCK)];
         dispatch(isa, Round8 { values: &values, blocks: &mut blocks });
-        let mut out = vec![f32::NAN; values.len()];
-        dispatch(isa, Expand8 { blocks: &blocks, out: &mut out });
-        let codes: Vec<i8> = blocks.as_flattened().iter().map(|&byte| byte.cast_signed()).collect();
-        let mut row = vec![f32::NAN; codes.len()];
-        dispatch(isa, ExpandRow { codes: &codes, scale: 0.3, out: &mut row });
-        (four, blocks, bits(&out), bits(&row))
+        (four, blocks)
     }));
 }
 
@@ -90,22 +82,31 @@ fn threads_change_nothing() {
 }
 
 #[test]
-fn a_part_is_the_same_from_wherever_it_starts() {
+fn a_part_is_the_same_from_wherever_it_starts_on_every_instruction_set() {
     let values = weights(700);
-    for matrix in every_four_bit(&values) {
-        let all = expanded(&matrix);
-        let mut scales = vec![0.0; matrix.absmax().len()];
-        matrix.absmax().fill(0, &mut scales).unwrap();
-        let part = Part { kind: matrix.kind(), block: 64, packed: matrix.packed(), scales: &scales };
-        for skip in [0, 1, 2, 63, 64, 65, 130, 600, 699, 700] {
-            for len in [0, 1, 5, 64, 90] {
-                let len = len.min(700 - skip);
-                let mut out = vec![f32::NAN; len];
-                part.expand(skip, &mut out).unwrap();
-                assert_eq!(bits(&out), bits(&all[skip..skip + len]), "{len} from {skip}");
+    let four = every_four_bit(&values);
+    let eight = EightBit::quantise(&values);
+    let codes: Vec<u8> = (0..700).map(|i| (i * 37 % 256) as u8).collect();
+    let gguf = gguf_blocks(768);
+    let mut all: Vec<(Blocks<'_>, usize)> = four.iter().map(|matrix| (matrix.blocks(), 700)).collect();
+    all.push((eight.blocks(), 700));
+    all.push((Blocks::Bytes { codes: &codes, scales: &[0.3], columns: 700 }, 700));
+    all.extend(gguf.iter().map(|(kind, bytes, _)| (Blocks::gguf(*kind, bytes).unwrap(), 768)));
+    for (blocks, len) in all {
+        let mut all = vec![f32::NAN; len];
+        blocks.expand(Isa::Portable, 0, &mut all).unwrap();
+        for isa in Isa::ALL {
+            for skip in [0, 1, 2, 16, 63, 64, 65, 130, 256, 600, 699] {
+                for count in [0, 1, 5, 64, 90, 300] {
+                    let count = count.min(len - skip);
+                    let mut out = vec![f32::NAN; count];
+                    blocks.expand(isa, skip, &mut out).unwrap();
+                    assert!(bits(&out) == bits(&all[skip..skip + count]), "{count} from {skip} of {blocks:?}, {isa:?}");
+                }
             }
         }
-        assert!(part.expand(650, &mut [0.0; 51]).unwrap_err().to_string().contains("701 elements"));
+        let told = blocks.expand(Isa::best(), len - 5, &mut [0.0; 200]).unwrap_err().to_string();
+        assert!(told.contains(&format!("{} at most", len + 195)), "{told}");
     }
 }
 
@@ -122,7 +123,6 @@ fn parts_that_do_not_fit_are_refused() {
     assert!(Nested::from_parts(vec![0; 513], second.clone()).unwrap_err().to_string().contains("expected 3"));
     assert!(second.expand(500, &[0; 13], &mut [0.0; 13]).is_err());
     assert!(EightBit::from_bytes(&[0; 34], 33).is_err());
-    assert!(ByteRows::from_parts(vec![0; 7], vec![1.0; 2], 4).is_err());
 }
 
 #[test]
@@ -164,34 +164,64 @@ fn eight_bits_are_those_of_gguf() {
     assert_eq!(EightBit::from_bytes(ours.as_bytes(), values.len()).unwrap(), ours);
 }
 
-#[test]
-fn blocks_expand_as_candle_expands_them() {
-    use GgmlDType::{F32, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Q8K};
-    let values = weights(4096);
-    let tensor = Tensor::from_slice(&values, (16, 256), &Device::Cpu).unwrap();
-    for kind in [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K] {
+/// Numbers as each type of a GGUF file: its bytes, and what candle expands them to.
+fn gguf_blocks(len: usize) -> Vec<(GgmlDType, Vec<u8>, Vec<f32>)> {
+    use GgmlDType::{BF16, F16, F32, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+    let tensor = Tensor::from_slice(&weights(len), (len / 256, 256), &Device::Cpu).unwrap();
+    let one = |kind| {
         let theirs = candle_core::quantized::QTensor::quantize(&tensor, kind).unwrap();
         let expected = theirs.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let bytes = theirs.data().unwrap();
-        let mut out = vec![f32::NAN; 4096];
-        expand_blocks(kind, &bytes, &mut out).unwrap();
-        assert_eq!(bits(&out), bits(&expected), "{kind:?}");
-        assert!(expand_blocks(kind, &bytes[2..], &mut out).unwrap_err().to_string().contains("whole blocks"));
-        assert!(expand_blocks(kind, &bytes, &mut out[..4095]).is_err());
+        (kind, theirs.data().unwrap().to_vec(), expected)
+    };
+    [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K].into_iter().map(one).collect()
+}
+
+#[test]
+fn blocks_expand_as_candle_expands_them() {
+    for (kind, bytes, expected) in gguf_blocks(4096) {
+        for isa in Isa::ALL {
+            let mut out = vec![f32::NAN; 4096];
+            Blocks::gguf(kind, &bytes).unwrap().expand(isa, 0, &mut out).unwrap();
+            assert_eq!(bits(&out), bits(&expected), "{kind:?}, {isa:?}");
+        }
+        assert!(Blocks::gguf(kind, &bytes[1..]).unwrap_err().to_string().contains("whole blocks"));
+        assert!(Blocks::gguf(kind, &bytes).unwrap().expand(Isa::best(), 1, &mut [0.0; 4096]).is_err());
     }
-    assert!(expand_blocks(Q8K, &vec![0; Q8K.type_size()], &mut [0.0; 256]).is_err());
-    assert!(expand_blocks(F32, &[0; 4], &mut [0.0]).unwrap_err().to_string().contains("F32 has no blocks"));
+    let told = Blocks::gguf(GgmlDType::Q8K, &vec![0; GgmlDType::Q8K.type_size()]).unwrap_err().to_string();
+    assert!(told.contains("Q8K has no blocks"), "{told}");
+}
+
+/// Every byte that a file can hold stands for what candle says: scales, least numbers and codes of random bits.
+#[test]
+fn blocks_of_any_bytes_expand_as_candle_expands_them() {
+    for (kind, bytes, _) in gguf_blocks(256) {
+        let size = bytes.len();
+        let random = |i: usize| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(size as u32) >> 13) as u8;
+        // A byte whose seven lower bits are below 0x7c keeps an f16 that ends with it finite.
+        let bytes: Vec<u8> = (0..40 * size).map(|i| if random(i) & 0x7f > 0x7b { 0x30 } else { random(i) }).collect();
+        let theirs = candle_core::quantized::QStorage::from_data(bytes.clone().into(), &Device::Cpu, kind).unwrap();
+        let theirs = candle_core::quantized::QTensor::new(theirs, (40, 256)).unwrap();
+        let expected = theirs.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for isa in Isa::ALL {
+            let mut out = vec![f32::NAN; expected.len()];
+            Blocks::gguf(kind, &bytes).unwrap().expand(isa, 0, &mut out).unwrap();
+            assert_eq!(bits(&out), bits(&expected), "{kind:?}, {isa:?}");
+        }
+    }
 }
 
 #[test]
 fn rows_of_bytes_have_a_scale_each() {
-    let codes = (0..12).map(|i| (i * 37 % 255 - 127) as i8).collect::<Vec<_>>();
-    let rows = ByteRows::from_parts(codes.clone(), vec![0.5, 3.0, 0.0], 4).unwrap();
-    let mut out = vec![f32::NAN; 12];
-    rows.expand(&mut out).unwrap();
-    for (i, x) in out.iter().enumerate() {
-        let exact = f64::from(codes[i]) * [0.5, 3.0, 0.0][i / 4] / 127.0;
-        assert!((f64::from(*x) - exact).abs() <= 1e-6 * exact.abs(), "{i}: {x} {exact}");
+    let codes = (0..12).map(|i| (i * 37 % 255 - 127) as i8 as u8).collect::<Vec<_>>();
+    let scales = [0.5, 3.0, 0.0];
+    let blocks = Blocks::Bytes { codes: &codes, scales: &scales, columns: 4 };
+    for (row, scale) in scales.into_iter().enumerate() {
+        let mut out = [f32::NAN; 4];
+        blocks.expand(Isa::best(), 4 * row, &mut out).unwrap();
+        for (x, code) in out.iter().zip(&codes[4 * row..]) {
+            let exact = f64::from(*code as i8) * f64::from(scale) / 127.0;
+            assert!((f64::from(*x) - exact).abs() <= 1e-6 * exact.abs(), "{row}: {x} {exact}");
+        }
     }
 }
 

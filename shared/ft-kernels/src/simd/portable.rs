@@ -36,6 +36,7 @@ fn fold(v: V, f: impl Fn(f32, f32) -> f32) -> f32 {
 
 impl Simd for Portable {
     type V = V;
+    type I = [u32; LANES];
     const REGISTERS: usize = 8;
 
     #[inline(always)]
@@ -124,6 +125,42 @@ impl Simd for Portable {
     unsafe fn load_bytes(self, from: *const i8) -> V {
         // SAFETY: the caller's promise.
         unsafe { from.cast::<[i8; LANES]>().read_unaligned() }.map(f32::from)
+    }
+
+    #[inline(always)]
+    unsafe fn load_codes(self, from: *const u8) -> Self::I {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[u8; LANES]>().read_unaligned() }.map(u32::from)
+    }
+
+    #[inline(always)]
+    fn bit_a_lane(self, bits: u32) -> Self::I {
+        std::array::from_fn(|i| bits >> i & 1)
+    }
+
+    #[inline(always)]
+    fn lower(self, a: Self::I, by: u32) -> Self::I {
+        a.map(|a| a >> by)
+    }
+
+    #[inline(always)]
+    fn higher(self, a: Self::I, by: u32) -> Self::I {
+        a.map(|a| a << by)
+    }
+
+    #[inline(always)]
+    fn masked(self, a: Self::I, mask: u32) -> Self::I {
+        a.map(|a| a & mask)
+    }
+
+    #[inline(always)]
+    fn joined(self, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|i| a[i] | b[i])
+    }
+
+    #[inline(always)]
+    fn to_floats(self, a: Self::I) -> V {
+        a.map(|a| a as f32)
     }
 
     #[inline(always)]

@@ -10,6 +10,8 @@ pub const LANES: usize = 16;
 pub trait Simd: Copy + Send + Sync {
     /// Sixteen numbers.
     type V: Copy;
+    /// Sixteen whole numbers of 32 bits.
+    type I: Copy;
     /// How many of them the machine's registers hold.
     const REGISTERS: usize;
 
@@ -57,6 +59,23 @@ pub trait Simd: Copy + Send + Sync {
     /// # Safety
     /// They must be readable.
     unsafe fn load_bytes(self, from: *const i8) -> Self::V;
+    /// Sixteen bytes as whole numbers, 0 to 255.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load_codes(self, from: *const u8) -> Self::I;
+    /// The lowest 16 bits, each in its lane as 0 or 1, the lowest in the first.
+    fn bit_a_lane(self, bits: u32) -> Self::I;
+    /// Each lane's bits `by` places lower, with zeros above them.
+    fn lower(self, a: Self::I, by: u32) -> Self::I;
+    /// Each lane's bits `by` places higher, with zeros below them.
+    fn higher(self, a: Self::I, by: u32) -> Self::I;
+    /// Those of each lane's bits that the mask has.
+    fn masked(self, a: Self::I, mask: u32) -> Self::I;
+    /// The bits of both.
+    fn joined(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Whole numbers below 2^24 as floats.
+    fn to_floats(self, a: Self::I) -> Self::V;
     /// The largest lane.
     fn max_lane(self, v: Self::V) -> f32;
     /// A matrix product of small size; see [`TileProduct`].

@@ -1,14 +1,16 @@
 //! AVX-512 and AVX2 with FMA.
 
 use std::arch::x86_64::{
-    __m256, __m512, _CMP_LT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehl_ps,
-    _mm_shuffle_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128,
-    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps,
-    _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
-    _mm256_sqrt_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512,
-    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_extractf32x8_ps,
-    _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_mul_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    __m256, __m256i, __m512, __m512i, _CMP_LT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps,
+    _mm_max_ss, _mm_movehl_ps, _mm_shuffle_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_ps,
+    _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_div_ps,
+    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_set1_epi32, _mm256_set1_ps, _mm256_sll_epi32, _mm256_slli_epi32, _mm256_sqrt_ps,
+    _mm256_srl_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
+    _mm512_castps_si512, _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
+    _mm512_div_ps, _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
+    _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_sll_epi32,
+    _mm512_slli_epi32, _mm512_sqrt_ps, _mm512_srl_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use super::vectors::{Kernel, Simd, TileProduct};
@@ -64,6 +66,7 @@ macro_rules! fold8 {
 // and the pointers are the caller's promise.
 impl Simd for Avx512 {
     type V = __m512;
+    type I = __m512i;
     const REGISTERS: usize = 32;
 
     #[inline(always)]
@@ -153,6 +156,41 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_codes(self, from: *const u8) -> __m512i {
+        unsafe { super::unpack::load_codes_avx512(from) }
+    }
+
+    #[inline(always)]
+    fn bit_a_lane(self, bits: u32) -> __m512i {
+        unsafe { super::unpack::bit_a_lane_avx512(bits) }
+    }
+
+    #[inline(always)]
+    fn lower(self, a: __m512i, by: u32) -> __m512i {
+        unsafe { _mm512_srl_epi32(a, _mm_cvtsi32_si128(by.cast_signed())) }
+    }
+
+    #[inline(always)]
+    fn higher(self, a: __m512i, by: u32) -> __m512i {
+        unsafe { _mm512_sll_epi32(a, _mm_cvtsi32_si128(by.cast_signed())) }
+    }
+
+    #[inline(always)]
+    fn masked(self, a: __m512i, mask: u32) -> __m512i {
+        unsafe { _mm512_and_si512(a, _mm512_set1_epi32(mask.cast_signed())) }
+    }
+
+    #[inline(always)]
+    fn joined(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_or_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, a: __m512i) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
     fn max_lane(self, v: __m512) -> f32 {
         unsafe {
             let eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
@@ -184,6 +222,7 @@ macro_rules! both {
 // SAFETY, for every block below: as above.
 impl Simd for Avx2 {
     type V = Two;
+    type I = [__m256i; 2];
     const REGISTERS: usize = 8;
 
     #[inline(always)]
@@ -272,6 +311,44 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn load_bytes(self, from: *const i8) -> Two {
         unsafe { super::unpack::load_bytes_avx2(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_codes(self, from: *const u8) -> Self::I {
+        unsafe { super::unpack::load_codes_avx2(from) }
+    }
+
+    #[inline(always)]
+    fn bit_a_lane(self, bits: u32) -> Self::I {
+        unsafe { super::unpack::bit_a_lane_avx2(bits) }
+    }
+
+    #[inline(always)]
+    fn lower(self, a: Self::I, by: u32) -> Self::I {
+        let one = |a: __m256i| unsafe { _mm256_srl_epi32(a, _mm_cvtsi32_si128(by.cast_signed())) };
+        [one(a[0]), one(a[1])]
+    }
+
+    #[inline(always)]
+    fn higher(self, a: Self::I, by: u32) -> Self::I {
+        let one = |a: __m256i| unsafe { _mm256_sll_epi32(a, _mm_cvtsi32_si128(by.cast_signed())) };
+        [one(a[0]), one(a[1])]
+    }
+
+    #[inline(always)]
+    fn masked(self, a: Self::I, mask: u32) -> Self::I {
+        let one = |a: __m256i| unsafe { _mm256_and_si256(a, _mm256_set1_epi32(mask.cast_signed())) };
+        [one(a[0]), one(a[1])]
+    }
+
+    #[inline(always)]
+    fn joined(self, a: Self::I, b: Self::I) -> Self::I {
+        both!(_mm256_or_si256(a, b))
+    }
+
+    #[inline(always)]
+    fn to_floats(self, a: Self::I) -> Two {
+        both!(_mm256_cvtepi32_ps(a))
     }
 
     #[inline(always)]

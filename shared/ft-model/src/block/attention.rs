@@ -6,6 +6,7 @@ use ft_kernels::attention::{AttentionSpec, attention};
 
 use crate::arch::Architecture;
 use crate::error::Result;
+use crate::spans::timed;
 
 /// What attention gives.
 pub struct Attended {
@@ -33,6 +34,7 @@ pub struct WithoutCache<'a> {
 
 impl Attention for WithoutCache<'_> {
     fn attend(&mut self, compute: Compute, _layer: usize, spec: &AttentionSpec, turned: &Tensor) -> Result<Attended> {
+        let _timed = timed!("attention");
         let (rows, lse) = attention(compute, turned, spec, self.starts)?;
         Ok(Attended { rows, lse: Some(lse) })
     }

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::layers::NormWeights;
 use crate::projection::Site;
 use crate::sink::{Gradient, Sink};
+use crate::spans::{of_site, timed};
 use crate::trainable::PairIds;
 use crate::trained::NormSite;
 
@@ -54,7 +55,11 @@ impl Block<'_> {
         drop((dprojected, projected));
         let turned = if self.arch.qk_norm == QkNorm::None { qkv.clone() } else { self.turned(&qkv)? };
         let spec = attention_spec(self.arch, self.layer);
-        let dturned = attention_backward(self.compute, &dattended, &turned, &attended, &lse, &spec, self.rows.starts)?;
+        let starts = self.rows.starts;
+        let dturned = {
+            let _timed = timed!("attention");
+            attention_backward(self.compute, &dattended, &turned, &attended, &lse, &spec, starts)?
+        };
         drop((dattended, attended, turned));
         let dqkv = self.turned_back(dturned, &qkv)?;
         drop(qkv);
@@ -82,6 +87,7 @@ impl Block<'_> {
         match (norm, branch) {
             (Some(norm), Some(branch)) => {
                 self.norm_bias(site, &dy, biases, sink)?;
+                let _timed = timed!("norm");
                 norm.backward(self.compute, self.arch, &dy, branch, None)
             }
             _ => Ok(dy),
@@ -100,6 +106,7 @@ impl Block<'_> {
     ) -> Result<Tensor> {
         let Some(norm) = norm else { return Ok((dnormed + around)?) };
         self.norm_bias(site, dnormed, biases, sink)?;
+        let _timed = timed!("norm");
         norm.backward(self.compute, self.arch, dnormed, x, Some(around))
     }
 
@@ -114,6 +121,7 @@ impl Block<'_> {
     /// The gradient of the product's result from that of [`Self::turned`].
     fn turned_back(&self, dturned: Tensor, qkv: &Tensor) -> Result<Tensor> {
         let arch = self.arch;
+        let _timed = timed!("rotation");
         let d = self.grown(dturned)?;
         let d = if arch.turns_first {
             let d = self.normed_heads_back(d, &self.rotate(qkv.copy()?, Direction::Forward)?)?;
@@ -155,7 +163,10 @@ impl Block<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<Option<Tensor>> {
         let ids: Vec<PairIds> = self.adapters_of(site).map(|adapted| adapted.ids).collect();
-        let gradients = self.linear(site).backward(self.compute, dy, x, self.rows.starts, want_x)?;
+        let gradients = {
+            let _timed = of_site(site);
+            self.linear(site).backward(self.compute, dy, x, self.rows.starts, want_x)?
+        };
         hand_over(gradients.lora, &ids, self.rows.first_sequence, sink)?;
         self.product_bias(site, dy, biases, sink)?;
         Ok(gradients.x)

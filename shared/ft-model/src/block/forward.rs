@@ -13,6 +13,7 @@ use crate::arch::QkNorm;
 use crate::error::Result;
 use crate::layers::NormWeights;
 use crate::projection::Site;
+use crate::spans::timed;
 
 impl Block<'_> {
     /// `x` is `[tokens, hidden]`; what backward needs of the forward, and what [`Self::output`] needs.
@@ -79,6 +80,7 @@ impl Block<'_> {
     /// Queries and keys normalised and turned by their positions, and queries grown by them. Where heads have no norm
     /// this happens in the memory of `qkv`.
     pub(super) fn turned(&self, qkv: &Tensor) -> Result<Tensor> {
+        let _timed = timed!("rotation");
         let qkv = if self.weights.qk_norm.is_some() { qkv.copy()? } else { qkv.clone() };
         let turned = if self.arch.turns_first {
             self.normed_heads(self.rotate(qkv, Direction::Forward)?)?

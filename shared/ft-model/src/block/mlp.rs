@@ -7,6 +7,7 @@ use super::kept::KeptMlp;
 use super::parts::Block;
 use crate::error::Result;
 use crate::projection::Site;
+use crate::spans::timed;
 
 impl Block<'_> {
     /// The MLP as far as backward needs it; `normed` is what it reads, `[tokens, hidden]`.
@@ -27,7 +28,7 @@ impl Block<'_> {
 
     /// The first product through its activation, `[tokens, intermediate]`.
     pub(super) fn activated(&self, gate_up: &Tensor) -> Result<Tensor> {
-        let activation = self.activation();
+        let (activation, _timed) = (self.activation(), timed!("activation"));
         Ok(if self.arch.gated {
             gated(self.compute, gate_up, activation)?
         } else {

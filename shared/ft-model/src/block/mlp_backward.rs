@@ -9,6 +9,7 @@ use super::parts::Block;
 use crate::error::Result;
 use crate::projection::Site;
 use crate::sink::Sink;
+use crate::spans::timed;
 
 impl Block<'_> {
     /// The gradient of what the MLP reads, which `normed` forms again, from that of what it gives, `dy`.
@@ -34,7 +35,7 @@ impl Block<'_> {
 
     /// The first product's gradient, in its memory.
     pub(super) fn activation_gradient(&self, dh: &Tensor, gate_up: Tensor) -> Result<Tensor> {
-        let activation = self.activation();
+        let (activation, _timed) = (self.activation(), timed!("activation"));
         Ok(if self.arch.gated {
             gated_backward_inplace(self.compute, dh, gate_up, activation)?
         } else {

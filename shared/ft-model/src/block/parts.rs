@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::layers::{LayerWeights, NormWeights};
 use crate::lora::LoraPair;
 use crate::projection::{Projection, Site};
+use crate::spans::{of_site, timed};
 use crate::trainable::PairIds;
 use crate::trained::Biases;
 
@@ -92,6 +93,7 @@ impl Block<'_> {
 
     /// The product of a site, of all rows.
     pub(super) fn site(&self, site: Site, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let _timed = of_site(site);
         self.product(&self.linear(site), x, self.rows.starts, residual)
     }
 
@@ -102,6 +104,7 @@ impl Block<'_> {
 
     /// `x` through a norm, if there is one.
     pub(super) fn normed(&self, norm: Option<&NormWeights>, x: &Tensor) -> Result<Tensor> {
+        let _timed = timed!("norm");
         norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(self.compute, self.arch, x))
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ::safetensors::Dtype;
-use ft_kernels::quant::{ByteRows, Kind, Part, Second};
+use ft_kernels::backend::Isa;
+use ft_kernels::quant::{Blocks, Kind, Scales, Second};
 
 use super::file::DataFile;
 use crate::error::Result;
@@ -55,22 +56,42 @@ impl Constants {
                 let mut packed = vec![0; end.div_ceil(2) - first * block / 2];
                 file.read_at(offset + (first * block / 2) as u64, &mut packed)?;
                 let scales = self.scales(first, last - first)?;
-                let part = Part { kind: *kind, block: *block, packed: &packed, scales: &scales };
-                Ok(part.expand(at - first * block, out)?)
+                let scales = Scales::Plain(&scales);
+                let blocks = Blocks::Four { kind: *kind, block: *block, packed: &packed, scales };
+                Ok(blocks.expand(Isa::best(), at - first * block, out)?)
             }
             Constants::Rows { scales } => {
-                let mut codes = vec![0i8; out.len()];
-                file.read_at(offset + at as u64, bytemuck::cast_slice_mut(&mut codes))?;
+                let first = at / columns;
+                let mut codes = vec![0; end.div_ceil(columns) * columns - first * columns];
+                let skip = at - first * columns;
+                let known = skip..skip + out.len();
+                file.read_at(offset + at as u64, &mut codes[known])?;
+                let blocks = Blocks::Bytes { codes: &codes, scales: &scales[first..], columns };
                 let mut done = 0;
                 while done < out.len() {
-                    let row = (at + done) / columns;
-                    let n = ((row + 1) * columns - at).min(out.len()) - done;
-                    ByteRows::expand_row(&codes[done..done + n], scales[row], &mut out[done..done + n]);
+                    let (at, row_ends) = (skip + done, ((skip + done) / columns + 1) * columns);
+                    let n = (row_ends - at).min(out.len() - done);
+                    blocks.expand(Isa::best(), at, &mut out[done..done + n])?;
                     done += n;
                 }
                 Ok(())
             }
         }
+    }
+
+    /// A tensor of `len` elements in rows of `columns` whose codes are `packed`, if the scales lie in memory.
+    pub(super) fn blocks<'a>(&'a self, packed: &'a [u8], len: usize, columns: usize) -> Option<Blocks<'a>> {
+        Some(match self {
+            Constants::Four { kind, block, absmax: (file, offset), second } => {
+                let blocks = len.div_ceil(*block);
+                let scales = match second {
+                    None => Scales::Stored(file.bytes(*offset, 4 * blocks)?.as_chunks().0),
+                    Some(second) => Scales::Nested { codes: file.bytes(*offset, blocks)?, second },
+                };
+                Blocks::Four { kind: *kind, block: *block, packed, scales }
+            }
+            Constants::Rows { scales } => Blocks::Bytes { codes: packed, scales, columns },
+        })
     }
 
     /// The scales of `count` four-bit blocks from number `first` on.

@@ -43,6 +43,13 @@ impl DataFile {
         self.len
     }
 
+    /// The `len` bytes from `offset` on, where they lie in memory.
+    pub fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let Source::Memory(bytes) = &self.source else { return None };
+        let start = usize::try_from(offset).ok()?;
+        bytes.get(start..start.checked_add(len)?)
+    }
+
     /// Fills `out` from `offset` on.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         self.try_read_at(offset, out).map_err(|source| Error::read(&self.path, source))
@@ -51,10 +58,8 @@ impl DataFile {
     fn try_read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         match &self.source {
             Source::File(file) => file.read_exact_at(out, offset),
-            Source::Memory(bytes) => {
-                let start = usize::try_from(offset).ok();
-                let part = start.and_then(|start| bytes.get(start..start.checked_add(out.len())?));
-                out.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Source::Memory(_) => {
+                out.copy_from_slice(self.bytes(offset, out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
                 Ok(())
             }
         }

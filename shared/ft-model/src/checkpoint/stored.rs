@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use ::safetensors::Dtype;
 use candle_core::quantized::GgmlDType;
-use ft_kernels::quant::{Kind, expand_blocks};
+use ft_kernels::backend::Isa;
+use ft_kernels::quant::{Blocks, Kind};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
@@ -80,7 +81,7 @@ impl Format {
                     *y = *x as f32;
                 }
             }
-            Format::Blocks(kind) => expand_blocks(kind, bytes, out)?,
+            Format::Blocks(kind) => Blocks::gguf(kind, bytes)?.expand(Isa::best(), 0, out)?,
             Format::FourBit(_) | Format::ByteRows => candle_core::bail!("{self} is not expanded without its scales"),
         }
         Ok(())
@@ -229,7 +230,7 @@ impl Stored {
         self.own_bytes() + self.constants.as_ref().map_or(0, |constants| constants.bytes(self.elements()))
     }
 
-    fn own_bytes(&self) -> usize {
+    pub(super) fn own_bytes(&self) -> usize {
         let (block, size) = self.format.block();
         self.elements().div_ceil(block) * size
     }
@@ -335,7 +336,7 @@ impl Stored {
     }
 
     /// Where in the file the rows are whose first one is number `row` here.
-    fn place(&self, row: usize) -> usize {
+    pub(super) fn place(&self, row: usize) -> usize {
         let RowOrder::ByPart(head) = self.order else { return row };
         let (block, heads) = (row / head, self.rows() / (3 * head));
         (block % 3 * heads + block / 3) * head

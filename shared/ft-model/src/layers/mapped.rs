@@ -51,6 +51,10 @@ impl LayerSource for Mapped {
         &self.ends
     }
 
+    fn forms_layers_anew(&self) -> bool {
+        true
+    }
+
     fn held_bytes(&self) -> u64 {
         self.vocabulary.bytes() + self.ends.bytes()
     }

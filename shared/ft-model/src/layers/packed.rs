@@ -1,6 +1,7 @@
 //! One projection's matrix in few bits, in memory or taken apart for its bytes to lie elsewhere.
 
-use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Second};
+use candle_core::Device;
+use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Placed, Run, Second};
 
 use super::matrices::{is_router, is_transposed, transpose};
 use super::weight_format::PackedFormat;
@@ -85,6 +86,18 @@ impl Packed {
         }
     }
 
+    /// Row `row` of `columns` elements and the rows after it that lie evenly apart, where they are blocks in memory: a
+    /// matrix that its file has `[in, out]`, in blocks, is not.
+    pub fn run(&self, row: usize, columns: usize) -> Option<Run<'_>> {
+        let blocks = match self {
+            Packed::Eight(matrix) => matrix.blocks(),
+            Packed::Four(matrix) => matrix.blocks(),
+            Packed::Stored(stored, false) => return stored.run(row),
+            Packed::Stored(_, true) => return None,
+        };
+        Some(Run { blocks, start: row * columns, stride: columns, count: self.len() / columns.max(1) - row })
+    }
+
     /// Writes the rows of `columns` elements from `first` on to `out`, on this thread; both are multiples of the granule.
     pub fn expand_rows(&self, first: usize, columns: usize, out: &mut [f32]) -> Result<()> {
         match self {
@@ -97,6 +110,15 @@ impl Packed {
             }
         }
         Ok(())
+    }
+
+    /// A copy on a device, where a kernel makes numbers of its rows; none where there is no such kernel.
+    pub fn placed(&self, device: &Device) -> candle_core::Result<Option<Placed>> {
+        Ok(match self {
+            Packed::Eight(matrix) => Some(Placed::eight(matrix, device)?),
+            Packed::Four(matrix) => Some(Placed::four(matrix, device)?),
+            Packed::Stored(..) => None,
+        })
     }
 
     /// Its codes and its blocks' scales, one after the other, and what is left without them.

@@ -1,7 +1,11 @@
 //! A product's packed projections as one matrix whose rows can be expanded.
 
+use std::sync::OnceLock;
+
+use candle_core::{DType, Device, Tensor};
 use ft_kernels::backend::Isa;
 use ft_kernels::linear::RowSource;
+use ft_kernels::quant::{BlockRows, Blocks, GgufBlocks, Placed, Run, expand_rows};
 
 use super::packed::Packed;
 use crate::error::Result;
@@ -14,6 +18,10 @@ pub(super) struct PackedMatrix {
     starts: Vec<usize>,
     columns: usize,
     granule: usize,
+    /// Whether all parts lie in blocks that products read.
+    in_blocks: bool,
+    /// Copies of the parts on the device that first asked for rows there; none where a part has no kernel.
+    placed: OnceLock<Option<Vec<Placed>>>,
 }
 
 impl PackedMatrix {
@@ -25,7 +33,26 @@ impl PackedMatrix {
             starts.push(starts[starts.len() - 1] + part.len() / columns.max(1));
             granule = common_multiple(granule, part.granule(columns));
         }
-        Self { parts, starts, columns, granule }
+        let in_blocks = parts.iter().all(|part| part.len() == 0 || part.run(0, columns).is_some());
+        Self {
+            parts,
+            starts,
+            columns,
+            granule: if in_blocks { 1 } else { granule },
+            in_blocks,
+            placed: OnceLock::new(),
+        }
+    }
+
+    /// Copies of the parts on a device.
+    fn placed_on(&self, device: &Device) -> candle_core::Result<Option<&[Placed]>> {
+        if self.placed.get().is_none() {
+            let copies = self.parts.iter().map(|part| part.placed(device)).collect::<candle_core::Result<_>>()?;
+            // Another thread's copies are as good.
+            let _ = self.placed.set(copies);
+        }
+        let here = |copies: &&[Placed]| copies.iter().all(|copy| copy.device().same_device(device));
+        Ok(self.placed.get().and_then(Option::as_deref).filter(here))
     }
 
     /// Writes those rows of part number `i` that lie in the rows of all from `first` on.
@@ -67,13 +94,55 @@ impl RowSource for PackedMatrix {
         self.parts.iter().map(Packed::bytes).sum()
     }
 
-    fn expand(&self, _: Isa, first: usize, out: &mut [f32]) -> candle_core::Result<()> {
+    fn in_blocks(&self) -> Option<&dyn BlockRows> {
+        if self.in_blocks { Some(self) } else { None }
+    }
+
+    fn expand(&self, isa: Isa, first: usize, out: &mut [f32]) -> candle_core::Result<()> {
         let last = first + out.len() / self.columns.max(1);
+        if self.in_blocks {
+            expand_rows(self, isa, (first, last - first), (0, self.columns), out, self.columns);
+            return Ok(());
+        }
         let parts = self.starts.partition_point(|&start| start <= first).saturating_sub(1)..self.parts.len();
         for i in parts.take_while(|&i| self.starts[i] < last) {
             self.expand_of(i, first, out).map_err(candle_core::Error::wrap)?;
         }
         Ok(())
+    }
+
+    fn expand_on(
+        &self,
+        device: &Device,
+        dtype: DType,
+        first: usize,
+        count: usize,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let Some(placed) = self.placed_on(device)? else { return Ok(None) };
+        let mut rows = Vec::new();
+        for (copy, span) in placed.iter().zip(self.starts.windows(2)) {
+            let (from, to) = (first.max(span[0]), (first + count).min(span[1]));
+            if from < to {
+                rows.push(copy.rows(dtype, self.columns, from - span[0], to - from)?);
+            }
+        }
+        Ok(match rows.len() {
+            0 => None,
+            1 => rows.pop(),
+            _ => Some(Tensor::cat(&rows, 0)?),
+        })
+    }
+}
+
+/// A run of nothing.
+const NOTHING: Run<'static> = Run { blocks: Blocks::Gguf(GgufBlocks::F32(&[])), start: 0, stride: 0, count: 1 };
+
+impl BlockRows for PackedMatrix {
+    fn run(&self, row: usize) -> Run<'_> {
+        // The last part that begins there or before: empty ones before it have no row.
+        let part = self.starts.partition_point(|&start| start <= row) - 1;
+        // `in_blocks` says that there is one.
+        self.parts[part].run(row - self.starts[part], self.columns).unwrap_or(NOTHING)
     }
 }
 

@@ -72,6 +72,10 @@ impl LayerSource for Placed {
         self.source.expect(pass);
     }
 
+    fn forms_layers_anew(&self) -> bool {
+        self.source.forms_layers_anew()
+    }
+
     fn is_collective(&self) -> bool {
         self.source.is_collective()
     }

@@ -1,8 +1,6 @@
-//! Weights in few bits in memory, expanded where products pack them.
+//! Weights in few bits in memory, which products read where they lie.
 
 use std::sync::Arc;
-
-use ft_kernels::linear::expanded_bytes;
 
 use super::load::{ends, layer_of, vocabulary};
 use super::matrices::joined_shape;
@@ -17,8 +15,8 @@ use crate::projection::Site;
 use ft_kernels::linear::Weight;
 
 /// The blocks' matrices in few bits, each projection packed by itself; norms and biases in f32; and embedding and head
-/// as the file has them, in its float type or in its own blocks. Products expand some rows at a time, and for a few rows
-/// of input no more than a few.
+/// as the file has them, in its float type or in its own blocks. Their numbers appear where a product packs them, or in
+/// registers; only of a matrix that its file holds transposed, in blocks, some rows are expanded at a time.
 ///
 /// What bitsandbytes has quantised already is taken over as it is, whatever is asked for.
 #[derive(Debug)]
@@ -73,9 +71,10 @@ impl Quantised {
         self.layers.iter().map(of_layer).max().unwrap_or(0)
     }
 
-    /// The most bytes of a layer's matrices that a product on the CPU expands at a time.
+    /// The most bytes of a layer's matrices that a product on the CPU expands at a time: of those that it cannot read where
+    /// they lie.
     pub fn expanded_bytes(&self) -> usize {
-        self.shapes().map(|(rows, columns)| expanded_bytes(rows, columns)).max().unwrap_or(0)
+        self.matrices().map(Weight::expanded_bytes).max().unwrap_or(0)
     }
 
     fn matrices(&self) -> impl Iterator<Item = &Weight> {

@@ -228,6 +228,10 @@ impl LayerSource for Sharded {
         flight.kept.clear();
     }
 
+    fn forms_layers_anew(&self) -> bool {
+        true
+    }
+
     fn is_collective(&self) -> bool {
         true
     }

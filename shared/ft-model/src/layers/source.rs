@@ -48,6 +48,12 @@ pub trait LayerSource: Send + Sync {
     /// Says what will be asked for next, in this order, so that it can be on its way in time.
     fn expect(&self, _pass: &[Unit]) {}
 
+    /// Whether each call reads, gathers or forms the weights anew: then it pays to go through the model with as many tokens
+    /// at a time as memory allows.
+    fn forms_layers_anew(&self) -> bool {
+        false
+    }
+
     /// Whether all ranks must ask together, for each has a part of every answer.
     fn is_collective(&self) -> bool {
         false

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use candle_core::DType;
-use ft_kernels::linear::expanded_bytes;
 
 use super::matrices::joined;
 use super::packed::Packed;
@@ -47,8 +46,6 @@ pub struct TableBytes {
     pub embedding: usize,
     /// None where it is the embedding.
     pub head: Option<usize>,
-    /// Those of the rows that are expanded at a time.
-    pub expanded: usize,
     /// The type of the matrices that are in no few bits: the embedding's, or f32 where that is in blocks.
     pub main: DType,
 }
@@ -60,26 +57,22 @@ impl TableBytes {
     /// If a tensor is missing.
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
         let (arch, names) = (checkpoint.architecture(), checkpoint.architecture().names());
-        let mut expanded = 0;
-        let mut bytes = |name: &str| -> Result<usize> {
+        let bytes = |name: &str| -> Result<usize> {
             let stored = checkpoint.stored(&format!("{name}.weight"))?;
             Ok(match held(stored) {
                 WeightFormat::Float(dtype) => stored.elements() * dtype.size_in_bytes(),
-                WeightFormat::Packed(_) => {
-                    expanded = expanded.max(expanded_bytes(stored.rows(), stored.columns()));
-                    stored.bytes()
-                }
+                WeightFormat::Packed(_) => stored.bytes(),
             })
         };
         let embedding = bytes(names.embedding)?;
         let head = (!arch.tie_word_embeddings).then(|| bytes(names.head)).transpose()?;
         let main = checkpoint.main_dtype()?.float().unwrap_or(DType::F32);
-        Ok(Self { embedding, head, expanded, main })
+        Ok(Self { embedding, head, main })
     }
 
     /// Of a model of which no file is at hand, with both in this type.
     pub fn float(arch: &crate::Architecture, dtype: DType) -> Self {
         let embedding = arch.vocab_size * arch.hidden_size * dtype.size_in_bytes();
-        Self { embedding, head: (!arch.tie_word_embeddings).then_some(embedding), expanded: 0, main: dtype }
+        Self { embedding, head: (!arch.tie_word_embeddings).then_some(embedding), main: dtype }
     }
 }

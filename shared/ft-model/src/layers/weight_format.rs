@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use candle_core::DType;
+use ft_kernels::Precision;
 use ft_kernels::quant::Kind;
 
 /// The form that the blocks' frozen matrices are held in, and so, sent. What is computed in is a
@@ -45,6 +46,11 @@ impl WeightFormat {
     /// As the file has them.
     pub const AS_IS: Self = Self::Packed(PackedFormat::AsIs);
 
+    /// The form that products of this precision read as it is: floats of their type.
+    pub fn of(precision: Precision) -> Self {
+        Self::Float(precision.products.unwrap_or(DType::F32))
+    }
+
     /// As it is typed after `--load-in`.
     pub fn name(self) -> &'static str {
         match self {
@@ -75,19 +81,6 @@ impl WeightFormat {
     pub fn with_four_bit(self, kind: Kind, double: bool) -> Self {
         if self.is_four_bit() { Self::Packed(PackedFormat::FourBit { kind, double }) } else { self }
     }
-
-    /// A floating-point form from its name.
-    ///
-    /// # Errors
-    /// A word for the user that says which there are.
-    pub fn parse_float(text: &str) -> Result<Self, String> {
-        match text {
-            "f32" | "float32" => Ok(Self::F32),
-            "bf16" | "bfloat16" => Ok(Self::BF16),
-            "f16" | "float16" => Ok(Self::F16),
-            _ => Err("expected f32, bf16 or f16".into()),
-        }
-    }
 }
 
 impl FromStr for WeightFormat {
@@ -95,10 +88,13 @@ impl FromStr for WeightFormat {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
+            "f32" | "float32" => Ok(Self::F32),
+            "bf16" | "bfloat16" => Ok(Self::BF16),
+            "f16" | "float16" => Ok(Self::F16),
             "8bit" | "int8" => Ok(Self::EIGHT_BIT),
             "4bit" => Ok(Self::FOUR_BIT),
             "as-is" | "as_is" | "auto" => Ok(Self::AS_IS),
-            _ => Self::parse_float(text).map_err(|_| "expected f32, bf16, f16, 8bit, 4bit or as-is".into()),
+            _ => Err("expected f32, bf16, f16, 8bit, 4bit or as-is".into()),
         }
     }
 }
@@ -115,6 +111,5 @@ mod tests {
         }
         assert_eq!("float32".parse(), Ok(Format::F32));
         assert!("f64".parse::<Format>().unwrap_err().contains("as-is"));
-        assert!(Format::parse_float("4bit").is_err());
     }
 }

@@ -80,6 +80,10 @@ impl LayerSource for Without {
         self.source.expect(pass);
     }
 
+    fn forms_layers_anew(&self) -> bool {
+        true
+    }
+
     fn is_collective(&self) -> bool {
         self.source.is_collective()
     }

@@ -14,8 +14,10 @@ impl Adapter {
     /// right shapes, and no other.
     ///
     /// # Errors
-    /// [`Error::Adapter`] naming the tensor, the shape that the model asks for and the one found.
+    /// [`Error::Adapter`] naming the tensor, the shape that the model asks for and the one found; or if it was saved
+    /// without conversion, see [`Adapter::on_whole_base`].
     pub fn check(&self, arch: &Architecture) -> Result<()> {
+        self.config.check()?;
         let config = self.config.for_model(arch)?;
         for pair in &self.modules {
             let found = Projection::parse_in(arch.family, &pair.module).filter(|(layer, _)| *layer < arch.num_layers);

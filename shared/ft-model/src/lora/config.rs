@@ -132,6 +132,15 @@ const INITS_ON_THE_BASE: [(&str, &str); 5] = [
 
 const TAKEN_FROM_THE_BASE: &str = "an adapter of the base as it is: this one was trained on what its first state leaves of the base's weights; save it with path_initial_model_for_weight_conversion";
 
+/// What an adapter takes off the base's weights when it begins, and again when peft reads it as it was saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartOfBase {
+    /// The principal singular values and vectors.
+    Pissa,
+    /// What the first columns' space holds.
+    Olora,
+}
+
 impl Default for LoraConfig {
     /// peft's defaults, on all linear layers of a causal language model.
     fn default() -> Self {
@@ -163,11 +172,28 @@ impl LoraConfig {
         Self { r, lora_alpha, target_modules: Some(targets), ..Self::default() }
     }
 
-    /// Refuses what is not implemented and numbers that make no adapter.
+    /// Refuses what is not implemented, numbers that make no adapter, and pairs that are none of the base as it is.
     ///
     /// # Errors
     /// [`Error::AdapterFeature`] naming the key, its value and what would do.
     pub fn check(&self) -> Result<()> {
+        match self.part_of_base() {
+            Some(_) => Err(feature("init_lora_weights", &self.init_lora_weights, TAKEN_FROM_THE_BASE)),
+            None => self.check_as_saved(),
+        }
+    }
+
+    /// The part of the base's weights that the pairs of a trained adapter belong to the rest of, if peft finds it again.
+    pub(super) fn part_of_base(&self) -> Option<PartOfBase> {
+        match self.init_lora_weights.as_str()?.to_ascii_lowercase().as_str() {
+            "pissa" => Some(PartOfBase::Pissa),
+            "olora" => Some(PartOfBase::Olora),
+            _ => None,
+        }
+    }
+
+    /// [`Self::check`] of an adapter as it stands in its file, whose pairs may belong to what is left of the base.
+    pub(super) fn check_as_saved(&self) -> Result<()> {
         if self.peft_type != "LORA" {
             return Err(feature("peft_type", &self.peft_type, "LORA"));
         }
@@ -188,7 +214,8 @@ impl LoraConfig {
         self.target_parameters()?;
         let init = &self.init_lora_weights;
         let word = init.as_str().map(str::to_ascii_lowercase).unwrap_or_default();
-        if let Some((_, expected)) = INITS_ON_THE_BASE.iter().find(|(changing, _)| word.starts_with(changing)) {
+        let changing = INITS_ON_THE_BASE.iter().find(|(changing, _)| word.starts_with(changing));
+        if let Some((_, expected)) = changing.filter(|_| self.part_of_base().is_none()) {
             return Err(feature("init_lora_weights", init, expected));
         }
         self.layers_pattern()?;

@@ -7,19 +7,17 @@
 //!
 //! All sums are in f64 and in one order: the result depends on nothing but the weight, the rank and the seed.
 
-mod dense;
 mod eigen;
 
 use candle_core::Tensor;
 use ft_kernels::philox::Stream;
 use ft_kernels::tensor::{from_vec, with_slice};
-use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::adapter::{Adapter, LoraPair};
 use super::config::LoraConfig;
+use super::dense::{gram, norm, orthonormal, times, transposed, transposed_times};
 use crate::error::{Error, Result};
-use dense::{axpy, dot, gram, norm, times, transposed, transposed_times};
 
 /// The rounds of subspace iteration behind `init_lora_weights`: `pissa` takes the exact decomposition,
 /// `pissa_niter_N` the fast one in `N` rounds. `None` for every other name.
@@ -87,6 +85,11 @@ pub fn plain(trained: &Adapter, initial: &Adapter) -> Result<Adapter> {
     if trained.modules.iter().any(|pair| pair.magnitude.is_some()) {
         return Err(Error::Adapter("has DoRA's magnitudes, with which PiSSA cannot be made a plain adapter".into()));
     }
+    doubled(trained, initial)
+}
+
+/// [`plain`] of two adapters of the same modules. A magnitude is that of the sum, and stays.
+pub(super) fn doubled(trained: &Adapter, initial: &Adapter) -> Result<Adapter> {
     let doubled = |(pair, first): (&LoraPair, &LoraPair)| {
         let a = Tensor::cat(&[&pair.a, &first.a], 0)?;
         let b = Tensor::cat(&[&pair.b, &first.b.neg()?], 1)?.contiguous()?;
@@ -160,25 +163,6 @@ fn weighed(mut units: Vec<f64>, mut images: Vec<f64>, rank: usize) -> (Vec<f64>,
         image.iter_mut().for_each(|x| *x /= if root > 0.0 { root } else { 1.0 });
     }
     (units, images)
-}
-
-/// Makes rows of `len` elements orthonormal, one after the other, each twice; what depends on rows before it becomes
-/// zero.
-fn orthonormal(rows: &mut [f64], len: usize) {
-    for i in 0..rows.len() / len {
-        let (before, rest) = rows.split_at_mut(i * len);
-        let row = &mut rest[..len];
-        let whole = norm(row);
-        for _ in 0..2 {
-            for other in before.chunks(len) {
-                let share = dot(other, row);
-                axpy(-share, other, row);
-            }
-        }
-        let left = norm(row);
-        let factor = if left > 1e-13 * whole { 1.0 / left } else { 0.0 };
-        row.par_iter_mut().for_each(|x| *x *= factor);
-    }
 }
 
 #[cfg(test)]

@@ -14,13 +14,33 @@ use crate::layers::LayerSource;
 use crate::projection::Projection;
 
 /// The random streams of the fast decomposition's first directions.
-const PURPOSE: u32 = 4;
+pub(super) const PURPOSE: u32 = 4;
 
 impl LoraConfig {
     /// The rounds of PiSSA's decomposition, if `init_lora_weights` asks for it: see [`pissa::parse`].
     pub fn pissa(&self) -> Option<Option<usize>> {
         self.init_lora_weights.as_str().and_then(pissa::parse)
     }
+}
+
+/// The weight of an adapted module, `[out, in]` in f32 on the host, for an adapter that begins with a part of it, as `init`
+/// says.
+///
+/// # Errors
+/// If the module is one of a mixture of experts, or its layer cannot be had.
+pub(super) fn weight_of(arch: &Architecture, source: &dyn LayerSource, module: &str, init: &Value) -> Result<Tensor> {
+    let (layer, projection) =
+        Projection::parse_in(arch.family, module).ok_or_else(|| Error::Module(module.to_owned()))?;
+    if projection.is_of_mixture() {
+        let init = init.as_str().unwrap_or_default();
+        return Err(Error::Adapter(format!(
+            "asks for init_lora_weights {init} on '{module}', which is implemented for attention and plain MLPs; leave experts and routers out of target_modules"
+        )));
+    }
+    let weights = source.layer(layer)?;
+    let (column, out) = (projection.column(arch, layer), projection.shape(arch, layer).0);
+    let weight = weights.product(projection.site()).weight.narrow(column, out)?.widened()?;
+    Ok(on_host(&weight.to_dtype(DType::F32)?)?)
 }
 
 impl Adapter {
@@ -40,21 +60,10 @@ impl Adapter {
         }
         // Said while it still asks for PiSSA.
         config.ends(arch)?;
-        config.init_lora_weights = Value::Bool(true);
+        let init = std::mem::replace(&mut config.init_lora_weights, Value::Bool(true));
         let mut adapter = Self::init_on(arch, source, config, seed)?;
         for (index, pair) in adapter.modules.iter_mut().enumerate() {
-            let (layer, projection) =
-                Projection::parse_in(arch.family, &pair.module).ok_or_else(|| Error::Module(pair.module.clone()))?;
-            let weights = source.layer(layer)?;
-            if projection.is_of_mixture() {
-                return Err(Error::Adapter(format!(
-                    "asks for init_lora_weights pissa on '{}', which is implemented for attention and plain MLPs; leave experts and routers out of target_modules",
-                    pair.module
-                )));
-            }
-            let (column, out) = (projection.column(arch, layer), projection.shape(arch, layer).0);
-            let weight = weights.product(projection.site()).weight.narrow(column, out)?.widened()?;
-            let weight = on_host(&weight.to_dtype(DType::F32)?)?;
+            let weight = weight_of(arch, source, &pair.module, &init)?;
             let stream = Stream::new(seed, PURPOSE, index as u64);
             let rank = pair.a.dim(0)?;
             (pair.a, pair.b) = pissa::pissa(&weight, rank, pair.scaling, niter, stream)?;

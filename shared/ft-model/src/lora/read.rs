@@ -129,7 +129,7 @@ fn no_config(file: &Path) -> Error {
 fn parse(text: &[u8]) -> Result<LoraConfig> {
     let config: LoraConfig = serde_json::from_slice(text)
         .map_err(|e| Error::Adapter(format!("has a configuration that cannot be read: {e}")))?;
-    config.check()?;
+    config.check_as_saved()?;
     Ok(config)
 }
 

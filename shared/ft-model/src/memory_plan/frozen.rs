@@ -21,11 +21,9 @@ pub struct Frozen {
     head: Option<usize>,
     /// What is not cut: norms, biases, learned positions; what scales are expanded with.
     small: u64,
-    /// The largest layer's matrices expanded to f32, where they are held in few bits: what a GPU holds. A CPU expands some
-    /// rows at a time.
+    /// The largest layer's matrices expanded to f32, where they are held in few bits: what a GPU holds. A CPU reads them
+    /// where they lie.
     expanded: Option<usize>,
-    /// The rows of the vocabulary that are expanded to f32 at a time, where it is held in blocks.
-    rows: usize,
 }
 
 /// What a pass through the model gathers.
@@ -105,7 +103,6 @@ impl Frozen {
             head: tables.head,
             small: (small + size_of::<f32>() * small_of_ends(arch)) as u64,
             expanded: matches!(held, WeightFormat::Packed(_)).then_some(size_of::<f32>() * largest),
-            rows: tables.expanded,
         })
     }
 
@@ -138,8 +135,8 @@ impl Frozen {
     /// The copy that is computed with.
     pub(super) fn computing(&self, stage: Stage) -> u64 {
         match self.expanded {
-            Some(expanded) if stage == Stage::Zero3 => expanded.max(self.table() + self.rows) as u64,
-            Some(expanded) => expanded.max(self.rows) as u64,
+            Some(expanded) if stage == Stage::Zero3 => expanded.max(self.table()) as u64,
+            Some(expanded) => expanded as u64,
             None if stage == Stage::Zero3 => self.largest_unit(),
             None => 0,
         }

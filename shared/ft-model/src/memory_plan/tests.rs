@@ -71,11 +71,9 @@ fn a_vocabulary_in_blocks_takes_what_its_blocks_take() {
             let frozen = Frozen::of(&model, WeightFormat::Packed(bits)).unwrap().unwrap();
             assert_eq!(frozen.bytes(), Quantised::load(&model, bits, |_| {}).unwrap().held_bytes(), "{name} {bits:?}");
         }
-        let frozen = Frozen::new(model.architecture(), WeightFormat::Packed(PackedFormat::EightBit), tables).unwrap();
         let widened = TableBytes::float(model.architecture(), DType::F32);
         // A block of Q8_0 has 34 bytes for 32 elements.
         assert_eq!(tables.embedding * 64, widened.embedding * 17);
-        assert!(tables.expanded > 0 && frozen.computing(Stage::None) >= tables.expanded as u64);
     }
 }
 

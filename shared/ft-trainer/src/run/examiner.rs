@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use anyhow::Result;
 use ft_model::decoder::Decoder;
 use ft_text::Form;
+
+use crate::error::Result;
 
 /// The model as it stands.
 pub struct Examined<'a> {

@@ -160,7 +160,11 @@ fn smollm2_takes_as_few_bytes_as_promised() {
         (PackedFormat::AsIs, 0.6251),
     ] {
         let packed = Quantised::load(&smollm2(), bits, |_| {}).unwrap();
-        assert_eq!((packed.frozen_parameters(), packed.expanded_bytes()), (matrices, 2 * 1536 * 576 * 4));
+        assert_eq!(
+            (packed.frozen_parameters(), packed.expanded_bytes()),
+            (matrices, 0),
+            "products read it where it lies"
+        );
         let each = packed.frozen_bytes() as f64 / matrices as f64;
         println!("{bits:?}: {} bytes for {matrices} parameters, {each:.4} each", packed.frozen_bytes());
         assert!(each < most, "{bits:?}: {each}");

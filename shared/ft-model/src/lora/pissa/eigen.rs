@@ -4,7 +4,7 @@
 
 use ft_kernels::philox::Stream;
 
-use super::dense::{axpy, dot, norm};
+use crate::lora::dense::{axpy, dot, norm};
 
 /// The orthonormal eigenvectors of the `count` largest eigenvalues, the largest first, as rows.
 pub fn largest(mut matrix: Vec<f64>, n: usize, count: usize) -> Vec<f64> {

@@ -5,6 +5,7 @@ use candle_core::Device;
 use serde_json::Value;
 
 use super::*;
+use crate::lora::dense::{dot, gram};
 
 fn matrix(seed: u64, rows: usize, columns: usize) -> Tensor {
     let mut values = vec![0.0; rows * columns];

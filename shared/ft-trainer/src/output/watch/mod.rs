@@ -7,10 +7,10 @@ mod tensorboard;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use serde_json::Value;
 
 use crate::data::dataset::Dataset;
+use crate::error::Result;
 use crate::json::{Entry, write_file};
 use crate::options::{Configuration, Options, ReportTo};
 use crate::run::Observer;

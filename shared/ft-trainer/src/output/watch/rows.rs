@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::data::dataset::Dataset;
+use crate::error::{Context, Result};
 
 /// The file's name.
 pub const FILE: &str = "rows.jsonl";

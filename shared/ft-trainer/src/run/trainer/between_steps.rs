@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::{Outlets, Trainer};
 use crate::engine::evaluation::{Evaluation, evaluate};
+use crate::error::{Error, Result};
 use crate::json::{Entry, entry, rounded};
 use crate::plan::due::At;
 use crate::run::Snapshot;
@@ -58,7 +58,7 @@ impl Trainer<'_> {
                     let verdict = self.best.judge(&mut self.state, &found)?;
                     save |= verdict.kept || (verdict.best && self.due.saves_the_best());
                 }
-                Err(error) if error.is::<ft_io::Interrupted>() => {
+                Err(error) if error.is_interrupt() => {
                     self.save(to)?;
                     return Err(error);
                 }
@@ -80,7 +80,7 @@ impl Trainer<'_> {
         let mut found = self.losses()?;
         found.extend(self.examine()?);
         if found.is_empty() {
-            bail!("there are no rows to evaluate on; give --eval");
+            return Err(Error::Options("there are no rows to evaluate on; give --eval".into()));
         }
         self.log(found.clone(), to)?;
         Ok(found)
@@ -162,7 +162,7 @@ impl Trainer<'_> {
         }
         let evaluated = self.evaluate(to);
         if let Err(error) = &evaluated
-            && error.is::<ft_io::Interrupted>()
+            && error.is_interrupt()
             && step == self.state.global_step
         {
             self.save(to)?;

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
 use ft_io::interrupt;
 use ft_model::decoder::Decoder;
 use serde_json::json;
 
 use super::Trainer;
+use crate::error::Result;
 use crate::json::{Entry, rounded};
 use crate::run::examiner::{Examined, Examiner, Marks};
 

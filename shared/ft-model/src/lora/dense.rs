@@ -76,3 +76,22 @@ pub fn transposed_times(left: &[f64], matrix: &[f64], count: usize, rows: usize,
     });
     result
 }
+
+/// Makes rows of `len` elements orthonormal, one after the other, each twice; what depends on rows before it becomes
+/// zero.
+pub fn orthonormal(rows: &mut [f64], len: usize) {
+    for i in 0..rows.len() / len {
+        let (before, rest) = rows.split_at_mut(i * len);
+        let row = &mut rest[..len];
+        let whole = norm(row);
+        for _ in 0..2 {
+            for other in before.chunks(len) {
+                let share = dot(other, row);
+                axpy(-share, other, row);
+            }
+        }
+        let left = norm(row);
+        let factor = if left > 1e-13 * whole { 1.0 / left } else { 0.0 };
+        row.par_iter_mut().for_each(|x| *x *= factor);
+    }
+}
