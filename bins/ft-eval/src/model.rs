@@ -54,7 +54,7 @@ impl Model {
         if let Some(packed) = packed {
             tracing::info!("{packed}");
         }
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = ft_io::model_name(path);
         let adapter_sha256 = adapter.as_ref().map(Adapter::sha256).transpose()?;
         let adapter = adapter.map(|adapter| adapter.on(&device).map(Cow::into_owned)).transpose()?;
         Ok(Self { compute, arch, source, adapter, adapter_sha256, form, name })

@@ -41,8 +41,8 @@ and the end tokens stand in the file's metadata, from where ft-train takes them.
 #[derive(Debug, Parser)]
 #[command(name = "ft-template", version, after_long_help = EXAMPLES)]
 pub struct Args {
-    /// The model whose tokenizer and template are used: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// The model whose tokenizer and template are used: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
 
     /// Conversations: a Parquet file, or '-' for standard input

@@ -24,9 +24,9 @@ use crate::work::Work;
 const LINEAGE: [&str; 3] = [SOURCE, SOURCE_FILE, SOURCE_ROW];
 
 /// Does what `args` say.
-#[allow(clippy::needless_pass_by_value)] // what ft_cli::run calls takes them
-pub fn run(args: Args) -> Result<()> {
+pub fn run(mut args: Args) -> Result<()> {
     args.check()?;
+    args.model = args.common.model(&args.model)?;
     let user_format = args.user_format()?;
     let source = args.source()?;
     let target = args.target()?;

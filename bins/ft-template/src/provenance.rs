@@ -12,7 +12,7 @@ use crate::args::Args;
 
 /// Tool, arguments, inputs and tokenizer.
 pub fn provenance(args: &Args, source: &Source, table: &ParquetTable, fingerprint: &str) -> Provenance {
-    let model = args.model.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let model = ft_io::model_name(&args.model);
     Provenance {
         tool: "ft-template".into(),
         version: env!("CARGO_PKG_VERSION").into(),

@@ -46,6 +46,21 @@ impl Precision {
     /// f32 in everything.
     pub const F32: Self = Self { activations: DType::F32, products: None, tf32: false };
 
+    /// As `--precision` names it.
+    pub fn name(self) -> &'static str {
+        match self.products {
+            Some(DType::BF16) => "bf16",
+            Some(DType::F16) => "fp16",
+            _ if self.tf32 => "tf32",
+            _ => "f32",
+        }
+    }
+
+    /// Whether losses are scaled while gradients are formed: f16 cannot hold small ones.
+    pub fn scales_loss(self) -> bool {
+        self.products == Some(DType::F16)
+    }
+
     /// The bytes of an activation's element.
     pub fn activation_bytes(self) -> usize {
         self.activations.size_in_bytes()

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
 use ft_dist::Communicator;
 use ft_io::progress::Progress;
 
 use crate::engine::agreement;
 use crate::engine::setup::Setup;
+use crate::error::Result;
 use crate::json::Entry;
 use crate::options::{Configuration, Options};
 use crate::output::checkpoint_folder::CheckpointFolder;

@@ -217,7 +217,7 @@ pub fn notes(args: &Args, resolved: &Resolved) -> Vec<String> {
     let mut notes = Vec::new();
     let m = &args.memory;
     let asked = args.precision.asked();
-    if asked.half().is_some() {
+    if asked.operators().is_some_and(|found| found.products.is_some()) {
         let load_in = m.load_in(asked);
         let kept = if load_in == asked.weight_format() { "in it" } else { "as --load-in says" };
         notes.push(format!("{}: the frozen matrices are kept {kept}", asked.name()));

@@ -5,6 +5,8 @@ mod adapters;
 mod device;
 mod faults;
 #[cfg(unix)]
+mod hub;
+#[cfg(unix)]
 mod killed;
 mod memory;
 mod mixtures;

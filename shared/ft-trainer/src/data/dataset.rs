@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use ft_dist::Communicator;
 use ft_io::Source;
 use ft_model::arch::Architecture;
@@ -12,6 +11,7 @@ use ft_table::Tokens;
 use ft_text::Form;
 use ft_text::origin::{self, Origin};
 
+use crate::error::{Context, Error, Result};
 use crate::options::{Overlong, RowOptions};
 use crate::plan::sampler;
 
@@ -101,14 +101,16 @@ impl Dataset {
         }
         let Some(first) = self.sequences.iter().position(over) else { return Ok(()) };
         let what = match limit.overlong {
-            Overlong::Error => bail!(
-                "{}, row {}: {} tokens, and --max-seq-length is {} ({count} of {all} rows are longer); give --overlong \
+            Overlong::Error => {
+                return Err(Error::Rows(format!(
+                    "{}, row {}: {} tokens, and --max-seq-length is {} ({count} of {all} rows are longer); give --overlong \
                  drop or truncate",
-                self.name,
-                self.rows[first],
-                self.sequences[first].input_ids.len(),
-                limit.tokens
-            ),
+                    self.name,
+                    self.rows[first],
+                    self.sequences[first].input_ids.len(),
+                    limit.tokens
+                )));
+            }
             Overlong::Drop => {
                 let fits: Vec<bool> = self.sequences.iter().map(|s| !over(s)).collect();
                 self.keep(|i| fits[i]);
@@ -128,7 +130,10 @@ impl Dataset {
             limit.tokens
         );
         if self.sequences.is_empty() {
-            bail!("{}: no row has at most {} tokens; raise --max-seq-length", self.name, limit.tokens);
+            return Err(Error::Rows(format!(
+                "{}: no row has at most {} tokens; raise --max-seq-length",
+                self.name, limit.tokens
+            )));
         }
         Ok(())
     }
@@ -151,10 +156,10 @@ impl Dataset {
         let Some(first) = teaches.iter().position(|teaches| !teaches).map(|i| self.rows[i]) else { return Ok(()) };
         self.keep(|i| teaches[i]);
         if self.sequences.is_empty() {
-            bail!(
+            return Err(Error::Rows(format!(
                 "{}: no row has a label (all are -100), so there is nothing to learn; see 'ft-template --labels'",
                 self.name
-            );
+            )));
         }
         tracing::warn!(
             "{}: {} of {all} rows have no label (row {first} is the first) and are left out",
@@ -207,9 +212,10 @@ fn handed_on(source: &Source, ranks: &dyn Communicator) -> Result<Tokens> {
     }
     let mut length = [bytes.len() as u64];
     ft_dist::broadcast(ranks, 0, &mut length)?;
-    bytes.resize(usize::try_from(length[0])?, 0);
+    let too_many = |_| Error::Rows(format!("{source}: {} bytes are more than this rank can hold", length[0]));
+    bytes.resize(usize::try_from(length[0]).map_err(too_many)?, 0);
     ft_dist::broadcast(ranks, 0, &mut bytes)?;
-    let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    let mut file = tempfile::NamedTempFile::new().with_context(|| "cannot make a temporary file")?;
     file.write_all(&bytes).with_context(|| format!("cannot write '{}'", file.path().display()))?;
     Ok(ft_table::read_tokens(&Source::parse(file.path()))?)
 }

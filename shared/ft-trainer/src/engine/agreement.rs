@@ -1,10 +1,10 @@
 //! Ranks that do not train the same thing are found before the first step.
 
-use anyhow::Result;
 use ft_dist::{Communicator, agree};
 use serde_json::Value;
 
 use crate::engine::setup::Setup;
+use crate::error::Result;
 use crate::options::Configuration;
 
 /// What may differ from machine to machine: where things lie, what is told, and how many threads there are.

@@ -93,6 +93,12 @@ impl Default for Options {
 impl Options {
     /// The adapter's configuration with the model that it is for.
     pub fn lora_config(&self) -> LoraConfig {
-        LoraConfig { base_model_name_or_path: Some(self.model.display().to_string()), ..self.lora.clone() }
+        LoraConfig { base_model_name_or_path: Some(self.base_model_name()), ..self.lora.clone() }
+    }
+
+    /// What the adapter calls its model: the name that it was published under, where it lies in the Hugging Face cache,
+    /// else its path.
+    pub fn base_model_name(&self) -> String {
+        ft_io::hub_name(&self.model).unwrap_or_else(|| self.model.display().to_string())
     }
 }

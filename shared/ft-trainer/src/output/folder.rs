@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use ft_dist::Communicator;
 use ft_io::{AtomicDir, Distinct, Source, Target};
 use ft_kernels::memory::peak_rss_bytes;
 use ft_text::{TOKENIZER_FILES, save_tokenizer};
 use serde_json::{Value, json};
 
+use crate::error::{Context, Error, Result};
 use crate::json::{Entry, entry, write_json};
 use crate::options::Options;
 use crate::output::checkpoint;
@@ -64,10 +64,10 @@ fn prepare_alone(options: &Options) -> Result<Option<Folder>> {
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder '{}'", path.display()))?;
     let lock = lock(&path)?;
     if !options.overwrite_output_dir && options.resume_from_checkpoint.is_none() && is_used(&path)? {
-        bail!(
+        return Err(Error::Output(format!(
             "'{}' already holds a run; give another folder, --resume-from-checkpoint to go on, or --overwrite-output-dir",
             path.display()
-        );
+        )));
     }
     if options.overwrite_output_dir && options.resume_from_checkpoint.is_none() {
         require_inputs_apart(options, &path)?;

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use ft_io::NamedValue;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::{Context, Error, Result};
 use crate::json::write_json;
 use crate::options::MixedPrecision;
 use crate::output::digest::InputFile;
@@ -127,7 +127,7 @@ impl Identity {
     /// # Errors
     /// Names the key that is missing or wrong.
     pub fn of_record(record: &Value) -> Result<Self> {
-        let part = |key: &str| record.get(key).cloned().with_context(|| format!("it has no '{key}'"));
+        let part = |key: &str| record.get(key).cloned().ok_or_else(|| Error::Checkpoint(format!("it has no '{key}'")));
         Ok(Self {
             train_sha256: serde_json::from_value::<InputFile>(part("train")?)?.sha256,
             initial_adapter_sha256: serde_json::from_value(part("initial_adapter_sha256")?)?,
@@ -177,7 +177,10 @@ impl Identity {
         if differ.is_empty() {
             return Ok(());
         }
-        bail!("{of} is of another run: {}; give what it was, or begin anew in another folder", differ.join("; "))
+        Err(Error::Checkpoint(format!(
+            "{of} is of another run: {}; give what it was, or begin anew in another folder",
+            differ.join("; ")
+        )))
     }
 
     /// The sequences in a step, of that run and of this, where they differ.

@@ -1,9 +1,9 @@
 //! Whoever looks on while a run goes.
 
-use anyhow::Result;
 use ft_model::lora::Adapter;
 use ft_model::step::StepResult;
 
+use crate::error::Result;
 use crate::json::Entry;
 use crate::run::trainer_state::TrainerState;
 

@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::engine::loss_scale::LossScale;
+use crate::error::{Context, Result};
 use crate::json::{Entry, write_json};
 
 /// The loss scale of half precision, as Trainer has a `scaler.pt`.

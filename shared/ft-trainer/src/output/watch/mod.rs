@@ -6,9 +6,9 @@ mod tensorboard;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use serde_json::Value;
 
+use crate::error::Result;
 use crate::json::{Entry, write_file};
 use crate::options::{Configuration, Options, ReportTo};
 use crate::run::Observer;

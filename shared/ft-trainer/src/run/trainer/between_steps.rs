@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::{Outlets, Trainer};
 use crate::engine::evaluation::{Evaluation, evaluate};
+use crate::error::{Error, Result};
 use crate::json::{Entry, entry, rounded};
 use crate::plan::due::At;
 use crate::run::Snapshot;
@@ -58,7 +58,7 @@ impl Trainer<'_> {
                     let verdict = self.best.judge(&mut self.state, &found)?;
                     save |= verdict.kept || (verdict.best && self.due.saves_the_best());
                 }
-                Err(error) if error.is::<ft_io::Interrupted>() => {
+                Err(error) if error.is_interrupt() => {
                     self.save(to)?;
                     return Err(error);
                 }
@@ -77,7 +77,11 @@ impl Trainer<'_> {
 
     /// Evaluates and logs what was found.
     fn evaluate(&mut self, to: &mut Outlets<'_>) -> Result<Entry> {
-        let eval = self.setup.eval.as_ref().context("there are no rows to evaluate on; give --eval")?;
+        let eval = self
+            .setup
+            .eval
+            .as_ref()
+            .ok_or_else(|| Error::Options("there are no rows to evaluate on; give --eval".into()))?;
         let started = Instant::now();
         let batch_size = self.options.training.per_device_eval_batch_size as usize;
         let Evaluation { loss, accuracy } =
@@ -153,7 +157,7 @@ impl Trainer<'_> {
         }
         let evaluated = self.evaluate(to);
         if let Err(error) = &evaluated
-            && error.is::<ft_io::Interrupted>()
+            && error.is_interrupt()
             && step == self.state.global_step
         {
             self.save(to)?;

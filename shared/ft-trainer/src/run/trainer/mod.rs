@@ -4,7 +4,7 @@ mod between_steps;
 
 use std::time::Instant;
 
-use anyhow::{Error, Result, bail};
+use ft_kernels::backend::Precision;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
 use serde_json::Value;
@@ -16,8 +16,9 @@ use crate::engine::loss_scale::LossScale;
 use crate::engine::memory_forecast::MemoryForecast;
 use crate::engine::setup::Setup;
 use crate::engine::step::{Draws, pieces};
+use crate::error::{Error, Result};
 use crate::json::Entry;
-use crate::options::{MixedPrecision, Options};
+use crate::options::Options;
 use crate::plan::due::Due;
 use crate::plan::sampler::Sampler;
 use crate::plan::schedule::Schedule;
@@ -107,7 +108,7 @@ impl<'a> Trainer<'a> {
         let sampler = setup.sampler(options)?;
         let steps = sampler.steps(&options.training);
         let mut optimizer = setup.optimizer(options, checkpoints.folder())?;
-        let fresh = fresh_state(options, setup.precision, steps, &sampler);
+        let fresh = fresh_state(options, setup.compute.precision, steps, &sampler);
         let (mut state, mut window, mut saved) = (fresh.clone(), LogWindow::default(), None);
         if let Some(from) = checkpoints.resume(&mut optimizer, steps, &*setup.ranks)? {
             saved = from.is_own.then_some(from.state.global_step);
@@ -198,7 +199,7 @@ impl<'a> Trainer<'a> {
         let number = self.state.global_step;
         let started = Instant::now();
         if self.options.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
-            bail!("step {}: a failure that was asked for", number + 1);
+            return Err(Error::Injected(number + 1));
         }
         let before = Before::step(&self.setup, &self.optimizer);
         let own = self.sampler.share(number, self.setup.ranks.rank());
@@ -283,7 +284,7 @@ impl<'a> Trainer<'a> {
         let step = self.setup.step(Some(self.draws(number)));
         let place = match &error {
             // A failure elsewhere has nothing to do with the rows here.
-            ft_model::Error::Ranks(_) => return Error::from(error).context(format!("step {}", number + 1)),
+            ft_model::Error::Ranks(_) => return Error::from(error).at(format!("step {}", number + 1)),
             ft_model::Error::NotFinite { sequence: Some(sequence), .. } if self.setup.ranks.world() > 1 => {
                 fault::place(*sequence, &micro_batches, data)
             }
@@ -294,11 +295,11 @@ impl<'a> Trainer<'a> {
             _ => None,
         };
         let place = place.unwrap_or_else(|| format!("rows {}", numbers(data, &micro_batches.concat())));
-        Error::from(error).context(format!("step {}, {place}", number + 1))
+        Error::from(error).at(format!("step {}, {place}", number + 1))
     }
 }
 
-fn fresh_state(options: &Options, precision: MixedPrecision, steps: u64, sampler: &Sampler) -> TrainerState {
+fn fresh_state(options: &Options, precision: Precision, steps: u64, sampler: &Sampler) -> TrainerState {
     let loss_scale = precision.scales_loss().then(LossScale::default);
     let Options { training: t, log, evaluation, .. } = options;
     TrainerState {
