@@ -6,7 +6,9 @@ use std::time::Instant;
 use anyhow::Result;
 use ft_io::output::listing;
 use ft_io::{Distinct, Source, interrupt};
-use ft_measure::{AnswerSummary, Answers, Chat, ChatOptions, DEFAULT_NEW_TOKENS, Prediction, Prompts, Sampler, Speaker};
+use ft_measure::{
+    AnswerSummary, Answers, Chat, ChatOptions, DEFAULT_NEW_TOKENS, Prediction, Prompts, Sampler, Speaker,
+};
 use ft_model::generate::Options;
 use ft_text::{Message, TextModel};
 

@@ -125,7 +125,9 @@ impl Counts {
             }
         }
         for (field, (rows, first)) in &self.unread.0 {
-            tracing::warn!("the field '{field}' of messages is not read; {rows} rows have it, row {first} is the first");
+            tracing::warn!(
+                "the field '{field}' of messages is not read; {rows} rows have it, row {first} is the first"
+            );
         }
         if self.truncated > 0 {
             tracing::warn!("cut {} rows at --max-seq-length; {} tokens are lost", self.truncated, self.lost_tokens);

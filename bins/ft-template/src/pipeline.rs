@@ -72,7 +72,8 @@ fn kept(args: &Args, name: &str, present: &Schema) -> Result<Vec<String>> {
     if let Some(name) = named.iter().find(|name| tokens_schema().index_of(name).is_ok()) {
         return Err(Usage(format!("--keep-columns names '{name}', which the output has with another meaning")).into());
     }
-    let lineage = LINEAGE.into_iter().filter(|name| !args.packing && present.index_of(name).is_ok() && !named.contains(name));
+    let lineage =
+        LINEAGE.into_iter().filter(|name| !args.packing && present.index_of(name).is_ok() && !named.contains(name));
     let mut kept: Vec<String> = Vec::new();
     for name in named.iter().copied().chain(lineage) {
         if !kept.iter().any(|other| other == name) {

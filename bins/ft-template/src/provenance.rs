@@ -16,7 +16,10 @@ pub fn provenance(args: &Args, source: &Source, sha256: Option<&str>, fingerprin
         tool: "ft-template".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         arguments: typed_arguments(&["-o", "--output"], &[source]),
-        inputs: sha256.map(|sha256| InputDigest { name: source.file_name(), sha256: sha256.into() }).into_iter().collect(),
+        inputs: sha256
+            .map(|sha256| InputDigest { name: source.file_name(), sha256: sha256.into() })
+            .into_iter()
+            .collect(),
         extra: BTreeMap::from([(origin::TOKENIZER_KEY.into(), fingerprint.into()), ("ft.model".into(), model)]),
     }
 }

@@ -1,9 +1,7 @@
 //! Rows of the common shapes as the template takes them.
 
 use ft_table::Rows;
-use ft_table::schema::{
-    CHAT_TEMPLATE_KWARGS, CONTENT, NAME, REASONING_CONTENT, ROLE, TOOL_CALL_ID, TOOL_CALLS, TOOLS,
-};
+use ft_table::schema::{CHAT_TEMPLATE_KWARGS, CONTENT, NAME, REASONING_CONTENT, ROLE, TOOL_CALL_ID, TOOL_CALLS, TOOLS};
 use ft_table::shapes::{ChatMessage, Example, Fault, Reading, Shape};
 use ft_text::Message;
 use rayon::prelude::*;

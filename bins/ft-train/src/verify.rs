@@ -17,8 +17,17 @@ use crate::config::Cli;
 use crate::examine;
 
 /// Arguments that may be given anew.
-const ANEW: [&str; 9] =
-    ["model", "train", "eval", "eval_generate", "threads", "activation_memory", "gradient_checkpointing", "log_level", "disable_tqdm"];
+const ANEW: [&str; 9] = [
+    "model",
+    "train",
+    "eval",
+    "eval_generate",
+    "threads",
+    "activation_memory",
+    "gradient_checkpointing",
+    "log_level",
+    "disable_tqdm",
+];
 
 /// Repeats the run in `dir`.
 ///
@@ -36,7 +45,8 @@ pub fn verify(cli: &Cli, dir: &Path) -> Result<()> {
     let again = configure(cli, &kept, from, scratch.path())?;
     let examiner = examine::examiner(&again.args.options()?)?;
     let run = (&again.args.options()?, again.configuration());
-    let Equal { logs, checkpoints, adapter } = repeat(&kept, run, from..to, Arc::new(ft_cli::Bars), cli.started, examiner)?;
+    let Equal { logs, checkpoints, adapter } =
+        repeat(&kept, run, from..to, Arc::new(ft_cli::Bars), cli.started, examiner)?;
     let whole = adapter.map_or_else(String::new, |digest| format!(", the final adapter {digest}"));
     let told = format!("equal: steps {} to {to}, {logs} log entries, {checkpoints} checkpoints{whole}\n", from + 1);
     let mut stdout = ft_io::output::listing();

@@ -38,7 +38,8 @@ impl Exam {
     pub fn read(source: &Source, model: &Path, max_new_tokens: usize, batch_size: usize) -> Result<Self> {
         let prompts = Prompts::read(source, None)?;
         if prompts.references.iter().all(Option::is_none) {
-            let told = "no prompt has a 'reference' to hold its answer against; 'ft-template --mode test' keeps the answers";
+            let told =
+                "no prompt has a 'reference' to hold its answer against; 'ft-template --mode test' keeps the answers";
             return Err(Error::content(&prompts.name, told));
         }
         check_tokenizer(&prompts.name, prompts.tokenizer.as_deref(), model)?;

@@ -104,7 +104,9 @@ impl TokenizerFile {
         let next = last.filter(|&last| last >= size || size == 0).map_or(size, |last| last + 1);
         let added: HashSet<&str> = self.added_tokens.iter().map(|token| token.content.as_str()).collect();
         let is_new = |text: &str| !added.contains(text) && !vocab.iter().any(|(_, piece)| piece == text);
-        (next..).zip(tokens.iter().map(|token| token.content.as_str()).filter(|text| !text.is_empty() && is_new(text))).collect()
+        (next..)
+            .zip(tokens.iter().map(|token| token.content.as_str()).filter(|text| !text.is_empty() && is_new(text)))
+            .collect()
     }
 
     /// All pieces by ascending id, those of `tokens` among them; an added token is what its id says.

@@ -205,10 +205,9 @@ fn template_sources(folder: &Path, config: &Json) -> Result<(Option<String>, Opt
             })?;
             Ok((Some(default), named("tool_use")))
         }
-        Some(_) => Err(Error::malformed(
-            &folder.join(CONFIG),
-            "chat_template is neither a text nor a list of named templates",
-        )),
+        Some(_) => {
+            Err(Error::malformed(&folder.join(CONFIG), "chat_template is neither a text nor a list of named templates"))
+        }
     }
 }
 

@@ -91,7 +91,9 @@ impl Special {
         let mut tokens = self.tokens(|text| present.contains_key(text));
         tokens.retain(|token| present.get(&token.content) != Some(token));
         if !tokens.is_empty() {
-            tokenizer.add_tokens(tokens).map_err(|e| Error::malformed(&path.join(CONFIG), format!("added tokens: {e}")))?;
+            tokenizer
+                .add_tokens(tokens)
+                .map_err(|e| Error::malformed(&path.join(CONFIG), format!("added tokens: {e}")))?;
         }
         tokenizer.set_encode_special_tokens(self.splits);
         Ok(())
@@ -139,7 +141,8 @@ fn legacy(folder: &Path, roles: &Map<String, Json>) -> Result<Vec<AddedToken>> {
     let is_standard = |(name, _): &(String, AddedToken)| ROLES.contains(&name.as_str());
     let named: Vec<AddedToken> = named(roles).into_iter().filter(is_standard).map(|(_, token)| token).collect();
     let special: Vec<String> = named.into_iter().chain(extra(roles)).map(|token| token.content).collect();
-    let mut found: Vec<(u64, &String)> = object(&file).iter().filter_map(|(text, id)| Some((id.as_u64()?, text))).collect();
+    let mut found: Vec<(u64, &String)> =
+        object(&file).iter().filter_map(|(text, id)| Some((id.as_u64()?, text))).collect();
     found.sort_unstable();
     Ok(found.into_iter().map(|(_, text)| AddedToken::from(text.clone(), special.contains(text))).collect())
 }

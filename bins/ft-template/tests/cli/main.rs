@@ -278,7 +278,11 @@ fn inputs_that_are_no_conversations() {
     assert!(out.stderr.contains(expected), "{}", out.stderr);
     fs::write(bench.path("rows.csv"), "a,b\n1,2\n").unwrap();
     let out = bench.run(&["rows.csv", "-o", "x"]);
-    assert!(out.stderr.contains("rows.csv: its columns tell no shape (there are: a, b); known are messages"), "{}", out.stderr);
+    assert!(
+        out.stderr.contains("rows.csv: its columns tell no shape (there are: a, b); known are messages"),
+        "{}",
+        out.stderr
+    );
     bench.input(&[]);
     let out = bench.run(&["in.parquet", "-o", "x"]);
     assert!(out.stderr.contains("in.parquet: has no rows"), "{}", out.stderr);

@@ -137,12 +137,16 @@ fn json_rows_that_cannot_be_used_name_their_line() {
 #[test]
 fn json_lines_through_a_pipe() {
     let bench = Bench::new();
-    let row = |i: usize| json!({"messages": chat(&[("user", "q"), ("assistant", "a")]).iter()
-        .map(|(role, content)| json!({"role": role, "content": format!("{content}{i}")})).collect::<Vec<_>>()});
+    let row = |i: usize| {
+        json!({"messages": chat(&[("user", "q"), ("assistant", "a")]).iter()
+        .map(|(role, content)| json!({"role": role, "content": format!("{content}{i}")})).collect::<Vec<_>>()})
+    };
     let lines: String = (0..6000).flat_map(|i| [row(i).to_string(), "\n".to_owned()]).collect();
     fs::write(bench.path("in.jsonl"), &lines).unwrap();
     let from_file = run(&bench, "in.jsonl", &["--threads", "1"]);
-    bench.input(&(0..6000).map(|i| chat(&[("user", &format!("q{i}")), ("assistant", &format!("a{i}"))])).collect::<Vec<_>>());
+    bench.input(
+        &(0..6000).map(|i| chat(&[("user", &format!("q{i}")), ("assistant", &format!("a{i}"))])).collect::<Vec<_>>(),
+    );
     assert!(from_file == run(&bench, "in.parquet", &[]));
     let input = fs::File::open(bench.path("in.jsonl")).unwrap();
     let out = bench.command("model", &["-", "-o", "out.parquet"]).stdin(input).output().unwrap();

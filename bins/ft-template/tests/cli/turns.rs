@@ -96,7 +96,10 @@ fn flags_that_say_nothing_clear_are_refused() {
     let bench = Bench::new();
     for (flags, told) in [
         (json!({"weight": 0.5}), "message 0: has weight 0.5, expected 0 or 1"),
-        (json!({"weight": 1, "masked": true}), "message 0: is learned by its 'weight' and not by its 'masked', or the other way round"),
+        (
+            json!({"weight": 1, "masked": true}),
+            "message 0: is learned by its 'weight' and not by its 'masked', or the other way round",
+        ),
     ] {
         let mut message = json!({"role": "assistant", "content": "x"});
         message.as_object_mut().unwrap().extend(flags.as_object().unwrap().clone());
@@ -135,12 +138,15 @@ fn f01_thoughts_and_calls_are_rendered() {
 fn f01_calls_without_a_text_are_rendered_by_templates_that_append_to_it() {
     let bench = Bench::new();
     let call = json!({"function": {"name": "w"}});
-    messages(&bench, &[json!([
-        {"role": "user", "content": "q"},
-        {"role": "assistant", "content": null, "tool_calls": [call]},
-        {"role": "tool", "content": "rain"},
-        {"role": "assistant", "content": "It rains."},
-    ])]);
+    messages(
+        &bench,
+        &[json!([
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "content": "rain"},
+            {"role": "assistant", "content": "It rains."},
+        ])],
+    );
     let template = "{% for m in messages %}{{ '[' + m.role + ']' + m.content }}{% for c in m.tool_calls or [] %}\
         <{{ c.function.name }}>{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
     fs::write(bench.path("t.jinja"), template).unwrap();

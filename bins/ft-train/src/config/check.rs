@@ -195,7 +195,8 @@ fn metric(args: &Args) -> Result<(), String> {
     if there.contains(&metric.as_str()) {
         return Ok(());
     }
-    let more = if EXAMINATION_KEYS.contains(&metric.as_str()) { "; --eval-generate FILE adds exact_match and f1" } else { "" };
+    let more =
+        if EXAMINATION_KEYS.contains(&metric.as_str()) { "; --eval-generate FILE adds exact_match and f1" } else { "" };
     let named = watch.metric_for_best_model.as_deref().unwrap_or("loss");
     Err(format!("--metric-for-best-model {named}: an evaluation has only {}{more}", there.join(", ")))
 }

@@ -39,7 +39,8 @@ fn scratch() -> Scratch {
         5 => Some(tokenizer.decode(&[70 + 5, 223, 92], false).unwrap()),
         _ => Some(tokenizer.decode(ids, false).unwrap()),
     };
-    let references: Vec<Option<String>> = rows().iter().enumerate().map(|(i, (ids, _))| answer(i, &ids[2..5])).collect();
+    let references: Vec<Option<String>> =
+        rows().iter().enumerate().map(|(i, (ids, _))| answer(i, &ids[2..5])).collect();
     prompts(&scratch, "prompts.parquet", &references, -100);
     scratch
 }
@@ -121,7 +122,10 @@ fn ranks_find_the_same() {
     }
     assert_eq!(found(&scratch, "two"), found(&scratch, "sharded"));
     // More ranks than prompts: some have none.
-    scratch.train("seven", &format!("{line} --nproc-per-node 7 --per-device-train-batch-size 1 --max-steps 2 --eval-steps 2"));
+    scratch.train(
+        "seven",
+        &format!("{line} --nproc-per-node 7 --per-device-train-batch-size 1 --max-steps 2 --eval-steps 2"),
+    );
     assert_eq!(found(&scratch, "seven").len(), 1);
 }
 

@@ -223,7 +223,8 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter(BEGINNING, beginning);
     environment.add_function(TURN, turn);
     environment.add_function(ASKED, |state: &State| Ok::<_, Error>(trace(state)?.notes().current.is_some()));
-    environment.add_function(PROMPT, |state: &State| Ok::<_, Error>(trace(state)?.notes().current.is_some_and(|c| c.1)));
+    environment
+        .add_function(PROMPT, |state: &State| Ok::<_, Error>(trace(state)?.notes().current.is_some_and(|c| c.1)));
 }
 
 fn trace(state: &State) -> Result<Trace, Error> {

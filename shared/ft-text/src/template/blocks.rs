@@ -83,8 +83,9 @@ impl<'a> Parsed<'a> {
             let Token::Tag { name: "for", code } = self.tokens[i] else { return None };
             let items = loop_parts(code).and_then(|(_, items)| plain.captures(items))?;
             let end = self.ends[i].filter(|_| self.around[i].iter().all(is_choice) && names.contains(&items[1]))?;
-            let has_else = (i..end)
-                .any(|at| self.around[at].last() == Some(&i) && matches!(self.tokens[at], Token::Tag { name: "else", .. }));
+            let has_else = (i..end).any(|at| {
+                self.around[at].last() == Some(&i) && matches!(self.tokens[at], Token::Tag { name: "else", .. })
+            });
             (!has_else).then_some((i, end))
         })
     }

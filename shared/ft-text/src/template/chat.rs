@@ -7,13 +7,13 @@ use chrono::{Local, NaiveDateTime};
 use minijinja::{Environment, Value};
 use sha2::{Digest, Sha256};
 
+use super::beginnings::{Beginnings, Trace};
 use super::message::Message;
 use super::rendering::Rendering;
 use super::rewrite::Rewritten;
 use super::values::{Context, Messages};
 use super::variables::Variables;
 use super::{depth, environment, generation, instrument, rewrite, values};
-use super::beginnings::{Beginnings, Trace};
 use crate::error::{Error, Result};
 
 /// A compiled chat template with the special tokens that it may name.

@@ -174,7 +174,11 @@ fn as_last(body: &[Token], out: &mut String) -> Option<()> {
 fn last(code: &str, own: &Regex) -> Option<String> {
     let known = |found: regex::Captures| {
         let preceded = code[..found.get(0).map_or(0, |all| all.start())].ends_with('.');
-        preceded || matches!(found.get(1).map(|name| name.as_str()), Some("first" | "last" | "index" | "index0" | "previtem" | "nextitem"))
+        preceded
+            || matches!(
+                found.get(1).map(|name| name.as_str()),
+                Some("first" | "last" | "index" | "index0" | "previtem" | "nextitem")
+            )
     };
     let all_known = !quotes(code, "loop") && own.captures_iter(code).all(known);
     all_known.then(|| {

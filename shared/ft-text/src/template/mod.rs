@@ -23,14 +23,14 @@ mod tokens;
 mod values;
 mod variables;
 
-pub use chat::ChatTemplate;
 pub(crate) use beginnings::Beginnings;
+pub use chat::ChatTemplate;
 pub(crate) use chat::{Conversation, digest};
 pub use message::Message;
 pub use rendering::Rendering;
 pub use variables::Variables;
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod beginnings_tests;
+#[cfg(test)]
+mod tests;

@@ -119,12 +119,7 @@ fn raw<'a>(
 
 /// A text of `source` as the tags on its two sides leave it: the one `behind` it in the source, and the one `ahead`,
 /// with where it begins.
-fn trimmed<'a>(
-    source: &'a str,
-    text: &'a str,
-    behind: Option<(Sign, bool)>,
-    ahead: Option<(usize, Sign)>,
-) -> &'a str {
+fn trimmed<'a>(source: &'a str, text: &'a str, behind: Option<(Sign, bool)>, ahead: Option<(usize, Sign)>) -> &'a str {
     let text = match behind {
         Some((Sign::Minus, _)) => text.trim_start(),
         Some((Sign::None, true)) => text.strip_prefix('\n').unwrap_or(text),
@@ -177,8 +172,21 @@ mod tests {
     #[test]
     fn white_space_is_trimmed_as_minijinja_does() {
         let pieces = [
-            "{% if x %}", "{%- if x -%}", "{%+ if x %}", "{% if x +%}", "{{ x }}", "{{- x -}}", "{# c #}", "{#- c -#}",
-            "{%- raw %}", "\n", " ", "\t\n", "a", "  \n  ", "{ %}",
+            "{% if x %}",
+            "{%- if x -%}",
+            "{%+ if x %}",
+            "{% if x +%}",
+            "{{ x }}",
+            "{{- x -}}",
+            "{# c #}",
+            "{#- c -#}",
+            "{%- raw %}",
+            "\n",
+            " ",
+            "\t\n",
+            "a",
+            "  \n  ",
+            "{ %}",
         ];
         let mut state = 1_u64;
         let mut random = |below: usize| {
@@ -195,7 +203,8 @@ mod tests {
                     source.push_str(["\n {{ x }} {%- endraw -%}", "b\n  {% endraw %}", " {%+ endraw +%}"][random(3)]);
                 }
             }
-            (0..open).for_each(|_| source.push_str([" {% endif %}", "\n {%- endif -%}", "\n\n  {% endif %}\n"][random(3)]));
+            (0..open)
+                .for_each(|_| source.push_str([" {% endif %}", "\n {%- endif -%}", "\n\n  {% endif %}\n"][random(3)]));
             let (expected, got) = both(&source);
             assert_eq!(got, expected, "{source:?}");
         }
