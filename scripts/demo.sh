@@ -25,7 +25,7 @@ mkdir -p "$out"
 
 say "1. Rows: four files of chats become one split of examples"
 run $bin/ft-prep $evals/taxes.jsonl $evals/finance_calc.jsonl $evals/invoices.jsonl $evals/accounting_audit.jsonl \
-    --test-size 0.1 --seed 42 --report "$out/prep.json" -o "$out/rows"
+    --test-size 0.1 --seed 42 --report "$out/prep.json" --leak-report "$out/leaks.jsonl" -o "$out/rows"
 
 say "2. Tokens: the model's own chat template; only the answers are learned"
 for side in train test; do

@@ -77,6 +77,9 @@ if command -v nvidia-smi >/dev/null 2>&1; then
     say "" "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader)"
 fi
 
+[ ! -x "$bin/ft-kernels-test" ] ||
+    part "Kernels of our own against their references, f32, bf16 and f16" "$bin/ft-kernels-test" --quiet --test-threads 2
+
 if [ -n "$quick" ]; then only=(--only llama-s0,gemma2-s18,gpt2-s28,qwen2-s41-dora,phi3-s15); else only=(); fi
 part "Operators and training runs, f32" \
     "$bin/ft-bench" check --device "$device" --reference testdata/reference "${only[@]}" --quiet

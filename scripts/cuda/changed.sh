@@ -23,7 +23,8 @@ fi
 behind=$(grep -rl 'feature = "cuda"' shared bins --include='*.rs' || true)
 for file in $files; do
     case $file in
-    Cargo.lock | *Cargo.toml | scripts/cuda/check/nvcc | scripts/cuda/changed.sh)
+    Cargo.lock | *Cargo.toml | scripts/cuda/check/nvcc | scripts/cuda/changed.sh | scripts/cuda/kernels.sh | \
+        shared/ft-kernels/build.rs | shared/ft-kernels/kernels/* | shared/ft-kernels/src/cuda/*)
         echo "$file"
         exit 0
         ;;

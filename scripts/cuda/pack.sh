@@ -17,6 +17,8 @@ trap 'rm -rf "$scratch"' EXIT
 for program in ft-train ft-eval ft-bench; do
     strip -o "$scratch/$program" "$cuda/$program"
 done
+# The kernels' tests, for the GPU.
+[ ! -f "$cuda/ft-kernels-test" ] || strip -o "$scratch/ft-kernels-test" "$cuda/ft-kernels-test"
 for program in ft-prep ft-template ft-merge; do
     [ ! -f "$other/$program" ] || strip -o "$scratch/$program" "$other/$program"
 done

@@ -71,6 +71,17 @@ impl Measure {
         }
     }
 
+    /// The model that is loaded, where one is; a plan looks at shapes alone.
+    pub fn loaded_model(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Matmul(args) => args.model.as_mut(),
+            Self::Train(args) => Some(&mut args.model),
+            Self::Generate(args) => Some(&mut args.model),
+            Self::Precision(args) => Some(&mut args.model),
+            Self::Plan(_) | Self::Check(_) => None,
+        }
+    }
+
     /// The models that are read.
     pub fn models(&self) -> &[PathBuf] {
         match self {
@@ -121,7 +132,7 @@ pub enum Format {
 #[derive(Debug, clap::Args)]
 pub struct MatmulArgs {
     /// Take the shapes from this model [default: those of SmolLM2-135M]
-    #[arg(long, value_name = "DIR|GGUF")]
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: Option<PathBuf>,
     /// Rows of the left-hand matrix: the tokens of a micro-batch
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = positive)]
@@ -138,8 +149,8 @@ pub struct MatmulArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
-    /// The model: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// The model: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
     /// Training steps to take; the median time is reported
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
@@ -187,8 +198,8 @@ pub struct TrainArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct GenerateArgs {
-    /// The model: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// The model: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
     /// Batch sizes to measure: sequences generated at a time
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4, 8], value_parser = positive)]

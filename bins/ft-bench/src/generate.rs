@@ -54,7 +54,8 @@ struct GenerationTimes {
 /// `ft-bench generate`
 pub fn run(args: &GenerateArgs, threads: usize, started: Instant) -> Result<Report> {
     let device = ft_model::device::named(args.device.device)?;
-    let compute = ft_model::device::compute(&device, args.device.reference_operators, Precision::F32);
+    let compute =
+        ft_model::device::compute(args.device.device, &device, args.device.reference_operators, Precision::F32);
     let checkpoint = Checkpoint::open(&args.model)?;
     let arch = checkpoint.architecture().clone();
     let (needed, room) = (args.prompt_len + args.max_new_tokens, arch.max_position_embeddings);
@@ -232,7 +233,7 @@ fn figures(
     (product, best): (&str, f64),
 ) -> Map<String, Value> {
     let all = json!({
-        "model": args.model.file_name().map(|name| name.to_string_lossy()),
+        "model": ft_io::model_name(&args.model),
         "parameters": arch.parameters(),
         "load_in": args.load_in.name(),
         "prompt_len": args.prompt_len,

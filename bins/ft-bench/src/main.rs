@@ -19,22 +19,39 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use ft_cli::Program;
 use ft_io::{Distinct, Source};
+use ft_kernels::simd::Isa;
 
 use args::{Args, Measure, What};
 use report::Outputs;
 
+/// What `--version` tells.
+const PROGRAM: Program = Program {
+    name: "ft-bench",
+    features: &[
+        #[cfg(feature = "cuda")]
+        "cuda",
+    ],
+    instruction_set: Some(|| Isa::best().name()),
+};
+
 fn main() -> ExitCode {
-    ft_cli::run("ft-bench", |args: &Args| &args.common, bench)
+    ft_cli::run(PROGRAM, |args: &Args| &args.common, bench)
 }
 
 fn bench(args: Args) -> Result<()> {
     let started = Instant::now();
     ft_kernels::memory::keep_freed_pages();
-    let threads = args.common.thread_count();
-    match args.what {
+    let Args { common, what } = args;
+    match what {
         What::Plot(args) => plot::run(&args),
-        What::Measure(what) => measure(&what, threads, started),
+        What::Measure(mut what) => {
+            if let Some(model) = what.loaded_model() {
+                *model = common.model(model)?;
+            }
+            measure(&what, common.thread_count(), started)
+        }
     }
 }
 

@@ -147,7 +147,7 @@ fn report(args: &PrecisionArgs, threads: usize, device: &Device, all: &[TypeFigu
     let dot =
         |found: &TypeFigures| Dot { label: found.name.into(), x: found.loss_difference, y: found.tokens_per_second };
     let figures = json!({
-        "model": args.model.file_name().map(|name| name.to_string_lossy()),
+        "model": ft_io::model_name(&args.model),
         "device": place,
         "max_steps": args.max_steps,
         "batch_size": args.batch_size,

@@ -67,7 +67,7 @@ struct Measured {
 pub fn run(args: &TrainArgs, threads: usize, started: Instant) -> Result<Report> {
     let device = ft_model::device::named(args.device.device)?;
     let precision = Precision { tf32: args.tf32, ..Precision::F32 };
-    let compute = ft_model::device::compute(&device, args.device.reference_operators, precision);
+    let compute = ft_model::device::compute(args.device.device, &device, args.device.reference_operators, precision);
     let model = Model::open(args)?;
     let arch = model.architecture();
     if args.seq_len > arch.max_position_embeddings {
@@ -263,18 +263,18 @@ struct Stopwatch {
 }
 
 impl Observer for Stopwatch {
-    fn started(&mut self, _: &TrainerState, _: &Entry) -> Result<()> {
+    fn started(&mut self, _: &TrainerState, _: &Entry) -> ft_trainer::Result<()> {
         self.to_first_step = self.started.elapsed().as_secs_f64();
         self.step = Instant::now();
         Ok(())
     }
 
-    fn computed(&mut self, _: u64, found: &StepResult) -> Result<()> {
+    fn computed(&mut self, _: u64, found: &StepResult) -> ft_trainer::Result<()> {
         self.losses.push(found.loss);
         Ok(())
     }
 
-    fn stepped(&mut self, step: u64, _: &Adapter) -> Result<()> {
+    fn stepped(&mut self, step: u64, _: &Adapter) -> ft_trainer::Result<()> {
         let seconds = self.step.elapsed().as_secs_f64();
         let loss = self.losses.last().copied().unwrap_or(f64::NAN);
         tracing::info!("step {step}: loss {loss:.4}, {:.0} tokens/s", self.tokens as f64 / seconds);
@@ -336,7 +336,7 @@ fn figures(
     let seconds = median(&m.seconds);
     let gflops = m.flops.total() / seconds / 1e9;
     let all = json!({
-        "model": args.model.file_name().map(|name| name.to_string_lossy()),
+        "model": ft_io::model_name(&args.model),
         "parameters": arch.parameters(),
         "load_in": args.load_in.name(),
         "tf32": args.tf32,

@@ -9,6 +9,8 @@ mod model;
 mod numbers;
 mod sampling;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 pub use chat::ChatArgs;
@@ -78,4 +80,18 @@ pub enum Task {
     /// over rows), the rows at which the second is better or worse, and the exact sign test over them. Files of other
     /// rows are refused.
     Compare(Box<CompareArgs>),
+}
+
+impl Task {
+    /// The models that are measured: paths, or names on the hub.
+    pub fn models(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Loss(args) => vec![&mut args.model.model],
+            Self::Generate(args) => vec![&mut args.model.model],
+            Self::Choice(args) => vec![&mut args.model.model],
+            Self::Chat(args) => vec![&mut args.model],
+            Self::Compare(args) if args.models.on.is_some() => vec![&mut args.a, &mut args.b],
+            Self::Compare(_) => Vec::new(),
+        }
+    }
 }

@@ -5,7 +5,7 @@ mod lines;
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, bail};
 use ft_cli::Usage;
 use ft_io::output::listing;
 use ft_io::{Interrupted, interrupt};
@@ -30,6 +30,11 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     let chosen = Chosen::new(&args.sampling, &args.model, &text, true)?;
     let model = Model::open(&args.model, args.adapter.as_deref(), &args.held)?;
     let speaker = Speaker::new(text, model.form(), args.system.as_deref())?;
+    if speaker.text().template.is_none() {
+        let told = "has no chat template, nor has its adapter; take a model that was tuned for chat, or ask single \
+                    questions with 'ft-eval generate --prompt'";
+        bail!("'{}' {told}", args.model.display());
+    }
     let options = ChatOptions {
         sampling: chosen.sampling,
         seed: args.sampling.seed,

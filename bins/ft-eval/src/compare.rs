@@ -3,6 +3,7 @@
 mod checks;
 mod junit;
 mod models;
+mod words;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use crate::args::CompareArgs;
 use crate::report::{Input, Report, figure, table};
 
 use checks::{Check, checks, loss_of};
+use words::told;
 
 /// Two sides of the same rows.
 struct Sides {
@@ -35,6 +37,10 @@ struct Measured {
 }
 
 pub fn run(args: &CompareArgs) -> Result<()> {
+    if args.bounds.max_forgetting.is_some() && args.forgetting.is_empty() && args.models.forgetting_on.is_none() {
+        let told = "--max-forgetting: name what must not be forgotten, with --forgetting or --forgetting-on";
+        return Err(Usage(told.into()).into());
+    }
     let mut report = Report::open(args.report.as_ref(), None, files(args))?;
     let junit = match args.junit.as_ref().map(Target::parse) {
         Some(target) => Some((report.also("--junit", &target)?, target.name())),
@@ -131,15 +137,6 @@ fn of_models(args: &CompareArgs) -> Result<Measured> {
     let Some(task) = sides.next() else { bail!("nothing was measured") };
     let names = [task.a.name.clone(), task.b.name.clone()];
     Ok(Measured { task, forgetting: sides.next(), inputs, names, models: described })
-}
-
-/// One metric in a line.
-fn told(of: &Comparison) -> String {
-    let Comparison { a, b, gain, interval: (low, high), wins, losses, ties, p_value, .. } = of;
-    format!(
-        "{a:.4} -> {b:.4}, gain {gain:+.4} [{low:+.4}, {high:+.4}], {wins} wins, {losses} losses, {ties} ties, p = \
-         {p_value:.3}"
-    )
 }
 
 fn say(title: &str, compared: &[Comparison], forgotten: Option<&Comparison>) {

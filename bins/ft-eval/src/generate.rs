@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Error, Result};
 use ft_cli::progress;
 use ft_io::interrupt;
-use ft_measure::{AnswerSummary, Answers, Prediction, Prompts, Sampler, check_tokenizer};
+use ft_measure::{AnswerSummary, Answers, DEFAULT_NEW_TOKENS, Prediction, Prompts, Sampler, check_tokenizer};
 use ft_model::generate::Options;
 use ft_text::TextModel;
 use serde_json::{Map, Value, json};
@@ -15,16 +15,9 @@ use crate::args::{GenerateArgs, inputs, source, target};
 use crate::chosen::Chosen;
 use crate::interrupted::interrupted;
 use crate::model::Model;
-use crate::question;
 use crate::report::{Report, figure, peak, rate, table};
 
-/// The most tokens of an answer where nothing says another number.
-pub const DEFAULT_NEW_TOKENS: u32 = 128;
-
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    if let Some(question) = &args.prompt {
-        return question::run(args, question);
-    }
     let source = source(args.input.as_ref(), &args.model)?;
     let output = args.output.as_ref().map(|output| target(Some(output))).transpose()?;
     let text = TextModel::open(&args.model.model)?;

@@ -19,18 +19,37 @@ mod row_file;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use ft_cli::Program;
+use ft_kernels::simd::Isa;
 
 use args::{Args, Task};
 
+/// What `--version` tells.
+const PROGRAM: Program = Program {
+    name: "ft-eval",
+    features: &[
+        #[cfg(feature = "cuda")]
+        "cuda",
+    ],
+    instruction_set: Some(|| Isa::best().name()),
+};
+
 fn main() -> ExitCode {
-    ft_cli::run("ft-eval", |args: &Args| &args.common, evaluate)
+    ft_cli::run(PROGRAM, |args: &Args| &args.common, evaluate)
 }
 
 fn evaluate(args: Args) -> Result<()> {
     ft_kernels::memory::keep_freed_pages();
-    match args.task {
+    let Args { common, mut task } = args;
+    for model in task.models() {
+        *model = common.model(model)?;
+    }
+    match task {
         Task::Loss(args) => loss::run(&args),
-        Task::Generate(args) => generate::run(&args),
+        Task::Generate(args) => match &args.prompt {
+            Some(question) => question::run(&args, question),
+            None => generate::run(&args),
+        },
         Task::Chat(args) => chat::run(&args),
         Task::Choice(args) => choice::run(&args),
         Task::Compare(args) => compare::run(&args),

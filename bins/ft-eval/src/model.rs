@@ -37,7 +37,8 @@ impl Model {
     /// Reads weights and adapter, and holds one against the other.
     pub fn open(path: &Path, lora: Option<&OsStr>, held: &HeldArgs) -> Result<Self> {
         let device = ft_model::device::named(held.device.device)?;
-        let compute = ft_model::device::compute(&device, held.device.reference_operators, Precision::F32);
+        let compute =
+            ft_model::device::compute(held.device.device, &device, held.device.reference_operators, Precision::F32);
         let checkpoint = Checkpoint::open(path)?;
         let arch = checkpoint.architecture().clone();
         let read = lora.map(|text| adapter(&Source::parse(text), &arch, path)).transpose()?;
@@ -53,7 +54,7 @@ impl Model {
         if let Some(packed) = packed {
             tracing::info!("{packed}");
         }
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = ft_io::model_name(path);
         let adapter_sha256 = adapter.as_ref().map(Adapter::sha256).transpose()?;
         let adapter = adapter.map(|adapter| adapter.on(&device).map(Cow::into_owned)).transpose()?;
         Ok(Self { compute, arch, source, adapter, adapter_sha256, form, name })

@@ -22,8 +22,8 @@ use ft_cli::Usage;
 #[derive(Debug, clap::Parser)]
 #[command(version, verbatim_doc_comment)]
 pub struct Args {
-    /// The base model: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// The base model: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
 
     /// An adapter to add: a PEFT folder, a safetensors file, or - for a pipe; may be given several times

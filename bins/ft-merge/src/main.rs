@@ -13,20 +13,27 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use ft_cli::Program;
 use ft_io::output::require_replaceable;
 use ft_io::{AtomicDir, Distinct, Source};
+use ft_kernels::simd::Isa;
 use ft_model::Checkpoint;
 
 use adapters::Adapters;
 use args::Args;
 use plan::Plan;
 
+/// What `--version` tells.
+const PROGRAM: Program = Program { name: "ft-merge", features: &[], instruction_set: Some(|| Isa::best().name()) };
+
 fn main() -> ExitCode {
-    ft_cli::run("ft-merge", |args: &Args| &args.common, |args| run(&args))
+    ft_cli::run(PROGRAM, |args: &Args| &args.common, run)
 }
 
-fn run(args: &Args) -> Result<()> {
+fn run(mut args: Args) -> Result<()> {
     let started = Instant::now();
+    args.model = args.common.model(&args.model)?;
+    let args = &args;
     let dtype = args.dtype()?;
     let replaces = check_output(args)?;
     let base = Checkpoint::open(&args.model)?;

@@ -1,73 +1,52 @@
 //! What is typed.
 
-use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Parser, ValueEnum};
 use ft_cli::Common;
 use ft_io::{Source, Target};
-use ft_table::Format;
 use ft_table::shapes::{Preference, Reading, Roles, Shape};
+use ft_table::{Format, ReadOptions, TextEncoding};
 
+use crate::facts::Wanted;
+use crate::help::{ABOUT, EXAMPLES, LONG_ABOUT};
+use crate::shares::{Share, Until};
 use crate::split::{Side, TestSize};
-
-const ABOUT: &str = "Turn rows of any common format and shape into examples for fine-tuning";
-
-const LONG_ABOUT: &str = "\
-Turn rows of any common format and shape into examples for fine-tuning.
-
-Reads CSV, TSV, JSON lines, a JSON array, Parquet or Arrow, plain or compressed with gzip or \
-zstd, from files or a pipe. Writes Parquet with one column, messages: list<struct<role, \
-content, …>>, which ft-template takes next, and the columns that --keep-columns names.
-
-These shapes are known by their columns:
-
-  messages                   a list of {role, content}
-  conversations              ShareGPT: a list of {from, value}
-  instruction, output        Alpaca; with input and history where they are there
-  prompt, completion         text, or lists of messages, also as JSON in a text;
-                             so are prompt, response and the like:
-  question, answer           also query, response; instruction, response
-  input, ideal               evals: messages or text, and the answer or a list of answers
-  input, output              text
-  prompt, chosen, rejected   preference pairs: --preference says which side is read
-  text                       whole documents to go on learning with: no messages
-
-Beside each of them (but text) stand, where the input has them: system, a system message for \
-a row that has none; tools (or functions, the old form) and chat_template_kwargs, which the \
-template takes.
-
-A message keeps role, content, name, reasoning_content (or reasoning, thinking), tool_calls \
-(or function_call), tool_call_id, and whether it is learned: weight 0 or 1, train, training, \
-loss, masked. What is not read, a column, a key or a field, is told.
-
-Anything else is named: --input-column and --output-column for question and answer, \
---messages-column for a conversation.
-
-A row without a question or without an answer is dropped and counted, and so is one with an \
-image, audio or a file in it; a row that cannot be understood is an error that names its line.";
-
-const EXAMPLES: &str = "\
-Examples:
-  ft-prep chats.jsonl -o examples.parquet
-  ft-prep faq.csv --input-column question --output-column answer --test-size 0.1 -o data/
-  zcat dump.json.gz | ft-prep - --dedup -o - | ft-template --model MODEL -o tokens.parquet
-  ft-prep a.parquet b.csv.zst --test-size 500 --split test --seed 7 -o test.parquet
-
---test-size F takes ceil(F x rows) rows for the test side, N takes N rows; the same seed and \
-rows always give the same sides, from files or pipes. Both sides keep the order of the input.
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
+use crate::values::{delimiter, similarity};
 
 /// Arguments of `ft-prep`.
 #[derive(Debug, Parser)]
 #[command(name = "ft-prep", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
 pub struct Args {
-    /// Files to read, one after the other; - is standard input
-    #[arg(value_name = "INPUT", required = true)]
+    /// Files to read, one after the other; folders, patterns such as
+    /// 'data/*.jsonl', named pipes; - is standard input
+    #[arg(value_name = "INPUT", required_unless_present = "mix")]
     pub inputs: Vec<Source>,
 
     /// Format of the inputs [default: told by content and name]
     #[arg(long, value_name = "FORMAT", value_parser = formats())]
     pub format: Option<Format>,
+
+    /// Byte between the fields of CSV: a character, or tab [default: told by the content]
+    #[arg(long, value_name = "C", value_parser = delimiter, help_heading = "Reading")]
+    pub delimiter: Option<u8>,
+
+    /// Encoding of text inputs, such as windows-1252, latin1 or shift_jis
+    /// [default: UTF-8, or UTF-16 where the first bytes are]
+    #[arg(long, value_name = "NAME", help_heading = "Reading")]
+    pub encoding: Option<TextEncoding>,
+
+    /// What becomes of a row that cannot be read or understood: a ragged line of
+    /// CSV, a line that is no JSON, a message with an unknown role
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = OnFault::Error, help_heading = "Reading")]
+    pub bad_rows: OnFault,
+
+    /// What becomes of a row with an image, audio, video or a file in it
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = OnFault::Drop, help_heading = "Reading")]
+    pub non_text: OnFault,
+
+    /// Take this many examples: the first ones, or with --shuffle any
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Reading")]
+    pub limit: Option<u64>,
 
     /// Column that holds the question
     #[arg(long, value_name = "C", help_heading = "Columns")]
@@ -99,14 +78,50 @@ pub struct Args {
     pub system: Option<String>,
 
     /// Side of preference pairs to read: chosen or rejected
-    #[arg(long, value_name = "SIDE", value_parser = sides(), help_heading = "Messages")]
+    #[arg(long, value_name = "SIDE", value_parser = sides(), help_heading = "Messages", conflicts_with_all = ["input_column", "messages_column"])]
     pub preference: Option<Preference>,
+
+    /// Inputs to mix: rows are drawn from each as often as its weight says, in an
+    /// order that the seed decides; a column 'source' names the input
+    #[arg(long, value_name = "FILE=WEIGHT", num_args = 1.., help_heading = "Mix", conflicts_with_all = ["inputs", "limit"])]
+    pub mix: Vec<Share>,
+
+    /// When a mix ends: first, as soon as one input has no more rows; all, when
+    /// every input was read once, those that end before beginning again; or
+    /// after N rows
+    #[arg(long, value_name = "first|all|N", default_value = "first", requires = "mix", help_heading = "Mix")]
+    pub mix_until: Until,
 
     /// Rows of the test side: a share such as 0.1, or a number such as 500
     #[arg(long, value_name = "F|N", help_heading = "Split")]
     pub test_size: Option<TestSize>,
 
-    /// Seed of the split
+    /// Column of which no value is on both sides: a client, a document (keeps
+    /// about 100 bytes a row in memory)
+    #[arg(long, value_name = "C", requires = "test_size", help_heading = "Split")]
+    pub group_column: Option<String>,
+
+    /// Rows of which the similarity (see --near-dedup) is at least S, or which have
+    /// a row between them that is so near to both, are not on both sides
+    #[arg(long, value_name = "S", value_parser = similarity, requires = "test_size", help_heading = "Split")]
+    pub group_near: Option<f64>,
+
+    /// Column of which both sides have each value in proportion: a label (keeps
+    /// about 100 bytes a row in memory)
+    #[arg(long, value_name = "C", requires = "test_size", help_heading = "Split")]
+    pub stratify_column: Option<String>,
+
+    /// List the test rows that are in the training side, or nearly: similarity
+    /// and both places, as JSON lines (keeps 1 KB and 4 bytes a word in memory
+    /// for each row)
+    #[arg(long, value_name = "FILE", requires = "test_size", help_heading = "Split")]
+    pub leak_report: Option<Target>,
+
+    /// Similarity from which --leak-report lists a row
+    #[arg(long, value_name = "S", default_value_t = 0.6, value_parser = similarity, help_heading = "Split")]
+    pub leak_similarity: f64,
+
+    /// Seed of the split, the order and the mix
     #[arg(long, value_name = "S", default_value_t = 42, help_heading = "Split")]
     pub seed: u64,
 
@@ -114,9 +129,29 @@ pub struct Args {
     #[arg(long, value_name = "SIDE", value_enum, help_heading = "Split")]
     pub split: Option<Side>,
 
-    /// Drop rows whose messages came before (keeps 16 bytes a row in memory)
-    #[arg(long)]
+    /// Write the rows in a random order, which the seed decides
+    #[arg(long, help_heading = "Split")]
+    pub shuffle: bool,
+
+    /// Drop rows whose messages came before (keeps 32 bytes a row in memory)
+    #[arg(long, help_heading = "Copies")]
     pub dedup: bool,
+
+    /// Drop rows that are nearly one before them: of the three-word runs of
+    /// both, without the system message, at least this share is in both, such as
+    /// 0.8 (keeps 1 KB and 4 bytes a word in memory for each row)
+    #[arg(long, value_name = "S", value_parser = similarity, help_heading = "Copies")]
+    pub near_dedup: Option<f64>,
+
+    /// Write where each row comes from: the columns source_file and source_row
+    /// (the line of a text, the number of a row)
+    #[arg(long)]
+    pub lineage: bool,
+
+    /// Write the rows that are dropped to this file, each with its reason, as
+    /// JSON lines; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<Target>,
 
     /// Write the counts to this file as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
@@ -132,7 +167,38 @@ pub struct Args {
     pub common: Common,
 }
 
+/// What becomes of a row that is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnFault {
+    /// The program fails and names the row.
+    Error,
+    /// The row is left out and counted.
+    Drop,
+}
+
 impl Args {
+    /// How inputs are read.
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            format: self.format,
+            delimiter: self.delimiter,
+            encoding: self.encoding,
+            lenient: self.bad_rows == OnFault::Drop,
+        }
+    }
+
+    /// What has to be known of each row to choose its side.
+    pub fn wanted_facts(&self) -> Wanted {
+        let repeats = !self.mix.is_empty() && self.mix_until != Until::First && self.test_size.is_some();
+        Wanted {
+            // A row that a mix repeats is not on both sides.
+            group: self.group_column.is_some() || repeats,
+            stratum: self.stratify_column.is_some(),
+            place: self.leak_report.is_some(),
+            shingles: self.leak_report.is_some() || self.group_near.is_some(),
+        }
+    }
+
     /// How rows are read.
     pub fn reading(&self) -> Reading {
         let system = self.system.clone().filter(|text| !text.trim().is_empty());

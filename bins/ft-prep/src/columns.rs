@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray, UInt32Array, new_null_array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
+use ft_table::schema::{MESSAGES, TEXT};
 use ft_table::{Data, Rows};
 use serde_json::Value;
 
@@ -32,9 +33,32 @@ pub fn kept_column(rows: &Rows, column: &str, chosen: &UInt32Array) -> Result<Ar
 
 /// The field of such a column.
 pub fn kept_field(rows: &Rows, column: &str) -> Field {
-    let kind = match rows.data() {
-        Data::Columns(batch) => batch.column_by_name(column).map_or(DataType::Utf8, |array| array.data_type().clone()),
-        Data::Objects(_) => DataType::Utf8,
+    let known = match rows.data() {
+        Data::Columns(batch) => batch.schema_ref().field_with_name(column).ok().cloned(),
+        Data::Objects(_) => None,
     };
-    Field::new(column, kind, true)
+    known.unwrap_or_else(|| Field::new(column, DataType::Utf8, true)).with_nullable(true)
+}
+
+/// The fields of a batch beside those before it: kept columns have the types of the first input, and what kind of rows
+/// there are does not change.
+pub fn agreed(before: &Schema, fields: Vec<Field>, columns: &[ArrayRef]) -> Result<Vec<Field>, String> {
+    let is_documents = |name: Option<&str>| name == Some(TEXT);
+    let first = before.fields().first().map(|field| field.name().as_str());
+    if is_documents(first) != is_documents(fields.first().map(|field| field.name().as_str())) {
+        return Err(format!(
+            "conversations ('{MESSAGES}') and whole documents ('{TEXT}') do not go into one file; make one of each"
+        ));
+    }
+    let of_first = |field: Field, column: &ArrayRef| match before.field_with_name(field.name()) {
+        Ok(known) if field.name() == MESSAGES || known.data_type() == column.data_type() => {
+            Ok(field.with_nullable(known.is_nullable()))
+        }
+        Ok(known) => {
+            let (name, found, expected) = (field.name(), column.data_type(), known.data_type());
+            Err(format!("column '{name}' is {found} here and {expected} in the first input"))
+        }
+        Err(_) => Ok(field),
+    };
+    fields.into_iter().zip(columns).map(|(field, column)| of_first(field, column)).collect()
 }

@@ -1,20 +1,30 @@
 //! Examples that came before, word for word.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use ft_io::Sha256;
 use ft_table::shapes::{ChatMessage, Example};
 
-/// Digests of all examples so far, 16 bytes each.
+/// Digests of all examples so far and where they stand, 32 bytes each.
 #[derive(Default)]
-pub struct Seen(HashSet<[u8; 16]>);
+pub struct Seen(HashMap<[u8; 16], Place>);
+
+/// An input's number, and a line or row in it.
+pub type Place = (usize, u64);
 
 impl Seen {
-    /// Whether an example with this digest is the first; it is known from now on.
-    pub fn is_new(&mut self, digest: Digest) -> bool {
+    /// Where an example with this digest was before; if it is the first, it is known from now on.
+    pub fn before(&mut self, digest: Digest, place: Place) -> Option<Place> {
         let mut key = [0; 16];
         key.copy_from_slice(&digest.0.digest()[..16]);
-        self.0.insert(key)
+        match self.0.entry(key) {
+            Entry::Occupied(entry) => Some(*entry.get()),
+            Entry::Vacant(entry) => {
+                entry.insert(place);
+                None
+            }
+        }
     }
 }
 
@@ -84,8 +94,8 @@ mod tests {
         pair.message("user", "q");
         pair.message("assistant", "a");
         let mut seen = Seen::default();
-        assert!(seen.is_new(pair));
-        assert!(!seen.is_new(Digest::of(&example)));
+        assert_eq!(seen.before(pair, (0, 7)), None);
+        assert_eq!(seen.before(Digest::of(&example), (1, 8)), Some((0, 7)));
         let changes: [fn(&mut Example); 5] = [
             |e| e.messages[1].content = None,
             |e| e.messages[1].name = Some("a".into()),
@@ -96,7 +106,7 @@ mod tests {
         for change in changes {
             let mut other = example.clone();
             change(&mut other);
-            assert!(seen.is_new(Digest::of(&other)));
+            assert_eq!(seen.before(Digest::of(&other), (0, 9)), None);
         }
     }
 }

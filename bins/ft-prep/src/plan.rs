@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ft_cli::Usage;
 use ft_io::{AtomicFile, Distinct, Source, Target};
-use ft_table::schema::{CHAT_TEMPLATE_KWARGS, MESSAGES, TOOLS};
+use ft_table::schema::{CHAT_TEMPLATE_KWARGS, MESSAGES, SOURCE, SOURCE_FILE, SOURCE_ROW, TOOLS};
 
 use crate::args::Args;
 use crate::split::{Side, TestSize};
@@ -22,8 +22,8 @@ pub enum Plan {
 impl Plan {
     /// Checks the arguments, and that the outputs can be made, before a long
     /// input is read.
-    pub fn new(args: &Args) -> anyhow::Result<Self> {
-        check_inputs(args)?;
+    pub fn new(args: &Args, inputs: &[Source]) -> anyhow::Result<Self> {
+        check_inputs(inputs)?;
         check_columns(args)?;
         let target = Target::binary(args.output.clone())?;
         let plan = match (args.test_size, args.split) {
@@ -32,19 +32,21 @@ impl Plan {
             (Some(_), Some(side)) => Self::Split(vec![(side, within_folder(target, side))]),
             (Some(_), None) => Self::Split(both_sides(&target)?),
         };
-        plan.check_outputs(args)?;
+        plan.check_outputs(args, inputs)?;
         Ok(plan)
     }
 
     /// Each can be written, and none takes the place of an input or of another one.
-    fn check_outputs(&self, args: &Args) -> anyhow::Result<()> {
+    fn check_outputs(&self, args: &Args, inputs: &[Source]) -> anyhow::Result<()> {
         let mut files = Distinct::new();
-        args.inputs.iter().for_each(|input| files.input("INPUT", input));
+        inputs.iter().for_each(|input| files.input("INPUT", input));
         let targets: Vec<_> = match self {
             Self::All(target) => vec![target],
             Self::Split(sides) => sides.iter().map(|(_, target)| target).collect(),
         };
         let targets = targets.into_iter().map(|target| ("--output", target));
+        let targets = targets.chain(args.rejects.iter().map(|rejects| ("--rejects", rejects)));
+        let targets = targets.chain(args.leak_report.iter().map(|leaks| ("--leak-report", leaks)));
         for (option, target) in targets.chain(args.report.iter().map(|report| ("--report", report))) {
             files.output(option, target)?;
             // The report makes the folders that it needs.
@@ -78,13 +80,13 @@ fn both_sides(target: &Target) -> anyhow::Result<Vec<(Side, Target)>> {
     Ok(vec![side(Side::Train), side(Side::Test)])
 }
 
-fn check_inputs(args: &Args) -> anyhow::Result<()> {
-    let pipes = args.inputs.iter().filter(|input| **input == Source::Stdin);
+fn check_inputs(inputs: &[Source]) -> anyhow::Result<()> {
+    let pipes = inputs.iter().filter(|input| **input == Source::Stdin);
     if pipes.count() > 1 {
         return Err(usage("standard input can be read only once"));
     }
     // A later input that is missing should not cost the reading of the first.
-    for path in args.inputs.iter().filter_map(Source::path) {
+    for path in inputs.iter().filter_map(Source::path) {
         fs::metadata(path).map_err(|source| ft_io::Error::Read { name: path.display().to_string(), source })?;
     }
     Ok(())
@@ -101,9 +103,11 @@ fn check_columns(args: &Args) -> anyhow::Result<()> {
     if args.system_column.is_some() && !question {
         return Err(usage("--system-column needs --input-column and --output-column, or --messages-column"));
     }
-    let written = [MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS];
+    let mut written = vec![MESSAGES, TOOLS, CHAT_TEMPLATE_KWARGS];
+    written.extend((!args.mix.is_empty()).then_some(SOURCE));
+    written.extend(args.lineage.then_some([SOURCE_FILE, SOURCE_ROW]).into_iter().flatten());
     if let Some(name) = args.keep_columns.iter().find(|name| written.contains(&name.as_str())) {
-        return Err(usage(format!("--keep-columns: '{name}' is written anyway, where the shape reads it")));
+        return Err(usage(format!("--keep-columns: '{name}' is written anyway, where there is something in it")));
     }
     if let Some(TestSize::Rows(0)) = args.test_size {
         return Err(usage("--test-size 0 leaves no test rows; leave it out"));

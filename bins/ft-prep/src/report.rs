@@ -24,6 +24,9 @@ pub struct InputReport {
     pub shape: &'static str,
     /// Rows read from it.
     pub rows: u64,
+    /// Rows of it in a mix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written: Option<u64>,
 }
 
 /// The report of one run.
@@ -45,6 +48,9 @@ pub struct Report {
     pub dropped: Map<String, Value>,
     /// The seed of the split, where there is one.
     pub seed: Option<u64>,
+    /// Held-out rows that are in the training side, or nearly, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaks: Option<u64>,
     /// Rows written to each side, or to `all`.
     pub written: Map<String, Value>,
 }
@@ -61,6 +67,7 @@ impl Report {
             rows_dropped: counts.dropped(),
             dropped: counts.to_json(),
             seed: None,
+            leaks: None,
             written: Map::new(),
         }
     }

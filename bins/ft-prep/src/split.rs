@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::random::next;
+
 /// One side of the split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Side {
@@ -69,7 +71,7 @@ impl TestSize {
     }
 }
 
-/// Chooses the test rows one row after the other.
+/// Chooses rows one after the other.
 ///
 /// This is selection sampling (Knuth, The Art of Computer Programming 2,
 /// 3.4.2, algorithm S): row i is taken with the probability (still to take) /
@@ -84,28 +86,58 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Chooses `test` of `rows`.
-    pub fn new(seed: u64, test: u64, rows: u64) -> Self {
-        Self { state: seed, to_take: test, to_come: rows }
+    /// Chooses `number` of `rows`.
+    pub fn new(seed: u64, number: u64, rows: u64) -> Self {
+        Self { state: seed, to_take: number, to_come: rows }
     }
 
-    /// Whether the next row is a test row.
-    pub fn next_is_test(&mut self) -> bool {
+    /// Whether the next row is taken.
+    pub fn next_is_taken(&mut self) -> bool {
         // A random number below `to_come`, from the high half of the product.
-        let draw = (u128::from(self.random()) * u128::from(self.to_come)) >> 64;
+        let draw = (u128::from(next(&mut self.state)) * u128::from(self.to_come)) >> 64;
         self.to_come = self.to_come.saturating_sub(1);
         let take = draw < u128::from(self.to_take);
         self.to_take -= u64::from(take);
         take
     }
+}
 
-    /// `SplitMix64` (Steele, Lea, Flood 2014).
-    fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+/// Which rows are written, and to which side.
+pub enum Chooser {
+    /// As random numbers say while they go by.
+    Drawn {
+        /// Where only some of the rows are taken.
+        sample: Option<Selection>,
+        /// Which of those are test rows.
+        test: Option<Selection>,
+    },
+    /// As was found before.
+    Known(std::vec::IntoIter<Option<Side>>),
+}
+
+impl Chooser {
+    /// Of `rows` rows, those that `sample` (seed, number) takes, or all; of these those that `test` (seed, number) takes
+    /// are test rows.
+    pub fn new(rows: u64, sample: Option<(u64, u64)>, test: Option<(u64, u64)>) -> Self {
+        let taken = sample.map_or(rows, |(_, number)| number);
+        Self::Drawn {
+            sample: sample.map(|(seed, number)| Selection::new(seed, number, rows)),
+            test: test.map(|(seed, number)| Selection::new(seed, number, taken)),
+        }
+    }
+
+    /// The side of the next row; none where it is not written.
+    pub fn next_side(&mut self) -> Option<Side> {
+        match self {
+            Self::Drawn { sample, test } => {
+                if sample.as_mut().is_some_and(|sample| !sample.next_is_taken()) {
+                    return None;
+                }
+                let is_test = test.as_mut().is_some_and(Selection::next_is_taken);
+                Some(if is_test { Side::Test } else { Side::Train })
+            }
+            Self::Known(sides) => sides.next().flatten(),
+        }
     }
 }
 
@@ -115,7 +147,7 @@ mod tests {
 
     fn chosen(seed: u64, test: u64, rows: u64) -> Vec<u64> {
         let mut selection = Selection::new(seed, test, rows);
-        (0..rows).filter(|_| selection.next_is_test()).collect()
+        (0..rows).filter(|_| selection.next_is_taken()).collect()
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod args;
 mod config;
 mod dry_run;
 mod environment;
+mod examine;
 mod launch;
 mod verify;
 
@@ -12,22 +13,38 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use ft_cli::Program;
 use ft_dist::Communicator;
 use ft_io::Target;
+use ft_kernels::simd::Isa;
 use ft_trainer::engine::setup::Setup;
 use ft_trainer::output::folder::adapter_bytes;
 use ft_trainer::recipe;
 
 use config::Cli;
 
+/// What `--version` tells.
+const PROGRAM: Program = Program {
+    name: "ft-train",
+    features: &[
+        #[cfg(feature = "cuda")]
+        "cuda",
+        #[cfg(feature = "mpi")]
+        "mpi",
+    ],
+    instruction_set: Some(|| Isa::best().name()),
+};
+
 fn main() -> ExitCode {
-    ft_cli::run("ft-train", |cli: &Cli| &cli.args.common, run)
+    ft_cli::run(PROGRAM, |cli: &Cli| &cli.args.common, run)
 }
 
-#[allow(clippy::needless_pass_by_value)]
-fn run(cli: Cli) -> Result<()> {
+fn run(mut cli: Cli) -> Result<()> {
     if cli.answer()? {
         return Ok(());
+    }
+    if cli.args.prove.verify.is_none() {
+        cli.args.model = cli.args.common.model(&cli.args.model)?;
     }
     cli.notes.iter().for_each(|note| tracing::info!("{note}"));
     ft_kernels::memory::keep_freed_pages();
@@ -51,7 +68,9 @@ fn plan(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
 #[allow(clippy::needless_pass_by_value, reason = "a rank has its own")]
 fn train(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
     let options = cli.args.options()?;
-    let outcome = recipe::train(&options, &cli.configuration(), &ranks, Arc::new(ft_cli::Bars), cli.started)?;
+    let examiner = examine::examiner(&options)?;
+    let (configuration, bars) = (cli.configuration(), Arc::new(ft_cli::Bars));
+    let outcome = recipe::train(&options, &configuration, &ranks, bars, cli.started, examiner)?;
     if ranks.rank() == 0 && Target::parse(&options.output_dir) == Target::Stdout {
         let mut stdout = ft_io::output::stdout();
         let written = stdout.write_all(&adapter_bytes(&outcome)?).and_then(|()| stdout.flush());

@@ -36,6 +36,18 @@ pub struct Common {
     #[arg(long, value_name = "N", global = true,
         help_heading = HEADING)]
     pub threads: Option<NonZeroUsize>,
+
+    /// Download nothing: a model named org/name must be in the Hugging Face cache (HF_HUB_OFFLINE=1 does the same)
+    #[arg(long, global = true, help_heading = HEADING)]
+    pub offline: bool,
+
+    /// Print a script that completes this program's arguments in a shell
+    #[arg(long, value_name = "SHELL", value_enum, exclusive = true, help_heading = HEADING)]
+    pub completions: Option<clap_complete::Shell>,
+
+    /// Write this program's manual pages into a folder
+    #[arg(long, value_name = "DIR", exclusive = true, hide = true, help_heading = HEADING)]
+    pub man_pages: Option<std::path::PathBuf>,
 }
 
 impl Common {

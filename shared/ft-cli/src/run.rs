@@ -1,5 +1,7 @@
 //! From `main` to the exit code.
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
@@ -9,20 +11,28 @@ use clap::error::ErrorKind;
 use ft_io::{interrupt, output};
 
 use crate::common::{Common, LogFormat};
+use crate::program::Program;
 use crate::{chain, logging, progress};
 
 /// Parses the arguments, sets up logging, signals and threads, runs `body`,
 /// and turns what it returns into the exit code and one line on stderr.
 ///
-/// `tool` is the program's name as messages show it; `common` finds the shared
-/// arguments in `A`.
+/// `program` is its name as messages show it, or more of it; `common` finds the
+/// shared arguments in `A`.
 pub fn run<A: clap::Parser>(
-    tool: &'static str,
+    program: impl Into<Program>,
     common: fn(&A) -> &Common,
     body: fn(A) -> anyhow::Result<()>,
 ) -> ExitCode {
+    let program = program.into();
+    let tool = program.name;
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(answered) = program.answer(&words, A::command) {
+        return after_answer(tool, answered);
+    }
     let args = match A::try_parse() {
         Ok(args) => args,
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => return say_version(&program),
         Err(error) => return wrong_arguments(tool, &error),
     };
     let shared = common(&args).clone();
@@ -52,7 +62,23 @@ pub fn run<A: clap::Parser>(
     ExitCode::from(code)
 }
 
-/// Help and version go to stdout; a wrong argument is one line on stderr.
+fn say_version(program: &Program) -> ExitCode {
+    let mut stdout = output::listing();
+    after_answer(program.name, writeln!(stdout, "{}", program.version()).and_then(|()| stdout.flush()))
+}
+
+/// A closed pipe behind what a program says of itself is no failure.
+fn after_answer(tool: &str, answered: std::io::Result<()>) -> ExitCode {
+    match answered {
+        Err(error) if !output::listing_closed() => {
+            logging::error_line(tool, logging::format_of(std::env::args_os()), &format!("cannot answer: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Help goes to stdout; a wrong argument is one line on stderr.
 fn wrong_arguments(tool: &str, error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         // A closed pipe behind `--help` is no failure.

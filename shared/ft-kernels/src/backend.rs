@@ -14,15 +14,15 @@ pub enum Backend {
     Cpu,
     /// Plain candle operations, on any device and in any float type: what the others are held to.
     Reference,
-    /// A CUDA GPU. It runs the reference operators there, all but dropout, which has a kernel of its own; an operator
-    /// with a `cuda.rs` beside its `reference.rs` takes that.
+    /// A CUDA GPU, or its emulation on the host (feature `cuda-host`): an operator with a `cuda.rs` beside its
+    /// `reference.rs` has kernels of our own, in f32, bf16 and f16; the others run their references there.
     Cuda,
 }
 
 /// What numbers are computed in. What is learned, its gradients and the optimizer's memory are f32 whatever it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Precision {
-    /// The type of activations: f32 on the CPU.
+    /// The type of activations: f32 but for the kernels of a GPU.
     pub activations: DType,
     /// What the products of frozen matrices are made in, with sums in f32, as torch's autocast makes them: bf16 or f16;
     /// none for the type of their left side. The CPU takes no notice.
@@ -46,6 +46,21 @@ impl Precision {
     /// f32 in everything.
     pub const F32: Self = Self { activations: DType::F32, products: None, tf32: false };
 
+    /// As `--precision` names it.
+    pub fn name(self) -> &'static str {
+        match self.products {
+            Some(DType::BF16) => "bf16",
+            Some(DType::F16) => "fp16",
+            _ if self.tf32 => "tf32",
+            _ => "f32",
+        }
+    }
+
+    /// Whether losses are scaled while gradients are formed: f16 cannot hold small ones.
+    pub fn scales_loss(self) -> bool {
+        self.products == Some(DType::F16)
+    }
+
     /// The bytes of an activation's element.
     pub fn activation_bytes(self) -> usize {
         self.activations.size_in_bytes()
@@ -58,21 +73,34 @@ impl Default for Precision {
     }
 }
 
+/// Which operators the user asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Operators {
+    /// The device's own.
+    #[default]
+    Own,
+    /// The references, on whatever device.
+    Reference,
+    /// The kernels of a GPU. On the CPU that is their emulation (feature `cuda-host`).
+    Kernels,
+}
+
 impl Compute {
-    /// What computes on a device: its own operators, or, where the user asks for them, the references.
-    pub fn choose(device: &Device, reference_operators: bool, precision: Precision) -> Self {
-        let backend = match device {
-            _ if reference_operators => Backend::Reference,
-            Device::Cpu => Backend::Cpu,
-            Device::Cuda(_) => Backend::Cuda,
-            Device::Metal(_) => Backend::Reference,
+    /// What computes on a device.
+    pub fn choose(device: &Device, operators: Operators, precision: Precision) -> Self {
+        let backend = match (device, operators) {
+            (_, Operators::Reference) | (Device::Metal(_), _) => Backend::Reference,
+            (Device::Cpu, Operators::Own) => Backend::Cpu,
+            (Device::Cpu, Operators::Kernels) | (Device::Cuda(_), _) => Backend::Cuda,
         };
-        Self { backend, precision, isa: Isa::best() }
+        // Other operators than the kernels' keep rows in f32.
+        let activations = if backend == Backend::Cuda { precision.activations } else { DType::F32 };
+        Self { backend, precision: Precision { activations, ..precision }, isa: Isa::best() }
     }
 
     /// The device's own operators, in f32.
     pub fn on(device: &Device) -> Self {
-        Self::choose(device, false, Precision::F32)
+        Self::choose(device, Operators::Own, Precision::F32)
     }
 
     /// The fused operators, in f32.
@@ -102,11 +130,6 @@ impl Compute {
         self.backend == Backend::Cpu
     }
 
-    /// Whether the tensors are in a GPU's memory.
-    pub fn is_on_gpu(self) -> bool {
-        self.backend == Backend::Cuda
-    }
-
     /// What the products of frozen matrices are made in where their left side is of type `left`.
     pub fn product_type(self, left: DType) -> DType {
         self.precision.products.filter(|_| !self.is_fused()).unwrap_or(left)
@@ -126,11 +149,12 @@ mod tests {
     #[test]
     fn the_device_and_the_user_choose_the_backend() {
         let half = Precision { products: Some(DType::BF16), ..Precision::F32 };
-        let fused = Compute::choose(&Device::Cpu, false, half);
+        let fused = Compute::choose(&Device::Cpu, Operators::Own, half);
         assert_eq!((fused.backend, fused.isa), (Backend::Cpu, Isa::best()));
         assert_eq!(fused.product_type(DType::F32), DType::F32, "the CPU takes no notice");
-        let plain = Compute::choose(&Device::Cpu, true, half);
+        let plain = Compute::choose(&Device::Cpu, Operators::Reference, half);
         assert_eq!(plain.backend, Backend::Reference);
+        assert_eq!(Compute::choose(&Device::Cpu, Operators::Kernels, half).backend, Backend::Cuda);
     }
 
     #[test]

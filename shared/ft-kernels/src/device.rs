@@ -1,4 +1,5 @@
-//! Devices other than the CPU: one CUDA GPU, in a build with the feature `cuda`.
+//! Devices other than the CPU: one CUDA GPU, in a build with the feature `cuda`; in one with `cuda-host` the host's memory
+//! stands for its own.
 
 use candle_core::Device;
 
@@ -54,7 +55,7 @@ mod imp {
     use super::{Memory, WITHOUT_CUDA};
 
     pub fn open(_: usize) -> Result<Device, String> {
-        Err(WITHOUT_CUDA.into())
+        if cfg!(feature = "cuda-host") { Ok(Device::Cpu) } else { Err(WITHOUT_CUDA.into()) }
     }
 
     pub fn memory(_: &Device) -> Option<Memory> {
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(not(feature = "cuda"))]
+    #[cfg(not(any(feature = "cuda", feature = "cuda-host")))]
     fn a_build_without_cuda_says_so() {
         let message = cuda(1).unwrap_err().to_string();
         assert!(message.contains("cuda:1") && message.contains("without CUDA"), "{message}");

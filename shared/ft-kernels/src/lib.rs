@@ -16,6 +16,7 @@ pub mod attention;
 pub mod backend;
 pub mod clock;
 pub mod columns;
+pub mod cuda;
 pub mod device;
 mod dropout;
 pub mod error;
@@ -43,5 +44,5 @@ pub mod tensor;
 pub mod vector;
 mod widen;
 
-pub use backend::{Backend, Compute, Precision};
+pub use backend::{Backend, Compute, Operators, Precision};
 pub use error::{Error, Result};

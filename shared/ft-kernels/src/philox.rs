@@ -49,9 +49,9 @@ impl Stream {
     }
 
     /// Key and nonce, for those who draw the same numbers elsewhere.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn parts(&self) -> ([u32; 2], [u32; 2]) {
-        (self.key, self.nonce)
+    pub(crate) fn words(&self) -> [u32; 4] {
+        let ([a, b], [c, d]) = (self.key, self.nonce);
+        [a, b, c, d]
     }
 
     /// The four words of block number `block`.

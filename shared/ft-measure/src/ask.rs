@@ -13,7 +13,7 @@ use crate::format::Format;
 use crate::letters::letter;
 use crate::plain::encode_plain;
 use crate::put::{about, by_letter, context, target};
-use crate::questions::Question;
+use crate::question::Question;
 use crate::shots::Shots;
 
 /// The tokens of a question.

@@ -1,7 +1,7 @@
 //! Which choice a model takes.
 
 use crate::format::Format;
-use crate::questions::Question;
+use crate::question::Question;
 
 /// How one question was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::format::Format;
 use crate::letters::letter;
-use crate::questions::Question;
+use crate::question::Question;
 
 /// Between one example and the next.
 const BETWEEN: &str = "\n\n";

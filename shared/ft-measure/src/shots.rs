@@ -5,7 +5,8 @@ mod python_random;
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
-use crate::questions::{Question, Questions};
+use crate::question::Question;
+use crate::questions::Questions;
 
 use python_random::PythonRandom;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::outcome::Outcome;
-use crate::questions::Question;
+use crate::question::Question;
 
 /// A share of questions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

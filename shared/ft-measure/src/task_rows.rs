@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::format::Format;
 use crate::hellaswag::{capitalised, cleaned};
 use crate::letters::letter;
-use crate::questions::Question;
+use crate::question::Question;
 
 type Read<T> = Result<T, String>;
 

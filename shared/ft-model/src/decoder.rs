@@ -7,7 +7,7 @@ pub use pass::Touched;
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use ft_kernels::backend::{Compute, Precision, is_host};
 use ft_kernels::neftune::neftune_noise;
 use ft_kernels::residual::scaled;
@@ -187,6 +187,7 @@ impl<'a> Decoder<'a> {
     fn embedding_gradient(&self, dx: &Tensor, batch: &Batch, first: usize, sink: &mut Sink<'_>) -> Result<()> {
         let scale = self.arch.embedding_scale as f32;
         let dx = if scale.total_cmp(&1.0).is_eq() { dx.clone() } else { scaled(self.compute, dx.copy()?, scale)? };
+        let dx = dx.to_dtype(DType::F32)?;
         for (i, span) in batch.starts.windows(2).enumerate() {
             let (sequence, ids) = (first + i, &batch.ids[span[0]..span[1]]);
             let rows = dx.narrow(0, span[0], span[1] - span[0])?;
@@ -246,7 +247,7 @@ impl<'a> Decoder<'a> {
             let stream = options.noise_of(&key, i);
             noise.extend(neftune_noise(self.compute.isa, &stream, span[1] - span[0], self.arch.hidden_size, key.alpha));
         }
-        let noise = from_vec(noise, x.shape())?.to_device(x.device())?;
+        let noise = from_vec(noise, x.shape())?.to_device(x.device())?.to_dtype(x.dtype())?;
         // Granite scales its embeddings after the peers have added the noise, Gemma before.
         let scale = if self.arch.family == Family::Granite { self.arch.embedding_scale } else { 1.0 };
         Ok((x + (noise * scale)?)?)
@@ -280,7 +281,7 @@ impl<'a> Decoder<'a> {
         if let Some(table) = &ends.positions {
             x = (x + table.index_select(&Tensor::new(positions, table.device())?, 0)?)?;
         }
-        Ok(x)
+        Ok(x.to_dtype(self.compute.precision.activations)?)
     }
 
     fn rows<'b>(&self, batch: &'b Batch, first_sequence: usize) -> Result<Rows<'b>> {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use candle_core::Device;
-use ft_kernels::{Compute, Precision, device};
+use ft_kernels::backend::is_host;
+use ft_kernels::{Compute, Operators, Precision, device};
 
 use crate::error::Result;
 
@@ -20,10 +21,18 @@ pub enum DeviceName {
     Cuda(usize),
 }
 
-/// Who computes on a device, and in what; tells candle about TF32, whose switch for that is the process's.
-pub fn compute(device: &Device, reference_operators: bool, precision: Precision) -> Compute {
+/// Who computes on the device of this name, and in what; tells candle about TF32, whose switch for that is the process's.
+pub fn compute(name: DeviceName, device: &Device, reference_operators: bool, precision: Precision) -> Compute {
     device::allow_tf32(precision.tf32);
-    Compute::choose(device, reference_operators, precision)
+    let operators = match name {
+        _ if reference_operators => Operators::Reference,
+        DeviceName::Auto | DeviceName::Cpu => Operators::Own,
+        DeviceName::Cuda(_) => Operators::Kernels,
+    };
+    if operators == Operators::Kernels && is_host(device) {
+        tracing::info!("{name} is emulated on the CPU (feature cuda-host): right, and slow");
+    }
+    Compute::choose(device, operators, precision)
 }
 
 /// The device of this name; `auto` is the first GPU where the build can use one and it is there, else the CPU.

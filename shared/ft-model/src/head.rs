@@ -97,7 +97,7 @@ impl Head<'_> {
         let Weights { weight, bias, pair, .. } = self.weights()?;
         let mut logits = product_few(self.compute, &normed, &weight)?;
         if let Some(bias) = bias {
-            logits = logits.broadcast_add(&bias)?;
+            logits = logits.broadcast_add(&bias.to_dtype(logits.dtype())?)?;
         }
         if let Some(OnEnd { pair, .. }) = pair {
             logits = pair.add_logits_of_few(self.compute, &logits, &normed)?;
@@ -223,7 +223,7 @@ impl Masks {
         let start = batch.starts[owner];
         let positions: Vec<usize> = batch.rows[rows].iter().map(|&row| row as usize - start).collect();
         let factors = dropout_factors(compute, &dropout.streams[owner], dropout.p, &positions, like.dim(1)?)?;
-        Ok(Self(Some(factors.to_device(like.device())?)))
+        Ok(Self(Some(factors.to_device(like.device())?.to_dtype(like.dtype())?)))
     }
 
     fn applied(&self, x: &Tensor) -> Result<Tensor> {
@@ -324,7 +324,7 @@ impl Weights<'_> {
         let _timed = timed!("head");
         let logits = product(compute, normed, &self.weight, false)?;
         Ok(match &self.bias {
-            Some(bias) => logits.broadcast_add(bias)?,
+            Some(bias) => logits.broadcast_add(&bias.to_dtype(logits.dtype())?)?,
             None => logits,
         })
     }

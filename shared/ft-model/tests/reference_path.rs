@@ -1,7 +1,9 @@
-//! The path that a GPU takes, on the CPU: whole training steps with every operator's plain version, against the fused
-//! ones.
+//! The path that a GPU takes, on the CPU: whole training steps with every operator's plain version, and, in a build with
+//! the feature `cuda-host`, with a GPU's kernels on their emulation, against the fused ones.
 
 mod common;
+
+use std::path::PathBuf;
 
 use candle_core::{DType, Tensor};
 use common::{Reference, every_reference, testdata};
@@ -28,8 +30,7 @@ struct Found {
     answers: Vec<Vec<u32>>,
 }
 
-fn run(reference: &Reference, dtype: DType, references: bool) -> Found {
-    let compute = if references { Compute::reference() } else { Compute::cpu() };
+fn run(reference: &Reference, dtype: DType, compute: Compute) -> Found {
     let checkpoint = Checkpoint::open(&reference.dir.join("model")).unwrap();
     let arch = checkpoint.architecture().clone();
     let source = Resident::load(&checkpoint, dtype, |_| {}).unwrap();
@@ -76,26 +77,44 @@ fn norm(t: &Tensor) -> f64 {
 
 #[test]
 fn plain_operators_train_every_model_as_the_fused_ones() {
-    for dir in every_reference() {
-        let reference = Reference::open(dir);
-        let name = reference.name.as_str();
-        let dtype = IN_TWO_BYTES.iter().find(|(of, _)| *of == name).map_or(DType::F32, |(_, dtype)| *dtype);
-        let (fused, plain) = (run(&reference, dtype, false), run(&reference, dtype, true));
-        assert_ne!(fused.losses, plain.losses, "{name}: both ran the same operators");
-        for (fused, plain) in fused.losses.iter().zip(&plain.losses) {
-            assert!((fused - plain).abs() < 2e-4, "{name}: losses {fused} and {plain}");
-        }
-        for (fused, plain) in fused.evaluated.iter().zip(&plain.evaluated) {
-            assert!((fused - plain).abs() < 1e-3 * fused.abs().max(1.0), "{name}: losses after {fused} and {plain}");
-        }
-        let largest = fused.gradients.iter().map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
-        for ((of, fused), (_, plain)) in fused.gradients.iter().zip(&plain.gradients) {
-            // What is nothing but rounding beside the others is allowed to be another rounding.
-            let apart = norm(&(fused - plain).unwrap());
-            assert!(apart <= 1e-4 * norm(fused) + 1e-6 * largest, "{name}: gradient of '{of}' is off by {apart}");
-        }
-        assert_eq!(fused.answers, plain.answers, "{name}");
+    every_reference().into_iter().for_each(|dir| compare(dir, Compute::reference()));
+}
+
+/// Models that are trained beside each other.
+#[cfg(feature = "cuda-host")]
+const WORKERS: usize = 2;
+
+#[test]
+#[cfg(feature = "cuda-host")]
+fn kernels_train_every_model_as_the_fused_operators() {
+    let all = every_reference();
+    let compute = Compute { backend: ft_kernels::Backend::Cuda, ..Compute::cpu() };
+    let share = |first: usize| all.iter().skip(first).step_by(WORKERS).for_each(|dir| compare(dir.clone(), compute));
+    std::thread::scope(|scope| {
+        (0..WORKERS).for_each(|first| drop(scope.spawn(move || share(first))));
+    });
+}
+
+/// Asserts that a model is trained by other operators as by the fused ones.
+fn compare(dir: PathBuf, other: Compute) {
+    let reference = Reference::open(dir);
+    let name = reference.name.as_str();
+    let dtype = IN_TWO_BYTES.iter().find(|(of, _)| *of == name).map_or(DType::F32, |(_, dtype)| *dtype);
+    let (fused, plain) = (run(&reference, dtype, Compute::cpu()), run(&reference, dtype, other));
+    assert_ne!(fused.losses, plain.losses, "{name}: both ran the same operators");
+    for (fused, plain) in fused.losses.iter().zip(&plain.losses) {
+        assert!((fused - plain).abs() < 2e-4, "{name}: losses {fused} and {plain}");
     }
+    for (fused, plain) in fused.evaluated.iter().zip(&plain.evaluated) {
+        assert!((fused - plain).abs() < 1e-3 * fused.abs().max(1.0), "{name}: losses after {fused} and {plain}");
+    }
+    let largest = fused.gradients.iter().map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
+    for ((of, fused), (_, plain)) in fused.gradients.iter().zip(&plain.gradients) {
+        // What is nothing but rounding beside the others is allowed to be another rounding.
+        let apart = norm(&(fused - plain).unwrap());
+        assert!(apart <= 1e-4 * norm(fused) + 1e-6 * largest, "{name}: gradient of '{of}' is off by {apart}");
+    }
+    assert_eq!(fused.answers, plain.answers, "{name}");
 }
 
 /// A row without tokens, alone in its micro-batch, as an evaluation may have one.

@@ -59,6 +59,11 @@ impl RowBuffer {
         Ok(())
     }
 
+    /// Bytes of its rows.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether the limit was passed.
     pub fn is_spilled(&self) -> bool {
         self.is_spilled

@@ -6,12 +6,13 @@ use std::str::FromStr;
 
 use memchr::memchr;
 
+use crate::dialect::DELIMITERS;
 use crate::error::Error;
 
 /// The formats that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Comma-separated values with a header.
+    /// Comma-separated values with a header; semicolons, tabs and bars are found too.
     Csv,
     /// Tab-separated values with a header.
     Tsv,
@@ -26,6 +27,11 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format that a file's name tells, also before `.gz`, `.zst` and the like.
+    pub fn of_name(name: &str) -> Option<Self> {
+        extension(name)
+    }
+
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Csv, Self::Tsv, Self::Jsonl, Self::Json, Self::Parquet, Self::Arrow];
 
@@ -71,7 +77,6 @@ pub(crate) fn detect(name: &str, head: &[u8]) -> Result<Format, Error> {
             return Ok(format);
         }
     }
-    refuse_utf16(name, head)?;
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     match (extension(name), text.trim_ascii_start().first()) {
         (Some(format @ (Format::Csv | Format::Tsv)), _) => return Ok(format),
@@ -87,7 +92,7 @@ pub(crate) fn detect(name: &str, head: &[u8]) -> Result<Format, Error> {
     }
     if line.contains(&b'\t') {
         Ok(Format::Tsv)
-    } else if line.contains(&b',') {
+    } else if line.iter().any(|byte| DELIMITERS.contains(byte)) {
         Ok(Format::Csv)
     } else {
         Err(unknown(name))
@@ -100,14 +105,6 @@ fn unknown(name: &str) -> Error {
     let names = Format::ALL.map(Format::name).join(", ");
     let told = format!("neither its name nor its content tells the format; give --format ({names})");
     Error::format(name, told)
-}
-
-fn refuse_utf16(name: &str, head: &[u8]) -> Result<(), Error> {
-    if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
-        let told = "is UTF-16, expected UTF-8; convert it, for instance with iconv -f utf-16 -t utf-8";
-        return Err(Error::format(name, told));
-    }
-    Ok(())
 }
 
 /// By the name's extension, the one before `.gz`, `.zst` and the like.
@@ -153,7 +150,5 @@ mod tests {
         let error = found("notes.txt", b"hello\n").unwrap_err();
         assert!(error.starts_with("notes.txt: neither"), "{error}");
         assert!(error.contains("--format (csv, tsv"), "{error}");
-        let error = found("a.csv", &[0xff, 0xfe, b'a', 0]).unwrap_err();
-        assert!(error.contains("UTF-16"), "{error}");
     }
 }

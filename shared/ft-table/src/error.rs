@@ -72,7 +72,7 @@ impl Error {
     pub(crate) fn parquet_read(name: &str, error: ParquetError) -> Self {
         match into_io(error) {
             Ok(source) => Self::Read { name: name.into(), source },
-            Err(text) => Self::format(name, format!("not readable as Parquet: {text}")),
+            Err(text) => Self::format(name, parquet_words(&text)),
         }
     }
 
@@ -90,6 +90,20 @@ impl Error {
             ArrowError::IoError(_, source) => Self::Read { name: name.into(), source },
             other => Self::format(name, format!("not readable as Arrow: {other}")),
         }
+    }
+}
+
+/// What Parquet's words mean where they tell of what is not built in.
+fn parquet_words(text: &str) -> String {
+    let text = text.trim_start_matches("Arrow: ").trim_start_matches("Parquet argument error: ");
+    let codec = ["brotli", "lzo"].into_iter().find(|codec| text.to_ascii_lowercase().contains(codec));
+    match codec {
+        Some(codec) if text.contains("Disabled feature") || text.contains("not supported") || text.contains("NYI") => {
+            format!(
+                "is compressed with {codec}, which is not built in; write it with zstd or snappy, such as df.to_parquet(path, compression='zstd')"
+            )
+        }
+        _ => format!("not readable as Parquet: {text}"),
     }
 }
 
@@ -111,4 +125,18 @@ pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
     }
     let quoted: Vec<_> = names.iter().map(|n| format!("'{}'", n.as_ref())).collect();
     quoted.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codecs_that_are_not_built_in_are_told_by_name() {
+        let disabled = ParquetError::General("Disabled feature at compile time: brotli".into());
+        let told = Error::parquet_read("a.parquet", disabled).to_string();
+        assert!(told.starts_with("a.parquet: is compressed with brotli, which is not built in"), "{told}");
+        let told = Error::parquet_read("a.parquet", ParquetError::EOF("x".into())).to_string();
+        assert_eq!(told, "a.parquet: not readable as Parquet: EOF: x");
+    }
 }

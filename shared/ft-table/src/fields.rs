@@ -7,6 +7,7 @@
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use memchr::memchr_iter;
 
+use crate::dialect::{find_delimiter, separator_line};
 use crate::error::Error;
 use crate::stream::ByteStream;
 use crate::text::TextColumn;
@@ -20,6 +21,9 @@ pub(crate) struct FieldReader {
     line: u64,
     /// Bytes of the record so far.
     record: usize,
+    /// Whether a fault in the record is kept for [`FieldReader::take_fault`] and no error.
+    lenient: bool,
+    fault: Option<String>,
 }
 
 /// A field as it stands in the input, without what ends it.
@@ -31,13 +35,38 @@ struct Raw {
 }
 
 impl FieldReader {
-    /// A reader at the start of the stream, after a byte order mark.
-    pub fn new(mut stream: ByteStream, delimiter: u8) -> Result<Self, Error> {
+    /// A reader at the start of the stream, after a byte order mark and Excel's line `sep=;`. Without a `delimiter` it
+    /// is found; the `usual` one is taken where nothing tells.
+    pub fn new(mut stream: ByteStream, delimiter: Option<u8>, usual: u8) -> Result<Self, Error> {
         if stream.peek()?.starts_with(BYTE_ORDER_MARK) {
             stream.skip(BYTE_ORDER_MARK.len());
         }
-        let automaton = ReaderBuilder::new().delimiter(delimiter).build();
-        Ok(Self { stream, automaton, delimiter, line: 1, record: 0 })
+        let head = stream.peek()?;
+        let separator = separator_line(head);
+        let head = &head[separator.map_or(0, |(_, length)| length)..];
+        let delimiter =
+            delimiter.or(separator.map(|(delimiter, _)| delimiter)).unwrap_or_else(|| find_delimiter(head, usual));
+        let mut automaton = ReaderBuilder::new().delimiter(delimiter).build();
+        if let Some((_, length)) = separator {
+            stream.skip(length);
+            automaton.set_line(2);
+        }
+        Ok(Self { stream, automaton, delimiter, line: 1, record: 0, lenient: false, fault: None })
+    }
+
+    /// Lets records with text after a closing quote pass, for [`FieldReader::take_fault`] to tell.
+    pub fn set_lenient(&mut self) {
+        self.lenient = true;
+    }
+
+    /// What is wrong with the record, if anything is that was let pass.
+    pub fn take_fault(&mut self) -> Option<String> {
+        self.fault.take()
+    }
+
+    /// The byte between fields.
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter
     }
 
     /// Goes to the next record; false at the end.
@@ -89,7 +118,11 @@ impl FieldReader {
             self.record += taken;
             if ended {
                 if raw.quoted && !raw.is_closed_at_the_end(text.last()) {
-                    return Err(self.text_after_quote(number, name));
+                    let told = text_after_quote(number, name);
+                    if !self.lenient {
+                        return Err(Error::row(self.place(), told));
+                    }
+                    self.fault.get_or_insert(told);
                 }
                 return Ok(at_end || result == ReadRecordResult::Record);
             }
@@ -97,15 +130,6 @@ impl FieldReader {
                 return Err(too_long(self.place()));
             }
         }
-    }
-
-    fn text_after_quote(&self, number: usize, name: Option<&str>) -> Error {
-        let column = name.map(|name| format!(" ('{name}')")).unwrap_or_default();
-        let told = format!(
-            "text after the closing quote of field {}{column}; a quote inside a quoted field is doubled",
-            number + 1
-        );
-        Error::row(self.place(), told)
     }
 
     /// The line on which the record begins, counted from 1.
@@ -126,6 +150,12 @@ impl FieldReader {
     pub fn sha256(&mut self) -> Result<String, Error> {
         self.stream.sha256()
     }
+}
+
+fn text_after_quote(number: usize, name: Option<&str>) -> String {
+    let column = name.map(|name| format!(" ('{name}')")).unwrap_or_default();
+    let number = number + 1;
+    format!("text after the closing quote of field {number}{column}; a quote inside a quoted field is doubled")
 }
 
 impl Raw {
@@ -157,7 +187,7 @@ mod tests {
     /// All records with their lines, or the first error.
     fn records(chunks: &[&[u8]]) -> Result<Vec<(u64, Vec<String>)>, String> {
         let told = |error: Error| error.to_string();
-        let mut reader = FieldReader::new(ByteStream::of_chunks(chunks), b',').map_err(told)?;
+        let mut reader = FieldReader::new(ByteStream::of_chunks(chunks), Some(b','), b',').map_err(told)?;
         let mut text = TextColumn::new(0, 0);
         let mut records = Vec::new();
         while reader.begin_record().map_err(told)? {

@@ -10,13 +10,15 @@ use arrow::error::ArrowError;
 use ft_io::{Source, caught};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::LogicalType;
 use parquet::errors::ParquetError;
 
 use crate::error::Error;
 use crate::spool::{Spooled, spool};
 
-/// Rows of one batch.
+/// Rows of one batch, and their bytes, at most.
 const BATCH_ROWS: usize = 8192;
+const BATCH_BYTES: usize = 512 << 20;
 
 /// An open Parquet file: its footer is read, its rows are not.
 #[derive(Debug)]
@@ -91,6 +93,14 @@ impl ParquetTable {
         Ok(())
     }
 
+    /// The columns of UUIDs, of which Arrow's types know nothing.
+    pub(crate) fn uuid_columns(&self) -> Vec<String> {
+        let leaves = self.builder.parquet_schema().columns().iter();
+        let uuids =
+            leaves.filter(|leaf| leaf.path().parts().len() == 1 && leaf.logical_type_ref() == Some(&LogicalType::Uuid));
+        uuids.map(|leaf| leaf.name().to_owned()).collect()
+    }
+
     /// Whether there is a column of this name.
     pub fn has(&self, column: &str) -> bool {
         self.schema().index_of(column).is_ok()
@@ -101,7 +111,8 @@ impl ParquetTable {
     /// # Errors
     /// If a named column is missing.
     pub fn batches(self, columns: Option<&[&str]>) -> Result<ParquetBatches, Error> {
-        let mut builder = self.builder.with_batch_size(BATCH_ROWS);
+        let batch_rows = rows_of_a_batch(&self.builder);
+        let mut builder = self.builder.with_batch_size(batch_rows);
         if let Some(columns) = columns {
             let mut indices = Vec::with_capacity(columns.len());
             for column in columns {
@@ -119,7 +130,14 @@ impl ParquetTable {
     }
 }
 
-/// The rows of a [`ParquetTable`], 8192 at a time.
+/// As many rows as are far below the 2 GiB that the offsets of a text column can tell, by the largest mean of a group.
+fn rows_of_a_batch(builder: &ParquetRecordBatchReaderBuilder<File>) -> usize {
+    let groups = builder.metadata().row_groups().iter();
+    let mean = groups.map(|group| group.total_byte_size().max(0) / group.num_rows().max(1)).max().unwrap_or(0);
+    (BATCH_BYTES / mean.max(1) as usize).clamp(1, BATCH_ROWS)
+}
+
+/// The rows of a [`ParquetTable`], 8192 at a time, or fewer where they are long.
 pub struct ParquetBatches {
     name: String,
     reader: ParquetRecordBatchReader,
@@ -132,7 +150,7 @@ impl Iterator for ParquetBatches {
         let batch = caught(|| self.reader.next()).unwrap_or_else(|panic| Some(Err(ArrowError::ParquetError(panic))))?;
         Some(batch.map_err(|error| match error {
             ArrowError::IoError(_, source) => Error::Read { name: self.name.clone(), source },
-            other => Error::format(&self.name, format!("not readable as Parquet: {other}")),
+            other => Error::parquet_read(&self.name, ParquetError::ArrowError(other.to_string())),
         }))
     }
 }

@@ -13,10 +13,14 @@ use ft_io::Source;
 
 use crate::delimited::Delimited;
 use crate::detect::{ARROW_FILE, Format, detect};
+use crate::encoding::TextEncoding;
 use crate::error::Error;
+use crate::foreign::refuse_foreign;
 use crate::json::JsonReader;
 use crate::parquet_in::{ParquetBatches, ParquetTable};
+use crate::parts::Parts;
 use crate::rows::{Data, Places, Rows};
+use crate::schema::as_uuid;
 use crate::spool::{Spooled, spool, spool_stream};
 use crate::stream::ByteStream;
 use crate::window::Window;
@@ -34,6 +38,10 @@ pub struct TableReader {
     rows: u64,
     /// Known from the start where the input was hashed first.
     sha256: Option<String>,
+    /// Columns of UUIDs.
+    uuids: Vec<String>,
+    /// Of Arrow's batches, which may hold a whole file.
+    parts: Parts,
 }
 
 enum Inner {
@@ -45,6 +53,19 @@ enum Inner {
     ArrowStream(Box<StreamReader<BufReader<ByteStream>>>),
 }
 
+/// How an input is read.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// Its format; without one the content tells it, then the name.
+    pub format: Option<Format>,
+    /// The byte between the fields of CSV; without one the header and the first rows tell it.
+    pub delimiter: Option<u8>,
+    /// The encoding of its text; without one UTF-8, or UTF-16 where the first bytes are.
+    pub encoding: Option<TextEncoding>,
+    /// Whether rows of text that are not what they should be are left out ([`Rows::bad`]) and no error.
+    pub lenient: bool,
+}
+
 impl TableReader {
     /// Opens `source`; without a `format`, the content tells it, then the
     /// name.
@@ -52,33 +73,53 @@ impl TableReader {
     /// # Errors
     /// If it cannot be read, is empty, or is not of the format.
     pub fn open(source: &Source, format: Option<Format>) -> Result<Self, Error> {
+        Self::open_with(source, &ReadOptions { format, ..ReadOptions::default() })
+    }
+
+    /// Opens `source` as `options` say.
+    ///
+    /// # Errors
+    /// As [`TableReader::open`].
+    pub fn open_with(source: &Source, options: &ReadOptions) -> Result<Self, Error> {
+        let &ReadOptions { format, delimiter, encoding, lenient } = options;
         let name = source.name();
-        let mut stream = ByteStream::open(source)?;
+        let mut stream = ByteStream::open(source, encoding)?;
         let head = stream.peek()?;
         if head.is_empty() {
             return Err(Error::format(name, "is empty"));
         }
+        refuse_foreign(&name, head)?;
         let format = match format {
             Some(format) => format,
             None => detect(&name, head)?,
         };
         let arrow_file = head.starts_with(ARROW_FILE);
-        let mut reader =
-            Self { name, format, columns: Vec::new(), inner: Inner::Parquet(None), first: None, rows: 0, sha256: None };
+        let mut reader = Self {
+            name,
+            format,
+            columns: Vec::new(),
+            inner: Inner::Parquet(None),
+            first: None,
+            rows: 0,
+            sha256: None,
+            uuids: Vec::new(),
+            parts: Parts::default(),
+        };
         match format {
             Format::Csv | Format::Tsv => {
-                let delimiter = if format == Format::Csv { b',' } else { b'\t' };
-                let table = Delimited::new(stream, delimiter)?;
+                let usual = if format == Format::Csv { b',' } else { b'\t' };
+                let table = Delimited::new(stream, delimiter, usual, lenient)?;
                 reader.columns = table.header().to_vec();
                 reader.inner = Inner::Delimited(Box::new(table));
             }
-            Format::Jsonl => reader.open_json(JsonReader::lines(Window::new(stream)?))?,
-            Format::Json => reader.open_json(JsonReader::array(Window::new(stream)?))?,
+            Format::Jsonl => reader.open_json(JsonReader::lines(Window::new(stream)?, lenient))?,
+            Format::Json => reader.open_json(JsonReader::array(Window::new(stream)?, lenient))?,
             Format::Parquet => {
                 let spooled = seekable(source, stream)?;
                 reader.sha256 = Some(spooled.sha256.clone());
                 let table = ParquetTable::open(&reader.name, spooled)?;
                 reader.columns = names(table.schema());
+                reader.uuids = table.uuid_columns();
                 reader.inner = Inner::Parquet(Some(Box::new(table)));
             }
             Format::Arrow if arrow_file => {
@@ -104,6 +145,22 @@ impl TableReader {
         self.columns = self.first.as_ref().map(Rows::columns).unwrap_or_default();
         self.inner = Inner::Json(Box::new(json));
         Ok(())
+    }
+
+    /// The table, where the input is Parquet of which nothing has been read.
+    pub fn parquet(&self) -> Option<&ParquetTable> {
+        match &self.inner {
+            Inner::Parquet(table) => table.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The same for good.
+    pub fn into_parquet(self) -> Option<ParquetTable> {
+        match self.inner {
+            Inner::Parquet(table) => table.map(|table| *table),
+            _ => None,
+        }
     }
 
     /// The input as the user named it.
@@ -171,14 +228,14 @@ impl TableReader {
             Inner::Json(json) => return json.next_rows(),
             Inner::Parquet(_) => None,
             Inner::ParquetRows(batches) => batches.next().transpose()?,
-            Inner::ArrowFile(file) => guarded(|| file.next().transpose()).map_err(arrow)?,
-            Inner::ArrowStream(stream) => guarded(|| stream.next().transpose()).map_err(arrow)?,
+            Inner::ArrowFile(file) => guarded(|| self.parts.next(|| file.next())).map_err(arrow)?,
+            Inner::ArrowStream(stream) => guarded(|| self.parts.next(|| stream.next())).map_err(arrow)?,
         };
         batch.map(|batch| self.number(&batch)).transpose()
     }
 
     fn number(&mut self, batch: &RecordBatch) -> Result<Rows, Error> {
-        let batch = guarded(|| unpack(batch)).map_err(|error| cut_short(&self.name, error))?;
+        let batch = guarded(|| unpack(batch, &self.uuids)).map_err(|error| cut_short(&self.name, error))?;
         let places = Places::From(self.rows + 1);
         self.rows += batch.num_rows() as u64;
         let name = self.name.as_str().into();
@@ -204,7 +261,7 @@ impl TableReader {
 
 /// Dictionary columns and the rarer kinds of text as what they stand for, so
 /// that the rest of the house sees plain text only.
-fn unpack(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+fn unpack(batch: &RecordBatch, uuids: &[String]) -> Result<RecordBatch, ArrowError> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns = Vec::with_capacity(batch.num_columns());
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
@@ -217,7 +274,8 @@ fn unpack(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
             other => other,
         };
         let nullable = field.is_nullable() || column.is_nullable();
-        fields.push(Field::new(field.name(), plain.clone(), nullable));
+        let field = Field::new(field.name(), plain.clone(), nullable).with_metadata(field.metadata().clone());
+        fields.push(if uuids.contains(field.name()) { as_uuid(field) } else { field });
         columns.push(cast(column, plain)?);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

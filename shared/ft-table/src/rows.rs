@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::shapes::Reason;
 use crate::value::cell_value;
 use crate::window;
 
@@ -19,12 +20,26 @@ pub enum Data {
     Objects(Vec<Map<String, Value>>),
 }
 
+/// A row that is not what it should be and was left out.
+#[derive(Clone, Debug)]
+pub struct BadRow {
+    /// Its line or number, counted from 1.
+    pub number: u64,
+    /// Its kind.
+    pub reason: Reason,
+    /// What was expected and what was found.
+    pub told: String,
+    /// The row as it stands there, or its fields as a JSON list.
+    pub text: String,
+}
+
 /// Some rows and where they stand in their input.
 #[derive(Clone, Debug)]
 pub struct Rows {
     data: Data,
     name: Arc<str>,
     places: Places,
+    bad: Vec<BadRow>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +52,30 @@ pub(crate) enum Places {
 
 impl Rows {
     pub(crate) fn new(data: Data, name: Arc<str>, places: Places) -> Self {
-        Self { data, name, places }
+        Self { data, name, places, bad: Vec::new() }
+    }
+
+    /// The same with the rows that were left out between them.
+    pub(crate) fn with_bad(self, bad: Vec<BadRow>) -> Self {
+        Self { bad, ..self }
+    }
+
+    /// The rows that were left out between these, where that was asked for.
+    pub fn bad(&self) -> &[BadRow] {
+        &self.bad
+    }
+
+    /// The line or number of a row, counted from 1.
+    pub fn number(&self, row: usize) -> u64 {
+        match &self.places {
+            Places::Lines(lines) => lines[row],
+            Places::From(first) => first + row as u64,
+        }
+    }
+
+    /// The input as the user named it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How many.
@@ -78,17 +116,25 @@ impl Rows {
         }
     }
 
-    /// Any cell as JSON; null where the row has no such column.
+    /// Any cell as JSON; null where the row has no such column, and for binary that is no text.
     pub fn value(&self, row: usize, column: &str) -> Cow<'_, Value> {
+        self.try_value(row, column).unwrap_or(Cow::Owned(Value::Null))
+    }
+
+    /// Any cell as JSON; null where the row has no such column.
+    ///
+    /// # Errors
+    /// Words for binary that is no text.
+    pub fn try_value(&self, row: usize, column: &str) -> Result<Cow<'_, Value>, String> {
         match &self.data {
-            Data::Columns(batch) => Cow::Owned(match batch.column_by_name(column) {
-                Some(array) => cell_value(array, row),
+            Data::Columns(batch) => Ok(Cow::Owned(match batch.schema_ref().column_with_name(column) {
+                Some((index, field)) => cell_value(field, batch.column(index), row)?,
                 None => Value::Null,
-            }),
-            Data::Objects(objects) => match objects[row].get(column) {
+            })),
+            Data::Objects(objects) => Ok(match objects[row].get(column) {
                 Some(value) => Cow::Borrowed(value),
                 None => Cow::Owned(Value::Null),
-            },
+            }),
         }
     }
 

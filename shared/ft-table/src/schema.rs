@@ -68,10 +68,24 @@ pub const REFERENCE: &str = "reference";
 /// The metadata key by which a field tells its extension type.
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const ARROW_JSON: &str = "arrow.json";
+const ARROW_UUID: &str = "arrow.uuid";
 
 /// Whether the texts of this field are JSON by its own account.
 pub fn is_json(field: &Field) -> bool {
     field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == ARROW_JSON)
+}
+
+/// Whether the bytes of this field are UUIDs by its own account.
+pub(crate) fn is_uuid(field: &Field) -> bool {
+    field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == ARROW_UUID)
+}
+
+/// The field with the mark of UUIDs.
+pub(crate) fn as_uuid(field: Field) -> Field {
+    let mut metadata: HashMap<String, String> =
+        field.metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    metadata.insert(EXTENSION_NAME.to_owned(), ARROW_UUID.to_owned());
+    field.with_metadata(metadata)
 }
 
 /// A field of texts that are JSON by their own account; null where there is nothing.

@@ -22,7 +22,7 @@ pub(crate) struct Spooled {
 pub(crate) fn spool(source: &Source) -> Result<Spooled, Error> {
     let regular = source.path().is_some_and(Path::is_file);
     if !regular {
-        return spool_stream(ByteStream::open(source)?);
+        return spool_stream(ByteStream::open(source, None)?);
     }
     hash_in_place(source.open_file()?).map_err(|error| Error::Read { name: source.name(), source: error })
 }

@@ -6,10 +6,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread;
 use std::time::Duration;
 
-use flate2::read::MultiGzDecoder;
 use ft_io::{Sha256, Source};
 
+use crate::encoding::{Decoded, TextEncoding, utf16};
 use crate::error::Error;
+use crate::foreign::is_binary;
+use crate::gzip::GzipMembers;
 
 const CHUNK: usize = 256 << 10;
 /// Chunks that may wait to be parsed.
@@ -36,15 +38,15 @@ pub(crate) struct ByteStream {
 }
 
 impl ByteStream {
-    /// Opens `source` and begins to read.
-    pub fn open(source: &Source) -> Result<Self, Error> {
+    /// Opens `source` and begins to read. Text of `encoding`, or UTF-16 where none is given, becomes UTF-8.
+    pub fn open(source: &Source, encoding: Option<TextEncoding>) -> Result<Self, Error> {
         let input = source.open()?;
         let (sender, messages) = sync_channel(AHEAD);
         let (used, spare) = channel();
         let outlet = Outlet { sender, spare };
         let name = source.name();
         let failed = |source| Error::Read { name: name.clone(), source };
-        thread::Builder::new().name("read".into()).spawn(move || pump(input, &outlet)).map_err(failed)?;
+        thread::Builder::new().name("read".into()).spawn(move || pump(input, encoding, &outlet)).map_err(failed)?;
         Ok(Self { name: source.name(), messages, used, chunk: Vec::new(), position: 0, sha256: None })
     }
 
@@ -176,8 +178,8 @@ impl Outlet {
 }
 
 /// The thread's work. A send fails only where nobody reads any more.
-fn pump(input: Box<dyn Read + Send>, outlet: &Outlet) {
-    let end = match copy_all(input, outlet) {
+fn pump(input: Box<dyn Read + Send>, encoding: Option<TextEncoding>, outlet: &Outlet) {
+    let end = match copy_all(input, encoding, outlet) {
         Ok(Some(sha256)) => Message::End(sha256),
         Ok(None) => return,
         Err(error) => Message::Failed(error),
@@ -186,7 +188,11 @@ fn pump(input: Box<dyn Read + Send>, outlet: &Outlet) {
 }
 
 /// Sends everything, then gives the digest; None where nobody reads any more.
-fn copy_all(mut input: Box<dyn Read + Send>, outlet: &Outlet) -> io::Result<Option<String>> {
+fn copy_all(
+    mut input: Box<dyn Read + Send>,
+    encoding: Option<TextEncoding>,
+    outlet: &Outlet,
+) -> io::Result<Option<String>> {
     let mut head = vec![0; 4];
     let n = fill(&mut input, &mut head)?;
     head.truncate(n);
@@ -198,22 +204,36 @@ fn copy_all(mut input: Box<dyn Read + Send>, outlet: &Outlet) -> io::Result<Opti
         None => io::Error::new(error.kind(), format!("its {kind} data is cut short or damaged ({error})")),
     };
     let rest = if gzip {
-        let mut decoder = MultiGzDecoder::new(raw);
-        send_all(&mut decoder, outlet).map_err(|error| damaged("gzip", error))?.then(|| decoder.into_inner())
+        let mut members = GzipMembers::new(raw);
+        let sent = send_text(&mut members, encoding, outlet).map_err(|error| damaged("gzip", error))?;
+        sent.then(|| members.into_inner()).transpose()?
     } else if zstd {
         let mut decoder = zstd::Decoder::new(raw)?;
-        send_all(&mut decoder, outlet)
+        send_text(&mut decoder, encoding, outlet)
             .map_err(|error| damaged("zstd", error))?
             .then(|| BufReader::into_inner(decoder.finish()))
     } else {
         let mut raw = raw;
-        send_all(&mut raw, outlet)?.then_some(raw)
+        send_text(&mut raw, encoding, outlet)?.then_some(raw)
     };
     let Some(mut raw) = rest else {
         return Ok(None);
     };
     io::copy(&mut raw, &mut io::sink())?;
     Ok(Some(raw.hash.finish()))
+}
+
+/// Sends what is read as UTF-8; false where nobody reads any more.
+fn send_text(reader: &mut impl Read, encoding: Option<TextEncoding>, outlet: &Outlet) -> io::Result<bool> {
+    let mut head = [0; 64];
+    let n = fill(reader, &mut head)?;
+    let head = &head[..n];
+    let mut whole = head.chain(reader);
+    let encoding = encoding.or_else(|| utf16(head)).filter(|encoding| !encoding.is_utf8() && !is_binary(head));
+    match encoding {
+        Some(encoding) => send_all(&mut Decoded::new(whole, encoding), outlet),
+        None => send_all(&mut whole, outlet),
+    }
 }
 
 /// Sends chunks to the end; false where nobody reads any more.

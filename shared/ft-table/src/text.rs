@@ -50,6 +50,38 @@ impl TextColumn {
         &self.bytes[start..self.used]
     }
 
+    /// Forgets what comes after the first `rows` rows.
+    pub fn truncate(&mut self, rows: usize) {
+        self.offsets.truncate(rows + 1);
+        self.used = self.offsets.last().map_or(0, |&end| end as usize);
+    }
+
+    fn cell(&self, row: usize) -> &[u8] {
+        &self.bytes[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+
+    /// Whether the text of a row is UTF-8.
+    pub fn is_text(&self, row: usize) -> bool {
+        std::str::from_utf8(self.cell(row)).is_ok()
+    }
+
+    /// The text of a row, with marks for what is not UTF-8.
+    pub fn lossy(&self, row: usize) -> String {
+        String::from_utf8_lossy(self.cell(row)).into_owned()
+    }
+
+    /// The rows for which `keep` says true.
+    pub fn filtered(&self, keep: &[bool]) -> Self {
+        let mut out = Self::new(keep.len(), self.used);
+        for row in (0..keep.len()).filter(|&row| keep[row]) {
+            let cell = self.cell(row);
+            out.bytes[out.used..out.used + cell.len()].copy_from_slice(cell);
+            out.used += cell.len();
+            out.end_row();
+        }
+        out
+    }
+
     /// Ends a row. The caller sees to it that there are less than 2 GiB.
     pub fn end_row(&mut self) {
         self.offsets.push(self.used as i32);

@@ -1,5 +1,7 @@
 //! A window over a byte stream that always holds a whole record.
 
+use memchr::{memchr_iter, memrchr};
+
 use crate::error::Error;
 use crate::stream::ByteStream;
 
@@ -16,12 +18,14 @@ pub(crate) struct Window {
     ended: bool,
     /// Line of the first byte, counted from 1.
     pub line: u64,
+    /// Bytes of that line before it.
+    column: u64,
 }
 
 impl Window {
     /// A window at the start of the stream, after a byte order mark.
     pub fn new(stream: ByteStream) -> Result<Self, Error> {
-        let mut window = Self { stream, buffer: Vec::new(), start: 0, ended: false, line: 1 };
+        let mut window = Self { stream, buffer: Vec::new(), start: 0, ended: false, line: 1, column: 0 };
         window.grow()?;
         if window.rest().starts_with(BYTE_ORDER_MARK) {
             window.start = BYTE_ORDER_MARK.len();
@@ -39,10 +43,20 @@ impl Window {
         self.ended
     }
 
-    /// Takes `bytes` and `lines` off the front.
-    pub fn consume(&mut self, bytes: usize, lines: u64) {
+    /// Takes `bytes` off the front.
+    pub fn consume(&mut self, bytes: usize) {
+        let taken = &self.buffer[self.start..self.start + bytes];
+        self.line += memchr_iter(b'\n', taken).count() as u64;
+        self.column = match memrchr(b'\n', taken) {
+            Some(last) => (bytes - last - 1) as u64,
+            None => self.column + bytes as u64,
+        };
         self.start += bytes;
-        self.line += lines;
+    }
+
+    /// The input, the line and the column of the next byte.
+    pub fn position(&self) -> String {
+        format!("{}, column {}", self.place(), self.column + 1)
     }
 
     /// Reads on; afterwards `rest` is longer or the input has ended.
@@ -96,5 +110,7 @@ pub(crate) fn not_utf8(bytes: &[u8]) -> String {
             None => String::new(),
         },
     };
-    format!("not UTF-8{bad}; convert the file, for instance with iconv -f latin1 -t utf-8")
+    format!(
+        "not UTF-8{bad}; convert the file, or let ft-prep do it: --encoding windows-1252 is the usual one in the West"
+    )
 }

@@ -23,7 +23,7 @@ use ft_trainer::run::trainer::{Outlets, Trainer};
 struct Losses(Vec<f64>);
 
 impl Observer for Losses {
-    fn computed(&mut self, _step: u64, found: &StepResult) -> Result<()> {
+    fn computed(&mut self, _step: u64, found: &StepResult) -> ft_trainer::Result<()> {
         self.0.push(found.loss);
         Ok(())
     }

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use ft_io::AtomicFile;
 use serde_json::{Map, Value};
+
+use crate::error::{Context, Result};
 
 /// A log entry: figures by name.
 pub type Entry = Map<String, Value>;

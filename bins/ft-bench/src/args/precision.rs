@@ -8,8 +8,8 @@ use super::output::OutputArgs;
 /// The steps are those of `ft-bench train`.
 #[derive(Debug, clap::Args)]
 pub struct PrecisionArgs {
-    /// The model: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// The model: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
     /// Types to compare with f32 [default: all that the device has]
     #[arg(long, value_name = "TYPE,…", value_enum, value_delimiter = ',')]

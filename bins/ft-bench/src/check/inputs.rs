@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use ft_kernels::backend::{Compute, Precision, is_host};
 use ft_kernels::philox::Stream;
+use ft_model::device::DeviceName;
 
 /// The random streams of the inputs.
 const PURPOSE: u32 = 0x400;
@@ -21,10 +22,11 @@ impl On {
         Self { device: Device::Cpu, compute: Compute::cpu() }
     }
 
-    /// What is compared on a device: a GPU's own operators, and the plain ones on the CPU.
-    pub fn compared(device: Device, reference_operators: bool, precision: Precision) -> Self {
-        let plain = reference_operators || is_host(&device);
-        Self { compute: ft_model::device::compute(&device, plain, precision), device }
+    /// What is compared on the device of this name: a GPU's own operators, and the plain ones on the CPU.
+    pub fn compared(name: DeviceName, device: Device, reference_operators: bool, precision: Precision) -> Self {
+        let on_cpu = is_host(&device) && !matches!(name, DeviceName::Cuda(_));
+        let compute = ft_model::device::compute(name, &device, reference_operators || on_cpu, precision);
+        Self { device, compute }
     }
 }
 

@@ -34,7 +34,7 @@ pub fn run(args: &CheckArgs, threads: usize) -> Result<(Report, Result<()>)> {
     let device = ft_model::device::named(args.device.device)?;
     let what = ft_model::device::describe(&device);
     let precision = Precision { tf32: args.tf32, ..Precision::F32 };
-    let on = On::compared(device, args.device.reference_operators, precision);
+    let on = On::compared(args.device.device, device, args.device.reference_operators, precision);
     let mut over = Vec::new();
     let operators = operators(args, &on, &mut over)?;
     let mut tables = vec![operators.0];

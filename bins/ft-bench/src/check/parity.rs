@@ -12,6 +12,7 @@ use ft_model::layers::{LayerSource, Resident};
 use ft_model::lora::{Adapter, TrainedKind};
 use ft_model::step::StepResult;
 use ft_model::{Architecture, Checkpoint};
+use ft_trainer::Error;
 use ft_trainer::data::dataset::Dataset;
 use ft_trainer::engine::setup::Setup;
 use ft_trainer::options::{
@@ -147,7 +148,7 @@ struct Against<'a> {
 }
 
 impl Observer for Against<'_> {
-    fn computed(&mut self, step: u64, found: &StepResult) -> Result<()> {
+    fn computed(&mut self, step: u64, found: &StepResult) -> ft_trainer::Result<()> {
         let expected = self.losses[step as usize - 1];
         self.errors.loss = self.errors.loss.max((found.loss - expected).abs());
         self.errors.losses.push(found.loss);
@@ -155,8 +156,9 @@ impl Observer for Against<'_> {
             return Ok(());
         }
         for (name, gradient) in self.names.iter().zip(&found.gradients) {
-            let expected = self.gradients.get(name).with_context(|| format!("there is no gradient of '{name}'"))?;
-            self.errors.gradient = self.errors.gradient.max(share(gradient, expected)?);
+            let lacking = || Error::caller(format!("there is no gradient of '{name}'"));
+            let expected = self.gradients.get(name).ok_or_else(lacking)?;
+            self.errors.gradient = self.errors.gradient.max(share(gradient, expected).map_err(Error::caller)?);
         }
         Ok(())
     }

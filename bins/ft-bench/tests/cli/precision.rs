@@ -43,6 +43,7 @@ fn some_types_and_what_there_is_not() {
     assert_eq!(names, ["f32", "bf16"], "f32 is what it is held against");
     let told = scratch.failure(&format!("{line} --types tf32"), 2);
     assert!(told.contains("tf32") && told.contains("GPU"), "{told}");
+    std::fs::create_dir(scratch.path("nowhere")).unwrap();
     let told = scratch.failure("precision --model nowhere --device cpu", 1);
     assert!(told.contains("f32") && told.contains("nowhere"), "{told}");
     let told = scratch.failure(&format!("{line} --svg same --png same"), 2);

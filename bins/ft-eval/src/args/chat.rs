@@ -8,8 +8,8 @@ use super::sampling::SamplingArgs;
 
 #[derive(Debug, clap::Args)]
 pub struct ChatArgs {
-    /// Model to talk to: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// Model to talk to: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
     /// LoRA adapter to apply to it: a PEFT folder or one safetensors file
     #[arg(long, value_name = "DIR|FILE")]

@@ -68,9 +68,9 @@ pub struct BoundArgs {
     /// B's own figure must be VALUE at most
     #[arg(long, value_name = "METRIC=VALUE")]
     pub at_most: Vec<Threshold>,
-    /// By how much the loss on --forgetting or --forgetting-on may grow, in nats
-    #[arg(long, value_name = "VALUE", default_value_t = 0.05, value_parser = not_negative)]
-    pub max_forgetting: f64,
+    /// By how much the loss on --forgetting or --forgetting-on may grow, in nats [default: 0.05]
+    #[arg(long, value_name = "VALUE", value_parser = not_negative)]
+    pub max_forgetting: Option<f64>,
     /// Hold --min-gain, --max-drop and --max-forgetting against the worse end of the interval, not against the mean: what
     /// chance may have given does not count
     #[arg(long)]

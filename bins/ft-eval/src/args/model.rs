@@ -10,8 +10,8 @@ use ft_io::{Distinct, Source, Target};
 /// Which model, and how it is held.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
-    /// Model to evaluate: a Hugging Face folder or a GGUF file
-    #[arg(long, value_name = "DIR|GGUF")]
+    /// Model to evaluate: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
     /// LoRA adapter to apply to it: a PEFT folder, one safetensors file, or '-' for standard input
     #[arg(long, value_name = "DIR|FILE|-")]

@@ -39,6 +39,9 @@ impl Check {
     }
 }
 
+/// Where nothing is typed: about five per cent of the perplexity.
+const MAX_FORGETTING: f64 = 0.05;
+
 const AT_LEAST: &str = "at least";
 const AT_MOST: &str = "at most";
 
@@ -76,9 +79,10 @@ pub fn checks(args: &BoundArgs, compared: &[Comparison], forgetting: Option<&Com
         }
     }
     if let Some(loss) = forgetting {
-        let option = format!("--max-forgetting {}", args.max_forgetting);
+        let bound = args.max_forgetting.unwrap_or(MAX_FORGETTING);
+        let option = format!("--max-forgetting {bound}");
         let what = format!("the growth of the loss on what must not be forgotten{end}").replace("lower", "upper");
-        checks.push(Check::new(option, what, -gain(loss), AT_MOST, args.max_forgetting));
+        checks.push(Check::new(option, what, -gain(loss), AT_MOST, bound));
     }
     Ok(checks)
 }

@@ -10,6 +10,7 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
 
 use super::checks::Check;
+use super::words::told;
 
 const NAME: &str = "ft-eval compare";
 
@@ -33,7 +34,7 @@ fn document(bytes: &mut Vec<u8>, title: &str, compared: &[Comparison], checks: &
     let suite = BytesStart::new("testsuite").with_attributes([("name", title)]).with_attributes(counts);
     xml.write_event(Event::Start(suite))?;
     for comparison in compared {
-        case(&mut xml, comparison.metric.name(), "metric", ("system-out", None, &super::told(comparison)))?;
+        case(&mut xml, comparison.metric.name(), "metric", ("system-out", None, &told(comparison)))?;
     }
     for check in checks {
         let told = check.told();

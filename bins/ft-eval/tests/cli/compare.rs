@@ -139,6 +139,8 @@ fn what_must_not_be_forgotten_has_a_bound_of_its_own() {
     assert!(out.code == 1 && out.failure().contains(words), "{}", out.stderr);
     let figures = compared(&bench, &[&args[..], &["--max-forgetting", "0.2"]].concat()).figures();
     assert!(near(&figures["forgetting"]["gain"], &json!(-0.15)), "{figures}");
+    let out = compared(&bench, &["a.parquet", "b.parquet", "--max-forgetting", "0.2"]);
+    assert!(out.code == 2 && out.failure().contains("name what must not be forgotten"), "{}", out.stderr);
     let swapped = ["a.parquet", "b.parquet", "--forgetting", "a.parquet", "b.parquet"];
     let out = compared(&bench, &swapped);
     assert!(out.code == 2 && out.failure().contains("'ft-eval loss --per-example'"), "{}", out.stderr);

@@ -1,5 +1,6 @@
 //! Drives the built program through paths and pipes.
 
+mod adapters;
 mod bench;
 mod candle_llama;
 mod chat;

@@ -67,8 +67,6 @@ fn invalid_utf8_is_named_by_line_and_column() {
     scratch.write("in.jsonl", b"{\"input\":\"q\",\"output\":\"a\"}\n{\"input\":\"\xff\"}\n");
     let got = scratch.failure("in.jsonl -o out.parquet", 1);
     assert!(got.starts_with("in.jsonl, line 2: not UTF-8 (byte 0xff)"), "{got}");
-    let got = told(b"\xff\xfei\0n\0", "");
-    assert!(got.starts_with("in.csv: is UTF-16"), "{got}");
 }
 
 #[test]
@@ -103,7 +101,7 @@ fn broken_json_is_named_by_its_line() {
     assert_eq!(got, "in.jsonl, line 2: expected an object, found a list");
     scratch.write("in.json", format!("[{good}, {{\"input\":"));
     let got = scratch.failure("in.json -o out.parquet", 1);
-    assert_eq!(got, "in.json, line 2: the object that begins here is never closed");
+    assert_eq!(got, "in.json, line 2, column 3: the object that begins here is never closed");
     scratch.write("in.json", format!("[{good}"));
     let got = scratch.failure("in.json -o out.parquet", 1);
     assert!(got.ends_with("the array is cut short: no closing ']'"), "{got}");
@@ -156,7 +154,7 @@ fn what_cannot_be_opened_is_told() {
     assert!(got.starts_with("cannot read 'absent.csv': No such file"), "{got}");
     fs::create_dir(scratch.path("folder")).unwrap();
     let got = scratch.failure("folder -o out.parquet", 1);
-    assert!(got.starts_with("cannot read 'folder': it is a folder"), "{got}");
+    assert!(got.starts_with("cannot read 'folder': it is a folder without a file that ends in csv"), "{got}");
     scratch.write("in.csv", "input,output\nq,a\n");
     let got = scratch.failure("in.csv -o no/such/out.parquet", 1);
     assert!(got.starts_with("cannot write 'no/such/out.parquet'"), "{got}");

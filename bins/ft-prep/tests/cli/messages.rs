@@ -34,26 +34,13 @@ fn weather(content: &Value) -> Value {
     ])
 }
 
-/// The messages of a row with their calls as what they are.
-fn messages(row: &Value) -> Value {
-    let mut messages = row["messages"].clone();
-    for message in messages.as_array_mut().unwrap() {
-        if let Some(calls) = message.get_mut("tool_calls")
-            && let Some(text) = calls.as_str()
-        {
-            *calls = serde_json::from_str(text).unwrap();
-        }
-    }
-    messages
-}
-
 #[test]
 fn calls_of_tools_are_kept_whole() {
     let expected = weather(&json!(""));
-    assert_eq!(messages(&row(&json!({"messages": expected}))), expected);
+    assert_eq!(row(&json!({"messages": expected}))["messages"], expected);
     // An answer that only calls has no content, and is no missing answer.
     let mut without = weather(&Value::Null);
-    let found = messages(&row(&json!({"messages": without})));
+    let found = row(&json!({"messages": without}))["messages"].clone();
     without[1].as_object_mut().unwrap().shift_remove("content");
     assert_eq!(found, without);
 }
@@ -104,7 +91,6 @@ fn whether_an_answer_is_learned_is_kept() {
 fn tools_and_variables_of_the_template_are_kept() {
     let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
     let chat = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]);
-    let parsed = |row: &Value, column: &str| -> Value { serde_json::from_str(row[column].as_str().unwrap()).unwrap() };
     for line in [
         json!({"messages": chat, "tools": [tool]}),
         json!({"messages": chat, "tools": json!([tool]).to_string()}),
@@ -112,11 +98,11 @@ fn tools_and_variables_of_the_template_are_kept() {
         json!({"prompt": "q", "completion": "a", "tools": [tool]}),
     ] {
         let found = row(&line);
-        assert_eq!(parsed(&found, "tools"), json!([tool]));
+        assert_eq!(found["tools"], json!([tool]));
         assert_eq!(found["messages"], chat);
     }
     let found = row(&json!({"messages": chat, "chat_template_kwargs": {"enable_thinking": false}}));
-    assert_eq!(parsed(&found, "chat_template_kwargs"), json!({"enable_thinking": false}));
+    assert_eq!(found["chat_template_kwargs"], json!({"enable_thinking": false}));
 }
 
 #[test]
@@ -126,9 +112,9 @@ fn fields_that_only_later_rows_have_are_kept() {
     lines.push(json!({"messages": weather(&Value::Null), "tools": [{"type": "function"}]}));
     let (found, told) = made(&lines, "");
     assert_eq!(found.len(), 5001);
-    assert_eq!(messages(&found[0]), plain);
-    assert_eq!(messages(&found[5000])[1]["tool_calls"][0]["id"], "c1");
-    assert_eq!(found[5000]["tools"], "[{\"type\":\"function\"}]");
+    assert_eq!(found[0]["messages"], plain);
+    assert_eq!(found[5000]["messages"][1]["tool_calls"][0]["id"], "c1");
+    assert_eq!(found[5000]["tools"], json!([{"type": "function"}]));
     assert!(!told.contains("not read"), "{told}");
 }
 
@@ -180,7 +166,8 @@ fn integers_beyond_64_bits_keep_their_digits() {
     assert!(scratch.run("in.jsonl -o out.parquet").status.success());
     let found = rows(&scratch.path("out.parquet"));
     assert_eq!(found[0]["messages"][1]["content"], "31900441201190696999");
-    assert!(found[1]["messages"][1]["tool_calls"].as_str().unwrap().contains("\"-31900441201190696999\""), "{found:?}");
+    let call = &found[1]["messages"][1]["tool_calls"][0];
+    assert_eq!(call["function"]["arguments"]["n"], "-31900441201190696999");
 }
 
 #[test]
@@ -208,6 +195,8 @@ fn a_system_column_stands_beside_every_shape() {
     );
     let first: Vec<_> = found.iter().map(|row| row["messages"][0]["content"].as_str().unwrap()).collect();
     assert_eq!(first, ["Be brief", "own", "q"]);
+    let (found, _) = made(&[json!({"question": "q", "response": "a", "system_prompt": "Be brief"})], "");
+    assert_eq!(found[0]["messages"][0]["content"], "Be brief");
     let scratch = Scratch::new();
     scratch.write("in.csv", "prompt,completion,system\nq,a,Be brief\nq,b,\n");
     let found = scratch.examples("in.csv -o out.parquet", "out.parquet");

@@ -49,8 +49,8 @@ every --save-steps, from which --resume-from-checkpoint goes on to the same bits
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ft-train", version, after_help = EXAMPLES)]
 pub struct Args {
-    /// The base model: a Hugging Face folder or a GGUF file
-    #[arg(long, alias = "model-name-or-path", value_name = "DIR|GGUF", default_value = "", hide_default_value = true,
+    /// The base model: a Hugging Face folder, a GGUF file, or a name on the hub (org/name, org/name@revision, org/name:Q8_0)
+    #[arg(long, alias = "model-name-or-path", value_name = "DIR|GGUF|NAME", default_value = "", hide_default_value = true,
         value_parser = path_or_nothing())]
     pub model: PathBuf,
     /// Tokens to train on: any Parquet with input_ids and labels ('-' reads a pipe)

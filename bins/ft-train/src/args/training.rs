@@ -12,7 +12,7 @@ use super::values::{Object, not_negative, probability, share};
 #[command(next_help_heading = "Training")]
 pub struct TrainingArgs {
     /// Peak learning rate
-    #[arg(long, value_name = "LR", default_value_t = 2e-5, value_parser = not_negative)]
+    #[arg(long, value_name = "LR", default_value_t = 2e-4, value_parser = not_negative)]
     pub learning_rate: f64,
     /// Learning-rate schedule after the warm-up
     #[arg(long, value_name = "TYPE", default_value = "linear", value_parser = named_value::<SchedulerType>())]

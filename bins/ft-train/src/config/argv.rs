@@ -10,10 +10,10 @@ use super::peers;
 use crate::args::Args;
 
 /// Switches of all our programs, which stay what they are there.
-const PLAIN: [&str; 5] = ["quiet", "verbose", "print_config", "config_schema", "dry_run"];
+const PLAIN: [&str; 6] = ["quiet", "verbose", "offline", "print_config", "config_schema", "dry_run"];
 
 /// Arguments about the command line itself, which have no place in a configuration.
-pub const NOT_IN_FILES: [&str; 11] = [
+pub const NOT_IN_FILES: [&str; 14] = [
     "config",
     "accelerate_config",
     "print_config",
@@ -25,6 +25,9 @@ pub const NOT_IN_FILES: [&str; 11] = [
     "dry_run",
     "verify",
     "verify_steps",
+    "offline",
+    "completions",
+    "man_pages",
 ];
 
 /// [`Args`]'s command, in which every name may also be written with underscores, a switch may have a value

@@ -163,6 +163,8 @@ fn defaults_are_those_of_the_peers_but_for_these() {
         "eval_strategy",
         // trl's, which is slower and, in the budget of activations, needless.
         "gradient_checkpointing",
+        // That of LoRA's recipes; trl's 2e-5 is one for training in full.
+        "learning_rate",
         // trl's ModelConfig's, as lora_r's 16.
         "lora_alpha",
         // Null here says theirs, or with --init-adapter what that one has.

@@ -3,7 +3,10 @@
 mod accelerate;
 mod adapters;
 mod device;
+mod examine;
 mod faults;
+#[cfg(unix)]
+mod hub;
 #[cfg(unix)]
 mod killed;
 mod memory;

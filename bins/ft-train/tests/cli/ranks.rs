@@ -143,6 +143,7 @@ fn packing_grouping_and_a_pipe() {
 #[test]
 fn a_fault_names_its_rank_and_a_verification_runs_on_one() {
     let scratch = Scratch::with_rows();
+    std::fs::create_dir(scratch.path("nowhere")).unwrap();
     let line = with_base(&format!("--output-dir out {} --sharding zero3 --model nowhere", shared(3, "zero3")));
     let line = line.replace("--model MODEL", "").replace("--sharding zero3 --model", "--model");
     let told = scratch.failure(&line, 1);

@@ -4,6 +4,7 @@
 //! `d_up = dh a(gate)` and `d_gate = dh up a'(gate)`; for a plain one `dx = dh a'(x)`.
 
 mod cpu;
+mod cuda;
 mod operator;
 pub mod reference;
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Activation, check, cpu, reference};
+use super::{Activation, check, cpu, cuda, reference};
 use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
 
@@ -14,7 +14,8 @@ pub fn gated(compute: Compute, gate_up: &Tensor, activation: Activation) -> Resu
     let (rows, inter) = check("gated activation", gate_up)?;
     match compute.backend {
         Backend::Cpu => cpu::gated(compute.isa, (rows, inter), gate_up, activation),
-        Backend::Reference | Backend::Cuda => reference::gated(gate_up, activation),
+        Backend::Reference => reference::gated(gate_up, activation),
+        Backend::Cuda => cuda::gated(gate_up, activation),
     }
 }
 
@@ -34,7 +35,8 @@ pub fn gated_backward_inplace(
     expect_shape(dh.dims() == [rows, inter], NAME, "dh", [rows, inter], dh.dims())?;
     match compute.backend {
         Backend::Cpu => cpu::gated_backward_inplace(compute.isa, inter, dh, gate_up, activation),
-        Backend::Reference | Backend::Cuda => reference::gated_backward(dh, &gate_up, activation),
+        Backend::Reference => reference::gated_backward(dh, &gate_up, activation),
+        Backend::Cuda => cuda::gated_backward(dh, &gate_up, activation),
     }
 }
 
@@ -45,7 +47,8 @@ pub fn gated_backward_inplace(
 pub fn plain(compute: Compute, x: &Tensor, activation: Activation) -> Result<Tensor> {
     match compute.backend {
         Backend::Cpu => cpu::plain(compute.isa, x, activation),
-        Backend::Reference | Backend::Cuda => reference::plain(x, activation),
+        Backend::Reference => reference::plain(x, activation),
+        Backend::Cuda => cuda::plain(x, activation),
     }
 }
 
@@ -58,6 +61,7 @@ pub fn plain_backward_inplace(compute: Compute, dh: &Tensor, x: Tensor, activati
     expect_shape(dh.dims() == x.dims(), "activation's backward", "dh", x.dims(), dh.dims())?;
     match compute.backend {
         Backend::Cpu => cpu::plain_backward_inplace(compute.isa, dh, x, activation),
-        Backend::Reference | Backend::Cuda => reference::plain_backward(dh, &x, activation),
+        Backend::Reference => reference::plain_backward(dh, &x, activation),
+        Backend::Cuda => cuda::plain_backward(dh, &x, activation),
     }
 }

@@ -9,14 +9,13 @@
 //! the probabilities again.
 
 mod cpu;
+mod cuda;
 mod operator;
 pub mod reference;
 
-pub use operator::{attention, attention_backward, attention_decode};
+pub use operator::{attention, attention_backward, attention_decode, attention_decode_placed};
 
 use candle_core::Tensor;
-
-pub use reference::attention_decode_placed;
 
 use crate::error::{Result, expect_shape};
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{AttentionSpec, KeyValue, check, check_decode, cpu, reference};
+use super::{AttentionSpec, KeyValue, check, check_decode, cpu, cuda, reference};
 use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
 
@@ -16,7 +16,8 @@ pub fn attention(compute: Compute, qkv: &Tensor, spec: &AttentionSpec, starts: &
     check(qkv, spec, starts)?;
     match compute.backend {
         Backend::Cpu => cpu::attention(compute.isa, qkv, spec, starts),
-        Backend::Reference | Backend::Cuda => reference::attention(qkv, spec, starts),
+        Backend::Reference => reference::attention(qkv, spec, starts),
+        Backend::Cuda => cuda::attention(qkv, spec, starts),
     }
 }
 
@@ -44,7 +45,8 @@ pub fn attention_backward(
     expect_shape(lse.dims() == wanted, NAME, "lse", wanted, lse.dims())?;
     match compute.backend {
         Backend::Cpu => cpu::attention_backward(compute.isa, dout, qkv, out, lse, spec, starts),
-        Backend::Reference | Backend::Cuda => reference::attention_backward(dout, qkv, out, lse, spec, starts),
+        Backend::Reference => reference::attention_backward(dout, qkv, out, lse, spec, starts),
+        Backend::Cuda => cuda::attention_backward(dout, qkv, out, lse, spec, starts),
     }
 }
 
@@ -57,6 +59,30 @@ pub fn attention_decode(compute: Compute, q: &Tensor, caches: &[KeyValue<'_>], s
     check_decode(q, caches, spec)?;
     match compute.backend {
         Backend::Cpu => cpu::attention_decode(compute.isa, q, caches, spec),
-        Backend::Reference | Backend::Cuda => reference::attention_decode(q, caches, spec),
+        Backend::Reference => reference::attention_decode(q, caches, spec),
+        Backend::Cuda => {
+            let side = |values: &[f32]| {
+                let columns = spec.key_columns();
+                Tensor::from_slice(values, (values.len() / columns, columns), q.device())
+            };
+            let placed = caches.iter().map(|cache| Ok((side(cache.keys)?, side(cache.values)?)));
+            cuda::attention_decode(q, &placed.collect::<Result<Vec<_>>>()?, spec)
+        }
+    }
+}
+
+/// [`attention_decode`] where keys and values, each `[tokens, kv_heads * head_dim]`, are on a device.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn attention_decode_placed(
+    compute: Compute,
+    q: &Tensor,
+    caches: &[(Tensor, Tensor)],
+    spec: &AttentionSpec,
+) -> Result<Tensor> {
+    match compute.backend {
+        Backend::Cuda => cuda::attention_decode(q, caches, spec),
+        Backend::Cpu | Backend::Reference => reference::attention_decode_placed(q, caches, spec),
     }
 }

@@ -5,6 +5,7 @@
 //! of [`crate::norm::rms_norm`], with a group in the place of a row.
 
 mod cpu;
+mod cuda;
 mod operator;
 pub mod reference;
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{check, cpu, reference};
+use super::{check, cpu, cuda, reference};
 use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
 
@@ -24,7 +24,8 @@ pub fn head_norm(
     let place = check("head_norm", &x, w, first_column, groups)?;
     match compute.backend {
         Backend::Cpu => cpu::head_norm(compute.isa, x, w, place, eps),
-        Backend::Reference | Backend::Cuda => reference::head_norm(&x, w, first_column, groups, eps),
+        Backend::Reference => reference::head_norm(&x, w, first_column, groups, eps),
+        Backend::Cuda => cuda::head_norm(&x, w, place, eps),
     }
 }
 
@@ -49,6 +50,7 @@ pub fn head_norm_backward(
     expect_shape(dy.dims() == x.dims(), NAME, "dy", x.dims(), dy.dims())?;
     match compute.backend {
         Backend::Cpu => cpu::head_norm_backward(compute.isa, dy, x, w, place, eps),
-        Backend::Reference | Backend::Cuda => reference::head_norm_backward(&dy, x, w, first_column, groups, eps),
+        Backend::Reference => reference::head_norm_backward(&dy, x, w, first_column, groups, eps),
+        Backend::Cuda => cuda::head_norm_backward(&dy, x, w, place, eps),
     }
 }

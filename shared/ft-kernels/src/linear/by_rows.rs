@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::backend::Isa;
@@ -52,6 +52,14 @@ pub trait RowSource: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// If they cannot be had.
     fn expand(&self, isa: Isa, first: usize, out: &mut [f32]) -> Result<()>;
+
+    /// Rows as numbers of a type on a device, `[count, columns]`, which a kernel makes there; none where none can.
+    ///
+    /// # Errors
+    /// If the kernel fails or the device has no room.
+    fn expand_on(&self, _: &Device, _: DType, _first: usize, _count: usize) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 }
 
 /// Some adjacent rows of a matrix that can be expanded.
@@ -164,6 +172,11 @@ impl Rows {
             None => self.source.expand(isa, cover.start + i * rows, part),
         })?;
         Ok(&buffer[(from - cover.start) * columns..][..count * columns])
+    }
+
+    /// The whole matrix on a device, where a kernel can make it there.
+    pub(super) fn expand_on(&self, device: &Device, dtype: DType) -> Result<Option<Tensor>> {
+        self.source.expand_on(device, dtype, self.first, self.count)
     }
 
     /// The whole matrix, `[rows, columns]` in f32.

@@ -37,7 +37,7 @@ pub fn dora_norm(compute: Compute, weight: impl Into<Weight>, a: &Tensor, b: &Te
         candle_core::bail!("an adapter A {:?}, B {:?} of a matrix [{out}, {inner}]", a.dims(), b.dims());
     }
     if !compute.is_fused() {
-        return reference::dora_norm(&weight.to_device(a.device())?.widened()?, a, b, scaling);
+        return reference::dora_norm(compute, &weight.to_device(a.device())?.widened()?, a, b, scaling);
     }
     norms(compute.isa, weight, a, b, scaling)
 }

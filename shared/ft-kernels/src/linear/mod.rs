@@ -8,6 +8,7 @@
 
 mod backward;
 pub(crate) mod by_rows;
+mod cuda;
 mod dora;
 mod floats;
 mod forward;

@@ -61,7 +61,7 @@ pub fn weight_gradient(compute: Compute, dy: &Tensor, x: &Tensor) -> Result<Tens
         candle_core::bail!("the gradient of a matrix from {rows} rows of outputs and {rows_of_x} rows of inputs");
     }
     if !compute.is_fused() {
-        return reference::weight_gradient(dy, x);
+        return reference::weight_gradient(compute, dy, x);
     }
     // SAFETY: a product that is not added to what is there writes every element.
     let mut dw = unsafe { unwritten(out * inner) };

@@ -1,9 +1,10 @@
-//! The same in plain candle operations, for every device.
+//! The same in plain candle operations, for every device. Where a GPU's kernels compute, the products are [`super::cuda`]'s;
+//! the adapters are brought to the activations' type there, and their gradients are f32.
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{Gradients, Linear, Lora, LoraGradient, Weight};
-use crate::backend::Compute;
+use super::{Gradients, Linear, Lora, LoraGradient, Weight, cuda};
+use crate::backend::{Backend, Compute};
 use crate::dropout::dropped;
 use crate::runs::runs;
 
@@ -19,10 +20,10 @@ struct Stack {
 }
 
 impl Stack {
-    /// None without adapters.
-    fn of(layer: &Linear<'_>, scales: &[Option<Scales>]) -> Result<Option<Self>> {
+    /// None without adapters; its matrices are of type `dtype`.
+    fn of(layer: &Linear<'_>, scales: &[Option<Scales>], dtype: DType) -> Result<Option<Self>> {
         let Some(first) = layer.lora.first() else { return Ok(None) };
-        let (width, dtype, device) = (layer.width()?, first.a.dtype(), first.a.device());
+        let (width, device) = (layer.width()?, first.a.device());
         let mut stack = Self { a: first.a.clone(), b: first.b.clone(), scaling: first.a.clone(), ranks: Vec::new() };
         let (mut a, mut b, mut scaling) = (Vec::new(), Vec::new(), Vec::new());
         for (lora, scales) in layer.lora.iter().zip(scales) {
@@ -36,19 +37,20 @@ impl Stack {
             stack.ranks.push((scaling.len(), r));
             scaling.extend(std::iter::repeat_n(lora.scaling, r));
         }
-        stack.a = Tensor::cat(&a, 0)?;
-        stack.b = Tensor::cat(&b, 1)?;
+        stack.a = Tensor::cat(&a, 0)?.to_dtype(dtype)?;
+        stack.b = Tensor::cat(&b, 1)?.to_dtype(dtype)?;
         let all = scaling.len();
         stack.scaling = Tensor::from_vec(scaling, all, device)?.to_dtype(dtype)?;
         Ok(Some(stack))
     }
 
     /// `s·x·Aᵀ`, `[tokens, Σr]`, of what each adapter sees of `x`, or, where all see the same, of that one.
-    fn low(&self, seen: &[Tensor], one_input: bool) -> Result<Tensor> {
+    fn low(&self, compute: Compute, seen: &[Tensor], one_input: bool) -> Result<Tensor> {
         let low = if one_input {
-            seen[0].matmul(&self.a.t()?)?
+            times(compute, &seen[0], &self.a.t()?)?
         } else {
-            let own = |(x, &(first, r)): (&Tensor, &(usize, usize))| x.matmul(&self.a.narrow(0, first, r)?.t()?);
+            let own =
+                |(x, &(first, r)): (&Tensor, &(usize, usize))| times(compute, x, &self.a.narrow(0, first, r)?.t()?);
             Tensor::cat(&seen.iter().zip(&self.ranks).map(own).collect::<Result<Vec<_>>>()?, 1)?
         };
         low.broadcast_mul(&self.scaling)
@@ -75,26 +77,26 @@ pub fn forward(
     starts: &[usize],
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let weight = &layer.weight.to_device(x.device())?.widened()?;
+    let weight = &layer.weight.numbers(compute, x.device(), compute.product_type(x.dtype()))?;
     let mut y = product(compute, x, weight, false)?;
     if let Some(bias) = layer.bias {
-        y = y.broadcast_add(bias)?;
+        y = y.broadcast_add(&bias.to_dtype(y.dtype())?)?;
     }
     if let Some(residual) = residual {
         y = (y + residual)?;
     }
-    let scales = scales_of(layer, weight)?;
-    let Some(stack) = Stack::of(layer, &scales)? else { return Ok(y) };
+    let scales = scales_of(compute, layer, weight)?;
+    let Some(stack) = Stack::of(layer, &scales, x.dtype())? else { return Ok(y) };
     let width = y.dim(1)?;
     let seen = seen(compute, layer, x, starts)?;
     for ((lora, scales), x) in layer.lora.iter().zip(&scales).zip(&seen) {
         if let Some(Scales { weight, factor, .. }) = scales {
-            let base = product(compute, x, weight, false)?.broadcast_mul(&(factor - 1.0)?)?;
+            let base = product(compute, x, weight, false)?.broadcast_mul(&(factor - 1.0)?.to_dtype(x.dtype())?)?;
             let right = width - lora.column - base.dim(1)?;
             y = (y + base.pad_with_zeros(1, lora.column, right)?)?;
         }
     }
-    y + stack.low(&seen, has_one_input(layer))?.matmul(&stack.b.t()?)?
+    y + times(compute, &stack.low(compute, &seen, has_one_input(layer))?, &stack.b.t()?)?
 }
 
 /// See [`super::Linear::backward`].
@@ -109,16 +111,16 @@ pub fn backward(
     starts: &[usize],
     want_x: bool,
 ) -> Result<Gradients> {
-    let weight = &layer.weight.to_device(x.device())?.widened()?;
+    let weight = &layer.weight.numbers(compute, x.device(), compute.product_type(x.dtype()))?;
     let dx = want_x.then(|| product(compute, dy, weight, true)).transpose()?;
-    let scales = scales_of(layer, weight)?;
-    let Some(stack) = Stack::of(layer, &scales)? else { return Ok(Gradients { x: dx, lora: Vec::new() }) };
-    let dlow = dy.matmul(&stack.b)?.broadcast_mul(&stack.scaling)?;
+    let scales = scales_of(compute, layer, weight)?;
+    let Some(stack) = Stack::of(layer, &scales, x.dtype())? else { return Ok(Gradients { x: dx, lora: Vec::new() }) };
+    let dlow = times(compute, dy, &stack.b)?.broadcast_mul(&stack.scaling)?;
     let dx = dx.map(|dx| add_to_input(compute, layer, &stack, &scales, dx, dy, &dlow, starts)).transpose()?;
     let seen = seen(compute, layer, x, starts)?;
     let one_input = has_one_input(layer);
-    let low = stack.low(&seen, one_input)?;
-    let of_all = one_input.then(|| row_products(&dlow, x, starts)).transpose()?;
+    let low = stack.low(compute, &seen, one_input)?;
+    let of_all = one_input.then(|| row_products(compute, &dlow, x, starts)).transpose()?;
     let mut gradients = Vec::new();
     for (adapter, lora) in layer.lora.iter().enumerate() {
         let (first, r) = stack.ranks[adapter];
@@ -126,16 +128,18 @@ pub fn backward(
         let dy = dy.narrow(1, lora.column, lora.b.dim(0)?)?.contiguous()?;
         let (through, along) = match &scales[adapter] {
             Some(Scales { weight, norm, factor }) => {
-                let y = (product(compute, &seen[adapter], weight, false)? + own(&low)?.matmul(&lora.b.t()?)?)?;
-                (dy.broadcast_mul(factor)?, Some((&dy * y.broadcast_div(norm)?)?))
+                let y = (product(compute, &seen[adapter], weight, false)?
+                    + times(compute, &own(&low)?, &lora.b.to_dtype(dy.dtype())?.t()?)?)?;
+                let along = (widest(&dy)? * widest(&y)?.broadcast_div(norm)?)?;
+                (dy.broadcast_mul(&factor.to_dtype(dy.dtype())?)?, Some(along))
             }
             None => (dy, None),
         };
         let a = match &of_all {
             Some(all) => all.iter().map(|all| all.narrow(0, first, r)).collect::<Result<Vec<_>>>()?,
-            None => row_products(&own(&dlow)?, &seen[adapter], starts)?,
+            None => row_products(compute, &own(&dlow)?, &seen[adapter], starts)?,
         };
-        let b = row_products(&through, &own(&low)?, starts)?;
+        let b = row_products(compute, &through, &own(&low)?, starts)?;
         for (sequence, ((a, b), span)) in a.into_iter().zip(b).zip(starts.windows(2)).enumerate() {
             let rows = |t: &Tensor| t.narrow(0, span[0], span[1] - span[0])?.contiguous();
             let magnitude = along.as_ref().map(|along| rows(along)?.sum(0)).transpose()?;
@@ -157,13 +161,13 @@ fn add_to_input(
     starts: &[usize],
 ) -> Result<Tensor> {
     let one_input = has_one_input(layer);
-    let mut dx = if one_input { (dx + dlow.matmul(&stack.a)?)? } else { dx };
+    let mut dx = if one_input { (dx + times(compute, dlow, &stack.a)?)? } else { dx };
     for ((lora, scales), &(first, r)) in layer.lora.iter().zip(scales).zip(&stack.ranks) {
-        let own = || dlow.narrow(1, first, r)?.matmul(&stack.a.narrow(0, first, r)?);
+        let own = || times(compute, &dlow.narrow(1, first, r)?, &stack.a.narrow(0, first, r)?);
         let mut part = (!one_input).then(own).transpose()?;
         if let Some(Scales { weight, factor, .. }) = scales {
             let dy = dy.narrow(1, lora.column, lora.b.dim(0)?)?;
-            let base = product(compute, &dy.broadcast_mul(&(factor - 1.0)?)?, weight, true)?;
+            let base = product(compute, &dy.broadcast_mul(&(factor - 1.0)?.to_dtype(dy.dtype())?)?, weight, true)?;
             part = Some(part.map_or_else(|| Ok(base.clone()), |part| part + &base)?);
         }
         if let Some(part) = part {
@@ -178,7 +182,7 @@ fn add_to_input(
 /// # Errors
 /// As [`product`].
 pub fn frozen(compute: Compute, x: &Tensor, weight: &Weight, transposed: bool) -> Result<Tensor> {
-    product(compute, x, &weight.to_device(x.device())?.widened()?, transposed)
+    product(compute, x, &weight.numbers(compute, x.device(), compute.product_type(x.dtype()))?, transposed)
 }
 
 /// See [`super::product`].
@@ -186,44 +190,53 @@ pub fn frozen(compute: Compute, x: &Tensor, weight: &Weight, transposed: bool) -
 /// # Errors
 /// If candle refuses the shapes or types.
 pub fn product(compute: Compute, x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
-    product_in(compute.product_type(x.dtype()), x, weight, transposed)
+    product_in(compute, compute.product_type(x.dtype()), x, weight, transposed)
 }
 
 /// [`product`] with both sides brought to a type, and the result back to that of `x`.
-fn product_in(dtype: DType, x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
+fn product_in(compute: Compute, dtype: DType, x: &Tensor, weight: &Tensor, transposed: bool) -> Result<Tensor> {
     let (left, weight) = (x.to_dtype(dtype)?, weight.to_dtype(dtype)?);
-    let y = if transposed { left.matmul(&weight)? } else { left.matmul(&weight.t()?)? };
-    y.to_dtype(x.dtype())
+    times(compute, &left, &if transposed { weight } else { weight.t()? })?.to_dtype(x.dtype())
+}
+
+/// `a·b`
+fn times(compute: Compute, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if compute.backend == Backend::Cuda { cuda::times(a, b) } else { a.matmul(b) }
 }
 
 /// See [`super::weight_gradient`].
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn weight_gradient(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
-    dy.t()?.matmul(x)
+pub fn weight_gradient(compute: Compute, dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+    if compute.backend == Backend::Cuda { cuda::weight_gradient(dy, x) } else { dy.t()?.matmul(x) }
 }
 
 /// See [`super::dora_norm`].
 ///
 /// # Errors
 /// If candle refuses the shapes or types.
-pub fn dora_norm(weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
-    let delta = (b.matmul(a)? * f64::from(scaling))?;
+pub fn dora_norm(compute: Compute, weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f32) -> Result<Tensor> {
+    let delta = (times(compute, b, a)? * f64::from(scaling))?;
     (weight.to_dtype(delta.dtype())? + delta)?.sqr()?.sum(1)?.sqrt()
 }
 
 /// The scales of each adapter, where it has a magnitude.
-fn scales_of(layer: &Linear<'_>, weight: &Tensor) -> Result<Vec<Option<Scales>>> {
+fn scales_of(compute: Compute, layer: &Linear<'_>, weight: &Tensor) -> Result<Vec<Option<Scales>>> {
     let one = |lora: &Lora<'_>| {
         let Some(magnitude) = lora.magnitude else { return Ok(None) };
         let weight = weight.narrow(0, lora.column, lora.b.dim(0)?)?;
-        let norm = dora_norm(&weight, lora.a, lora.b, lora.scaling)?.detach();
+        let norm = dora_norm(compute, &weight, lora.a, lora.b, lora.scaling)?.detach();
         let norm = (&norm + norm.eq(0f64)?.to_dtype(norm.dtype())?)?;
         let factor = (magnitude / &norm)?;
         Ok(Some(Scales { weight, norm, factor }))
     };
     layer.lora.iter().map(one).collect()
+}
+
+/// What is summed for a gradient: f32 at the least.
+fn widest(x: &Tensor) -> Result<Tensor> {
+    if x.dtype().size_in_bytes() < 4 { x.to_dtype(DType::F32) } else { Ok(x.clone()) }
 }
 
 /// Whether all adapters see the same.
@@ -237,7 +250,10 @@ fn seen(compute: Compute, layer: &Linear<'_>, x: &Tensor, starts: &[usize]) -> R
 }
 
 /// For each sequence `dyᵀ·x` of its rows, `[columns of dy, columns of x]`: one product for those of one length.
-fn row_products(dy: &Tensor, x: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>> {
+fn row_products(compute: Compute, dy: &Tensor, x: &Tensor, starts: &[usize]) -> Result<Vec<Tensor>> {
+    if compute.backend == Backend::Cuda {
+        return cuda::row_products(dy, x, starts);
+    }
     let (out, inner) = (dy.dim(1)?, x.dim(1)?);
     let mut products = Vec::with_capacity(starts.len());
     for run in runs(starts, usize::MAX) {
@@ -284,7 +300,7 @@ mod tests {
         for (dtype, digits) in [(DType::BF16, 8), (DType::F16, 11)] {
             for (left, transposed) in [(&x, false), (&dy, true)] {
                 let wide = product(Compute::reference(), left, &weight, transposed)?;
-                let narrow = product_in(dtype, left, &weight, transposed)?;
+                let narrow = product_in(Compute::reference(), dtype, left, &weight, transposed)?;
                 assert_eq!((narrow.dtype(), narrow.dims()), (DType::F32, wide.dims()));
                 let error = largest(&(&narrow - &wide)?)?;
                 let bound = largest(&wide)? * 0.5f32.powi(digits - 2);

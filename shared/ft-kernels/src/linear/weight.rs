@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::by_rows::{RowSource, Rows};
 use super::floats::with_weights;
-use crate::backend::{Isa, is_host};
+use crate::backend::{Backend, Compute, Isa, is_host};
 use crate::tensor::from_vec;
 
 /// A frozen matrix `[out, in]`: numbers, or what expands to them.
@@ -85,6 +85,33 @@ impl Weight {
         match self {
             Self::Float(tensor) => Ok(tensor.clone()),
             Self::Rows(rows) => rows.expand_all(Isa::best()),
+        }
+    }
+
+    /// The whole matrix as numbers on the device where others compute: by a kernel there, in `dtype`, where that is possible.
+    ///
+    /// # Errors
+    /// If it cannot be expanded, or the device has no room.
+    pub(super) fn numbers(&self, compute: Compute, device: &Device, dtype: DType) -> Result<Tensor> {
+        let kernels = compute.backend == Backend::Cuda && matches!(self, Self::Rows(_));
+        if kernels { self.on(device, Some(dtype))?.widened() } else { self.to_device(device)?.widened() }
+    }
+
+    /// The matrix as numbers on a device, in the type that products are made in there, if that is another one than its own. A
+    /// kernel of the device makes them of few bits where there is one: then those alone go over. Else it is narrowed before it
+    /// goes over, and no product narrows it again.
+    ///
+    /// # Errors
+    /// If it cannot be expanded, or the device has no room.
+    pub fn on(&self, device: &Device, products: Option<DType>) -> Result<Self> {
+        if let (Self::Rows(rows), Device::Cpu | Device::Cuda(_)) = (self, device)
+            && let Some(found) = rows.expand_on(device, products.unwrap_or(DType::F32))?
+        {
+            return Ok(Self::Float(found));
+        }
+        match products {
+            Some(dtype) => Self::Float(self.widened()?.to_dtype(dtype)?).to_device(device),
+            None => self.to_device(device),
         }
     }
 

@@ -4,6 +4,7 @@
 //! families shape their logits first, see [`LogitShape`]; gradients go through that too.
 
 mod cpu;
+mod cuda;
 mod operator;
 pub mod reference;
 

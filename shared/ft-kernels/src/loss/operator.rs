@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{LogitShape, RowLosses, check, cpu, reference};
+use super::{LogitShape, RowLosses, check, cpu, cuda, reference};
 use crate::backend::{Backend, Compute};
 use crate::error::Result;
 
@@ -24,7 +24,8 @@ pub fn cross_entropy(
     let columns = check(&logits, targets)?;
     match compute.backend {
         Backend::Cpu => cpu::cross_entropy(compute.isa, logits, columns, targets, scale, shape),
-        Backend::Reference | Backend::Cuda => reference::cross_entropy(&logits, targets, scale, shape),
+        Backend::Reference => reference::cross_entropy(&logits, targets, scale, shape),
+        Backend::Cuda => cuda::cross_entropy(&logits, targets, scale, shape),
     }
 }
 
@@ -41,7 +42,8 @@ pub fn cross_entropy_forward(
     let columns = check(logits, targets)?;
     match compute.backend {
         Backend::Cpu => cpu::cross_entropy_forward(compute.isa, logits, columns, targets, shape),
-        Backend::Reference | Backend::Cuda => reference::cross_entropy_forward(logits, targets, shape),
+        Backend::Reference => reference::cross_entropy_forward(logits, targets, shape),
+        Backend::Cuda => cuda::cross_entropy_forward(logits, targets, shape),
     }
 }
 
@@ -57,6 +59,7 @@ pub fn shape_logits(compute: Compute, logits: Tensor, shape: LogitShape) -> Resu
     }
     match compute.backend {
         Backend::Cpu => cpu::shape_logits(compute.isa, logits, shape),
-        Backend::Reference | Backend::Cuda => reference::shape_logits(&logits, shape),
+        Backend::Reference => reference::shape_logits(&logits, shape),
+        Backend::Cuda => cuda::shape_logits(&logits, shape),
     }
 }

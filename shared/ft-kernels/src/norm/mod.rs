@@ -10,11 +10,13 @@
 //! Nothing but `x` is needed from the forward pass.
 
 mod cpu;
+mod cuda;
 pub mod reference;
 
 use candle_core::Tensor;
 
 pub(crate) use self::cpu::sums;
+pub(crate) use self::cuda::weight as weight_for_kernels;
 use crate::backend::{Backend, Compute};
 use crate::error::{Result, expect_shape};
 
@@ -26,7 +28,8 @@ pub fn rms_norm(compute: Compute, x: &Tensor, w: &Tensor, eps: f64) -> Result<Te
     let shape = check("rms_norm", x, w)?;
     match compute.backend {
         Backend::Cpu => cpu::rms::forward(compute.isa, shape, x, w, eps),
-        Backend::Reference | Backend::Cuda => reference::rms_norm(x, w, eps),
+        Backend::Reference => reference::rms_norm(x, w, eps),
+        Backend::Cuda => cuda::rms_norm(x, w, eps),
     }
 }
 
@@ -65,7 +68,8 @@ fn rms_backward(
     let shape = check_backward("rms_norm_backward", dy, x, w, residual)?;
     match compute.backend {
         Backend::Cpu => cpu::rms::backward(compute.isa, shape, dy, x, w, eps, residual),
-        Backend::Reference | Backend::Cuda => plus(reference::rms_norm_backward(dy, x, w, eps)?, residual),
+        Backend::Reference => plus(reference::rms_norm_backward(dy, x, w, eps)?, residual),
+        Backend::Cuda => cuda::rms_norm_backward(dy, x, w, eps, residual),
     }
 }
 
@@ -81,7 +85,8 @@ pub fn layer_norm(compute: Compute, x: &Tensor, w: &Tensor, b: Option<&Tensor>, 
     }
     match compute.backend {
         Backend::Cpu => cpu::layer::forward(compute.isa, (rows, columns), x, w, b, eps),
-        Backend::Reference | Backend::Cuda => reference::layer_norm(x, w, b, eps),
+        Backend::Reference => reference::layer_norm(x, w, b, eps),
+        Backend::Cuda => cuda::layer_norm(x, w, b, eps),
     }
 }
 
@@ -101,7 +106,8 @@ pub fn layer_norm_backward_add(
     let shape = check_backward("layer_norm_backward", dy, x, w, residual)?;
     match compute.backend {
         Backend::Cpu => cpu::layer::backward(compute.isa, shape, dy, x, w, eps, residual),
-        Backend::Reference | Backend::Cuda => plus(reference::layer_norm_backward(dy, x, w, eps)?, residual),
+        Backend::Reference => plus(reference::layer_norm_backward(dy, x, w, eps)?, residual),
+        Backend::Cuda => cuda::layer_norm_backward(dy, x, w, eps, residual),
     }
 }
 

@@ -17,6 +17,7 @@ mod absmax;
 mod block;
 mod blocks;
 mod codes;
+mod cuda;
 mod decode;
 mod eight;
 mod expand;
@@ -31,6 +32,7 @@ mod thirty_two;
 
 pub use absmax::{Absmax, Nested, Second};
 pub use blocks::{Blocks, GgufBlocks};
+pub use cuda::Placed;
 pub(crate) use decode::{Decode, OnBlocks};
 pub use eight::EightBit;
 pub use four::{BLOCK, FourBit};

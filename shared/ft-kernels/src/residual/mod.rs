@@ -1,6 +1,7 @@
 //! Residual connections with a factor (Granite's multipliers), in place.
 
 mod cpu;
+mod cuda;
 pub mod reference;
 
 use candle_core::Tensor;
@@ -19,7 +20,8 @@ pub fn add_scaled(compute: Compute, base: &Tensor, y: Tensor, factor: f32) -> Re
     expect_shape(base.dims() == y.dims(), "add_scaled", "y", base.dims(), y.dims())?;
     match compute.backend {
         Backend::Cpu => cpu::add_scaled(compute.isa, base, y, factor),
-        Backend::Reference | Backend::Cuda => reference::add_scaled(base, &y, factor),
+        Backend::Reference => reference::add_scaled(base, &y, factor),
+        Backend::Cuda => cuda::add_scaled(Some(base), &y, factor),
     }
 }
 
@@ -32,6 +34,7 @@ pub fn add_scaled(compute: Compute, base: &Tensor, y: Tensor, factor: f32) -> Re
 pub fn scaled(compute: Compute, y: Tensor, factor: f32) -> Result<Tensor> {
     match compute.backend {
         Backend::Cpu => cpu::scaled(y, factor),
-        Backend::Reference | Backend::Cuda => reference::scaled(&y, factor),
+        Backend::Reference => reference::scaled(&y, factor),
+        Backend::Cuda => cuda::add_scaled(None, &y, factor),
     }
 }

@@ -6,6 +6,7 @@
 //!   (GLM-4, Cohere 2, Ernie 4.5, Helium).
 
 mod cpu;
+mod cuda;
 mod operator;
 pub mod reference;
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Direction, RopeTables, check, cpu, reference};
+use super::{Direction, RopeTables, check, cpu, cuda, reference};
 use crate::backend::{Backend, Compute};
 use crate::error::Result;
 
@@ -25,6 +25,7 @@ pub fn rope(
     let columns = check(&x, tables, heads, head_dim)?;
     match compute.backend {
         Backend::Cpu => cpu::rope(compute.isa, x, columns, tables, heads, head_dim, direction),
-        Backend::Reference | Backend::Cuda => reference::rope(&x, tables, heads, head_dim, direction),
+        Backend::Reference => reference::rope(&x, tables, heads, head_dim, direction),
+        Backend::Cuda => cuda::rope(&x, tables, heads, head_dim, direction),
     }
 }

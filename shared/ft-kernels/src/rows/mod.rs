@@ -1,6 +1,7 @@
 //! The sums of a matrix's rows, sequence by sequence: the gradients of biases.
 
 mod cpu;
+mod cuda;
 mod operator;
 pub mod reference;
 

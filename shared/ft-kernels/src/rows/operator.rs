@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{check, cpu, reference};
+use super::{check, cpu, cuda, reference};
 use crate::backend::{Backend, Compute};
 use crate::error::Result;
 
@@ -15,6 +15,7 @@ pub fn sum_rows(compute: Compute, dy: &Tensor, starts: &[usize]) -> Result<Vec<T
     let columns = check(dy, starts)?;
     match compute.backend {
         Backend::Cpu => cpu::sum_rows(compute.isa, dy, columns, starts),
-        Backend::Reference | Backend::Cuda => reference::sum_rows(dy, starts),
+        Backend::Reference => reference::sum_rows(dy, starts),
+        Backend::Cuda => cuda::sum_rows(dy, starts),
     }
 }

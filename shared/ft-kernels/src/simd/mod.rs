@@ -48,6 +48,15 @@ impl Isa {
         Self::Portable
     }
 
+    /// As its makers write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "AVX2",
+            Self::Avx512 => "AVX-512",
+        }
+    }
+
     /// Itself where this machine has it, else the best that it has.
     #[must_use]
     pub fn here(self) -> Self {

@@ -12,7 +12,7 @@ fn the_norm_is_that_of_the_adapted_rows() -> Result<()> {
         let (weight, a, b) = (random(out, inner, 50), random(r, inner, 51), random(out, r, 52));
         let found = dora_norm(Compute::cpu(), &weight, &a, &b, 0.75)?;
         assert_eq!(found.dims(), [out]);
-        assert!(distance(&found, &reference::dora_norm(&weight, &a, &b, 0.75)?)? < 1e-6);
+        assert!(distance(&found, &reference::dora_norm(Compute::reference(), &weight, &a, &b, 0.75)?)? < 1e-6);
         let (w, a, b) = (wide(&weight), wide(&a), wide(&b));
         for (o, found) in wide(&found).into_iter().enumerate() {
             let delta = |i: usize| 0.75 * (0..r).map(|j| b[o * r + j] * a[j * inner + i]).sum::<f64>();

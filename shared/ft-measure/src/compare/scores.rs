@@ -7,7 +7,7 @@ use crate::answers::Prediction;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::prompts::Prompts;
-use crate::questions::Question;
+use crate::question::Question;
 use crate::score::Score;
 use crate::tokens::LabelledRows;
 

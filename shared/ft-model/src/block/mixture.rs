@@ -49,7 +49,7 @@ impl Block<'_> {
         let (weight, adapters) = self.router(experts.count)?;
         let logits = self.product(&router_linear(&weight, &adapters), normed, starts, None)?;
         let routing = route(self.compute, &logits, experts.per_token, experts.normalised)?;
-        let weights = on_host(&routing.weights)?.flatten_all()?.to_vec1()?;
+        let weights = on_host(&routing.weights)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let shares = routing.shares(experts.count);
         let stack = self.stack(Projection::ExpertsGateUp, experts.count)?;
         let one = |(e, share): (usize, &Share)| -> Result<Option<Tensor>> {
@@ -126,7 +126,8 @@ impl Block<'_> {
         }
         of_second.hand_over(self.rows.first_sequence, sink)?;
         of_first.hand_over(self.rows.first_sequence, sink)?;
-        let dweights = from_vec(dweights, routing.weights.shape())?.to_device(dy.device())?;
+        let dweights =
+            from_vec(dweights, routing.weights.shape())?.to_device(dy.device())?.to_dtype(routing.weights.dtype())?;
         let dlogits = route_backward(self.compute, &dweights, &routing, &logits)?;
         let (weight, adapters) = self.router(shares.len())?;
         let found = router_linear(&weight, &adapters).backward(self.compute, &dlogits, normed, starts, true)?;
@@ -138,7 +139,7 @@ impl Block<'_> {
     /// `[tokens, hidden]`
     fn zeros(&self, logits: &Tensor) -> Result<Tensor> {
         let shape = (logits.dim(0)?, self.arch.hidden_size);
-        Ok(Tensor::zeros(shape, DType::F32, logits.device())?)
+        Ok(Tensor::zeros(shape, logits.dtype(), logits.device())?)
     }
 
     /// The router's matrix, `[experts, hidden]`, whose rows follow the experts', and the adapter on it.

@@ -1,6 +1,6 @@
 //! The keys and values of a sequence.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use ft_kernels::attention::{AttentionSpec, KeyValue, attention_decode, attention_decode_placed};
 use ft_kernels::backend::{Compute, is_host};
 use ft_kernels::tensor::with_slice;
@@ -46,7 +46,7 @@ impl Cache {
             let Layer::Host { keys, values } = layer else {
                 candle_core::bail!("a cache on a device was handed rows of the host");
             };
-            return with_slice(&qkv.contiguous()?, |qkv| {
+            return with_slice(&qkv.to_dtype(DType::F32)?.contiguous()?, |qkv| {
                 for row in qkv.chunks_exact(q + 2 * kv) {
                     keys.extend_from_slice(&row[q..q + kv]);
                     values.extend_from_slice(&row[q + kv..]);
@@ -107,7 +107,7 @@ pub(super) fn attend(
     if placed.is_empty() {
         attention_decode(compute, queries, &host, spec)
     } else {
-        attention_decode_placed(queries, &placed, spec)
+        attention_decode_placed(compute, queries, &placed, spec)
     }
 }
 
@@ -129,7 +129,7 @@ pub(super) fn attend_along(
         }
         Layer::Placed { keys, values } => {
             let some = |rows: usize| Ok((keys.narrow(0, 0, rows)?, values.narrow(0, 0, rows)?));
-            attention_decode_placed(queries, &seen.map(some).collect::<Result<Vec<_>>>()?, spec)
+            attention_decode_placed(compute, queries, &seen.map(some).collect::<Result<Vec<_>>>()?, spec)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One projection's matrix in few bits, in memory or taken apart for its bytes to lie elsewhere.
 
-use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Run, Second};
+use candle_core::Device;
+use ft_kernels::quant::{Absmax, EightBit, FourBit, Kind, Nested, Placed, Run, Second};
 
 use super::matrices::{is_router, is_transposed, transpose};
 use super::weight_format::PackedFormat;
@@ -109,6 +110,15 @@ impl Packed {
             }
         }
         Ok(())
+    }
+
+    /// A copy on a device, where a kernel makes numbers of its rows; none where there is no such kernel.
+    pub fn placed(&self, device: &Device) -> candle_core::Result<Option<Placed>> {
+        Ok(match self {
+            Packed::Eight(matrix) => Some(Placed::eight(matrix, device)?),
+            Packed::Four(matrix) => Some(Placed::four(matrix, device)?),
+            Packed::Stored(..) => None,
+        })
     }
 
     /// Its codes and its blocks' scales, one after the other, and what is left without them.

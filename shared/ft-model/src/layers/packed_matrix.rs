@@ -1,5 +1,6 @@
 //! A product's packed projections as one matrix whose rows can be expanded.
 
+use candle_core::{DType, Device, Tensor};
 use ft_kernels::backend::Isa;
 use ft_kernels::linear::RowSource;
 use ft_kernels::quant::{BlockRows, Blocks, GgufBlocks, Run, expand_rows};
@@ -86,6 +87,29 @@ impl RowSource for PackedMatrix {
             self.expand_of(i, first, out).map_err(candle_core::Error::wrap)?;
         }
         Ok(())
+    }
+
+    fn expand_on(
+        &self,
+        device: &Device,
+        dtype: DType,
+        first: usize,
+        count: usize,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let mut rows = Vec::new();
+        for (part, span) in self.parts.iter().zip(self.starts.windows(2)) {
+            let (from, to) = (first.max(span[0]), (first + count).min(span[1]));
+            if from >= to {
+                continue;
+            }
+            let Some(copy) = part.placed(device)? else { return Ok(None) };
+            rows.push(copy.rows(dtype, self.columns, from - span[0], to - from)?);
+        }
+        Ok(match rows.len() {
+            0 => None,
+            1 => rows.pop(),
+            _ => Some(Tensor::cat(&rows, 0)?),
+        })
     }
 }
 

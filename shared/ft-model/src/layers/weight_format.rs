@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use candle_core::DType;
+use ft_kernels::Precision;
 use ft_kernels::quant::Kind;
 
 /// The form that the blocks' frozen matrices are held in, and so, sent. What is computed in is a
@@ -44,6 +45,11 @@ impl WeightFormat {
     pub const FOUR_BIT: Self = Self::Packed(PackedFormat::FourBit { kind: Kind::Nf4, double: true });
     /// As the file has them.
     pub const AS_IS: Self = Self::Packed(PackedFormat::AsIs);
+
+    /// The form that products of this precision read as it is: floats of their type.
+    pub fn of(precision: Precision) -> Self {
+        Self::Float(precision.products.unwrap_or(DType::F32))
+    }
 
     /// As it is typed after `--load-in`.
     pub fn name(self) -> &'static str {

@@ -25,8 +25,28 @@ pub(super) fn text(value: &Value, column: &str) -> Result<Option<String>, Fault>
     }
 }
 
+/// Who speaks in a transcript.
+const SPEAKERS: [(&str, &str); 2] = [("\n\nHuman:", USER), ("\n\nAssistant:", ASSISTANT)];
+
+/// A conversation in one text, as Anthropic's preference data has it: paragraphs that begin with `Human:` or `Assistant:`.
+fn transcript(text: &str) -> Option<Vec<ChatMessage>> {
+    let text = format!("\n\n{}", text.trim_start());
+    let mut begins: Vec<_> = SPEAKERS
+        .iter()
+        .flat_map(|(mark, role)| text.match_indices(mark).map(|(at, mark)| (at, mark.len(), *role)))
+        .collect();
+    begins.sort_unstable();
+    if begins.first().is_none_or(|(at, ..)| *at > 0) {
+        return None;
+    }
+    let ends = begins.iter().skip(1).map(|(at, ..)| *at).chain([text.len()]);
+    let said =
+        begins.iter().zip(ends).map(|((at, mark, role), end)| ChatMessage::new(*role, text[at + mark..end].trim()));
+    Some(said.collect())
+}
+
 impl Cells<'_> {
-    /// A conversation: a list of messages, or such a list written as JSON text.
+    /// A conversation: a list of messages, such a list written as JSON text, or a transcript.
     pub fn conversation(&mut self, value: &Value, column: &str) -> Result<Vec<ChatMessage>, Fault> {
         match value {
             Value::Null => Err(Reason::NoMessages.into()),
@@ -34,7 +54,13 @@ impl Cells<'_> {
             Value::String(text) if text.trim().is_empty() => Err(Reason::NoMessages.into()),
             Value::String(text) => match parse_value(text) {
                 Ok(Value::Array(items)) => self.messages(&items, column),
-                _ => broken(format!("'{column}' is text that is no JSON list, expected a list of messages")),
+                _ if text.trim_start().starts_with("[{'") => {
+                    broken(format!("'{column}' is a list as Python prints it, expected JSON; write it with json.dumps"))
+                }
+                _ => match transcript(text) {
+                    Some(messages) => Ok(messages),
+                    None => broken(format!("'{column}' is text that is no JSON list, expected a list of messages")),
+                },
             },
             other => broken(format!("'{column}' is {}, expected a list of messages", kind(other))),
         }
@@ -107,12 +133,24 @@ impl Cells<'_> {
 
     fn messages(&mut self, items: &[Value], column: &str) -> Result<Vec<ChatMessage>, Fault> {
         let each = items.iter().enumerate().map(|(i, item)| {
-            let Value::Object(object) = item else {
-                return broken(format!(
-                    "message {} of '{column}' is {}, expected an object with role and content",
-                    i + 1,
-                    kind(item)
-                ));
+            let parsed;
+            let object = match item {
+                Value::Object(object) => object,
+                // Tables without a type for JSON have each message as a text.
+                Value::String(text) => match parse_value(text) {
+                    Ok(Value::Object(object)) => {
+                        parsed = object;
+                        &parsed
+                    }
+                    _ => return broken(format!("message {} of '{column}' is text that is no JSON object", i + 1)),
+                },
+                _ => {
+                    return broken(format!(
+                        "message {} of '{column}' is {}, expected an object with role and content",
+                        i + 1,
+                        kind(item)
+                    ));
+                }
             };
             message(object, self.roles, &mut self.unknown).map_err(|fault| match fault {
                 Fault::Broken(told) => Fault::Broken(format!("message {} of '{column}' {told}", i + 1)),
@@ -149,6 +187,21 @@ mod tests {
         assert_eq!(said(&got), [("system", "s"), ("user", "q"), ("assistant", "a")]);
         let as_text = Value::String(value.to_string());
         assert_eq!(cells(&roles).conversation(&as_text, "messages").unwrap(), got);
+    }
+
+    #[test]
+    fn transcripts_are_conversations_and_pythons_lists_are_told() {
+        let roles = Roles::default();
+        let text = Value::from("\n\nHuman: Who is Human: 7?\n\nAssistant: a\n\nb\n\nHuman: q\n\nAssistant:");
+        let got = cells(&roles).conversation(&text, "chosen").unwrap();
+        assert_eq!(
+            said(&got),
+            [("user", "Who is Human: 7?"), ("assistant", "a\n\nb"), ("user", "q"), ("assistant", "")]
+        );
+        for (text, what) in [("so Human: q", "no JSON list"), ("[{'role': 'user'}]", "write it with json.dumps")] {
+            let found = cells(&roles).conversation(&text.into(), "messages");
+            assert!(matches!(&found, Err(Fault::Broken(told)) if told.contains(what)), "{found:?}");
+        }
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Shape {
         let usual = |name: &str| Some(find(columns, name).unwrap_or_else(|| name.into()));
         Self {
             name,
-            system: usual("system"),
+            system: find(columns, "system").or_else(|| find(columns, "system_prompt")).or_else(|| usual("system")),
             tools: usual("tools"),
             functions: usual("functions"),
             variables: usual("chat_template_kwargs"),

@@ -99,7 +99,11 @@ impl RowCells<'_> {
         column: Option<&String>,
         read: impl FnOnce(&Value, &str) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        column.map(|column| read(&self.rows.value(self.row, column), column)).transpose()
+        let Some(column) = column else {
+            return Ok(None);
+        };
+        let value = self.rows.try_value(self.row, column).map_err(Fault::Broken)?;
+        read(&value, column).map(Some)
     }
 
     /// The text of a column; none where it is missing or blank.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use crate::error::{Context, Result};
 
 /// Bytes of a file that [`model_sample`] takes at a time, and how many times.
 const PIECE: u64 = 1 << 16;

@@ -1,15 +1,25 @@
 //! Ranks that do not train the same thing are found before the first step.
 
-use anyhow::Result;
 use ft_dist::{Communicator, agree};
 use serde_json::Value;
 
 use crate::engine::setup::Setup;
+use crate::error::Result;
 use crate::options::Configuration;
 
 /// What may differ from machine to machine: where things lie, what is told, and how many threads there are.
-const LOCAL: [&str; 9] =
-    ["model", "train", "eval", "output_dir", "config", "threads", "log_level", "log_format", "disable_tqdm"];
+const LOCAL: [&str; 10] = [
+    "model",
+    "train",
+    "eval",
+    "eval_generate",
+    "output_dir",
+    "config",
+    "threads",
+    "log_level",
+    "log_format",
+    "disable_tqdm",
+];
 
 /// Whether all ranks run the same program with the same arguments.
 ///

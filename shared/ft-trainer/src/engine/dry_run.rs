@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
 use ft_kernels::memory::peak_rss_bytes;
 use ft_model::batch::Batch;
 use serde_json::json;
@@ -11,6 +10,7 @@ use serde_json::json;
 use crate::engine::memory_forecast::heaviest;
 use crate::engine::setup::Setup;
 use crate::engine::step::pieces;
+use crate::error::{Context, Result};
 use crate::json::{Entry, entry, rounded};
 use crate::options::Options;
 use crate::plan::sampler::Sampler;
@@ -58,7 +58,7 @@ fn measure(options: &Options, setup: &mut Setup, sampler: &Sampler, steps: u64) 
     let heavy = heaviest(setup, sampler, steps);
     let mut run = |pieces: &[Batch], setup: &mut Setup| -> Result<(f64, f64)> {
         let begun = Instant::now();
-        let found = setup.step(None).run(&setup.adapter, pieces).context("the micro-batch that is measured")?;
+        let found = setup.step(None).run(&setup.adapter, pieces).with_context(|| "the micro-batch that is measured")?;
         let computed = begun.elapsed().as_secs_f64();
         optimizer.update(&mut setup.adapter, &found.gradients, 0.0, options.training.max_grad_norm, &*ranks)?;
         Ok((computed, begun.elapsed().as_secs_f64() - computed))

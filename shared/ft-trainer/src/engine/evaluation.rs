@@ -1,12 +1,13 @@
 //! The loss on rows that are not trained on.
 
-use anyhow::{Result, bail};
 use ft_model::batch::Sequence;
 use ft_model::head::SequenceLoss;
 use ft_model::lora::Adapter;
 use ft_model::step::Step;
 
 use ft_io::progress::Progress;
+
+use crate::error::{Error, Result};
 
 /// The keys of an evaluation's log entry, any of which may say what is best.
 pub const EVALUATION_KEYS: [&str; 5] =
@@ -66,10 +67,12 @@ fn mean(losses: &[SequenceLoss]) -> Result<Evaluation> {
         labels += loss.labels;
         correct += loss.correct;
     }
-    let labels = f64::from(u32::try_from(labels)?);
+    let labels = labels as f64;
     let loss = sum / labels;
     if !loss.is_finite() {
-        bail!("the evaluation's loss is {loss}, expected a finite number; lower the learning rate");
+        return Err(Error::Metric(format!(
+            "the evaluation's loss is {loss}, expected a finite number; lower the learning rate"
+        )));
     }
     Ok(Evaluation { loss, accuracy: correct as f64 / labels })
 }

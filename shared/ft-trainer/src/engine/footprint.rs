@@ -1,11 +1,11 @@
 //! What this rank holds and what it sends: sums of the lengths of its buffers, as they were.
 
-use anyhow::Result;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::StepResult;
 use serde_json::{Value, json};
 
 use crate::engine::setup::Setup;
+use crate::error::Result;
 
 /// Counted over the steps that this process took.
 #[derive(Debug, Default)]

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use ft_dist::{Communicator, Solo};
-use ft_kernels::backend::{Compute, is_host};
+use ft_kernels::backend::{Compute, Precision, is_host};
 use ft_model::arch::Architecture;
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::Decoder;
@@ -17,7 +16,8 @@ use ft_model::optimizer::Cut;
 use crate::data::dataset::{Dataset, Limit, model_tokenizer};
 use crate::data::model_sample;
 use crate::engine::precision;
-use crate::options::{MixedPrecision, Offload, Options, Sharding};
+use crate::error::{Error, Result};
+use crate::options::{Offload, Options, Sharding};
 use ft_io::progress::{NoProgress, Progress};
 
 /// A run that is ready to start.
@@ -36,8 +36,6 @@ pub struct Setup {
     pub model_sample: String,
     /// This rank and the others.
     pub ranks: Arc<dyn Communicator>,
-    /// What products are made in; never `Auto`.
-    pub precision: MixedPrecision,
     /// Which operators compute, and in what.
     pub compute: Compute,
     pub sharding: Sharding,
@@ -54,9 +52,8 @@ impl Setup {
     /// What is wrong with the model, the adapter that is asked for, or the rows.
     pub fn new(options: &Options, ranks: Arc<dyn Communicator>, progress: Arc<dyn Progress>) -> Result<Self> {
         let device = ft_model::device::named(options.device)?;
-        let precision = precision::begin(options.precision, options.tf32, &device)?;
-        let numbers = precision::of_operators(precision, options.tf32);
-        let compute = ft_model::device::compute(&device, options.reference_operators, numbers);
+        let precision = precision::begin(options.precision, options.tf32, options.device, &device)?;
+        let compute = ft_model::device::compute(options.device, &device, options.reference_operators, precision);
         let checkpoint = Checkpoint::open(&options.model)?;
         let arch = checkpoint.architecture().clone();
         // What cannot be is said before the weights are read.
@@ -84,7 +81,7 @@ impl Setup {
         let eval = options.eval.as_deref().map(read).transpose()?;
         let sharding = if ranks.world() > 1 { options.ranks.sharding } else { Sharding::None };
         let model_sample = if ranks.world() > 1 { model_sample(checkpoint.files())? } else { String::new() };
-        let mut source = frozen(checkpoint, options, (precision, sharding), &*ranks, (&device, compute), &*progress)?;
+        let mut source = frozen(checkpoint, options, sharding, &*ranks, (&device, compute), &*progress)?;
         let adapter = initial_adapter(options, &arch, &*source)?;
         let begins_with_pissa = options.init_adapter.is_none() && options.lora.pissa().is_some();
         let taken = begins_with_pissa.then(|| adapter.copied()).transpose()?;
@@ -105,7 +102,6 @@ impl Setup {
             activation_memory,
             model_sample,
             ranks,
-            precision,
             compute,
             sharding,
             cut,
@@ -121,7 +117,7 @@ impl Setup {
         adapter: Adapter,
         train: Dataset,
     ) -> Self {
-        let (device, numbers) = (source.device(), precision::of_operators(MixedPrecision::F32, options.tf32));
+        let (device, precision) = (source.device(), Precision { tf32: options.tf32, ..Precision::F32 });
         Self {
             activation_memory: activation_memory(options, device),
             arch,
@@ -132,8 +128,7 @@ impl Setup {
             tokenizer: None,
             model_sample: String::new(),
             ranks: Arc::new(Solo),
-            precision: MixedPrecision::F32,
-            compute: ft_model::device::compute(device, options.reference_operators, numbers),
+            compute: ft_model::device::compute(options.device, device, options.reference_operators, precision),
             sharding: Sharding::None,
             cut: None,
             progress: Arc::new(NoProgress),
@@ -188,10 +183,10 @@ impl Setup {
 /// The peers drop elements inside the base while it trains, if its configuration says so.
 fn refuse_base_dropout(arch: &Architecture, model: &Path) -> Result<()> {
     if let Some((key, share)) = arch.base_dropout.first() {
-        bail!(
+        return Err(Error::Options(format!(
             "'{}' asks for {key} {share}, dropout inside the frozen base, which is not implemented; set it to 0 in config.json",
             model.display()
-        );
+        )));
     }
     Ok(())
 }
@@ -199,7 +194,9 @@ fn refuse_base_dropout(arch: &Architecture, model: &Path) -> Result<()> {
 /// The peers add the routers' auxiliary loss where there are routers.
 fn refuse_auxiliary_loss(arch: &Architecture, weight: f64) -> Result<()> {
     if arch.experts.is_some() && weight.to_bits() != 0 {
-        bail!("--router-aux-loss-coef is {weight}, but the routers' auxiliary loss is not implemented; give 0");
+        return Err(Error::Options(format!(
+            "--router-aux-loss-coef is {weight}, but the routers' auxiliary loss is not implemented; give 0"
+        )));
     }
     Ok(())
 }
@@ -224,29 +221,29 @@ fn initial_adapter(options: &Options, arch: &Architecture, source: &dyn LayerSou
     };
     let mut adapter = Adapter::load(path)?.fitted(arch)?;
     if let [name, ..] = adapter.unnamed(arch)?[..] {
-        bail!(
+        return Err(Error::Options(format!(
             "'{}' has '{name}' beside its adapter, which nothing in its configuration names: it is not trained; make it part of the base with ft-merge, or name it in modules_to_save",
             path.display()
-        );
+        )));
     }
     if let Some(dropout) = options.init_adapter_dropout {
         adapter.config.lora_dropout = dropout;
     }
-    adapter.config.base_model_name_or_path = Some(options.model.display().to_string());
+    adapter.config.base_model_name_or_path = Some(options.base_model_name());
     Ok(adapter)
 }
 
 fn frozen(
     checkpoint: Checkpoint,
     options: &Options,
-    (precision, sharding): (MixedPrecision, Sharding),
+    sharding: Sharding,
     ranks: &dyn Communicator,
     (device, compute): (&Device, Compute),
     progress: &dyn Progress,
 ) -> Result<Box<dyn LayerSource>> {
     let products = compute.precision.products;
     let memory = &options.memory;
-    let load_in = memory.load_in.unwrap_or(precision.weight_format());
+    let load_in = memory.load_in.unwrap_or(WeightFormat::of(compute.precision));
     let on_host = memory.offload_param_device == Offload::Cpu;
     if on_host && (is_host(device) || sharding == Sharding::Zero3) {
         tracing::info!("--offload-param-device cpu is without effect: the frozen weights are in the host's memory");
@@ -255,11 +252,11 @@ fn frozen(
         return Ok(Placed::on(sharded(&checkpoint, options, load_in, ranks, progress)?, device, products)?);
     }
     if memory.offload_param_device == Offload::Disk {
-        let float = load_in.float().with_context(|| {
-            format!(
+        let float = load_in.float().ok_or_else(|| {
+            Error::Options(format!(
                 "--offload-param-device disk reads floats from the file; --load-in {} holds the weights in memory",
                 load_in.name()
-            )
+            ))
         })?;
         return Ok(Placed::on(Box::new(Mapped::open(checkpoint, float)?), device, products)?);
     }

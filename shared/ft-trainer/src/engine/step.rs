@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use ft_model::batch::{Batch, Sequence};
 use ft_model::decoder::{DropoutKey, NeftuneKey};
 use ft_model::optimizer::{LoraPlus, Optimizer, OptimizerConfig};
@@ -10,6 +9,7 @@ use ft_model::step::Step;
 use serde_json::json;
 
 use crate::engine::setup::Setup;
+use crate::error::{Error, Result};
 use crate::json::{Entry, entry, rounded};
 use crate::options::{Offload, Options, Sharding};
 use crate::plan::sampler::Sampler;
@@ -40,9 +40,9 @@ impl Setup {
         let t = &options.training;
         let mut kind = t.optim;
         if options.memory.offload_optimizer_device == Offload::Disk {
-            let paged = kind.paged();
-            kind =
-                paged.with_context(|| format!("--offload-optimizer-device disk: {kind} has no moments in a file"))?;
+            kind = kind.paged().ok_or_else(|| {
+                Error::Options(format!("--offload-optimizer-device disk: {kind} has no moments in a file"))
+            })?;
         }
         let config = OptimizerConfig {
             kind,

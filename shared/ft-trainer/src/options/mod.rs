@@ -15,7 +15,7 @@ use ft_model::device::DeviceName;
 use ft_model::lora::LoraConfig;
 
 pub use configuration::Configuration;
-pub use evaluation::{EvaluationOptions, Interval, LogOptions, ReportTo, SaveStrategy};
+pub use evaluation::{EXAMINATION_KEYS, EvaluationOptions, Interval, LogOptions, ReportTo, SaveStrategy};
 pub use memory::{MemoryOptions, Offload, RankOptions, Sharding};
 pub use precision::MixedPrecision;
 pub use rows::{Overlong, RowOptions};
@@ -93,6 +93,12 @@ impl Default for Options {
 impl Options {
     /// The adapter's configuration with the model that it is for.
     pub fn lora_config(&self) -> LoraConfig {
-        LoraConfig { base_model_name_or_path: Some(self.model.display().to_string()), ..self.lora.clone() }
+        LoraConfig { base_model_name_or_path: Some(self.base_model_name()), ..self.lora.clone() }
+    }
+
+    /// What the adapter calls its model: the name that it was published under, where it lies in the Hugging Face cache,
+    /// else its path.
+    pub fn base_model_name(&self) -> String {
+        ft_io::hub_name(&self.model).unwrap_or_else(|| self.model.display().to_string())
     }
 }

@@ -1,11 +1,12 @@
 //! What products are computed in, as it is asked for.
 
 use candle_core::DType;
+use ft_kernels::backend::Precision;
 use ft_model::layers::WeightFormat;
 
 ft_io::named_values! {
     /// `mixed_precision`: what the products of frozen matrices are made in. What is learned, its gradients and the
-    /// optimizer's memory are f32 in all of them. What a device then computes in is a [`ft_kernels::backend::Precision`].
+    /// optimizer's memory are f32 in all of them. This is the option's word; what a device computes in is a [`Precision`].
     pub enum MixedPrecision {
         /// f32 on a CPU; on a GPU bf16, or fp16 where it has no bf16
         Auto = ["auto"],
@@ -21,26 +22,21 @@ ft_io::named_values! {
 }
 
 impl MixedPrecision {
-    /// The type of two bytes, where it is one.
-    pub fn half(self) -> Option<DType> {
+    /// What operators make of it; none where the device decides.
+    pub fn operators(self) -> Option<Precision> {
+        let f32 = Precision::F32;
         match self {
-            Self::Auto | Self::F32 | Self::Tf32 => None,
-            Self::Bf16 => Some(DType::BF16),
-            Self::Fp16 => Some(DType::F16),
+            Self::Auto => None,
+            Self::F32 => Some(f32),
+            Self::Tf32 => Some(Precision { tf32: true, ..f32 }),
+            Self::Bf16 => Some(Precision { activations: DType::BF16, products: Some(DType::BF16), ..f32 }),
+            // f16's gradients need a scale that keeps them above its smallest numbers, so its activations stay f32.
+            Self::Fp16 => Some(Precision { products: Some(DType::F16), ..f32 }),
         }
     }
 
     /// How the frozen matrices are kept if nobody says otherwise.
     pub fn weight_format(self) -> WeightFormat {
-        match self {
-            Self::Auto | Self::F32 | Self::Tf32 => WeightFormat::F32,
-            Self::Bf16 => WeightFormat::BF16,
-            Self::Fp16 => WeightFormat::F16,
-        }
-    }
-
-    /// Whether the loss is scaled while gradients are formed.
-    pub fn scales_loss(self) -> bool {
-        self == Self::Fp16
+        WeightFormat::of(self.operators().unwrap_or_default())
     }
 }

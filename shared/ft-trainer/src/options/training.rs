@@ -47,7 +47,7 @@ pub struct TrainingOptions {
 impl Default for TrainingOptions {
     fn default() -> Self {
         Self {
-            learning_rate: 2e-5,
+            learning_rate: 2e-4,
             lr_scheduler_type: SchedulerType::Linear,
             lr_scheduler_kwargs: Map::new(),
             warmup_ratio: 0.0,

@@ -6,13 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use ft_dist::Communicator;
 use ft_io::AtomicDir;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 use ft_text::Form;
 
+use crate::error::{Context, Error, Result};
 use crate::json::write_json;
 use crate::output::identity::Identity;
 use crate::run::trainer_state::{LogWindow, TrainerState, checkpoint_name, step_of};
@@ -83,7 +83,8 @@ pub fn load(path: &Path, optimizer: &mut Optimizer) -> Result<Resumed> {
 fn require_one_step(path: &Path, state: &TrainerState, optimizer: &Optimizer) -> Result<()> {
     let marker = path.join(MARKER);
     let text = fs::read_to_string(&marker).with_context(|| format!("cannot read '{}'", marker.display()))?;
-    let marked: u64 = text.trim().parse().with_context(|| format!("'{}' names no step", marker.display()))?;
+    let marked: u64 =
+        text.trim().parse().map_err(|_| Error::Checkpoint(format!("'{}' names no step", marker.display())))?;
     let left_out = state.loss_scale.as_ref().map_or(0, |scale| scale.skipped);
     let logged = state.log_history.iter().filter_map(step_of).max().unwrap_or(0);
     let parts = [
@@ -92,12 +93,12 @@ fn require_one_step(path: &Path, state: &TrainerState, optimizer: &Optimizer) ->
         ("the last entry of log_history", logged, logged.min(state.global_step)),
     ];
     match parts.iter().find(|(_, found, expected)| found != expected) {
-        Some((part, found, expected)) => bail!(
+        Some((part, found, expected)) => Err(Error::Checkpoint(format!(
             "'{}' is no whole checkpoint: its trainer_state.json is of step {}, so {part} should be of step {expected}, \
              and is of step {found}; take another one",
             path.display(),
             state.global_step
-        ),
+        ))),
         None => Ok(()),
     }
 }
@@ -110,14 +111,14 @@ fn require_counted(path: &Path, state: &TrainerState, window: &LogWindow) -> Res
         && labels <= state.num_input_tokens_seen
         && state.num_input_tokens_seen < 1 << 53;
     if !fits {
-        bail!(
+        return Err(Error::Checkpoint(format!(
             "'{}' is damaged: its {WINDOW} counts {} steps and {labels} labels, its trainer_state.json {} steps and {} \
              tokens; take another one",
             path.display(),
             window.steps,
             state.global_step,
             state.num_input_tokens_seen
-        );
+        )));
     }
     Ok(())
 }
@@ -130,7 +131,9 @@ pub fn to_resume(asked: Option<&Path>, output: Option<&Path>) -> Result<Option<P
     let Some(path) = asked else { return Ok(None) };
     let path = match (output, path.as_os_str().is_empty()) {
         (Some(output), true) => newest(output)?,
-        (None, true) => bail!("--resume-from-checkpoint needs a folder where the output is a pipe"),
+        (None, true) => {
+            return Err(Error::Checkpoint("--resume-from-checkpoint needs a folder where the output is a pipe".into()));
+        }
         (_, false) => path.to_path_buf(),
     };
     require_whole(&path)?;
@@ -156,7 +159,10 @@ pub fn supersede(output: &Path, step: u64) -> Result<()> {
 /// If it lacks the marker.
 pub fn require_whole(path: &Path) -> Result<()> {
     if !path.join(MARKER).exists() {
-        bail!("'{}' is no whole checkpoint: it has no file '{MARKER}'; take an older one", path.display());
+        return Err(Error::Checkpoint(format!(
+            "'{}' is no whole checkpoint: it has no file '{MARKER}'; take an older one",
+            path.display()
+        )));
     }
     Ok(())
 }
@@ -180,7 +186,7 @@ pub fn all(output: &Path) -> Result<Vec<(u64, PathBuf)>> {
 /// If there is none.
 pub fn newest(output: &Path) -> Result<PathBuf> {
     let newest = all(output)?.pop().map(|(_, path)| path);
-    newest.with_context(|| format!("'{}' holds no whole checkpoint to go on from", output.display()))
+    newest.ok_or_else(|| Error::Checkpoint(format!("'{}' holds no whole checkpoint to go on from", output.display())))
 }
 
 /// Removes checkpoints, the oldest first, until `limit` are left; never the newest one, and none of `protected`. As

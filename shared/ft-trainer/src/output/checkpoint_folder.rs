@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use ft_dist::Communicator;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 
+use crate::error::Result;
 use crate::json::write_json;
 use crate::options::Options;
 use crate::output::checkpoint;

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
 
 /// One file that a run reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,13 +37,18 @@ impl ModelDigests {
     /// # Errors
     /// If a file cannot be read.
     pub fn get(&self) -> Result<&[InputFile]> {
-        let thread = self.thread.lock().map_err(|_| anyhow!("the digests of the model failed"))?.take();
+        let thread = self.thread.lock().map_err(|_| failed())?.take();
         if let Some(thread) = thread {
-            let files = thread.join().map_err(|_| anyhow!("the digests of the model failed"))??;
+            let files = thread.join().map_err(|_| failed())??;
             let _ = self.files.set(files);
         }
-        self.files.get().map(Vec::as_slice).context("the digests of the model failed")
+        self.files.get().map(Vec::as_slice).ok_or_else(failed)
     }
+}
+
+/// The thread that takes them ended before it had them.
+fn failed() -> Error {
+    Error::Output("the digests of the model's files were not taken to the end".into())
 }
 
 fn files_of(model: &Path) -> Result<Vec<PathBuf>> {

@@ -4,28 +4,30 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use ft_dist::Communicator;
 use ft_io::{AtomicDir, Distinct, Source, Target};
 use ft_kernels::memory::peak_rss_bytes;
 use ft_text::{TOKENIZER_FILES, save_tokenizer};
 use serde_json::{Value, json};
 
+use crate::error::{Context, Error, Result};
 use crate::json::{Entry, entry, write_json};
 use crate::options::Options;
 use crate::output::checkpoint;
 use crate::output::lock::{Lock, lock};
 use crate::output::run_record::{self, RunRecord};
+use crate::output::watch::rows;
 use crate::run::trainer::Outcome;
 
 const CONFIG: &str = "adapter_config.json";
 const ADAPTER: &str = "adapter_model.safetensors";
 /// What a run leaves in its folder, beside its checkpoints and its events.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     ADAPTER,
     CONFIG,
     "metrics.jsonl",
     run_record::FILE,
+    rows::FILE,
     "trainer_state.json",
     "train_results.json",
     "eval_results.json",
@@ -64,10 +66,10 @@ fn prepare_alone(options: &Options) -> Result<Option<Folder>> {
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder '{}'", path.display()))?;
     let lock = lock(&path)?;
     if !options.overwrite_output_dir && options.resume_from_checkpoint.is_none() && is_used(&path)? {
-        bail!(
+        return Err(Error::Output(format!(
             "'{}' already holds a run; give another folder, --resume-from-checkpoint to go on, or --overwrite-output-dir",
             path.display()
-        );
+        )));
     }
     if options.overwrite_output_dir && options.resume_from_checkpoint.is_none() {
         require_inputs_apart(options, &path)?;
@@ -81,7 +83,11 @@ fn require_inputs_apart(options: &Options, dir: &Path) -> Result<()> {
     const OPTION: &str = "--output-dir";
     let mut results = Distinct::new();
     let named = [("--train", Some(&options.train)), ("--eval", options.eval.as_ref())];
-    for (option, path) in named.into_iter().chain([("--init-adapter", options.init_adapter.as_ref())]) {
+    let more = [
+        ("--init-adapter", options.init_adapter.as_ref()),
+        ("--eval-generate", options.evaluation.eval_generate.as_ref()),
+    ];
+    for (option, path) in named.into_iter().chain(more) {
         path.into_iter().for_each(|path| results.input(option, &Source::parse(path)));
     }
     for (_, path) in checkpoint::all(dir)? {

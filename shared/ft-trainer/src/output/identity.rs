@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use ft_io::NamedValue;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::{Context, Error, Result};
 use crate::json::write_json;
 use crate::options::MixedPrecision;
 use crate::output::digest::InputFile;
@@ -20,6 +20,8 @@ const FREE: &[&str] = &[
     "model",
     "train",
     "eval",
+    "eval_generate",
+    "eval_max_new_tokens",
     "output_dir",
     "resume_from_checkpoint",
     "verify",
@@ -32,6 +34,7 @@ const FREE: &[&str] = &[
     "logging_steps",
     "logging_first_step",
     "report_to",
+    "log_rows",
     "run_name",
     "log_level",
     "log_format",
@@ -127,7 +130,7 @@ impl Identity {
     /// # Errors
     /// Names the key that is missing or wrong.
     pub fn of_record(record: &Value) -> Result<Self> {
-        let part = |key: &str| record.get(key).cloned().with_context(|| format!("it has no '{key}'"));
+        let part = |key: &str| record.get(key).cloned().ok_or_else(|| Error::Checkpoint(format!("it has no '{key}'")));
         Ok(Self {
             train_sha256: serde_json::from_value::<InputFile>(part("train")?)?.sha256,
             initial_adapter_sha256: serde_json::from_value(part("initial_adapter_sha256")?)?,
@@ -177,7 +180,10 @@ impl Identity {
         if differ.is_empty() {
             return Ok(());
         }
-        bail!("{of} is of another run: {}; give what it was, or begin anew in another folder", differ.join("; "))
+        Err(Error::Checkpoint(format!(
+            "{of} is of another run: {}; give what it was, or begin anew in another folder",
+            differ.join("; ")
+        )))
     }
 
     /// The sequences in a step, of that run and of this, where they differ.

@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use crate::error::{Context, Error, Result};
 
 /// Held for as long as the run lasts; the system releases it when the process ends, however it ends.
 #[derive(Debug)]
@@ -18,7 +18,10 @@ pub fn lock(folder: &Path) -> Result<Lock> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            bail!("another run is writing to '{}'; wait for it, or give another folder", folder.display())
+            return Err(Error::Output(format!(
+                "another run is writing to '{}'; wait for it, or give another folder",
+                folder.display()
+            )));
         }
         // Some network file systems lock no folders; a run there is better than none.
         Err(TryLockError::Error(error)) => {

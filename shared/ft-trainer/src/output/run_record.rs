@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use ft_io::NamedValue;
 use ft_text::Form;
 use serde_json::{Value, json};
 
 use crate::engine::setup::Setup;
+use crate::error::Result;
 use crate::json::{Entry, entry, write_json};
 use crate::options::{Configuration, Options};
 use crate::output::digest::{InputFile, ModelDigests};
@@ -69,7 +68,7 @@ impl RunRecord {
             world_size: setup.ranks.world(),
             backend: setup.ranks.kind(),
             device: ft_model::device::describe(setup.source.device()),
-            precision: setup.precision.name(),
+            precision: setup.compute.precision.name(),
             max_steps: 0,
             resumed: Vec::new(),
         })

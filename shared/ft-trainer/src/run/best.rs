@@ -1,8 +1,8 @@
 //! Which evaluation is the best one, which checkpoints it keeps, and when to stop waiting for a better one.
 
-use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
+use crate::error::{Error, Result};
 use crate::json::Entry;
 use crate::options::{EvaluationOptions, SaveStrategy};
 use crate::run::trainer_state::{
@@ -67,7 +67,11 @@ impl BestTracker {
         }
         let Some(value) = found.get(&self.metric).and_then(Value::as_f64) else {
             let there: Vec<&str> = found.keys().map(String::as_str).filter(|key| key.starts_with("eval_")).collect();
-            bail!("--metric-for-best-model {}: an evaluation has only {}", self.metric, there.join(", "));
+            return Err(Error::Metric(format!(
+                "--metric-for-best-model {}: an evaluation has only {}",
+                self.metric,
+                there.join(", ")
+            )));
         };
         let better = state.best_metric.is_none_or(|best| self.better(value, best));
         let by_enough = state.best_metric.is_none_or(|best| (value - best).abs() > self.threshold);

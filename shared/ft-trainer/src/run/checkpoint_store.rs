@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use ft_dist::Communicator;
 use ft_model::lora::Adapter;
 use ft_model::optimizer::Optimizer;
 
+use crate::error::Result;
 use crate::run::best::BestTracker;
 use crate::run::trainer_state::{LogWindow, TrainerState};
 

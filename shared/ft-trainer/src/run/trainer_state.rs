@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::engine::loss_scale::LossScale;
+use crate::error::{Context, Result};
 use crate::json::{Entry, write_json};
 
 /// The loss scale of half precision, as Trainer has a `scaler.pt`.
@@ -157,7 +157,7 @@ pub fn checkpoint_name(step: u64) -> String {
 
 /// Whether an entry is an evaluation's.
 pub fn is_evaluation(entry: &Entry) -> bool {
-    entry.contains_key("eval_loss")
+    entry.keys().any(|key| key.starts_with("eval_"))
 }
 
 /// The step after which an entry was logged.

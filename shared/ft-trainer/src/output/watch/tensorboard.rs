@@ -6,7 +6,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
 use prost::Message;
 use serde_json::{Map, Value};
 
@@ -14,6 +13,8 @@ use super::event::{
     Dimension, Event, Hparam, HparamValue, HparamsData, Metadata, Plugin, SessionLog, SessionStart, Shape,
     StringTensor, Summary, SummaryValue, What,
 };
+
+use crate::error::{Context, Result};
 
 /// One event file, open.
 pub struct TensorBoard {

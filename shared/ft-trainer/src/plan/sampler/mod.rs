@@ -12,9 +12,9 @@ mod packing;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use anyhow::{Result, bail};
 use ft_kernels::philox::Stream;
 
+use crate::error::{Error, Result};
 use crate::options::{Options, RowOptions, TrainingOptions};
 
 /// The random streams of the rows' order and of the order of grouped steps.
@@ -79,12 +79,12 @@ impl Sampler {
             epoch: RefCell::new(None),
         };
         if sampler.taken() == 0 {
-            bail!(
+            return Err(Error::Options(format!(
                 "--dataloader-drop-last leaves nothing: {} {} sequences, and there are {}",
                 if world > 1 { "the ranks' micro-batches take" } else { "a micro-batch takes" },
                 sampler.micro_batch * world,
                 sampler.lengths.len()
-            );
+            )));
         }
         Ok(sampler)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use anyhow::{Result, bail};
+use crate::error::{Error, Result};
 
 /// The sequences of each row, where some row holds several; `rows` are the numbers of their rows, rising.
 pub fn of_rows(rows: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -21,12 +21,12 @@ pub fn best_fit_decreasing(lengths: &[usize], capacity: usize) -> Result<Vec<Vec
     let mut rows: Vec<usize> = (0..lengths.len()).filter(|&row| lengths[row] > 0).collect();
     rows.sort_by_key(|&row| std::cmp::Reverse(lengths[row]));
     if let Some(&row) = rows.first().filter(|&&row| lengths[row] > capacity) {
-        bail!(
+        return Err(Error::Rows(format!(
             "row {} has {} tokens and does not fit a packed sequence of {capacity}; raise --max-seq-length, or give \
              --overlong drop or truncate",
             row + 1,
             lengths[row]
-        );
+        )));
     }
     let mut bins: Vec<Vec<usize>> = Vec::new();
     // Bins by the space that is left in them.

@@ -2,8 +2,7 @@
 
 mod shape;
 
-use anyhow::Result;
-
+use crate::error::Result;
 use crate::options::TrainingOptions;
 use shape::Shape;
 

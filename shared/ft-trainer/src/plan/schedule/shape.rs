@@ -3,10 +3,10 @@
 
 use std::f64::consts::PI;
 
-use anyhow::{Result, bail};
 use ft_kernels::math::{cos, log, pow};
 use serde_json::{Map, Value};
 
+use crate::error::{Error, Result};
 use crate::options::{SchedulerType, TrainingOptions};
 
 /// A curve and its numbers.
@@ -92,7 +92,9 @@ impl Shape {
             SchedulerType::WarmupStableDecay => Self::StableDecay(kwargs.stable_decay()?),
         };
         match kwargs.left.keys().next() {
-            Some(key) => bail!("--lr-scheduler-kwargs has '{key}', which this --lr-scheduler-type does not take"),
+            Some(key) => Err(Error::Options(format!(
+                "--lr-scheduler-kwargs has '{key}', which this --lr-scheduler-type does not take"
+            ))),
             None => Ok(shape),
         }
     }
@@ -209,7 +211,9 @@ impl Kwargs {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match value.as_f64() {
                 Some(number) if number >= 0.0 => Ok(Some(number)),
-                _ => bail!("--lr-scheduler-kwargs has {key}: {value}, expected a number of at least 0"),
+                _ => Err(Error::Options(format!(
+                    "--lr-scheduler-kwargs has {key}: {value}, expected a number of at least 0"
+                ))),
             },
         }
     }
@@ -225,7 +229,9 @@ impl Kwargs {
                 Some("linear") => Ok(Curve::Linear),
                 Some("cosine") => Ok(Curve::Cosine),
                 Some("1-sqrt") => Ok(Curve::OneMinusSqrt),
-                _ => bail!("--lr-scheduler-kwargs has {key}: {value}, expected linear, cosine or 1-sqrt"),
+                _ => Err(Error::Options(format!(
+                    "--lr-scheduler-kwargs has {key}: {value}, expected linear, cosine or 1-sqrt"
+                ))),
             },
         }
     }
@@ -234,10 +240,13 @@ impl Kwargs {
         let floor = match (self.maybe("min_lr")?, self.maybe("min_lr_rate")?) {
             (Some(least), None) => least / peak,
             (None, Some(share)) => share,
-            _ => bail!(
-                "this --lr-scheduler-type needs one of min_lr and min_lr_rate in --lr-scheduler-kwargs, such as \
-                 {{\"min_lr_rate\": 0.1}}"
-            ),
+            _ => {
+                return Err(Error::Options(
+                    "this --lr-scheduler-type needs one of min_lr and min_lr_rate in --lr-scheduler-kwargs, such as \
+                     {\"min_lr_rate\": 0.1}"
+                        .into(),
+                ));
+            }
         };
         let early = if early { Some(EarlyWarmup { start: self.maybe("warmup_lr_rate")? }) } else { None };
         Ok(Shape::CosineToFloor { cycles: self.number("num_cycles", 0.5)?, floor, early })
@@ -246,14 +255,18 @@ impl Kwargs {
     fn polynomial(&mut self, peak: f64) -> Result<Shape> {
         let (end, power) = (self.number("lr_end", 1e-7)?, self.number("power", 1.0)?);
         if peak <= end {
-            bail!("--lr-scheduler-type polynomial ends at lr_end {end:e}, which --learning-rate {peak:e} is not above");
+            return Err(Error::Options(format!(
+                "--lr-scheduler-type polynomial ends at lr_end {end:e}, which --learning-rate {peak:e} is not above"
+            )));
         }
         Ok(Shape::Polynomial { end, power })
     }
 
     fn stable_decay(&mut self) -> Result<StableDecay> {
         let Some(decay_steps) = self.maybe("num_decay_steps")? else {
-            bail!("warmup_stable_decay needs num_decay_steps in --lr-scheduler-kwargs: {{\"num_decay_steps\": 10}}");
+            return Err(Error::Options(
+                "warmup_stable_decay needs num_decay_steps in --lr-scheduler-kwargs: {\"num_decay_steps\": 10}".into(),
+            ));
         };
         Ok(StableDecay {
             warmup: self.curve("warmup_type", Curve::Linear)?,

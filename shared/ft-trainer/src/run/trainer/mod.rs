@@ -1,10 +1,11 @@
 //! The recipe: for each step its rows, its gradients, its update; now and then a log, an evaluation, a checkpoint.
 
 mod between_steps;
+mod examination;
 
 use std::time::Instant;
 
-use anyhow::{Error, Result, bail};
+use ft_kernels::backend::Precision;
 use ft_model::optimizer::Optimizer;
 use ft_model::step::{Step, StepResult};
 use serde_json::Value;
@@ -16,14 +17,15 @@ use crate::engine::loss_scale::LossScale;
 use crate::engine::memory_forecast::MemoryForecast;
 use crate::engine::setup::Setup;
 use crate::engine::step::{Draws, pieces};
+use crate::error::{Error, Result};
 use crate::json::Entry;
-use crate::options::{MixedPrecision, Options};
+use crate::options::Options;
 use crate::plan::due::Due;
 use crate::plan::sampler::Sampler;
 use crate::plan::schedule::Schedule;
 use crate::run::best::BestTracker;
 use crate::run::trainer_state::{LogWindow, TrainerState};
-use crate::run::{CheckpointStore, Observer};
+use crate::run::{CheckpointStore, Examiner, Observer};
 use ft_io::progress::ProgressBar;
 
 /// A run under way.
@@ -42,6 +44,8 @@ pub struct Trainer<'a> {
     footprint: Footprint,
     /// The step after which the run takes no more, whatever its configuration says.
     pub until: u64,
+    /// Who asks the model questions whenever it is evaluated.
+    pub examiner: Option<Box<dyn Examiner>>,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
     began: Began,
@@ -107,7 +111,7 @@ impl<'a> Trainer<'a> {
         let sampler = setup.sampler(options)?;
         let steps = sampler.steps(&options.training);
         let mut optimizer = setup.optimizer(options, checkpoints.folder())?;
-        let fresh = fresh_state(options, setup.precision, steps, &sampler);
+        let fresh = fresh_state(options, setup.compute.precision, steps, &sampler);
         let (mut state, mut window, mut saved) = (fresh.clone(), LogWindow::default(), None);
         if let Some(from) = checkpoints.resume(&mut optimizer, steps, &*setup.ranks)? {
             saved = from.is_own.then_some(from.state.global_step);
@@ -124,6 +128,7 @@ impl<'a> Trainer<'a> {
             forecast: MemoryForecast::new(&setup, &sampler, steps),
             footprint: Footprint::default(),
             until: steps,
+            examiner: None,
             began: Began::at(&state, program),
             setup,
             sampler,
@@ -198,8 +203,9 @@ impl<'a> Trainer<'a> {
         let number = self.state.global_step;
         let started = Instant::now();
         if self.options.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
-            bail!("step {}: a failure that was asked for", number + 1);
+            return Err(Error::Injected(number + 1));
         }
+        to.observer.begins(number + 1, &self.setup.train, &|| self.sampler.step(number).concat())?;
         let before = Before::step(&self.setup, &self.optimizer);
         let own = self.sampler.share(number, self.setup.ranks.rank());
         let step = Step { loss_scale: self.loss_scale(), ..self.setup.step(Some(self.draws(number))) };
@@ -283,7 +289,7 @@ impl<'a> Trainer<'a> {
         let step = self.setup.step(Some(self.draws(number)));
         let place = match &error {
             // A failure elsewhere has nothing to do with the rows here.
-            ft_model::Error::Ranks(_) => return Error::from(error).context(format!("step {}", number + 1)),
+            ft_model::Error::Ranks(_) => return Error::from(error).at(format!("step {}", number + 1)),
             ft_model::Error::NotFinite { sequence: Some(sequence), .. } if self.setup.ranks.world() > 1 => {
                 fault::place(*sequence, &micro_batches, data)
             }
@@ -293,12 +299,12 @@ impl<'a> Trainer<'a> {
             }
             _ => None,
         };
-        let place = place.unwrap_or_else(|| format!("rows {}", numbers(data, &micro_batches.concat())));
-        Error::from(error).context(format!("step {}, {place}", number + 1))
+        let place = place.unwrap_or_else(|| rows_of(data, &micro_batches.concat()));
+        Error::from(error).at(format!("step {}, {place}", number + 1))
     }
 }
 
-fn fresh_state(options: &Options, precision: MixedPrecision, steps: u64, sampler: &Sampler) -> TrainerState {
+fn fresh_state(options: &Options, precision: Precision, steps: u64, sampler: &Sampler) -> TrainerState {
     let loss_scale = precision.scales_loss().then(LossScale::default);
     let Options { training: t, log, evaluation, .. } = options;
     TrainerState {
@@ -313,9 +319,12 @@ fn fresh_state(options: &Options, precision: MixedPrecision, steps: u64, sampler
     }
 }
 
-/// The rows' numbers in their file; the first few.
-fn numbers(data: &Dataset, rows: &[usize]) -> String {
-    let some: Vec<String> = rows.iter().take(16).map(|&row| data.row(row).to_string()).collect();
+/// The rows, the first few: their numbers in the file, and what they were made of where that is known.
+fn rows_of(data: &Dataset, rows: &[usize]) -> String {
+    let is_told = rows.iter().any(|&row| data.source(row).is_some());
+    let name = |&row: &usize| if is_told { data.place(row) } else { data.row(row).to_string() };
+    let some: Vec<String> = rows.iter().take(16).map(name).collect();
     let more = if rows.len() > some.len() { ", …" } else { "" };
-    format!("{}{more}", some.join(", "))
+    let before = if is_told { "" } else { "rows " };
+    format!("{before}{}{more}", some.join(", "))
 }
