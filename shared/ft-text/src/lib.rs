@@ -10,12 +10,14 @@
 
 mod encode;
 mod error;
+mod files;
 mod fingerprint;
 pub mod form;
 mod labels;
 mod model;
 pub mod origin;
 mod save;
+mod special;
 mod template;
 mod tokenizer;
 mod user_format;
