@@ -207,7 +207,9 @@ fn weighted(adapter: Adapter, weight: f64, name: &str) -> Result<Adapter> {
     let (config, mut modules, mut ends, saved) = adapter.into_parts();
     let dora = modules.iter().find(|pair| pair.magnitude.is_some()).map(|pair| pair.module.clone());
     if let Some(whole) = dora.or_else(|| saved.first().map(|saved| saved.name.clone())) {
-        bail!("'{name}' has for '{whole}' DoRA's magnitudes or a tensor that was trained whole, which have no weight; give it without =WEIGHT");
+        bail!(
+            "'{name}' has for '{whole}' DoRA's magnitudes or a tensor that was trained whole, which have no weight; give it without =WEIGHT"
+        );
     }
     modules.iter_mut().for_each(|pair| pair.scaling *= weight);
     ends.iter_mut().for_each(|pair| pair.scaling *= weight);

@@ -93,7 +93,10 @@ impl Args {
             bail!(Usage(format!("{name} is for GGUF files; give --to gguf with it, or --dtype for a folder")));
         }
         if !folder && (self.dtype.is_some() || self.zero3_save_16bit_model) {
-            bail!(Usage("--dtype is for Hugging Face folders; for GGUF files give --quantize f32, bf16, f16, q8_0 or another".into()));
+            bail!(Usage(
+                "--dtype is for Hugging Face folders; for GGUF files give --quantize f32, bf16, f16, q8_0 or another"
+                    .into()
+            ));
         }
         Ok(())
     }

@@ -23,7 +23,9 @@ impl Given {
         }
         let Some((path, weight)) = text.to_str().and_then(|text| text.rsplit_once('=')) else { return whole() };
         match weight.parse::<f64>() {
-            Ok(weight) if weight.is_finite() && !path.is_empty() => Self { source: Source::parse(OsStr::new(path)), weight },
+            Ok(weight) if weight.is_finite() && !path.is_empty() => {
+                Self { source: Source::parse(OsStr::new(path)), weight }
+            }
             _ => whole(),
         }
     }

@@ -6,8 +6,8 @@ mod args;
 mod combine;
 mod folder;
 mod form;
-mod given;
 mod gguf;
+mod given;
 mod merge;
 mod ollama;
 mod output;
@@ -22,8 +22,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use ft_cli::Program;
-use ft_io::output::require_replaceable;
 use ft_io::AtomicDir;
+use ft_io::output::require_replaceable;
 use ft_kernels::simd::Isa;
 use ft_model::Checkpoint;
 

@@ -208,7 +208,8 @@ impl Merged<'_> {
         let dtype = T::DTYPE.as_str();
         bail!(
             "the tensor '{name}' would be {} at [{row}, {column}], which {dtype} cannot hold; try {} bf16 or f32, or look into the model and its adapters",
-            sums[at], self.option
+            sums[at],
+            self.option
         );
     }
 }

@@ -63,7 +63,11 @@ pub fn run(args: &Args, output: &Path, table: &Path) -> Result<()> {
     if !holds {
         bail!(
             "the proof failed: the result's loss is {:.5} on '{}', that of base and adapter {:.5}, which is {difference:.2e} apart, expected at most {bound:.0e}; '{}' is there to look into, with the figures in '{}'",
-            written.loss, rows.name, apart.loss, output.display(), table.display()
+            written.loss,
+            rows.name,
+            apart.loss,
+            output.display(),
+            table.display()
         );
     }
     Ok(())
@@ -75,10 +79,14 @@ pub fn check(args: &Args) -> Result<()> {
         return Ok(());
     }
     if matches!(args.to, To::Adapter | To::GgufLora) {
-        return Err(Usage("--prove is for merged models; an adapter's file holds the numbers as they were".into()).into());
+        return Err(
+            Usage("--prove is for merged models; an adapter's file holds the numbers as they were".into()).into()
+        );
     }
     if args.adapters.iter().any(|adapter| adapter == "-") {
-        return Err(Usage("--prove reads the adapter again, which a pipe does not give twice; name a file".into()).into());
+        return Err(
+            Usage("--prove reads the adapter again, which a pipe does not give twice; name a file".into()).into()
+        );
     }
     Ok(())
 }
@@ -135,8 +143,7 @@ fn answers(decoder: Decoder<'_>, rows: &LabelledRows) -> Result<Vec<Vec<u32>>> {
         (first > 0).then(|| row.input_ids[..first].to_vec())
     };
     let prompts: Vec<Vec<u32>> = rows.sequences.iter().filter_map(prompt).take(ANSWERS).collect();
-    let options =
-        Options { max_new_tokens: TOKENS, batch_size: BATCH, end_ids: decoder.arch.eos_token_ids.clone() };
+    let options = Options { max_new_tokens: TOKENS, batch_size: BATCH, end_ids: decoder.arch.eos_token_ids.clone() };
     let mut answers = vec![Vec::new(); prompts.len()];
     let mut generator = Generator::new(decoder, &prompts, options)?;
     while !generator.is_done() {

@@ -32,8 +32,8 @@ mod unconverted;
 mod vocabulary;
 mod write;
 
-pub use combine::{Combination, Combine, Majority};
 pub use adapter::{Adapter, LoraPair, SavedTensor, Trainable};
+pub use combine::{Combination, Combine, Majority};
 pub use config::{Layers, LoraConfig};
 pub use ends::{End, EndPair, OnEnd};
 pub use keys::TrainedKind;

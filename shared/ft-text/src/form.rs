@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::origin::{END_IDS_KEY, PREFIX_KEY, USER_FORMAT_KEY, TEMPLATE_DIGEST_KEY, TEMPLATE_KEY, TOOL_TEMPLATE_KEY, TRAVELLING};
+use crate::origin::{
+    END_IDS_KEY, PREFIX_KEY, TEMPLATE_DIGEST_KEY, TEMPLATE_KEY, TOOL_TEMPLATE_KEY, TRAVELLING, USER_FORMAT_KEY,
+};
 use crate::template::digest;
 
 /// Where a Hugging Face folder keeps its template.

@@ -24,7 +24,9 @@ pub fn run(args: &Args, started: Instant) -> Result<()> {
         None | Some(FileType::F32) => Format::F32,
         Some(FileType::F16) => Format::F16,
         Some(FileType::Bf16) => Format::Bf16,
-        Some(_) => return Err(Usage("--to gguf-lora takes --quantize f32, f16 or bf16; an adapter is small".into()).into()),
+        Some(_) => {
+            return Err(Usage("--to gguf-lora takes --quantize f32, f16 or bf16; an adapter is small".into()).into());
+        }
     };
     check_output(args)?;
     let base = Checkpoint::open(&args.model)?;

@@ -5,8 +5,8 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Result;
-use ft_io::{InputDigest, Provenance};
 use ft_io::gguf::{Content, Metadata, Typed};
+use ft_io::{InputDigest, Provenance};
 use ft_text::origin::{TEMPLATE_KEY, TOOL_TEMPLATE_KEY};
 use ft_text::{KnownPre, TokenizerExport};
 
@@ -52,7 +52,9 @@ pub fn origin(provenance: &Provenance) -> Metadata {
 fn tokenizer(job: &Job<'_>) -> Result<Metadata> {
     let pre = job.args.pre.as_deref();
     if let Some(name) = pre.filter(|name| KnownPre::of(name) == KnownPre::No) {
-        tracing::warn!("--pre {name}: not among the names that are known here; a llama.cpp without it refuses the file");
+        tracing::warn!(
+            "--pre {name}: not among the names that are known here; a llama.cpp without it refuses the file"
+        );
     }
     let export = TokenizerExport {
         model: &job.args.model,

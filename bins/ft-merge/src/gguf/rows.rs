@@ -33,7 +33,13 @@ pub struct Rows<'a> {
 /// How many rows make a piece of about `elements` elements, such that no other piece writes between them.
 pub fn rows_for(stored: &Stored, part: &GgufPart, elements: usize) -> usize {
     let (one, other) = (stored.granule().max(1), part.granule().max(1));
-    let both = if one.is_multiple_of(other) { one } else if other.is_multiple_of(one) { other } else { one * other };
+    let both = if one.is_multiple_of(other) {
+        one
+    } else if other.is_multiple_of(one) {
+        other
+    } else {
+        one * other
+    };
     (elements / (both * stored.columns()).max(1)).max(1) * both
 }
 
@@ -94,7 +100,9 @@ impl Rows<'_> {
     fn encode(&self, kind: GgmlDType, values: &[f32], bytes: &mut Vec<u8>) -> Result<()> {
         if let Some(found) = values.iter().find(|x| !x.is_finite()) {
             let name = &self.part.from;
-            bail!("the tensor '{name}' holds {found} among its numbers, of which no blocks are made; look into the model");
+            bail!(
+                "the tensor '{name}' holds {found} among its numbers, of which no blocks are made; look into the model"
+            );
         }
         bytes.resize(values.len() / kind.block_size() * kind.type_size(), 0);
         Ok(encode_blocks(kind, values, bytes)?)

@@ -12,9 +12,9 @@ use ft_io::{AtomicFile, Interrupted};
 use ft_model::export::{GgufPart, GgufTensor};
 use rayon::prelude::*;
 
-use super::rows::{Buffers, Rows, rows_for};
 use super::job::Job;
 use super::metadata;
+use super::rows::{Buffers, Rows, rows_for};
 use crate::merge::{Change, Merged};
 use crate::weights::{PIECE, cannot_write, digests, syncing, unknown_digests};
 
@@ -61,7 +61,8 @@ fn data(job: &Job<'_>, tensors: &[NewTensor], start: u64, file: &AtomicFile) -> 
     let bar = ft_cli::progress(Some(end), "writing");
     let pieces = pieces(job, &starts[small..], start)?;
     let change = syncing(handle, file.path(), || {
-        let one = |buffers: &mut Buffers, piece: &Piece<'_>| write_piece(job, piece, buffers, handle, file.path(), &bar);
+        let one =
+            |buffers: &mut Buffers, piece: &Piece<'_>| write_piece(job, piece, buffers, handle, file.path(), &bar);
         let changes: Vec<Change> = pieces.par_iter().map_init(Buffers::default, one).collect::<Result<_>>()?;
         // In the order of the pieces, whoever was ready first.
         let mut total = Change::default();

@@ -12,10 +12,10 @@ use ft_model::Checkpoint;
 
 use crate::adapters::Adapters;
 use crate::args::Args;
-use crate::prove::FIGURES;
-use crate::weights::cannot_write;
 use crate::gguf;
 use crate::output::check_names;
+use crate::prove::FIGURES;
+use crate::weights::cannot_write;
 
 pub const MODEL: &str = "model.gguf";
 const MODELFILE: &str = "Modelfile";

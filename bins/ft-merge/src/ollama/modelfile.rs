@@ -78,5 +78,8 @@ fn settings(model: &Path) -> Vec<(&'static str, Value)> {
     if config["do_sample"] == false {
         return vec![("temperature", Value::from(0))];
     }
-    SETTINGS.into_iter().filter_map(|(from, to)| Some((to, config.get(from).filter(|v| v.is_number())?.clone()))).collect()
+    SETTINGS
+        .into_iter()
+        .filter_map(|(from, to)| Some((to, config.get(from).filter(|v| v.is_number())?.clone())))
+        .collect()
 }

@@ -77,8 +77,13 @@ impl Parts {
 
     /// Whether other conversations are nothing but the parts.
     fn check(&self, render: impl Fn(&[(&str, &str)]) -> Result<String, String>) -> Result<(), String> {
-        let long: [(&str, &str); 5] =
-            [("user", "One?"), ("assistant", "1."), ("user", "Two?\nLines."), ("assistant", "2"), ("user", "{x} \"y\"")];
+        let long: [(&str, &str); 5] = [
+            ("user", "One?"),
+            ("assistant", "1."),
+            ("user", "Two?\nLines."),
+            ("assistant", "2"),
+            ("user", "{x} \"y\""),
+        ];
         let system = ("system", "Be kind.");
         for turns in [long[..1].to_vec(), long[..3].to_vec(), long.to_vec()] {
             let with_system: Vec<_> = std::iter::once(system).chain(turns.clone()).collect();
@@ -123,11 +128,19 @@ impl Parts {
         let beginning = literal(&self.beginning);
         let start = match &self.system {
             Some((before, after)) => {
-                format!("{{{{ if .System }}}}{}{{{{ .System }}}}{}{{{{ else }}}}{beginning}{{{{ end }}}}", literal(before), literal(after))
+                format!(
+                    "{{{{ if .System }}}}{}{{{{ .System }}}}{}{{{{ else }}}}{beginning}{{{{ end }}}}",
+                    literal(before),
+                    literal(after)
+                )
             }
             None => beginning,
         };
-        let user = format!("{}{{{{ .Content }}}}{}", literal(&format!("{}{before}", self.user)), literal(&format!("{after}{}", self.answer)));
+        let user = format!(
+            "{}{{{{ .Content }}}}{}",
+            literal(&format!("{}{before}", self.user)),
+            literal(&format!("{after}{}", self.answer))
+        );
         let assistant = format!("{{{{ .Content }}}}{}", literal(&self.after));
         format!(
             "{start}{{{{ range .Messages }}}}{{{{ if eq .Role \"user\" }}}}{user}\
@@ -138,7 +151,8 @@ impl Parts {
 
 /// What both end in, at a whole character.
 fn common_end<'a>(a: &'a str, b: &str) -> &'a str {
-    let same = a.chars().rev().zip(b.chars().rev()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum::<usize>();
+    let same =
+        a.chars().rev().zip(b.chars().rev()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum::<usize>();
     &a[a.len() - same..]
 }
 

@@ -64,8 +64,7 @@ fn every_way_to_combine_is_pefts() {
         let fixed: Vec<&dyn AsRef<OsStr>> = vec![&"--model", &model, &"-o", &merged];
         let fixed: Vec<_> = fixed.into_iter().chain(more.iter().map(|word| word as &dyn AsRef<OsStr>)).collect();
         succeed(&with(&fixed, &three));
-        let (after, before) =
-            (tensors(&merged.join("model.safetensors")), tensors(&model.join("model.safetensors")));
+        let (after, before) = (tensors(&merged.join("model.safetensors")), tensors(&model.join("model.safetensors")));
         for module in ["model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj"] {
             let expected = &expected[&format!("{way}.{module}")].values;
             let size = expected.iter().map(|x| x.abs()).fold(0.0, f32::max);
@@ -104,13 +103,18 @@ fn a_combined_adapter_says_where_it_comes_from_and_only_it_is_replaced() {
     let said = metadata(&out.join("adapter_model.safetensors"));
     assert!(said["ft.tool"] == "ft-merge" && said["ft.inputs"].matches("sha256").count() == 3, "{said:?}");
     assert!(said["ft.inputs"].contains("adapter_final=0.7") && !said["ft.arguments"].contains('/'), "{said:?}");
-    let config: serde_json::Value = serde_json::from_slice(&fs::read(out.join("adapter_config.json")).unwrap()).unwrap();
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!((&config["r"], &config["lora_alpha"], &config["use_rslora"]), (&12.into(), &12.into(), &false.into()));
     let (line, _) = failure(&run(&with(&to, &three)));
     assert!(line.contains("is not empty"), "{line}");
     let again: Vec<_> = to.iter().copied().chain([&"--overwrite" as &dyn AsRef<OsStr>]).collect();
     succeed(&with(&again, &three));
-    fs::copy(reference("llama-s0").join("adapter_final/adapter_model.safetensors"), out.join("adapter_model.safetensors")).unwrap();
+    fs::copy(
+        reference("llama-s0").join("adapter_final/adapter_model.safetensors"),
+        out.join("adapter_model.safetensors"),
+    )
+    .unwrap();
     let (line, _) = failure(&run(&with(&again, &three)));
     assert!(line.contains("was not written by this program"), "{line}");
 }
@@ -156,7 +160,8 @@ fn an_adapter_apart_holds_its_scale_and_the_files_order_of_rows() {
             let len = 4 * info.shape.iter().product::<usize>();
             bytes[start..start + len].as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
         };
-        let part = |module: &str, half: &str| &own[&format!("base_model.model.model.layers.0.{module}.lora_{half}.weight")];
+        let part =
+            |module: &str, half: &str| &own[&format!("base_model.model.model.layers.0.{module}.lora_{half}.weight")];
         assert_eq!(values("blk.0.attn_q.weight.lora_a"), part("self_attn.q_proj", "A").values);
         assert_eq!(values("blk.0.ffn_down.weight.lora_b"), part("mlp.down_proj", "B").values);
         // Of queries the halves of a head are interleaved: its second row is the second half's first.
@@ -184,8 +189,7 @@ fn what_an_adapters_file_cannot_say_is_refused() {
         assert!(code == 1 && line.contains(words), "{name}: {line}");
     }
     let adapter = reference("llama-s0").join("adapter_final");
-    let to: [&dyn AsRef<OsStr>; 8] =
-        [&"--model", &model(), &"--adapter", &adapter, &"--to", &"gguf-lora", &"-o", &out];
+    let to: [&dyn AsRef<OsStr>; 8] = [&"--model", &model(), &"--adapter", &adapter, &"--to", &"gguf-lora", &"-o", &out];
     let (line, code) = failure(&run(&[&to[..], &[&"--quantize", &"q8_0"]].concat()));
     assert!(code == 2 && line.contains("takes --quantize f32, f16 or bf16"), "{line}");
 }

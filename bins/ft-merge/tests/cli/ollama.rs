@@ -42,9 +42,8 @@ fn other_templates_are_taken_apart_or_told() {
         let settings = r#"{"eos_token_id": [2, 0], "do_sample": true, "temperature": 0.6, "repetition_penalty": 1.1}"#;
         fs::write(folder.join("generation_config.json"), settings).unwrap();
         let out = home.path().join("out");
-        let told = succeed(&[
-            &"--model", &folder, &"--to", &"ollama", &"--quantize", &"q4_0", &"-o", &out, &"--overwrite",
-        ]);
+        let told =
+            succeed(&[&"--model", &folder, &"--to", &"ollama", &"--quantize", &"q4_0", &"-o", &out, &"--overwrite"]);
         (fs::read_to_string(out.join("Modelfile")).unwrap(), told)
     };
     // As Gemma's: no turn of the system, whose text goes before the first message.
@@ -53,7 +52,12 @@ fn other_templates_are_taken_apart_or_told() {
         {{ 'model' if m.role == 'assistant' else m.role }}\n{{ first if loop.first else '' }}{{ m.content }}</turn>\n{% endfor %}\
         {% if add_generation_prompt %}<turn>model\n{% endif %}";
     let (text, _) = modelfile(gemma);
-    assert!(text.contains("{{ if .System }}{{ \"<turn>user\\n\" }}{{ .System }}{{ \"\\n\" }}{{ else }}{{ \"<turn>user\" }}{{ end }}"), "{text}");
+    assert!(
+        text.contains(
+            "{{ if .System }}{{ \"<turn>user\\n\" }}{{ .System }}{{ \"\\n\" }}{{ else }}{{ \"<turn>user\" }}{{ end }}"
+        ),
+        "{text}"
+    );
     assert!(text.contains("{{ .Content }}{{ \"</turn>\\n<turn>model\\n\" }}"), "{text}");
     assert!(text.contains("PARAMETER stop \"<|im_end|>\"\nPARAMETER stop \"<|endoftext|>\"\n"), "{text}");
     assert!(text.contains("PARAMETER temperature 0.6\nPARAMETER repeat_penalty 1.1\n"), "{text}");

@@ -38,10 +38,8 @@ mod parquet {
         };
         let ids = UInt32Array::from_iter_values(rows.iter().flat_map(|(ids, _)| ids.clone()));
         let labels = Int32Array::from_iter_values(rows.iter().flat_map(|(_, labels)| labels.clone()));
-        let columns = [
-            ("input_ids", list(DataType::UInt32, Arc::new(ids))),
-            ("labels", list(DataType::Int32, Arc::new(labels))),
-        ];
+        let columns =
+            [("input_ids", list(DataType::UInt32, Arc::new(ids))), ("labels", list(DataType::Int32, Arc::new(labels)))];
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let mut writer = ParquetWriter::create(&Target::Path(path.into()), batch.schema(), &[]).unwrap();
         writer.write(&batch).unwrap();

@@ -86,7 +86,8 @@ fn every_family_is_written_as_llama_cpps_converter_writes_it() {
             assert_eq!((written[tensor].0, written[tensor].1), (expected.0, expected.1), "{name}: {tensor}");
             // Llama 3's divisors come out of powers, whose last bits are torch's own there.
             let same = written[tensor].2 == expected.2
-                || tensor == "rope_freqs.weight" && floats(written[tensor].2).zip(floats(expected.2)).all(|(a, b)| (a / b - 1.0).abs() < 3e-7);
+                || tensor == "rope_freqs.weight"
+                    && floats(written[tensor].2).zip(floats(expected.2)).all(|(a, b)| (a / b - 1.0).abs() < 3e-7);
             assert!(same, "{name}: {tensor} has other bytes");
         }
         let architecture = theirs.content.string("general.architecture").unwrap();
@@ -130,7 +131,8 @@ fn a_file_becomes_the_folder_again_that_it_was_made_of() {
         for (tensor, expected) in &own {
             // Gemma's norms are stored plus one, which rounds them.
             let allowed = if name.starts_with("gemma") && tensor.contains("norm") { 1.2e-7 } else { 0.0 };
-            let apart = read[tensor].values.iter().zip(&expected.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let apart =
+                read[tensor].values.iter().zip(&expected.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(read[tensor].shape == expected.shape && apart <= allowed, "{name}: {tensor} by {apart}");
         }
     }
@@ -146,8 +148,18 @@ fn threads_and_runs_change_no_byte() {
         for threads in ["1", "3"] {
             let out = home.path().join(format!("{kind}-{threads}.gguf"));
             succeed(&[
-                &"--model", &model, &"--adapter", &adapter, &"--to", &"gguf", &"--quantize", &kind, &"--threads", &threads,
-                &"-o", &out,
+                &"--model",
+                &model,
+                &"--adapter",
+                &adapter,
+                &"--to",
+                &"gguf",
+                &"--quantize",
+                &kind,
+                &"--threads",
+                &threads,
+                &"-o",
+                &out,
             ]);
             files.push(fs::read(&out).unwrap());
         }
@@ -213,8 +225,7 @@ fn a_head_that_was_trained_apart_from_its_embedding_is_refused_where_llama_cpp_h
     let home = tempfile::tempdir().unwrap();
     let (case, out) = (reference("gemma_tied-s53-save-embedding"), home.path().join("out.gguf"));
     let (model, adapter) = (case.join("model"), case.join("adapter_final"));
-    let (line, code) =
-        failure(&run(&[&"--model", &model, &"--adapter", &adapter, &"--to", &"gguf", &"-o", &out]));
+    let (line, code) = failure(&run(&[&"--model", &model, &"--adapter", &adapter, &"--to", &"gguf", &"-o", &out]));
     assert!(code == 1 && line.contains("'tie_word_embeddings' is false"), "{line}");
 }
 
@@ -223,8 +234,12 @@ fn a_window_that_llama_cpp_does_not_have_is_told() {
     let home = tempfile::tempdir().unwrap();
     for name in ["mistral-s9", "phi3-s15"] {
         let out = home.path().join("out.gguf");
-        let told = succeed(&[&"--model", &reference(name).join("model"), &"--to", &"gguf", &"-o", &out, &"--overwrite"]);
-        assert!(told.contains("sliding_window is") && told.contains("llama.cpp gives this family none"), "{name}: {told}");
+        let told =
+            succeed(&[&"--model", &reference(name).join("model"), &"--to", &"gguf", &"-o", &out, &"--overwrite"]);
+        assert!(
+            told.contains("sliding_window is") && told.contains("llama.cpp gives this family none"),
+            "{name}: {told}"
+        );
     }
 }
 
@@ -315,7 +330,11 @@ fn smollm2_keeps_its_tokenizer_and_what_is_said_of_it() {
     ] {
         let key = format!("tokenizer.ggml.{key}");
         let (ours, theirs) = (ours.metadata.get(&key), theirs.metadata.get(&key));
-        assert!(ours == theirs || matches!((ours, theirs), (Some(Value::Bool(false)), None)), "{key}: {:?}", ours.map(Value::told));
+        assert!(
+            ours == theirs || matches!((ours, theirs), (Some(Value::Bool(false)), None)),
+            "{key}: {:?}",
+            ours.map(Value::told)
+        );
     }
     assert_eq!(ours.string("tokenizer.chat_template"), theirs.string("tokenizer.chat_template"));
     assert_eq!(ours.number("general.file_type"), Some(32));
@@ -365,7 +384,8 @@ fn the_template_and_the_ends_of_training_are_written() {
     let folder = home.path().join("folder");
     succeed(&[&"--model", &base, &"--dtype", &"bf16", &"-o", &folder]);
     fs::write(folder.join("chat_template.jinja"), "{{ messages[0].content }}").unwrap();
-    let mut settings: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("generation_config.json")).unwrap()).unwrap();
+    let mut settings: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("generation_config.json")).unwrap()).unwrap();
     settings["eos_token_id"] = json!([2, 17, 18, 19]);
     fs::write(folder.join("generation_config.json"), settings.to_string()).unwrap();
     let out = home.path().join("out.gguf");

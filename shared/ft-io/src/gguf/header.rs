@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::values::{Array, Kind, Value, without_zeros};
 use super::marks::{ALIGNMENT, MAGIC};
+use super::values::{Array, Kind, Value, without_zeros};
 use super::{Content, TensorInfo};
 
 /// The most dimensions of a tensor.

@@ -4,8 +4,8 @@
 //! data may be written in any order. Values carry the type that llama.cpp looks for under their key: a count of 64 bits
 //! where it reads one of 32 is refused by it.
 
-use super::values::{Array, Kind, Value};
 use super::marks::{ALIGNMENT, MAGIC};
+use super::values::{Array, Kind, Value};
 
 /// The version of the format.
 const VERSION: u32 = 3;
@@ -182,7 +182,8 @@ mod tests {
             ("t.scores".to_owned(), Typed::F32s(vec![-1.5, 0.0])),
             ("t.flags".to_owned(), Typed::Bools(vec![true, false])),
         ];
-        let tensor = |name: &str, shape: &[usize], bytes| NewTensor { name: name.into(), shape: shape.into(), kind: 0, bytes };
+        let tensor =
+            |name: &str, shape: &[usize], bytes| NewTensor { name: name.into(), shape: shape.into(), kind: 0, bytes };
         let tensors = [tensor("x", &[3, 5], 60), tensor("y", &[2], 8)];
         let bytes = header(&metadata, &tensors);
         let (starts, end) = places(&tensors);

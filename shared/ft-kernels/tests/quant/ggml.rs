@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use candle_core::quantized::GgmlDType;
 use candle_core::Device;
+use candle_core::quantized::GgmlDType;
 use ft_kernels::quant::encode_blocks;
 
 const KINDS: [(GgmlDType, &str); 8] = [

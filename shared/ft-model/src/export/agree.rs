@@ -4,10 +4,10 @@ use std::fmt::Debug;
 
 use ft_io::gguf::{Content, NewTensor, Typed, header};
 
-use super::rope::Tensors;
-use super::tensors::GgufTensor;
 use super::loads;
 use super::refused::refused;
+use super::rope::Tensors;
+use super::tensors::GgufTensor;
 use crate::arch::gguf::{self, RopeTensors};
 use crate::arch::{Architecture, Family, LayerKind, Rope};
 use crate::error::{Error, Result};
@@ -162,7 +162,9 @@ fn remarks(own: &Architecture, read: &Architecture) -> Vec<String> {
     let lost = (0..own.num_layers).find_map(|i| window(own, i).filter(|own| ignored || window(read, i) != Some(*own)));
     let lost = lost.filter(|size| *size < own.max_position_embeddings);
     let told = |size: usize| {
-        format!("sliding_window is {size}, and llama.cpp gives this family none: texts of more tokens are answered otherwise than here")
+        format!(
+            "sliding_window is {size}, and llama.cpp gives this family none: texts of more tokens are answered otherwise than here"
+        )
     };
     lost.map(told).into_iter().collect()
 }

@@ -8,8 +8,21 @@ use crate::projection::Site;
 
 /// The architectures that are written: those whose loaders were gone through for what is said below.
 const WRITTEN: [&str; 15] = [
-    "llama", "qwen2", "qwen3", "qwen3moe", "phi3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "granite", "gpt2", "gptneox",
-    "phi2", "starcoder2",
+    "llama",
+    "qwen2",
+    "qwen3",
+    "qwen3moe",
+    "phi3",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "smollm3",
+    "olmo2",
+    "granite",
+    "gpt2",
+    "gptneox",
+    "phi2",
+    "starcoder2",
 ];
 
 /// Whether the loader asks for a head even where that is the embedding.
@@ -20,7 +33,11 @@ pub(super) fn needs_head(architecture: &str) -> bool {
 /// Fails where the loader has no place for something of the model, or asks for what it does not have.
 pub(super) fn check(arch: &Architecture, name: &str) -> Result<()> {
     if !WRITTEN.contains(&name) {
-        return Err(refused("model_type", arch.family.name(), format!("one of {}: this family is read but not written", WRITTEN.join(", "))));
+        return Err(refused(
+            "model_type",
+            arch.family.name(),
+            format!("one of {}: this family is read but not written", WRITTEN.join(", ")),
+        ));
     }
     let all_biases = ["gpt2", "gptneox", "phi2", "starcoder2"].contains(&name);
     let some_biases = ["llama", "granite"].contains(&name);
@@ -49,11 +66,18 @@ pub(super) fn check(arch: &Architecture, name: &str) -> Result<()> {
     }
     let own_width = ["qwen2", "phi3", "olmo2", "gpt2", "gptneox", "phi2", "starcoder2"].contains(&name);
     if own_width && arch.query_columns() != arch.hidden_size {
-        let told = format!("{}, the hidden size by the number of heads: llama.cpp's '{name}' has no other", arch.hidden_size / arch.num_heads);
+        let told = format!(
+            "{}, the hidden size by the number of heads: llama.cpp's '{name}' has no other",
+            arch.hidden_size / arch.num_heads
+        );
         return Err(refused("head_dim", arch.head_dim, told));
     }
     if arch.family == Family::Qwen3Moe && arch.layers.iter().any(|layer| !layer.is_mixture) {
-        return Err(refused("mlp_only_layers, decoder_sparse_step", "layers without experts", "none: llama.cpp's 'qwen3moe' asks for experts in each"));
+        return Err(refused(
+            "mlp_only_layers, decoder_sparse_step",
+            "layers without experts",
+            "none: llama.cpp's 'qwen3moe' asks for experts in each",
+        ));
     }
     Ok(())
 }

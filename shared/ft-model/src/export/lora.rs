@@ -10,8 +10,8 @@ use candle_core::Tensor;
 use ft_io::gguf::{Metadata, Typed};
 use ft_kernels::tensor::with_slice;
 
-use super::tensors::{self, GgufPart};
 use super::refused::refused;
+use super::tensors::{self, GgufPart};
 use crate::arch::{Architecture, gguf};
 use crate::error::Result;
 use crate::lora::{Adapter, End, EndPair};
@@ -135,9 +135,15 @@ impl Pairs {
                 }
             })?;
         }
-        let shape = |dims: &[usize]| if self.factors.len() > 1 { [&[self.factors.len()], dims].concat() } else { dims.to_vec() };
+        let shape = |dims: &[usize]| {
+            if self.factors.len() > 1 { [&[self.factors.len()], dims].concat() } else { dims.to_vec() }
+        };
         let (a, b) = &self.factors[0];
-        let tensor = |end: &str, dims: &[usize], values| LoraTensor { name: format!("{}.{end}", self.name), shape: shape(dims), values };
+        let tensor = |end: &str, dims: &[usize], values| LoraTensor {
+            name: format!("{}.{end}", self.name),
+            shape: shape(dims),
+            values,
+        };
         Ok([tensor("lora_a", a.dims(), first), tensor("lora_b", b.dims(), second)])
     }
 }

@@ -62,7 +62,12 @@ impl GgufModel {
     pub fn headers(&self) -> Result<Vec<NewTensor>> {
         let rope = self.rope.iter().map(|(name, values)| {
             let bytes = 4 * values.len() as u64;
-            Ok(NewTensor { name: (*name).into(), shape: vec![values.len()], kind: Format::F32.ggml().unwrap_or(0), bytes })
+            Ok(NewTensor {
+                name: (*name).into(),
+                shape: vec![values.len()],
+                kind: Format::F32.ggml().unwrap_or(0),
+                bytes,
+            })
         });
         rope.chain(self.tensors.iter().map(GgufTensor::header)).collect()
     }

@@ -33,7 +33,8 @@ pub(super) fn metadata(arch: &Architecture, name: &str) -> (Metadata, Tensors) {
 fn scaling(arch: &Architecture, rope: &Rope, keys: &mut Vec<(&'static str, Typed)>, tensors: &mut Tensors) {
     let word = |word: &str| ("rope.scaling.type", Typed::Text(word.into()));
     let number = |key: &'static str, x: f64| (key, Typed::F32(x as f32));
-    let original = |n: usize| ("rope.scaling.original_context_length", Typed::U32(u32::try_from(n).unwrap_or(u32::MAX)));
+    let original =
+        |n: usize| ("rope.scaling.original_context_length", Typed::U32(u32::try_from(n).unwrap_or(u32::MAX)));
     match &rope.scaling {
         RopeScaling::None => {
             if arch.family == Family::Phi3 {
@@ -76,7 +77,8 @@ fn scaling(arch: &Architecture, rope: &Rope, keys: &mut Vec<(&'static str, Typed
 
 /// What Llama 3 divides each frequency by, computed as llama.cpp's converter does (`conversion/llama.py`).
 fn llama3(rope: &Rope) -> Vec<f32> {
-    let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = rope.scaling
+    let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } =
+        rope.scaling
     else {
         return Vec::new();
     };
@@ -90,8 +92,8 @@ fn llama3(rope: &Rope) -> Vec<f32> {
         } else if wavelength > longest {
             factor as f32
         } else {
-            let smooth = (original as f32 / wavelength - low_freq_factor as f32)
-                / (high_freq_factor - low_freq_factor) as f32;
+            let smooth =
+                (original as f32 / wavelength - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
             1.0 / ((1.0 - smooth) / factor as f32 + smooth)
         }
     };

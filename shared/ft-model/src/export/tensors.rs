@@ -4,7 +4,7 @@ use ft_io::gguf::NewTensor;
 
 use super::loads;
 use super::refused::refused;
-use crate::arch::gguf::{Layout, number_within, layout, name, offset};
+use crate::arch::gguf::{Layout, layout, name, number_within, offset};
 use crate::arch::{Architecture, Expected};
 use crate::checkpoint::Format;
 use crate::error::Result;
@@ -43,7 +43,8 @@ impl GgufTensor {
     pub(super) fn header(&self) -> Result<NewTensor> {
         let elements = self.shape.iter().product();
         let bytes = self.format.bytes(elements).zip(self.format.ggml());
-        let (bytes, kind) = bytes.ok_or_else(|| refused(&self.name, self.format, "a type that its rows are blocks of"))?;
+        let (bytes, kind) =
+            bytes.ok_or_else(|| refused(&self.name, self.format, "a type that its rows are blocks of"))?;
         Ok(NewTensor { name: self.name.clone(), shape: self.shape.clone(), kind, bytes })
     }
 }
@@ -86,7 +87,11 @@ pub(super) fn all(arch: &Architecture, architecture: &str) -> Result<Vec<GgufTen
     let mut all: Vec<GgufTensor> = Vec::new();
     for expected in arch.tensors() {
         let Some(own) = name(arch, &expected.name) else {
-            return Err(refused(&expected.name, "a tensor", format!("none: llama.cpp's '{architecture}' has no such one")));
+            return Err(refused(
+                &expected.name,
+                "a tensor",
+                format!("none: llama.cpp's '{architecture}' has no such one"),
+            ));
         };
         let part = part(arch, &expected);
         let expert = number_within(arch, &expected.name);

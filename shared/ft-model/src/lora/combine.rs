@@ -43,16 +43,23 @@ impl Combine {
                 modules.entry(&pair.module).or_default().push((pair, weight * pair.scaling));
             }
         }
-        let largest = all.iter().flat_map(|(adapter, _)| adapter.modules()).map(|pair| pair.a.dim(0)).max_by_key(|r| *r.as_ref().unwrap_or(&0));
+        let largest = all
+            .iter()
+            .flat_map(|(adapter, _)| adapter.modules())
+            .map(|pair| pair.a.dim(0))
+            .max_by_key(|r| *r.as_ref().unwrap_or(&0));
         let rank = match (self.how, self.rank) {
             (Combination::Cat, _) => all.iter().map(|(adapter, _)| adapter.config.r).sum(),
             (Combination::Svd, Some(rank)) => rank,
             _ => largest.transpose()?.unwrap_or(1),
         };
         let mut pairs = modules.values().map(|of| self.module(of, rank)).collect::<Result<Vec<_>>>()?;
-        let order = |pair: &LoraPair| Projection::parse(&pair.module).map(|(layer, projection)| projection.stream(layer));
+        let order =
+            |pair: &LoraPair| Projection::parse(&pair.module).map(|(layer, projection)| projection.stream(layer));
         pairs.sort_by_key(order);
-        let Some((first, _)) = all.first() else { return Err(Error::Adapter("is none of several: there are none".into())) };
+        let Some((first, _)) = all.first() else {
+            return Err(Error::Adapter("is none of several: there are none".into()));
+        };
         let config = config(&first.config, all, &pairs, rank);
         Ok(Adapter::new(config, pairs, Vec::new(), Vec::new()))
     }
@@ -79,13 +86,20 @@ impl Combine {
     /// The `A`s and the `B`s, each by themselves.
     fn by_elements(&self, of: &Weighted<'_>) -> Result<(Tensor, Tensor)> {
         let first = of[0].0;
-        if let Some((other, _)) = of.iter().find(|(pair, _)| pair.a.dims() != first.a.dims() || pair.b.dims() != first.b.dims()) {
-            let what = format!("the ranks {} and {}, which this way cannot combine; give --combine svd or cat", first.a.dim(0)?, other.a.dim(0)?);
+        if let Some((other, _)) =
+            of.iter().find(|(pair, _)| pair.a.dims() != first.a.dims() || pair.b.dims() != first.b.dims())
+        {
+            let what = format!(
+                "the ranks {} and {}, which this way cannot combine; give --combine svd or cat",
+                first.a.dim(0)?,
+                other.a.dim(0)?
+            );
             return Err(told(&first.module, &what));
         }
         let roots: Vec<f32> = of.iter().map(|(_, factor)| factor.abs().sqrt() as f32).collect();
         // The sign goes to one side, or it would be lost.
-        let signed = of.iter().zip(&roots).map(|((_, factor), root)| if *factor < 0.0 { -root } else { *root }).collect();
+        let signed =
+            of.iter().zip(&roots).map(|((_, factor), root)| if *factor < 0.0 { -root } else { *root }).collect();
         let one = |tensor: fn(&LoraPair) -> &Tensor, weights: Vec<f32>, number: u64| -> Result<Tensor> {
             let mut all = Vec::new();
             for (pair, _) in of {
@@ -104,7 +118,10 @@ const STREAM: u32 = 0x6461_7265;
 
 /// FNV-1a, in steps of two for `A` and `B`.
 fn by_name(module: &str) -> u64 {
-    module.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)) << 1
+    module
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        << 1
 }
 
 /// `A`s above each other, each times its weight and scale, and `B`s beside each other, with zeros up to `rank`.
@@ -130,13 +147,22 @@ fn concatenated(of: &Weighted<'_>, rank: usize) -> Result<(Tensor, Tensor)> {
 /// Fails for what has no weight.
 fn refuse(adapter: &Adapter) -> Result<()> {
     if let Some(pair) = adapter.modules().iter().find(|pair| pair.magnitude.is_some()) {
-        return Err(told(&pair.module, "DoRA's magnitudes, which cannot be combined; merge one, and the next into the result"));
+        return Err(told(
+            &pair.module,
+            "DoRA's magnitudes, which cannot be combined; merge one, and the next into the result",
+        ));
     }
     if let Some(pair) = adapter.ends().first() {
-        return Err(told(&pair.module, "a pair on embedding or head, which is not combined; merge the adapters one after the other"));
+        return Err(told(
+            &pair.module,
+            "a pair on embedding or head, which is not combined; merge the adapters one after the other",
+        ));
     }
     match adapter.saved_tensors().first() {
-        Some(saved) => Err(told(&saved.name, "a tensor that was trained whole, which cannot be combined; merge the adapters one after the other")),
+        Some(saved) => Err(told(
+            &saved.name,
+            "a tensor that was trained whole, which cannot be combined; merge the adapters one after the other",
+        )),
         None => Ok(()),
     }
 }
@@ -150,7 +176,12 @@ fn config(first: &LoraConfig, all: &[(Adapter, f64)], pairs: &[LoraPair], rank: 
     let same = all.iter().all(|(adapter, _)| {
         let other = &adapter.config;
         let of = |config: &LoraConfig| {
-            (config.target_modules.clone(), config.exclude_modules.clone(), config.layers_to_transform.clone(), config.other.clone())
+            (
+                config.target_modules.clone(),
+                config.exclude_modules.clone(),
+                config.layers_to_transform.clone(),
+                config.other.clone(),
+            )
         };
         of(other) == of(first)
     });

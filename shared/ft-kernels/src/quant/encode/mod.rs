@@ -2,8 +2,8 @@
 //! `quantize_row_*_ref`), operation by operation, so that the bytes are those of its own quantiser without an importance
 //! matrix. A block depends on its own elements alone.
 
-mod by_32;
 mod by_256;
+mod by_32;
 mod search;
 
 use candle_core::quantized::GgmlDType;

@@ -62,10 +62,11 @@ pub(super) fn scale_and_least(x: &[f32; 32], weights: &[f32; 32], of: Candidates
     let most = of.most as f32;
     let mut least = x.iter().copied().fold(x[0], |least, x| if x < least { x } else { least });
     let highest = x.iter().copied().fold(x[0], |highest, x| if x > highest { x } else { highest });
-    let (sum_w, sum_x) = x.iter().zip(weights).skip(1).fold(
-        (weights[0], weights[0] * x[0]),
-        |(sum_w, sum_x), (x, w)| (sum_w + w, sum_x + w * x),
-    );
+    let (sum_w, sum_x) = x
+        .iter()
+        .zip(weights)
+        .skip(1)
+        .fold((weights[0], weights[0] * x[0]), |(sum_w, sum_x), (x, w)| (sum_w + w, sum_x + w * x));
     if least > 0.0 {
         least = 0.0;
     }

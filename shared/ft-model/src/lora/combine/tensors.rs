@@ -32,10 +32,14 @@ impl Elements {
     /// Of each element the mean of those that have the sign of the majority.
     fn of_one_sign(&self, majority: Majority) -> Vec<f32> {
         let one = |i: usize| {
-            let votes: f32 = self.of.iter().map(|values| match majority {
-                Majority::Total => values[i],
-                Majority::Frequency => sign(values[i]),
-            }).sum();
+            let votes: f32 = self
+                .of
+                .iter()
+                .map(|values| match majority {
+                    Majority::Total => values[i],
+                    Majority::Frequency => sign(values[i]),
+                })
+                .sum();
             let elected = if votes >= 0.0 { 1.0 } else { -1.0 };
             let (mut sum, mut count) = (0.0f32, 0.0f32);
             for (values, weight) in self.of.iter().zip(&self.weights) {

@@ -55,7 +55,8 @@ fn dare_drops_its_share_and_repeats() {
     let values: Vec<f32> = (0..3000).map(|i| 1.0 + i as f32 * 1e-3).collect();
     let all = [(adapter(&values, &vec![1.0; 2 * 1000], 1.0), 1.0)];
     let dare = Combine { density: 0.3, ..by(Combination::DareLinear) };
-    let [once, again] = [0, 1].map(|_| dare.adapters(&all).unwrap().modules()[0].a.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    let [once, again] =
+        [0, 1].map(|_| dare.adapters(&all).unwrap().modules()[0].a.flatten_all().unwrap().to_vec1::<f32>().unwrap());
     assert_eq!(once, again);
     let kept = once.iter().filter(|x| **x != 0.0).count();
     assert!((800..1000).contains(&kept), "{kept}");

@@ -61,7 +61,8 @@ impl TokenizerExport<'_> {
         };
         let file = self.model.join("tokenizer.json");
         let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
-        let json: Json = serde_json::from_slice(&bytes).map_err(|e| Error::malformed(&file, format!("not JSON: {e}")))?;
+        let json: Json =
+            serde_json::from_slice(&bytes).map_err(|e| Error::malformed(&file, format!("not JSON: {e}")))?;
         let pieces = Pieces::read(&file, &json, self.rows)?;
         let mut all = match kind(&json) {
             Some(Kind::ByteLevel) => byte_level::metadata(&file, &text, &json, pieces, self.pre)?,

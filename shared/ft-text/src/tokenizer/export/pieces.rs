@@ -31,7 +31,8 @@ impl Pieces {
     /// Reads `tokenizer.json`, for an embedding of `rows` rows.
     pub fn read(file: &Path, json: &Json, rows: usize) -> Result<Self> {
         let wrong = |what: String| Error::malformed(file, what);
-        let vocabulary = json["model"]["vocab"].as_object().ok_or_else(|| wrong("model.vocab is no map of pieces to ids".into()))?;
+        let vocabulary =
+            json["model"]["vocab"].as_object().ok_or_else(|| wrong("model.vocab is no map of pieces to ids".into()))?;
         let mut this = Self {
             tokens: (0..rows).map(|id| format!("[PAD{id}]")).collect(),
             kinds: vec![UNUSED; rows],
@@ -55,7 +56,10 @@ impl Pieces {
         let rows = self.tokens.len();
         let place = id.as_u64().and_then(|id| usize::try_from(id).ok()).filter(|id| *id < rows);
         let place = place.ok_or_else(|| {
-            Error::malformed(file, format!("the token {piece:?} has the id {id}, expected one of the embedding's {rows} rows"))
+            Error::malformed(
+                file,
+                format!("the token {piece:?} has the id {id}, expected one of the embedding's {rows} rows"),
+            )
         })?;
         self.tokens[place] = piece.into();
         self.kinds[place] = kind;

@@ -61,7 +61,11 @@ fn from_merges(json: &Json, pieces: &mut Pieces) -> Vec<f32> {
     for merge in json["model"]["merges"].as_array().into_iter().flatten() {
         let made = match merge {
             Json::String(text) => text.split_once(' ').map(|(a, b)| format!("{a}{b}")),
-            pair => pair.get(0).and_then(Json::as_str).zip(pair.get(1).and_then(Json::as_str)).map(|(a, b)| format!("{a}{b}")),
+            pair => pair
+                .get(0)
+                .and_then(Json::as_str)
+                .zip(pair.get(1).and_then(Json::as_str))
+                .map(|(a, b)| format!("{a}{b}")),
         };
         let next = order.len();
         if let Some(made) = made {

@@ -6,5 +6,7 @@ use serde_json::Value as Json;
 pub(super) fn mentions(part: &Json, kind: &str) -> bool {
     let lists = ["pretokenizers", "normalizers", "decoders", "processors"];
     part["type"] == kind
-        || lists.iter().any(|list| part[list].as_array().is_some_and(|steps| steps.iter().any(|step| mentions(step, kind))))
+        || lists
+            .iter()
+            .any(|list| part[list].as_array().is_some_and(|steps| steps.iter().any(|step| mentions(step, kind))))
 }
