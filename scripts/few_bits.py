@@ -1,58 +1,70 @@
 #!/usr/bin/env python3
 """The speed of few-bit weights beside f32's: training and generation with SmolLM2, alternating, as ratios of one run.
 
-    scripts/few_bits.py [--rounds N] [--steps N] [--formats f32,bf16,8bit,4bit,as-is] [--bin FOLDER] [--out FILE]
+    scripts/few_bits.py [--rounds N] [--formats f32,8bit,4bit,as-is] [--bin FOLDER] [--out FILE]
 
-Each round measures every format once with `ft-bench train` (4 x 256 tokens a step) and `ft-bench generate` (128 tokens of
-prompt, 32 new ones; one sequence, four, eight); a ratio is the median over the rounds of a format's tokens/s by f32's of
-the same round, so that a machine that others use falls out. `--formats` begins with f32. Needs the model and target/release.
+Each round measures every format once: steps of 4 x 256 tokens with `ft-bench train`, and decoding of one sequence, of four
+and of eight with `ft-bench generate`. Each figure is the difference of a long run and a short one, so that loading falls
+out; both in seconds of the clock and in seconds of the processors, which a machine that others use too changes little. A
+ratio is the median over the rounds of f32's time by the format's in the same round: above 1 is faster. `--formats` begins
+with f32. Needs the model and target/release.
 """
 
 import argparse
-import json
 import pathlib
+import resource
 import statistics
 import subprocess
-import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODEL = ROOT / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf"
-BATCHES = (1, 4, 8)
+TOKENS = 48
+# What is measured: the name, the command, what makes it short and long, tokens between the two.
+KINDS = [("training", "train --no-best-product", "--max-steps 1", "--max-steps 2", 1024)] + [
+    (
+        f"decoding, {n}",
+        f"generate --prompt-len 4 --repeats 1 --batch-sizes {n}",
+        "--max-new-tokens 4",
+        f"--max-new-tokens {4 + TOKENS}",
+        n * TOKENS,
+    )
+    for n in (1, 4, 8)
+]
 
 
-def measured(program, command, *flags):
-    with tempfile.NamedTemporaryFile(suffix=".json") as out:
-        line = [program, "-q", *command.split(), "--model", MODEL, *flags, "--json", out.name]
-        subprocess.run([str(part) for part in line], check=True, stdout=subprocess.DEVNULL)
-        return json.load(open(out.name))
+def spent(program, words):
+    """Seconds of the clock and of the processors."""
+    began, before = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([program, "-q", *words.split(), "--model", MODEL], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.time() - began, cpu
 
 
-def one(program, load_in, steps):
-    """The tokens/s of a format: training, then decoding with each batch size."""
-    train = measured(program, f"train --no-best-product --max-steps {steps} --load-in {load_in}")
-    speeds = {"training": train["tokens_per_second"]}
-    sizes = ",".join(map(str, BATCHES))
-    generate = measured(program, f"generate --repeats 2 --batch-sizes {sizes} --load-in {load_in}")
-    for batch in generate["batches"]:
-        speeds[f"batch {batch['batch_size']}"] = batch["decode_tokens_per_second"]
-    return speeds, train["machine"]
+def one(program, load_in):
+    """Of each kind the seconds a token, by the clock and by the processors."""
+    found = {}
+    for name, command, short, long, tokens in KINDS:
+        less, more = (spent(program, f"{command} {part} --load-in {load_in}") for part in (short, long))
+        found[name] = [max(b - a, 1e-6) / tokens for a, b in zip(less, more)]
+    return found
 
 
-def table(formats, rounds, machine):
-    kinds = list(rounds[0][formats[0]])
+def table(formats, rounds):
+    kinds = [kind[0] for kind in KINDS]
     lines = [
-        f"{len(rounds)} rounds on {machine['cpu']}, {machine['threads']} threads, {machine['instruction_set']}: median "
-        "tokens/s, and the median of each round's ratio to f32.",
+        "Of each: tokens/s; f32's time by this one's, by the clock; the same by the processors.",
         "",
-        "| `--load-in` | " + " | ".join("training" if k == "training" else f"decoding, {k}" for k in kinds) + " |",
+        "| `--load-in` | " + " | ".join(kinds) + " |",
         "|---|" + "---:|" * len(kinds),
     ]
     for name in formats:
         cells = []
         for kind in kinds:
-            speed = statistics.median(r[name][kind] for r in rounds)
-            ratio = statistics.median(r[name][kind] / r[formats[0]][kind] for r in rounds)
-            cells.append(f"{speed:.0f} ({ratio:.2f})")
+            speed = 1 / statistics.median(r[name][kind][0] for r in rounds)
+            ratios = [statistics.median(r[formats[0]][kind][i] / r[name][kind][i] for r in rounds) for i in (0, 1)]
+            cells.append(f"{speed:.0f}; {ratios[0]:.2f}; {ratios[1]:.2f}")
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -60,7 +72,6 @@ def table(formats, rounds, machine):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--formats", default="f32,8bit,4bit,as-is")
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "target/release")
     parser.add_argument("--out", type=pathlib.Path)
@@ -68,15 +79,10 @@ def main():
     formats = args.formats.split(",")
     rounds = []
     for i in range(args.rounds):
-        found = {}
-        for name in formats:
-            found[name], machine = one(args.bin / "ft-bench", name, args.steps)
-            print(f"round {i + 1}, {name}: " + ", ".join(f"{k} {v:.1f}" for k, v in found[name].items()), flush=True)
-        rounds.append(found)
-    text = table(formats, rounds, machine)
-    print(text)
+        rounds.append({name: one(args.bin / "ft-bench", name) for name in formats})
+        print(f"after round {i + 1}\n\n{table(formats, rounds)}\n", flush=True)
     if args.out:
-        args.out.write_text(text + "\n")
+        args.out.write_text(table(formats, rounds) + "\n")
 
 
 if __name__ == "__main__":

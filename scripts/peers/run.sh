@@ -10,6 +10,8 @@ scripts/peers/setup.sh
 .venv/bin/python scripts/peers/make_inputs.py
 failed=0
 .venv/bin/python scripts/peers/read_back.py || failed=1
+scripts/fetch gemma
+.venv/bin/python scripts/peers/llama_cpp_peer.py || failed=1
 .venv/bin/python scripts/peers/lm_eval_mmlu.py || failed=1
 .venv/bin/python scripts/peers/compare.py --write testdata/peers/last-run.md "$@" || failed=1
 scripts/torchrun_test.sh .venv/bin || failed=1

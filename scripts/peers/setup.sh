@@ -22,12 +22,14 @@ say "this downloads about 3 GB and takes about 7 GB of disk: torch as PyPI serve
 say "brings the GPU libraries, which its import needs even where only the CPU is used"
 [ "$free_kb" -gt 12000000 ] || die "12 GB of free disk are needed here, $((free_kb / 1000000)) GB are left"
 
+# llama.cpp without what is not used here; its quantisers without fused multiply-add, which is how it builds them itself.
+export CMAKE_ARGS="${CMAKE_ARGS:--DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DGGML_OPENMP=OFF -DLLAMA_CURL=OFF}"
 [ -x .venv/bin/python ] || "$python" -m venv .venv \
     || die "'$python -m venv' failed: on Debian 'apt-get install python3-venv' (make setup does it)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -r "$want" \
     || die "pip could not install the packages of $want"
 .venv/bin/python - <<'PY' || die "the environment is installed but does not import"
-import torch, transformers, peft, trl, datasets, pandas
+import torch, transformers, peft, trl, datasets, pandas, llama_cpp
 print("peers: torch", torch.__version__, "transformers", transformers.__version__, "peft", peft.__version__,
       "trl", trl.__version__, "datasets", datasets.__version__, "pandas", pandas.__version__)
 PY

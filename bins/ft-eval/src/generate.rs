@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Error, Result};
 use ft_cli::progress;
 use ft_io::interrupt;
-use ft_measure::{AnswerSummary, Answers, Prediction, Prompts, Sampler, check_tokenizer};
+use ft_measure::{AnswerSummary, Answers, DEFAULT_NEW_TOKENS, Prediction, Prompts, Sampler, check_tokenizer};
 use ft_model::generate::Options;
 use ft_text::TextModel;
 use serde_json::{Map, Value, json};
@@ -16,9 +16,6 @@ use crate::chosen::Chosen;
 use crate::interrupted::interrupted;
 use crate::model::Model;
 use crate::report::{Report, figure, peak, rate, table};
-
-/// The most tokens of an answer where nothing says another number.
-pub const DEFAULT_NEW_TOKENS: u32 = 128;
 
 pub fn run(args: &GenerateArgs) -> Result<()> {
     let source = source(args.input.as_ref(), &args.model)?;

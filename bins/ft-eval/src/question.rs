@@ -6,14 +6,16 @@ use std::time::Instant;
 use anyhow::Result;
 use ft_io::output::listing;
 use ft_io::{Distinct, Source, interrupt};
-use ft_measure::{AnswerSummary, Answers, Chat, ChatOptions, Prediction, Prompts, Sampler, Speaker};
+use ft_measure::{
+    AnswerSummary, Answers, Chat, ChatOptions, DEFAULT_NEW_TOKENS, Prediction, Prompts, Sampler, Speaker,
+};
 use ft_model::generate::Options;
 use ft_text::{Message, TextModel};
 
 use crate::args::GenerateArgs;
 use crate::chat::told;
 use crate::chosen::Chosen;
-use crate::generate::{DEFAULT_NEW_TOKENS, answer, figures};
+use crate::generate::{answer, figures};
 use crate::model::Model;
 use crate::report::Report;
 

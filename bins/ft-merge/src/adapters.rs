@@ -1,9 +1,7 @@
 //! The adapters to merge, and what they do to each tensor.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::io::Read;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Tensor};
@@ -14,6 +12,10 @@ use ft_kernels::linear::dora_norm;
 use ft_model::{Adapter, Checkpoint, LoraPair};
 use ft_text::Form;
 use ft_text::origin::{TEMPLATE_DIGEST_KEY, TEMPLATE_KEY};
+
+use crate::args::Args;
+use crate::combine::How;
+use crate::given::Given;
 
 /// All adapters, by the tensors that they change.
 pub struct Adapters {
@@ -46,23 +48,17 @@ pub struct Factors {
 }
 
 impl Adapters {
-    /// Reads the adapters and holds each against the base.
-    pub fn load(given: &[OsString], model: &Path, base: &Checkpoint) -> Result<Self> {
-        let sources: Vec<Source> = given.iter().map(Source::parse).collect();
-        if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
-            return Err(Usage("--adapter - can be given once: there is one standard input".into()).into());
+    /// Reads the adapters, holds each against the base, and makes one of them where that is asked for.
+    pub fn load(args: &Args, base: &Checkpoint) -> Result<Self> {
+        let Loaded { adapters, digests, form } = Loaded::read(args, base)?;
+        let mut this = Self { additions: HashMap::new(), saved: HashMap::new(), digests, form };
+        if let Some(by) = args.combining.by(None).filter(|_| !adapters.is_empty()) {
+            let (all, names) = split(adapters);
+            this.take(by.adapters(&all)?, base, &names.join("', '"))?;
+            return Ok(this);
         }
-        let mut this =
-            Self { additions: HashMap::new(), saved: HashMap::new(), digests: Vec::new(), form: Form::default() };
-        for source in &sources {
-            let (adapter, sha256, form) = read(source)?;
-            let adapter = adapter
-                .on_whole_base(|| Checkpoint::open(model))
-                .and_then(|adapter| adapter.fitted(base.architecture()))
-                .with_context(|| format!("'{source}' does not fit '{}'", model.display()))?;
-            this.take(adapter, base, source)?;
-            this.take_form(form, source);
-            this.digests.push(InputDigest { name: source.file_name(), sha256 });
+        for (adapter, weight, name) in adapters {
+            this.take(weighted(adapter, weight, &name)?, base, &name)?;
         }
         Ok(this)
     }
@@ -82,18 +78,7 @@ impl Adapters {
         self.additions.len() + self.saved.len()
     }
 
-    fn take_form(&mut self, form: Form, source: &Source) {
-        if self.form.has_another_template(form.get(TEMPLATE_DIGEST_KEY)) {
-            tracing::warn!(
-                "'{source}' was trained with another chat template than the adapter before it; its template is written"
-            );
-        }
-        if form.get(TEMPLATE_KEY).is_some() {
-            self.form = form;
-        }
-    }
-
-    fn take(&mut self, adapter: Adapter, base: &Checkpoint, source: &Source) -> Result<()> {
+    fn take(&mut self, adapter: Adapter, base: &Checkpoint, source: &str) -> Result<()> {
         let (_, modules, ends, saved) = adapter.into_parts();
         for pair in modules {
             for (name, a, b) in pair.on_tensors(base.architecture())? {
@@ -140,6 +125,95 @@ impl Addition {
         let (a, b) = if transposed { (b.t()?.contiguous()?, a.t()?.contiguous()?) } else { (a, b) };
         Ok(Self { a, b, scaling, factors })
     }
+}
+
+/// Adapters as they were read.
+struct Loaded {
+    /// Each with its weight and its name.
+    adapters: Vec<(Adapter, f64, String)>,
+    digests: Vec<InputDigest>,
+    form: Form,
+}
+
+impl Loaded {
+    fn read(args: &Args, base: &Checkpoint) -> Result<Self> {
+        let given: Vec<Given> = args.adapters.iter().map(Given::parse).collect();
+        if given.iter().filter(|given| given.source == Source::Stdin).count() > 1 {
+            return Err(Usage("--adapter - can be given once: there is one standard input".into()).into());
+        }
+        let mut this = Self { adapters: Vec::new(), digests: Vec::new(), form: Form::default() };
+        for Given { source, weight } in given {
+            let (adapter, sha256, form) = read(&source)?;
+            let adapter = adapter
+                .on_whole_base(|| Checkpoint::open(&args.model))
+                .and_then(|adapter| adapter.fitted(base.architecture()))
+                .with_context(|| format!("'{source}' does not fit '{}'", args.model.display()))?;
+            this.take_form(form, &source);
+            this.digests.push(InputDigest { name: named(&source, weight), sha256 });
+            this.adapters.push((adapter, weight, source.to_string()));
+        }
+        Ok(this)
+    }
+
+    fn take_form(&mut self, form: Form, source: &Source) {
+        if self.form.has_another_template(form.get(TEMPLATE_DIGEST_KEY)) {
+            tracing::warn!(
+                "'{source}' was trained with another chat template than the adapter before it; its template is written"
+            );
+        }
+        if form.get(TEMPLATE_KEY).is_some() {
+            self.form = form;
+        }
+    }
+}
+
+/// The adapter's name with its weight, for the result depends on it.
+fn named(source: &Source, weight: f64) -> String {
+    #[expect(clippy::float_cmp, reason = "1 is what stands for no weight")]
+    if weight == 1.0 { source.file_name() } else { format!("{}={weight}", source.file_name()) }
+}
+
+fn split(adapters: Vec<(Adapter, f64, String)>) -> (Vec<(Adapter, f64)>, Vec<String>) {
+    adapters.into_iter().map(|(adapter, weight, name)| ((adapter, weight), name)).unzip()
+}
+
+/// All adapters as one, with their digests and what they say of prompts: a single one as it is, several as `--combine`
+/// says, or one behind the other.
+///
+/// # Errors
+/// If there is none, or they cannot be combined.
+pub fn one(args: &Args, base: &Checkpoint) -> Result<(Adapter, Vec<InputDigest>, Form)> {
+    let Loaded { mut adapters, digests, form } = Loaded::read(args, base)?;
+    if adapters.is_empty() {
+        return Err(Usage("an adapter is to be written, and none is named; give --adapter".into()).into());
+    }
+    #[expect(clippy::float_cmp, reason = "1 is what stands for no weight")]
+    let alone = adapters.len() == 1 && adapters[0].1 == 1.0 && args.combining.combine.is_none();
+    if let Some((adapter, ..)) = adapters.pop_if(|_| alone) {
+        return Ok((adapter, digests, form));
+    }
+    let (all, names) = split(adapters);
+    let combine = args.combining.by(Some(How::Cat)).context("no way to combine adapters")?;
+    let adapter = combine.adapters(&all).with_context(|| format!("combining '{}'", names.join("', '")))?;
+    Ok((adapter, digests, form))
+}
+
+/// The adapter with its scale multiplied.
+fn weighted(adapter: Adapter, weight: f64, name: &str) -> Result<Adapter> {
+    #[expect(clippy::float_cmp, reason = "1 is what stands for no weight")]
+    if weight == 1.0 {
+        return Ok(adapter);
+    }
+    let (config, mut modules, mut ends, saved) = adapter.into_parts();
+    let dora = modules.iter().find(|pair| pair.magnitude.is_some()).map(|pair| pair.module.clone());
+    if let Some(whole) = dora.or_else(|| saved.first().map(|saved| saved.name.clone())) {
+        bail!(
+            "'{name}' has for '{whole}' DoRA's magnitudes or a tensor that was trained whole, which have no weight; give it without =WEIGHT"
+        );
+    }
+    modules.iter_mut().for_each(|pair| pair.scaling *= weight);
+    ends.iter_mut().for_each(|pair| pair.scaling *= weight);
+    Ok(Adapter::new(config, modules, ends, saved))
 }
 
 /// An adapter, the SHA-256 of the file that holds its weights, and what it says of prompts.

@@ -11,6 +11,7 @@ use ft_text::TextModel;
 use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
+use crate::prove::FIGURES;
 
 const CONFIG: &str = "config.json";
 pub const INDEX: &str = "model.safetensors.index.json";
@@ -46,7 +47,7 @@ pub fn is_of_a_result(name: &OsStr) -> bool {
         let parts = rest.strip_prefix('-').and_then(|rest| rest.split_once("-of-"));
         rest.is_empty() || parts.is_some_and(|(index, count)| is_number(index) && is_number(count))
     };
-    [CONFIG, INDEX, TEMPLATES].contains(&&*name) || COPIED.contains(&&*name) || shard.is_some_and(is_shard)
+    [CONFIG, INDEX, TEMPLATES, FIGURES].contains(&&*name) || COPIED.contains(&&*name) || shard.is_some_and(is_shard)
 }
 
 /// Whether `dir` holds what an earlier run wrote: the weights say so in their metadata.

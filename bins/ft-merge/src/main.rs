@@ -1,11 +1,19 @@
-//! `ft-merge`: adapters into a model's weights, and GGUF files into Hugging Face folders.
+//! `ft-merge`: adapters into a model's weights, as a Hugging Face folder or a GGUF file.
 
+mod adapter;
 mod adapters;
 mod args;
+mod combine;
 mod folder;
 mod form;
+mod gguf;
+mod given;
 mod merge;
+mod ollama;
+mod output;
 mod plan;
+mod prove;
+mod proving;
 mod report;
 mod weights;
 
@@ -14,13 +22,14 @@ use std::time::Instant;
 
 use anyhow::Result;
 use ft_cli::Program;
+use ft_io::AtomicDir;
 use ft_io::output::require_replaceable;
-use ft_io::{AtomicDir, Distinct, Source};
 use ft_kernels::simd::Isa;
 use ft_model::Checkpoint;
 
 use adapters::Adapters;
-use args::Args;
+use args::{Args, To};
+use output::check_folder;
 use plan::Plan;
 
 /// What `--version` tells.
@@ -34,10 +43,32 @@ fn run(mut args: Args) -> Result<()> {
     let started = Instant::now();
     args.model = args.common.model(&args.model)?;
     let args = &args;
+    args.check()?;
+    prove::check(args)?;
+    let output = &args.output;
+    match args.to {
+        To::Hf => {
+            folder(args, started)?;
+            prove::run(args, output, &output.join(prove::FIGURES))
+        }
+        To::Gguf => {
+            gguf::run(args, started)?;
+            prove::run(args, output, &prove::beside(output))
+        }
+        To::Ollama => {
+            ollama::run(args, started)?;
+            prove::run(args, &output.join(ollama::MODEL), &output.join(prove::FIGURES))
+        }
+        To::GgufLora => gguf::lora::run(args, started),
+        To::Adapter => adapter::run(args, started),
+    }
+}
+
+fn folder(args: &Args, started: Instant) -> Result<()> {
     let dtype = args.dtype()?;
     let replaces = check_output(args)?;
     let base = Checkpoint::open(&args.model)?;
-    let adapters = Adapters::load(&args.adapters, &args.model, &base)?;
+    let adapters = Adapters::load(args, &base)?;
     let plan = Plan::new(&base, &adapters, dtype, args.max_shard_size)?;
     let output = AtomicDir::create(&args.output)?;
     // Tokenizer and configuration first: what is wrong with them shows before the long part.
@@ -53,10 +84,7 @@ fn run(mut args: Args) -> Result<()> {
 /// Fails early where the end would fail late, and never replaces what is read or what is no result of this program.
 /// Whether an old result stands there, whose files go.
 fn check_output(args: &Args) -> Result<bool> {
-    let mut files = Distinct::new();
-    files.input("--model", &Source::Path(args.model.clone()));
-    args.adapters.iter().for_each(|adapter| files.input("--adapter", &Source::parse(adapter)));
-    files.output_folder("--output", &args.output)?;
+    check_folder(args)?;
     if !args.overwrite {
         AtomicDir::require_free(&args.output)?;
         return Ok(false);

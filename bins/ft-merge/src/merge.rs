@@ -133,6 +133,8 @@ pub struct Merged<'a> {
     /// What was trained whole, in the base's shape.
     pub saved: Option<&'a Tensor>,
     pub additions: &'a [Addition],
+    /// The argument that chooses the written type, for messages.
+    pub option: &'static str,
 }
 
 impl Merged<'_> {
@@ -205,8 +207,9 @@ impl Merged<'_> {
         let (name, row, column) = (self.name, first + at / columns, at % columns);
         let dtype = T::DTYPE.as_str();
         bail!(
-            "the tensor '{name}' would be {} at [{row}, {column}], which {dtype} cannot hold; try --dtype bf16 or f32, or look into the model and its adapters",
-            sums[at]
+            "the tensor '{name}' would be {} at [{row}, {column}], which {dtype} cannot hold; try {} bf16 or f32, or look into the model and its adapters",
+            sums[at],
+            self.option
         );
     }
 }

@@ -75,7 +75,7 @@ impl Plan {
 }
 
 /// The head and what it is made of, where one of the two was trained and they are one in the base.
-fn untied_head(arch: &Architecture, adapters: &Adapters) -> Option<(String, String)> {
+pub fn untied_head(arch: &Architecture, adapters: &Adapters) -> Option<(String, String)> {
     let (head, embedding) = (format!("{}.weight", arch.names().head), arch.embedding_name());
     let trained =
         [&head, &embedding].iter().any(|name| adapters.saved(name).is_some() || !adapters.on(name).is_empty());
@@ -84,7 +84,7 @@ fn untied_head(arch: &Architecture, adapters: &Adapters) -> Option<(String, Stri
 
 /// The type of a float model's own weights. The blocks of a GGUF, or of bitsandbytes, are exact in f32 and in nothing
 /// narrower; it is also what transformers makes of them.
-fn default_dtype(base: &Checkpoint) -> Result<DType> {
+pub fn default_dtype(base: &Checkpoint) -> Result<DType> {
     for name in base.names() {
         if matches!(base.stored_dtype(&name)?, Format::Blocks(_) | Format::FourBit(_) | Format::ByteRows) {
             return Ok(DType::F32);

@@ -14,6 +14,7 @@ use ft_cli::{Progress, typed_arguments};
 use ft_io::{InputDigest, Interrupted, Provenance, Sha256};
 use ft_model::Checkpoint;
 use ft_model::safetensors::Header;
+use ft_text::Form;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -28,7 +29,7 @@ compile_error!("safetensors are little-endian, and weights are written as they l
 
 /// Elements of a piece of work. The sums over a tensor are taken piece by piece, so this is no matter of
 /// how many threads there are.
-const PIECE: usize = 1 << 18;
+pub const PIECE: usize = 1 << 18;
 /// How long written data may wait for the disk.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
 
@@ -59,8 +60,7 @@ type Files = Vec<(File, PathBuf)>;
 /// Writes everything but the headers.
 fn write_data(base: &Checkpoint, adapters: &Adapters, plan: &Plan, dir: &Path) -> Result<(Change, Files)> {
     let bar = ft_cli::progress(Some(plan.total_bytes()), "merging");
-    let unknown = |path: &PathBuf| InputDigest { name: name(path), sha256: "0".repeat(64) };
-    let metadata = metadata(base.files().iter().map(unknown).collect(), adapters);
+    let metadata = metadata(unknown_digests(base.files()), adapters);
     let mut change = Change::default();
     let mut files = Vec::with_capacity(plan.shards.len());
     for shard in &plan.shards {
@@ -98,26 +98,9 @@ struct Piece<'a> {
 }
 
 impl Job<'_> {
-    /// Writes the tensors' data from byte `start` on, with all threads. What is written goes to the disk
-    /// meanwhile, so that the last sync has little left to do.
+    /// Writes the tensors' data from byte `start` on, with all threads.
     fn write<T: Number>(&self, start: u64) -> Result<Change> {
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let syncing = scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    std::thread::park_timeout(SYNC_EVERY);
-                    self.file.sync_data()?;
-                }
-                std::io::Result::Ok(())
-            });
-            let change = self.compute::<T>(start);
-            done.store(true, Ordering::Relaxed);
-            syncing.thread().unpark();
-            let synced = syncing.join().map_err(|_| anyhow!("the thread that syncs the output failed"))?;
-            let change = change?;
-            synced.with_context(|| cannot_write(self.path))?;
-            Ok(change)
-        })
+        syncing(self.file, self.path, || self.compute::<T>(start))
     }
 
     fn compute<T: Number>(&self, start: u64) -> Result<Change> {
@@ -154,13 +137,35 @@ impl Job<'_> {
         out.resize(piece.elements, T::ZERO);
         let Planned { name, from, .. } = piece.tensor;
         let (saved, additions) = (self.adapters.saved(name), self.adapters.on(name));
-        let merged = Merged { name, base: self.base.stored(from)?, saved, additions };
+        let merged = Merged { name, base: self.base.stored(from)?, saved, additions, option: "--dtype" };
         let change = merged.rows(piece.first, out, scratch)?;
         let bytes: &[u8] = bytemuck::cast_slice(out);
         self.file.write_all_at(bytes, piece.offset).with_context(|| cannot_write(self.path))?;
         self.bar.inc(bytes.len() as u64);
         Ok(change)
     }
+}
+
+/// Does `work`, which writes to `file`; what is written goes to the disk meanwhile, so that the last sync has little left
+/// to do.
+pub fn syncing<T>(file: &File, path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                std::thread::park_timeout(SYNC_EVERY);
+                file.sync_data()?;
+            }
+            std::io::Result::Ok(())
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        syncing.thread().unpark();
+        let synced = syncing.join().map_err(|_| anyhow!("the thread that syncs the output failed"))?;
+        let result = result?;
+        synced.with_context(|| cannot_write(path))?;
+        Ok(result)
+    })
 }
 
 /// The head of one file, of the same length whatever the digests are.
@@ -172,18 +177,32 @@ fn header(shard: &Shard, dtype: DType, metadata: &BTreeMap<String, String>) -> V
 }
 
 /// transformers wants `format`; the rest says where the weights come from.
-fn metadata(mut inputs: Vec<InputDigest>, adapters: &Adapters) -> BTreeMap<String, String> {
-    inputs.extend(adapters.digests.iter().cloned());
-    let provenance = Provenance {
-        tool: "ft-merge".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        arguments: typed_arguments(&["-o", "--output", "--overwrite", "--model", "--adapter"], &[]),
-        inputs,
-        extra: adapters.form.pairs().clone(),
-    };
-    let mut metadata: BTreeMap<String, String> = provenance.to_pairs().into_iter().collect();
+fn metadata(inputs: Vec<InputDigest>, adapters: &Adapters) -> BTreeMap<String, String> {
+    let mut metadata: BTreeMap<String, String> = provenance(inputs, adapters).to_pairs().into_iter().collect();
     metadata.insert("format".into(), "pt".into());
     metadata
+}
+
+/// Where the result comes from: the base's files `inputs`, and the adapters'.
+pub fn provenance(mut inputs: Vec<InputDigest>, adapters: &Adapters) -> Provenance {
+    inputs.extend(adapters.digests.iter().cloned());
+    provenance_of(inputs, &adapters.form)
+}
+
+/// The same of any inputs, with what is said of prompts.
+pub fn provenance_of(inputs: Vec<InputDigest>, form: &Form) -> Provenance {
+    Provenance {
+        tool: env!("CARGO_PKG_NAME").into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        arguments: typed_arguments(&["-o", "--output", "--model", "--adapter"], &[]),
+        inputs,
+        extra: form.pairs().clone(),
+    }
+}
+
+/// The files with digests still to be found.
+pub fn unknown_digests(files: &[PathBuf]) -> Vec<InputDigest> {
+    files.iter().map(|path| InputDigest { name: name(path), sha256: "0".repeat(64) }).collect()
 }
 
 /// `model.safetensors.index.json`, as transformers writes it.
@@ -199,7 +218,7 @@ fn write_index(plan: &Plan, dir: &Path) -> Result<()> {
 }
 
 /// SHA-256 of each file, unless `stop` is set meanwhile.
-fn digests(files: &[PathBuf], stop: &AtomicBool) -> Result<Vec<InputDigest>> {
+pub fn digests(files: &[PathBuf], stop: &AtomicBool) -> Result<Vec<InputDigest>> {
     let mut buffer = vec![0; 1 << 18];
     let mut digest = |path: &PathBuf| -> Result<InputDigest> {
         let cannot_read = || format!("cannot read '{}'", path.display());
@@ -220,6 +239,6 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-fn cannot_write(path: &Path) -> String {
+pub fn cannot_write(path: &Path) -> String {
     format!("cannot write '{}'", path.display())
 }

@@ -78,7 +78,7 @@ pub struct Args {
     pub system: Option<String>,
 
     /// Side of preference pairs to read: chosen or rejected
-    #[arg(long, value_name = "SIDE", value_parser = sides(), help_heading = "Messages")]
+    #[arg(long, value_name = "SIDE", value_parser = sides(), help_heading = "Messages", conflicts_with_all = ["input_column", "messages_column"])]
     pub preference: Option<Preference>,
 
     /// Inputs to mix: rows are drawn from each as often as its weight says, in an
@@ -96,7 +96,8 @@ pub struct Args {
     #[arg(long, value_name = "F|N", help_heading = "Split")]
     pub test_size: Option<TestSize>,
 
-    /// Column of which no value is on both sides: a client, a document
+    /// Column of which no value is on both sides: a client, a document (keeps
+    /// about 100 bytes a row in memory)
     #[arg(long, value_name = "C", requires = "test_size", help_heading = "Split")]
     pub group_column: Option<String>,
 
@@ -105,7 +106,8 @@ pub struct Args {
     #[arg(long, value_name = "S", value_parser = similarity, requires = "test_size", help_heading = "Split")]
     pub group_near: Option<f64>,
 
-    /// Column of which both sides have each value in proportion: a label
+    /// Column of which both sides have each value in proportion: a label (keeps
+    /// about 100 bytes a row in memory)
     #[arg(long, value_name = "C", requires = "test_size", help_heading = "Split")]
     pub stratify_column: Option<String>,
 

@@ -38,9 +38,7 @@ impl Input {
             return Err(Error::format(reader.name(), "holds no rows").into());
         }
         let shape = shape(args, &reader)?;
-        if shape.text.is_some() && args.keep_columns.iter().any(|name| name == TEXT) {
-            return Err(Usage(format!("--keep-columns: '{TEXT}' is written anyway")).into());
-        }
+        check_options(args, &shape, reader.name())?;
         let mut columns = shape.columns_of(reader.columns());
         let named = || args.keep_columns.iter().chain(&args.group_column).chain(&args.stratify_column);
         columns.extend(named().cloned());
@@ -77,6 +75,23 @@ impl Input {
             written: None,
         })
     }
+}
+
+/// Fails for options that the input gives no meaning.
+fn check_options(args: &Args, shape: &Shape, name: &str) -> anyhow::Result<()> {
+    let told = if shape.text.is_some() && args.keep_columns.iter().any(|column| column == TEXT) {
+        format!("--keep-columns: '{TEXT}' is written anyway")
+    } else if shape.text.is_some() && args.system.is_some() {
+        format!("--system: {name} has whole documents (a column '{TEXT}'), which have no system message")
+    } else if let Some(side) = args.preference
+        && shape.name != side.column()
+    {
+        let side = side.column();
+        format!("--preference {side}: {name} has no column '{side}'")
+    } else {
+        return Ok(());
+    };
+    Err(Usage(told).into())
 }
 
 /// The shape that the arguments name or the columns tell.

@@ -23,11 +23,14 @@ Examples:
   ft-template --model DIR --mode test test.parquet -o prompts.parquet
 
 Input: Parquet with a column 'messages' of role and content, as ft-prep writes it. Messages may
-have more fields (tool_calls, name, reasoning_content). A column 'tools' gives the functions
+have more fields (tool_calls, name, reasoning_content), and the template gets them all. A column 'tools' gives the functions
 that the model may call, 'chat_template_kwargs' further variables of the template; both, and
 'messages' and tool_calls too, may be JSON in a text. Names and meaning are those of TRL.
 A message's own word goes before --labels: weight 0, train, training or loss false, or masked
 true takes an answer out, and what says that it is learned is, whoever speaks.
+JSON lines, and what else ft-prep reads (CSV, a JSON array, Arrow, and Parquet of other columns),
+are read as ft-prep does, without its options: conversations, instruction/output, prompt/completion,
+question/answer and the like.
 A column 'text' in the place of 'messages' is documents to continue training on: no template,
 an end token behind each, everything learned.
 Output: Parquet with text, input_ids, labels (-100 where nothing is learned), length and
@@ -45,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR|GGUF|NAME")]
     pub model: PathBuf,
 
-    /// Conversations: a Parquet file, or '-' for standard input
+    /// Conversations or documents: Parquet, JSON lines or another table, or '-' for standard input
     #[arg(value_name = "INPUT")]
     input: Option<OsString>,
 
@@ -186,7 +189,7 @@ impl Args {
         match &self.input {
             Some(text) => Ok(Source::parse(text)),
             None if std::io::stdin().is_terminal() => {
-                Err(Usage("no input: name a Parquet file, or pipe one in; see 'ft-template --help'".into()))
+                Err(Usage("no input: name a file, or pipe one in; see 'ft-template --help'".into()))
             }
             None => Ok(Source::Stdin),
         }

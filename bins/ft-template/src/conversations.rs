@@ -1,19 +1,20 @@
 //! Conversations out of the columns of a batch.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, StringArray, StructArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields, Schema};
-use ft_table::schema::{CHAT_TEMPLATE_KWARGS, INPUT_IDS, MESSAGES, REFERENCE, TEXT, TOOLS};
+use arrow::datatypes::{DataType, Field, Fields};
+use ft_table::Rows;
+use ft_table::schema::{CHAT_TEMPLATE_KWARGS, MESSAGES, REFERENCE, TEXT, TOOL_CALLS, TOOLS};
+use ft_table::shapes::{Fault, Reading, Shape, is_flag, train};
 use ft_text::Message;
 use serde_json::{Map, Value};
 
-use crate::{flags, json};
-
-/// The field of a message that may be JSON in a text.
-const TOOL_CALLS: &str = "tool_calls";
+use crate::accepted::is_text;
+use crate::json;
+use crate::shaped::Examples;
 
 /// The columns that are read, where they are there; of documents only the text.
 pub const COLUMNS: [&str; 4] = [MESSAGES, REFERENCE, TOOLS, CHAT_TEMPLATE_KWARGS];
@@ -31,6 +32,8 @@ pub struct Conversations {
 
 /// The column `messages`, or `text`.
 enum Messages {
+    /// What rows of other shapes were read as.
+    Examples(Examples),
     /// Documents.
     Texts(StringArray),
     /// A list of structs.
@@ -48,77 +51,9 @@ struct Structs {
     plain: Option<(StringArray, StringArray)>,
 }
 
-/// Whether `schema` is one of documents: a text, and no messages.
-pub fn holds_documents(schema: &Schema) -> bool {
-    let tokens = |name: &str| schema.field_with_name(name).is_ok();
-    let is_documents = schema.field_with_name(TEXT).is_ok_and(|field| is_text(field.data_type()));
-    // Tokens have their text beside them.
-    is_documents && !tokens(MESSAGES) && !tokens(INPUT_IDS)
-}
-
-/// Fails unless `schema` has `messages` of the right type.
-pub fn check(name: &str, schema: &Schema) -> Result<()> {
-    let advice = "run ft-prep first, which makes it of every common form of data";
-    let Ok(field) = schema.field_with_name(MESSAGES) else {
-        let present: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        bail!("{name}: no column '{MESSAGES}' (there are: {}); {advice}", present.join(", "));
-    };
-    if !is_text(field.data_type()) && message_fields(field).is_none() {
-        bail!(
-            "{name}: column '{MESSAGES}' is {}, expected a list of role and content; {advice}",
-            describe(field.data_type())
-        );
-    }
-    for column in [TOOLS, CHAT_TEMPLATE_KWARGS] {
-        if let Ok(field) = schema.field_with_name(column)
-            && !is_text(field.data_type())
-            && !json::is_supported(field.data_type())
-        {
-            bail!("{name}: column '{column}' is {}, expected JSON in a text, or lists and structs", field.data_type());
-        }
-    }
-    Ok(())
-}
-
-/// The fields of a message if the column is a list of them: `role` is a text, and what
-/// else there is can be given to a template.
-fn message_fields(field: &Field) -> Option<&Fields> {
-    let (DataType::List(item) | DataType::LargeList(item)) = field.data_type() else {
-        return None;
-    };
-    let DataType::Struct(fields) = item.data_type() else {
-        return None;
-    };
-    let (_, role) = fields.find("role")?;
-    let known = |field: &Field| is_text(field.data_type()) || json::is_supported(field.data_type());
-    let speaks = fields.find("content").or_else(|| fields.find(TOOL_CALLS)).is_some();
-    (is_text(role.data_type()) && speaks && fields.iter().all(|field| known(field))).then_some(fields)
-}
-
-fn is_text(kind: &DataType) -> bool {
-    match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, value) => is_text(value),
-        _ => false,
-    }
-}
-
-fn describe(kind: &DataType) -> String {
-    match kind {
-        DataType::List(item) | DataType::LargeList(item) => match item.data_type() {
-            DataType::Struct(fields) => {
-                let names: Vec<_> = fields.iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect();
-                format!("a list of {{{}}}", names.join(", "))
-            }
-            other => format!("a list of {other}"),
-        },
-        other => other.to_string(),
-    }
-}
-
 impl Conversations {
-    /// Takes the columns of `batch`, which [`check`] has passed.
-    pub fn new(batch: &RecordBatch, kept: &[&str]) -> Result<Self> {
+    /// Takes the columns of `batch`, which [`crate::accepted::check`] has passed.
+    pub fn new(batch: &RecordBatch, kept: &[String]) -> Result<Self> {
         let messages = match batch.column_by_name(MESSAGES) {
             Some(column) => Messages::new(column)?,
             None => Messages::Texts(text(batch.column_by_name(TEXT).context("a batch lost its messages")?)?),
@@ -137,6 +72,31 @@ impl Conversations {
         })
     }
 
+    /// Reads `rows` of a shape; `kept` are their columns that go with them.
+    pub fn of_rows(rows: Rows, shape: &Shape, reading: &Reading, kept: Vec<ArrayRef>) -> Self {
+        let examples = Examples::new(rows, shape, reading);
+        let references = (0..examples.len()).map(|row| examples.column(row, REFERENCE));
+        let references = Some(references.collect::<StringArray>());
+        let (rows, messages) = (examples.len(), Messages::Examples(examples));
+        Self { messages, rows, kept, references, tools: None, variables: None }
+    }
+
+    /// Where row `row` stands in a file that has lines; none where its number says it.
+    pub fn place(&self, row: usize) -> Option<String> {
+        match &self.messages {
+            Messages::Examples(examples) => Some(examples.place(row)),
+            _ => None,
+        }
+    }
+
+    /// Fields of the messages of row `row` that are not read.
+    pub fn unread(&self, row: usize) -> &[String] {
+        match &self.messages {
+            Messages::Examples(examples) => examples.unread(row),
+            _ => &[],
+        }
+    }
+
     /// The number of rows.
     pub fn len(&self) -> usize {
         self.rows
@@ -144,7 +104,11 @@ impl Conversations {
 
     /// The document of row `row`, where the rows are documents, or what is wrong with it.
     pub fn document(&self, row: usize) -> Option<Result<&str, String>> {
-        let Messages::Texts(texts) = &self.messages else { return None };
+        let texts = match &self.messages {
+            Messages::Texts(texts) => texts,
+            Messages::Examples(examples) => return examples.text(row).transpose(),
+            _ => return None,
+        };
         Some(if texts.is_null(row) || texts.value(row).is_empty() {
             Err("the text is empty".into())
         } else {
@@ -172,6 +136,9 @@ impl Conversations {
 
     /// The variables that row `row` gives the template, `tools` among them.
     pub fn variables(&self, row: usize) -> Result<Map<String, Value>, String> {
+        if let Messages::Examples(examples) = &self.messages {
+            return Ok(examples.variables(row));
+        }
         let mut found = match cell(self.variables.as_ref(), CHAT_TEMPLATE_KWARGS, row)? {
             Value::Null => Map::new(),
             // Rows that lack a key have null for it where the column is a struct.
@@ -229,6 +196,7 @@ impl Messages {
     fn row(&self, row: usize) -> Result<Vec<Message>, String> {
         match self {
             Self::Texts(_) => Ok(Vec::new()),
+            Self::Examples(examples) => examples.messages(row),
             Self::Json(texts) if texts.is_null(row) => Ok(Vec::new()),
             Self::Json(texts) => from_json(texts.value(row)),
             Self::Structs(structs) => structs.row(row),
@@ -272,7 +240,12 @@ fn from_json(text: &str) -> Result<Vec<Message>, String> {
 
 /// A message of its fields; calls of tools may be JSON in a text.
 fn complete(mut fields: Map<String, Value>) -> Result<Message, String> {
-    let learned = flags::take(&mut fields)?;
+    let learned = train(&fields).map_err(|fault| match fault {
+        Fault::Drop(reason) => reason.to_string(),
+        Fault::Broken(told) => told,
+    })?;
+    // No template asks for it.
+    fields.retain(|name, _| !is_flag(name));
     if let Some(calls) = fields.get_mut(TOOL_CALLS) {
         *calls = json::parsed(calls.take()).map_err(|e| format!("{TOOL_CALLS} {e}"))?;
     }

@@ -1,5 +1,6 @@
 //! What happened to the rows.
 
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use crate::parts::Parts;
@@ -25,6 +26,26 @@ pub struct Counts {
     pub bad: Dropped,
     pub truncated: u64,
     pub lost_tokens: u64,
+    pub unread: Unread,
+}
+
+/// Fields of messages that are not read: in how many rows each is, and in which first.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Unread(BTreeMap<String, (u64, u64)>);
+
+impl Unread {
+    pub fn add(&mut self, field: &str, row: u64) {
+        self.0.entry(field.to_owned()).or_insert((0, row)).0 += 1;
+    }
+}
+
+impl AddAssign for Unread {
+    /// `later` must come from later rows.
+    fn add_assign(&mut self, later: Self) {
+        for (field, (rows, first)) in later.0 {
+            self.0.entry(field).or_insert((0, first)).0 += rows;
+        }
+    }
 }
 
 /// Rows that were left out, and the first of them.
@@ -71,6 +92,7 @@ impl AddAssign for Counts {
         self.bad += later.bad;
         self.truncated += later.truncated;
         self.lost_tokens += later.lost_tokens;
+        self.unread += later.unread;
     }
 }
 
@@ -101,6 +123,11 @@ impl Counts {
             if let Some((row, reason)) = &dropped.first {
                 tracing::warn!("left out {} rows {what}; the first is row {row}: {reason}", dropped.rows);
             }
+        }
+        for (field, (rows, first)) in &self.unread.0 {
+            tracing::warn!(
+                "the field '{field}' of messages is not read; {rows} rows have it, row {first} is the first"
+            );
         }
         if self.truncated > 0 {
             tracing::warn!("cut {} rows at --max-seq-length; {} tokens are lost", self.truncated, self.lost_tokens);

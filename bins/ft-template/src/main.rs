@@ -1,5 +1,6 @@
 //! `ft-template`: conversations in, tokens and labels out.
 
+mod accepted;
 mod args;
 mod columns;
 mod conversations;
@@ -8,7 +9,7 @@ mod documents;
 mod ends;
 mod example;
 mod fit;
-mod flags;
+mod input;
 mod json;
 mod packer;
 mod parts;
@@ -16,6 +17,7 @@ mod pipeline;
 mod provenance;
 mod recipe;
 mod row;
+mod shaped;
 mod work;
 
 use std::process::ExitCode;

@@ -3,20 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use chrono::Local;
 use ft_cli::Usage;
 use ft_io::{Distinct, Provenance, Source, Target};
+use ft_table::ParquetWriter;
 use ft_table::schema::{SOURCE, SOURCE_FILE, SOURCE_ROW, TEXT, tokens_schema};
-use ft_table::{ParquetTable, ParquetWriter, read_parquet};
 use ft_text::{ChatTemplate, Encoder, TextModel, Tokenizer, UserFormat};
 use serde_json::{Map, Value};
 
 use crate::args::{Args, Mode};
-use crate::conversations::{self, holds_documents};
+use crate::conversations;
 use crate::documents::Frame;
-use crate::provenance::{provenance, travelling};
+use crate::input::Input;
+use crate::provenance::{pairs, provenance, travelling};
 use crate::recipe::{self, Chats, Kind, Recipe};
 use crate::work::Work;
 
@@ -33,42 +34,46 @@ pub fn run(mut args: Args) -> Result<()> {
     require_distinct(&args, &source, &target)?;
     let model = open_model(&args)?;
     let fingerprint = model.fingerprint()?;
-    let table = read_parquet(&source)?;
-    let kept = kept(&args, &table)?;
-    let mut provenance = provenance(&args, &source, &table, &fingerprint);
-    let recipe = if holds_documents(table.schema()) {
+    let input = Input::open(&source)?;
+    let present = input.schema();
+    let kept = kept(&args, input.name(), &present)?;
+    let mut provenance = provenance(&args, &source, input.sha256(), &fingerprint);
+    let recipe = if input.holds_documents() {
         documents(&args, model)?
     } else {
         if args.packing {
             return Err(Usage("--packing is for documents (a column 'text'); ft-train packs chats".into()).into());
         }
-        conversations::check(table.name(), table.schema())?;
         chats(&args, model, user_format, &mut provenance)?
     };
-    let schema = schema(&table, &kept)?;
-    let writer = ParquetWriter::create(&target, schema.clone(), &provenance.to_pairs())?;
-    let name = table.name().to_owned();
+    let schema = schema(&present, &kept)?;
+    let writer = ParquetWriter::create(&target, schema.clone(), &pairs(&provenance))?;
+    let name = input.name().to_owned();
     let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
     let mut columns: Vec<&str> = match recipe.kind {
         Kind::Chats(_) => conversations::COLUMNS.to_vec(),
         Kind::Documents { .. } => vec![TEXT],
     };
-    columns.retain(|column| table.has(column));
+    columns.retain(|column| present.index_of(column).is_ok());
     columns.extend(kept.iter().copied().filter(|name| !columns.contains(name)).collect::<Vec<_>>());
-    let work = Work { name: &name, recipe: &recipe, args: &args, schema, columns, kept };
-    let counts = work.all(table, writer)?;
+    let work = Work { name: &name, source: &source, recipe: &recipe, args: &args, schema, columns, kept };
+    let counts = work.all(input, writer)?;
     counts.report(args.mode == Mode::Train);
     Ok(())
 }
 
 /// The columns of the input that go with their rows.
-fn kept(args: &Args, table: &ParquetTable) -> Result<Vec<String>> {
+fn kept(args: &Args, name: &str, present: &Schema) -> Result<Vec<String>> {
     let named: Vec<&str> = args.keep_columns.iter().map(|name| name.trim()).collect();
-    table.require(&named)?;
+    if let Some(column) = named.iter().find(|column| present.index_of(column).is_err()) {
+        let there: Vec<String> = present.fields().iter().map(|field| format!("'{}'", field.name())).collect();
+        bail!("{name}: no column '{column}'; there are: {}", there.join(", "));
+    }
     if let Some(name) = named.iter().find(|name| tokens_schema().index_of(name).is_ok()) {
         return Err(Usage(format!("--keep-columns names '{name}', which the output has with another meaning")).into());
     }
-    let lineage = LINEAGE.into_iter().filter(|name| !args.packing && table.has(name) && !named.contains(name));
+    let lineage =
+        LINEAGE.into_iter().filter(|name| !args.packing && present.index_of(name).is_ok() && !named.contains(name));
     let mut kept: Vec<String> = Vec::new();
     for name in named.iter().copied().chain(lineage) {
         if !kept.iter().any(|other| other == name) {
@@ -79,10 +84,10 @@ fn kept(args: &Args, table: &ParquetTable) -> Result<Vec<String>> {
 }
 
 /// The output's columns: the tokens', and those that are kept.
-fn schema(table: &ParquetTable, kept: &[String]) -> Result<SchemaRef> {
+fn schema(present: &Schema, kept: &[String]) -> Result<SchemaRef> {
     let mut fields: Vec<FieldRef> = tokens_schema().fields().iter().cloned().collect();
     for name in kept {
-        fields.push(Arc::new(table.schema().field_with_name(name)?.clone()));
+        fields.push(Arc::new(present.field_with_name(name)?.clone()));
     }
     Ok(Arc::new(Schema::new(fields)))
 }

@@ -4,22 +4,41 @@ use std::collections::BTreeMap;
 
 use ft_cli::typed_arguments;
 use ft_io::{InputDigest, Provenance, Source};
-use ft_table::ParquetTable;
 use ft_text::{ChatTemplate, origin};
 use serde_json::json;
 
 use crate::args::Args;
 
-/// Tool, arguments, inputs and tokenizer.
-pub fn provenance(args: &Args, source: &Source, table: &ParquetTable, fingerprint: &str) -> Provenance {
+/// Tool, arguments, inputs and tokenizer. An input whose digest is known only at its end is added then ([`inputs`]).
+pub fn provenance(args: &Args, source: &Source, sha256: Option<&str>, fingerprint: &str) -> Provenance {
     let model = ft_io::model_name(&args.model);
     Provenance {
         tool: "ft-template".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         arguments: typed_arguments(&["-o", "--output"], &[source]),
-        inputs: vec![InputDigest { name: source.file_name(), sha256: table.sha256().into() }],
+        inputs: sha256
+            .map(|sha256| InputDigest { name: source.file_name(), sha256: sha256.into() })
+            .into_iter()
+            .collect(),
         extra: BTreeMap::from([(origin::TOKENIZER_KEY.into(), fingerprint.into()), ("ft.model".into(), model)]),
     }
+}
+
+/// The key of the inputs' digests.
+const INPUTS: &str = "ft.inputs";
+
+/// What goes into the metadata before the rows: all of it but inputs that are not known yet.
+pub fn pairs(provenance: &Provenance) -> Vec<(String, String)> {
+    let mut pairs = provenance.to_pairs();
+    pairs.retain(|(key, _)| key != INPUTS || !provenance.inputs.is_empty());
+    pairs
+}
+
+/// The inputs, behind the rows.
+pub fn inputs(digest: InputDigest) -> Vec<(String, String)> {
+    let mut pairs = Provenance { inputs: vec![digest], ..Provenance::default() }.to_pairs();
+    pairs.retain(|(key, _)| key == INPUTS);
+    pairs
 }
 
 /// The template, the form of the messages, and the ids that end an answer.

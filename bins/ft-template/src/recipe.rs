@@ -1,6 +1,7 @@
 //! How conversations and documents become rows of tokens.
 
 use ft_io::IGNORE_INDEX;
+use ft_table::schema::CONTENT;
 use ft_text::{
     ChatTemplate, Encoded, Encoder, Error, LabelMode, Message, Scratch, UserFormat, Variables, forgets_earlier_turns,
     label_tokens, learned_turns, render_labelled,
@@ -79,12 +80,23 @@ impl Recipe {
             return vec![Err(reject)];
         }
         let mut work = Work { recipe: self, chats, variables: chats.complete(variables), reference, scratch };
-        match self.mode {
-            Mode::Test => vec![work.test_row(messages)],
-            Mode::Train if chats.expand_turns => work.expanded(&messages),
-            Mode::Train => vec![work.training_row(&messages, chats.labels)],
+        let rows = work.rows(&messages);
+        // Templates that append to an answer's text cannot do without one, where OpenAI's data have none beside calls.
+        match with_texts(&messages).filter(|_| matches!(rows[..], [Err(Reject::Bad(_))])) {
+            Some(messages) => Some(work.rows(&messages)).filter(|rows| rows.iter().all(Result::is_ok)).unwrap_or(rows),
+            None => rows,
         }
     }
+}
+
+/// The messages with an empty text where one has only calls; none where each has its text.
+fn with_texts(messages: &[Message]) -> Option<Vec<Message>> {
+    let lacks = |message: &Message| !message.fields().contains_key(CONTENT);
+    messages.iter().any(lacks).then(|| {
+        let mut messages = messages.to_vec();
+        messages.iter_mut().filter(|message| lacks(message)).for_each(|message| message.set_content(""));
+        messages
+    })
 }
 
 impl Chats {
@@ -127,6 +139,14 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn rows(&mut self, messages: &[Message]) -> Rows {
+        match self.recipe.mode {
+            Mode::Test => vec![self.test_row(messages.to_vec())],
+            Mode::Train if self.chats.expand_turns => self.expanded(messages),
+            Mode::Train => vec![self.training_row(messages, self.chats.labels)],
+        }
+    }
+
     /// A row of each answer where the template would render earlier ones differently; else one row of all.
     fn expanded(&mut self, messages: &[Message]) -> Rows {
         let chats = self.chats;

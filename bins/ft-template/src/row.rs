@@ -34,7 +34,9 @@ pub enum Reject {
 impl Reject {
     pub fn of(error: Error) -> Self {
         match error {
-            Error::Template(_) | Error::PrefixDiffers { .. } => Self::Bad(error.to_string()),
+            Error::Template(_) | Error::PrefixDiffers { .. } | Error::PromptDiffers { .. } => {
+                Self::Bad(error.to_string())
+            }
             other => Self::Fatal(other),
         }
     }

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use ft_cli::progress;
-use ft_io::{Interrupted, interrupt};
-use ft_table::{ParquetTable, ParquetWriter};
+use ft_io::{Interrupted, Source, interrupt};
+use ft_table::ParquetWriter;
 use ft_text::Scratch;
 use rayon::prelude::*;
 
@@ -17,7 +17,9 @@ use crate::columns::Columns;
 use crate::conversations::Conversations;
 use crate::counts::Counts;
 use crate::example;
+use crate::input::Input;
 use crate::packer::Packer;
+use crate::provenance::inputs;
 use crate::recipe::Recipe;
 use crate::row::{Reject, Row};
 
@@ -31,6 +33,7 @@ thread_local! {
 /// Everything that does not change from row to row.
 pub struct Work<'a> {
     pub name: &'a str,
+    pub source: &'a Source,
     pub recipe: &'a Recipe,
     pub args: &'a Args,
     /// The output's.
@@ -52,21 +55,19 @@ struct Made {
 
 impl Work<'_> {
     /// Reads, makes and writes all rows.
-    pub fn all(&self, table: ParquetTable, mut writer: ParquetWriter) -> Result<Counts> {
-        let bar = progress(Some(table.num_rows()), "rows");
-        let mut batches = table.batches(Some(&self.columns))?;
+    pub fn all(&self, input: Input, mut writer: ParquetWriter) -> Result<Counts> {
+        let bar = progress(input.num_rows(), "rows");
+        let mut batches = input.batches(&self.columns, &self.kept)?;
         let mut counts = Counts::default();
         let mut packer = self.args.packing.then(|| Packer::new(self.recipe.longest.unwrap_or(usize::MAX)));
         let mut shown = false;
-        let mut next = batches.next();
+        let mut next = batches.next()?;
         while let Some(batch) = next {
             if interrupt::requested() {
                 return Err(Interrupted.into());
             }
-            let batch = Conversations::new(&batch?, &self.kept).with_context(|| self.name.to_owned())?;
             let before = counts.read;
             let (made, following) = rayon::join(|| self.batch(&batch, before), || batches.next());
-            next = following;
             for made in made {
                 let made = made?;
                 if let Some(row) = made.first.filter(|_| !shown) {
@@ -87,6 +88,7 @@ impl Work<'_> {
                 self.write_packed(full.as_deref().unwrap_or_default(), &mut writer, &mut counts)?;
             }
             bar.inc(batch.len() as u64);
+            next = following?;
         }
         bar.finish();
         if let Some(row) = packer.and_then(|mut packer| packer.finish()) {
@@ -95,6 +97,7 @@ impl Work<'_> {
         if counts.kept == 0 {
             return Err(nothing_left(self.name, &counts));
         }
+        writer.add_metadata(batches.digest(self.source)?.map(inputs).unwrap_or_default());
         writer.finish()?;
         Ok(counts)
     }
@@ -130,6 +133,7 @@ impl Work<'_> {
         for i in rows {
             let number = before + i as u64 + 1;
             counts.read += 1;
+            batch.unread(i).iter().for_each(|field| counts.unread.add(field, number));
             let made = self.rows(batch, i, scratch);
             counts.cut_up += u64::from(made.len() > 1);
             for row in made {
@@ -140,7 +144,7 @@ impl Work<'_> {
                         columns.add(&row, i);
                         first.get_or_insert(row);
                     }
-                    Err(reject) => self.reject(reject, number, &mut counts)?,
+                    Err(reject) => self.reject(reject, number, batch.place(i), &mut counts)?,
                 }
             }
         }
@@ -164,8 +168,8 @@ impl Work<'_> {
     }
 
     /// Counts a row that is left out, or fails with it.
-    fn reject(&self, reject: Reject, number: u64, counts: &mut Counts) -> Result<()> {
-        let place = || format!("{}: row {number}", self.name);
+    fn reject(&self, reject: Reject, number: u64, line: Option<String>, counts: &mut Counts) -> Result<()> {
+        let place = || line.unwrap_or_else(|| format!("{}: row {number}", self.name));
         match reject {
             Reject::Fatal(error) => return Err(anyhow!(error).context(place())),
             Reject::Bad(reason) if self.args.bad_rows == Policy::Error => {

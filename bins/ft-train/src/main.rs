@@ -4,6 +4,7 @@ mod args;
 mod config;
 mod dry_run;
 mod environment;
+mod examine;
 mod launch;
 mod verify;
 
@@ -67,7 +68,9 @@ fn plan(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
 #[allow(clippy::needless_pass_by_value, reason = "a rank has its own")]
 fn train(cli: &Cli, ranks: Arc<dyn Communicator>) -> Result<()> {
     let options = cli.args.options()?;
-    let outcome = recipe::train(&options, &cli.configuration(), &ranks, Arc::new(ft_cli::Bars), cli.started)?;
+    let examiner = examine::examiner(&options)?;
+    let (configuration, bars) = (cli.configuration(), Arc::new(ft_cli::Bars));
+    let outcome = recipe::train(&options, &configuration, &ranks, bars, cli.started, examiner)?;
     if ranks.rank() == 0 && Target::parse(&options.output_dir) == Target::Stdout {
         let mut stdout = ft_io::output::stdout();
         let written = stdout.write_all(&adapter_bytes(&outcome)?).and_then(|()| stdout.flush());

@@ -14,10 +14,20 @@ use ft_trainer::verify::{Equal, Kept, repeat};
 use serde_json::Value;
 
 use crate::config::Cli;
+use crate::examine;
 
 /// Arguments that may be given anew.
-const ANEW: [&str; 8] =
-    ["model", "train", "eval", "threads", "activation_memory", "gradient_checkpointing", "log_level", "disable_tqdm"];
+const ANEW: [&str; 9] = [
+    "model",
+    "train",
+    "eval",
+    "eval_generate",
+    "threads",
+    "activation_memory",
+    "gradient_checkpointing",
+    "log_level",
+    "disable_tqdm",
+];
 
 /// Repeats the run in `dir`.
 ///
@@ -33,8 +43,10 @@ pub fn verify(cli: &Cli, dir: &Path) -> Result<()> {
     kept.require(from)?;
     let scratch = tempfile::tempdir().context("cannot make a folder for the repetition")?;
     let again = configure(cli, &kept, from, scratch.path())?;
+    let examiner = examine::examiner(&again.args.options()?)?;
     let run = (&again.args.options()?, again.configuration());
-    let Equal { logs, checkpoints, adapter } = repeat(&kept, run, from..to, Arc::new(ft_cli::Bars), cli.started)?;
+    let Equal { logs, checkpoints, adapter } =
+        repeat(&kept, run, from..to, Arc::new(ft_cli::Bars), cli.started, examiner)?;
     let whole = adapter.map_or_else(String::new, |digest| format!(", the final adapter {digest}"));
     let told = format!("equal: steps {} to {to}, {logs} log entries, {checkpoints} checkpoints{whole}\n", from + 1);
     let mut stdout = ft_io::output::listing();
@@ -69,6 +81,7 @@ fn configure(cli: &Cli, kept: &Kept, from: u64, scratch: &Path) -> Result<Cli> {
     let resume = resume.map_or(Value::Null, |path| path.to_string_lossy().into());
     configuration.insert("resume_from_checkpoint".into(), resume);
     configuration.insert("report_to".into(), "none".into());
+    configuration.insert("log_rows".into(), false.into());
     let file = scratch.join("configuration.json");
     write_json(&file, &Value::Object(configuration))?;
     let words = ["ft-train".into(), "--config".into(), file.into_os_string()];

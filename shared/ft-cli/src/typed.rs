@@ -6,7 +6,7 @@ use std::path::Path;
 use ft_io::Source;
 
 /// Common arguments, which never change a result.
-const COMMON_FLAGS: [&str; 4] = ["-q", "--quiet", "-v", "--verbose"];
+const COMMON_FLAGS: [&str; 5] = ["-q", "--quiet", "-v", "--verbose", "--overwrite"];
 const COMMON_VALUES: [&str; 2] = ["--log-format", "--threads"];
 
 /// The arguments of this process that shape its result, as typed, for

@@ -56,7 +56,7 @@ impl<'a> Answers<'a> {
         let generator = Generator::new(decoder, &prompts.ids, options);
         let generator = generator.map_err(|error| match error {
             ft_model::Error::Prompt { number, reason } => {
-                Error::content(&prompts.name, format!("prompt {} {reason}", (number - 1) / prompts.samples() + 1))
+                Error::content(&prompts.name, format!("prompt {} {reason}", prompts.number(number - 1)))
             }
             other => Error::from(other).at(&prompts.name),
         })?;

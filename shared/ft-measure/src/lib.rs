@@ -4,6 +4,7 @@
 //! - [`LabelledRows`] and [`Losses`]: the loss, perplexity and accuracy of the next token.
 //! - [`Prompts`] (or a [`Speaker`]'s), [`Sampler`] and [`Answers`]: generated text, and [`score()`] of it.
 //! - [`Chat`]: a conversation, whose answers are told as they come.
+//! - [`Exam`]: prompts that are answered again and again while a model learns.
 //! - [`Questions`], [`Shots`], [`Asker`], [`Likelihoods`] and [`Tally`]: multiple choice, as lm-eval has it.
 //! - [`compare()`]: the same rows under two models, with what chance alone may do.
 //!
@@ -17,6 +18,7 @@ mod chat;
 mod compare;
 mod conversation;
 mod error;
+mod exam;
 mod format;
 mod generation_config;
 mod hellaswag;
@@ -47,6 +49,7 @@ pub use chat::{Chat, ChatOptions, Reply};
 pub use compare::{Column, Comparison, MatchBy, Metric, Resampling, Scores, compare, read_scores, sign_test};
 pub use conversation::Speaker;
 pub use error::{Error, Result};
+pub use exam::{DEFAULT_NEW_TOKENS, Exam};
 pub use format::Format;
 pub use generation_config::GenerationConfig;
 pub use letters::letter;

@@ -1,5 +1,7 @@
 //! Prompts to answer, as `ft-template --mode test` writes them.
 
+use std::ops::Range;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type};
@@ -30,6 +32,8 @@ pub struct Prompts {
     pub references: Vec<Option<String>>,
     /// How often each prompt stands there, on end: 0 and 1 are once.
     samples: usize,
+    /// The row of the input, counted from 0, that the first one is.
+    first: usize,
 }
 
 impl Prompts {
@@ -89,6 +93,21 @@ impl Prompts {
         }
     }
 
+    /// Some of the prompts.
+    #[must_use]
+    pub(crate) fn part(&self, which: Range<usize>) -> Self {
+        let of = |all: &[Option<String>]| all[which.clone()].to_vec();
+        Self {
+            name: self.name.clone(),
+            ids: self.ids[which.clone()].to_vec(),
+            texts: of(&self.texts),
+            references: of(&self.references),
+            samples: self.samples,
+            first: self.first + which.start / self.samples(),
+            ..Self::default()
+        }
+    }
+
     /// How often each prompt stands there.
     pub fn samples(&self) -> usize {
         self.samples.max(1)
@@ -96,7 +115,12 @@ impl Prompts {
 
     /// Row `i`, counted from 0, as messages name it.
     pub(crate) fn place(&self, i: usize) -> String {
-        format!("{}, row {}", self.name, i / self.samples() + 1)
+        format!("{}, row {}", self.name, self.number(i))
+    }
+
+    /// The number in the input, from 1, of row `i`, counted from 0.
+    pub(crate) fn number(&self, i: usize) -> usize {
+        self.first + i / self.samples() + 1
     }
 
     /// Which row row `i` is, counted from 0: a digest of its tokens and its reference.

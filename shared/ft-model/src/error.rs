@@ -67,6 +67,17 @@ pub enum Error {
         expected: String,
     },
 
+    /// A GGUF file cannot say something of the model, or llama.cpp would take it for another one.
+    #[error("'{key}' is {value}, and a GGUF file can say nothing but {expected}; write a Hugging Face folder instead")]
+    NotInGguf {
+        /// The key of `config.json`, or the tensor.
+        key: String,
+        /// What the model has.
+        value: String,
+        /// What llama.cpp would take it for.
+        expected: String,
+    },
+
     /// An error about the contents of a file that its finder did not know.
     #[error("'{}'", path.display())]
     In {

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod decoder;
 pub mod device;
 pub mod error;
+pub mod export;
 mod finite;
 pub mod generate;
 pub mod gradients;

@@ -8,6 +8,7 @@
 mod adapter;
 mod apart;
 mod check;
+mod combine;
 mod config;
 mod dense;
 mod ends;
@@ -32,6 +33,7 @@ mod vocabulary;
 mod write;
 
 pub use adapter::{Adapter, LoraPair, SavedTensor, Trainable};
+pub use combine::{Combination, Combine, Majority};
 pub use config::{Layers, LoraConfig};
 pub use ends::{End, EndPair, OnEnd};
 pub use keys::TrainedKind;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use common::{Reference, testdata};
 use ft_dist::{Communicator, Threads};
 use ft_kernels::{Backend, Compute, Precision};
@@ -17,7 +17,7 @@ use ft_model::Architecture;
 use ft_model::batch::{Batch, Sequence};
 use ft_model::checkpoint::Checkpoint;
 use ft_model::decoder::{DropoutKey, NeftuneKey};
-use ft_model::layers::Resident;
+use ft_model::layers::{LayerSource, WeightFormat, open};
 use ft_model::lora::Adapter;
 use ft_model::optimizer::{Optimizer, OptimizerConfig};
 use ft_model::step::Step;
@@ -45,16 +45,16 @@ const WHOLE: Way = Way { micro_batch: SEQUENCES, ranks: 1, activation_memory: u6
 
 struct Model {
     reference: Reference,
-    source: Resident,
+    source: Box<dyn LayerSource>,
     arch: Architecture,
     sequences: Vec<Sequence>,
 }
 
 impl Model {
-    fn open(name: &str) -> Self {
+    fn open(name: &str, format: WeightFormat) -> Self {
         let reference = Reference::open(testdata().join("reference").join(name));
         let checkpoint = Checkpoint::open(&reference.dir.join("model")).unwrap();
-        let source = Resident::load(&checkpoint, DType::F32, |_| {}).unwrap();
+        let source = open(&checkpoint, format, (&Device::Cpu, None), |_| {}).unwrap().source;
         let sequences = reference.sequences().iter().cycle().take(SEQUENCES).cloned().collect();
         let arch = checkpoint.architecture().clone();
         Self { reference, source, arch, sequences }
@@ -86,7 +86,7 @@ impl Model {
                 ranks: &**ranks,
                 dropout: Some(DropoutKey { p: 0.1, seed: 3, step: number }),
                 neftune: Some(NeftuneKey { alpha: 5.0, seed: 3, step: number }),
-                ..Step::alone(&self.arch, &self.source, way.activation_memory)
+                ..Step::alone(&self.arch, &*self.source, way.activation_memory)
             };
             let found = step.run(&adapter, &batches).unwrap();
             losses.push(found.loss);
@@ -103,7 +103,7 @@ fn kernels(precision: Precision) -> Compute {
 #[test]
 fn kernels_give_one_adapter_however_the_work_is_cut() {
     for name in MODELS {
-        let model = Model::open(name);
+        let model = Model::open(name, WeightFormat::F32);
         for precision in [Precision::F32, BF16] {
             let (_, expected) = model.trained(kernels(precision), WHOLE);
             let ways = [
@@ -122,12 +122,25 @@ fn kernels_give_one_adapter_however_the_work_is_cut() {
 #[test]
 fn activations_in_bf16_learn_what_f32_learns() {
     for name in MODELS {
-        let model = Model::open(name);
+        let model = Model::open(name, WeightFormat::F32);
         let (exact, _) = model.trained(Compute::cpu(), WHOLE);
         let (found, _) = model.trained(kernels(BF16), WHOLE);
         for (exact, found) in exact.iter().zip(&found) {
             assert!(exact != found, "{name}: nothing was rounded");
             assert!((exact - found).abs() < 1e-2 * exact, "{name}: losses {exact} and {found}");
+        }
+    }
+}
+
+/// The kernels expand what the CPU reads where it lies: to the same numbers, which the same products meet.
+#[test]
+fn frozen_matrices_in_few_bits_are_expanded_by_kernels() {
+    for format in [WeightFormat::FOUR_BIT, WeightFormat::EIGHT_BIT] {
+        let model = Model::open("llama-s1", format);
+        let (exact, _) = model.trained(Compute::cpu(), WHOLE);
+        let (found, _) = model.trained(kernels(Precision::F32), WHOLE);
+        for (exact, found) in exact.iter().zip(&found) {
+            assert!((exact - found).abs() < 2e-4, "{format:?}: losses {exact} and {found}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What stands beside the tokens of a row that other software made: a mask over padding, and where the texts begin that
 //! were packed into it.
 
+use crate::lineage::SourceRow;
+
 /// One sequence. `labels[i]` is `input_ids[i]` where the token is learned and
 /// [`ft_io::IGNORE_INDEX`] elsewhere; the shift by one is the trainer's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub struct TokenRow {
     pub input_ids: Vec<u32>,
     /// As many labels.
     pub labels: Vec<i32>,
+    /// The file and row that the row was made of, where the input tells.
+    pub source: SourceRow,
 }
 
 /// The columns that are obeyed, where they are there.
@@ -144,12 +148,13 @@ impl Packed {
     }
 
     /// The row's texts without its padding, each a sequence of its own.
-    pub fn cut(&self, number: usize, ids: &[u32], labels: &[i32]) -> Vec<TokenRow> {
+    pub fn cut(&self, number: usize, ids: &[u32], labels: &[i32], source: &SourceRow) -> Vec<TokenRow> {
+        let begun = || TokenRow { number, input_ids: Vec::new(), labels: Vec::new(), source: source.clone() };
         let starts = self.starts.as_ref().map_or(&[][..], |(_, starts)| starts);
-        let mut sequences = vec![TokenRow { number, input_ids: Vec::new(), labels: Vec::new() }];
+        let mut sequences = vec![begun()];
         for (i, (&id, &label)) in ids.iter().zip(labels).enumerate().filter(|(i, _)| self.kept[*i]) {
             if starts.binary_search(&i).is_ok() && sequences.last().is_some_and(|s| !s.input_ids.is_empty()) {
-                sequences.push(TokenRow { number, input_ids: Vec::new(), labels: Vec::new() });
+                sequences.push(begun());
             }
             if let Some(sequence) = sequences.last_mut() {
                 sequence.input_ids.push(id);
@@ -171,7 +176,7 @@ mod tests {
             packed.read(column, values)?;
         }
         let (ids, labels): (Vec<u32>, Vec<i32>) = (0..tokens).map(|i| (i, i as i32)).unzip();
-        Ok(packed.cut(7, &ids, &labels).into_iter().map(|row| row.input_ids).collect())
+        Ok(packed.cut(7, &ids, &labels, &SourceRow::default()).into_iter().map(|row| row.input_ids).collect())
     }
 
     #[test]

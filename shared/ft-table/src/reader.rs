@@ -147,6 +147,22 @@ impl TableReader {
         Ok(())
     }
 
+    /// The table, where the input is Parquet of which nothing has been read.
+    pub fn parquet(&self) -> Option<&ParquetTable> {
+        match &self.inner {
+            Inner::Parquet(table) => table.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The same for good.
+    pub fn into_parquet(self) -> Option<ParquetTable> {
+        match self.inner {
+            Inner::Parquet(table) => table.map(|table| *table),
+            _ => None,
+        }
+    }
+
     /// The input as the user named it.
     pub fn name(&self) -> &str {
         &self.name

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use ft_io::{IGNORE_INDEX, Source};
 
 use crate::error::Error;
+use crate::lineage::{self, Lineage};
 use crate::packing::{self, Packed, TokenRow};
 use crate::parquet_in::read_parquet;
 use crate::schema::{INPUT_IDS, LABELS};
@@ -29,7 +30,7 @@ pub struct Tokens {
 ///
 /// What other software writes beside them is obeyed: tokens that an `attention_mask` masks are left out, and a row into
 /// which several texts were packed (`position_ids` that start anew, `seq_lengths`, `sequence_ids`, a mask that numbers
-/// its texts) is cut into them.
+/// its texts) is cut into them. `source_file` and `source_row` go with their rows.
 ///
 /// # Errors
 /// If it is no Parquet, lacks a column or holds no rows; and at the first row
@@ -43,7 +44,8 @@ pub fn read_tokens(source: &Source) -> Result<Tokens, Error> {
     let sha256 = table.sha256().to_owned();
     let mut rows = Vec::with_capacity(usize::try_from(table.num_rows()).unwrap_or(0).min(1 << 24));
     let present: Vec<&str> = packing::COLUMNS.into_iter().filter(|column| table.has(column)).collect();
-    let columns: Vec<&str> = [INPUT_IDS, LABELS].into_iter().chain(present.iter().copied()).collect();
+    let told = lineage::COLUMNS.into_iter().filter(|column| table.has(column));
+    let columns: Vec<&str> = [INPUT_IDS, LABELS].into_iter().chain(present.iter().copied()).chain(told).collect();
     let mut number = 0;
     for batch in table.batches(Some(&columns))? {
         read_batch(&name, &batch?, &present, &mut number, &mut rows)?;
@@ -64,14 +66,16 @@ fn read_batch(
     let ids = IntegerLists::new(name, batch, INPUT_IDS)?;
     let labels = IntegerLists::new(name, batch, LABELS)?;
     let besides = present.iter().map(|column| IntegerLists::new(name, batch, column)).collect::<Result<Vec<_>, _>>()?;
+    let lineage = Lineage::of(batch);
     for row in 0..batch.num_rows() {
         *number += 1;
+        let source = lineage.row(row, rows.last().map(|row| &row.source));
         let sequences = read_row(&ids, &labels, row).and_then(|(ids, labels)| {
             let mut packed = Packed::new(ids.len());
             for column in &besides {
                 packed.read(column.column, column.row(row)?)?;
             }
-            Ok(packed.cut(*number, &ids, &labels))
+            Ok(packed.cut(*number, &ids, &labels, &source))
         });
         rows.extend(sequences.map_err(|message| Error::row(format!("{name}, row {number}"), message))?);
     }

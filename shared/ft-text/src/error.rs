@@ -64,6 +64,21 @@ pub enum Error {
         /// The first byte of the rendering that differs.
         at: usize,
     },
+    /// The generation prompt is not how the assistant's turn begins, as of a template that opens thoughts which the
+    /// answer has not.
+    #[error(
+        "message {message} does not begin as the template asks for it: the generation prompt goes on with {opens:?}, the \
+         message with {found:?}; give its thoughts as reasoning_content, or set the template's own variable (such as \
+         --template-kwarg enable_thinking=false), or take another --chat-template"
+    )]
+    PromptDiffers {
+        /// The message, from 0.
+        message: usize,
+        /// What the generation prompt has from where they part.
+        opens: String,
+        /// What the conversation has there.
+        found: String,
+    },
     /// The text could not be cut into tokens.
     #[error("tokenizer: {0}")]
     Encode(String),

@@ -2,21 +2,23 @@
 //! model with another, and two tokenizers are the same if each id means the same
 //! piece.
 //!
-//! Nothing is built for it: of a GGUF only the token array is used, of `tokenizer.json`
-//! only the vocabulary and the added tokens. Format: SHA-256 over each id in ascending
+//! Nothing is built for it: of a GGUF only the token array is used, of a folder only the
+//! vocabulary and the added tokens. Format: SHA-256 over each id in ascending
 //! order as a little-endian u32, the piece's length in bytes as another, and the piece
 //! in UTF-8. Ids that only fill the vocabulary up (`[PAD151646]`, as converters to GGUF
 //! name them) count for nothing, so a GGUF and the folder that it came from agree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
+use tokenizers::AddedToken;
 
 use crate::error::{Error, Result};
+use crate::special::Special;
 use crate::tokenizer::{self, gguf};
 
 /// The fingerprint of the vocabulary of the model at `path` (a Hugging Face folder or a
@@ -33,7 +35,8 @@ pub fn fingerprint(path: &Path) -> Result<Option<String>> {
         let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
         let parsed: TokenizerFile = serde_json::from_slice(&bytes)
             .map_err(|e| Error::malformed(&file, format!("not a tokenizer.json: {e}")))?;
-        return Ok(Some(digest(parsed.pieces())));
+        let named = Special::read(path)?;
+        return Ok(Some(digest(parsed.pieces(&named.tokens(|text| parsed.adds(text))))));
     }
     let content = gguf::read(path)?;
     let Some(pieces) = tokenizer::pieces(&content) else {
@@ -88,8 +91,26 @@ struct Added {
 }
 
 impl TokenizerFile {
-    /// All pieces by ascending id; an added token is what its id says.
-    fn pieces(&self) -> Vec<(u32, &str)> {
+    /// Whether it is one of the added tokens.
+    fn adds(&self, text: &str) -> bool {
+        self.added_tokens.iter().any(|token| token.content == text)
+    }
+
+    /// Those of `tokens` that have no id here, with the ids that `tokenizers` gives them.
+    fn new_pieces<'a>(&self, tokens: &'a [AddedToken]) -> Vec<(u32, &'a str)> {
+        let vocab = &self.model.vocab.0;
+        let size = vocab.len() as u32;
+        let last = self.added_tokens.iter().map(|token| token.id).max();
+        let next = last.filter(|&last| last >= size || size == 0).map_or(size, |last| last + 1);
+        let added: HashSet<&str> = self.added_tokens.iter().map(|token| token.content.as_str()).collect();
+        let is_new = |text: &str| !added.contains(text) && !vocab.iter().any(|(_, piece)| piece == text);
+        (next..)
+            .zip(tokens.iter().map(|token| token.content.as_str()).filter(|text| !text.is_empty() && is_new(text)))
+            .collect()
+    }
+
+    /// All pieces by ascending id, those of `tokens` among them; an added token is what its id says.
+    fn pieces<'a>(&'a self, tokens: &'a [AddedToken]) -> Vec<(u32, &'a str)> {
         let added: HashMap<u32, &str> = self.added_tokens.iter().map(|t| (t.id, t.content.as_str())).collect();
         let mut pieces: Vec<(u32, &str)> = self
             .model
@@ -99,6 +120,7 @@ impl TokenizerFile {
             .filter(|(id, _)| !added.contains_key(id))
             .map(|(id, piece)| (*id, piece.as_str()))
             .chain(added.iter().map(|(id, piece)| (*id, *piece)))
+            .chain(self.new_pieces(tokens))
             .collect();
         pieces.sort_unstable();
         pieces

@@ -7,13 +7,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::origin::{END_IDS_KEY, TEMPLATE_DIGEST_KEY, TEMPLATE_KEY, TOOL_TEMPLATE_KEY, TRAVELLING};
+use crate::origin::{
+    END_IDS_KEY, PREFIX_KEY, TEMPLATE_DIGEST_KEY, TEMPLATE_KEY, TOOL_TEMPLATE_KEY, TRAVELLING, USER_FORMAT_KEY,
+};
 use crate::template::digest;
 
 /// Where a Hugging Face folder keeps its template.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// Where it keeps the template for conversations with tools, if that is another.
 pub const TOOL_TEMPLATE_FILE: &str = "additional_chat_templates/tool_use.jinja";
+
+/// The form of the user's messages where a prefix is given and no form.
+pub const PREFIXED: &str = "{prefix}: [{input}]";
 
 /// The keys of [`TRAVELLING`] and their texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,6 +70,15 @@ impl Form {
     /// The ids that end an answer.
     pub fn end_ids(&self) -> Vec<u32> {
         self.get(END_IDS_KEY).and_then(|ids| serde_json::from_str(ids).ok()).unwrap_or_default()
+    }
+
+    /// What stands before and after what a user says, if anything does and the text occurs once in it.
+    pub fn around_user(&self) -> Option<(String, String)> {
+        let prefix = self.get(PREFIX_KEY);
+        let format = self.get(USER_FORMAT_KEY).or(prefix.map(|_| PREFIXED))?;
+        let (before, after) = format.split_once("{input}").filter(|(_, after)| !after.contains("{input}"))?;
+        let put = |part: &str| part.replace("{prefix}", prefix.unwrap_or_default());
+        Some((put(before), put(after)))
     }
 
     /// Whether both name a template, and another one.

@@ -10,12 +10,14 @@
 
 mod encode;
 mod error;
+mod files;
 mod fingerprint;
 pub mod form;
 mod labels;
 mod model;
 pub mod origin;
 mod save;
+mod special;
 mod template;
 mod tokenizer;
 mod user_format;
@@ -28,5 +30,6 @@ pub use labels::{LabelMode, LabelledText, forgets_earlier_turns, label_tokens, l
 pub use model::{SpecialToken, TextModel, decode};
 pub use save::{TOKENIZER_FILES, save_tokenizer};
 pub use template::{ChatTemplate, Message, Rendering, Variables};
+pub use tokenizer::export::{KnownPre, PROBE, TokenizerExport};
 pub use tokenizers::Tokenizer;
 pub use user_format::UserFormat;

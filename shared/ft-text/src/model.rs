@@ -7,7 +7,9 @@ use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
+use crate::files::{CONFIG, json};
 use crate::fingerprint::fingerprint;
+use crate::special::Special;
 use crate::template::ChatTemplate;
 use crate::tokenizer::{self, gguf};
 
@@ -38,6 +40,8 @@ pub struct TextModel {
     /// Every id that ends a generation: `eos` first, then those of
     /// `generation_config.json` and `config.json`, or of the GGUF file.
     pub end_ids: Vec<u32>,
+    /// Names (`bos_token`) and texts of all of them.
+    special: Vec<(String, String)>,
     pub(crate) path: PathBuf,
 }
 
@@ -83,7 +87,8 @@ impl TextModel {
             (Some(template), Some(other)) => Some(template.with_tools(other)),
             (template, _) => template,
         };
-        Ok(Self { tokenizer, template, bos, eos, pad, unk, end_ids, path: path.to_path_buf() })
+        let special = parts.special;
+        Ok(Self { tokenizer, template, bos, eos, pad, unk, end_ids, special, path: path.to_path_buf() })
     }
 
     /// Puts the template `source` in the place of the model's own.
@@ -91,16 +96,13 @@ impl TextModel {
     /// # Errors
     /// [`Error::TemplateSyntax`].
     pub fn set_template(&mut self, source: &str) -> Result<()> {
-        self.template = Some(ChatTemplate::new(source, &self.special_tokens())?);
+        self.template = Some(ChatTemplate::new(source, &self.special)?);
         Ok(())
     }
 
     /// Names and texts of the special tokens, as Hugging Face names them.
-    pub fn special_tokens(&self) -> Vec<(String, String)> {
-        [("bos_token", &self.bos), ("eos_token", &self.eos), ("pad_token", &self.pad), ("unk_token", &self.unk)]
-            .into_iter()
-            .filter_map(|(name, token)| Some((name.to_owned(), token.as_ref()?.text.clone())))
-            .collect()
+    pub fn special_tokens(&self) -> &[(String, String)] {
+        &self.special
     }
 
     /// The vocabulary's fingerprint, as [`crate::fingerprint()`] gives it.
@@ -144,11 +146,16 @@ fn from_folder(folder: &Path) -> Result<Parts> {
     let read = ft_io::caught(|| Tokenizer::from_bytes(&bytes).map_err(|e| e.to_string()));
     let mut tokenizer =
         read.and_then(|read| read).map_err(|e| Error::malformed(&file, format!("not a tokenizer.json: {e}")))?;
+    let special = Special::read(folder)?;
+    special.add_to(&mut tokenizer, folder)?;
+    let padding = tokenizer.get_padding().map(|padding| padding.pad_token.clone());
     // A tokenizer that was saved after a training run carries that run's settings.
     tokenizer.with_padding(None).with_truncation(None).map_err(|e| Error::malformed(&file, e.to_string()))?;
-    let config = json(folder, "tokenizer_config.json")?;
-    let map = json(folder, "special_tokens_map.json")?;
-    let special = special_tokens(&config, &map);
+    let config = json(folder, CONFIG)?;
+    let mut special = special.texts();
+    if let Some(pad) = padding.filter(|_| !special.iter().any(|(name, _)| name == "pad_token")) {
+        special.push(("pad_token".into(), pad));
+    }
     let mut end_ids = Vec::new();
     for name in ["generation_config.json", "config.json"] {
         end_ids.extend(ids(json(folder, name)?.get("eos_token_id")));
@@ -164,16 +171,6 @@ fn from_folder(folder: &Path) -> Result<Parts> {
 pub fn decode(tokenizer: &Tokenizer, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
     let decoded = caught(|| tokenizer.decode(ids, skip_special_tokens)).unwrap_or_else(|panic| Err(panic.into()));
     decoded.map_err(|e| Error::Encode(format!("the tokens cannot be turned into text: {e}")))
-}
-
-/// A JSON file of the folder; `Null` if it is not there.
-fn json(folder: &Path, name: &str) -> Result<Json> {
-    let file = folder.join(name);
-    match std::fs::read(&file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::malformed(&file, format!("not JSON: {e}"))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Json::Null),
-        Err(e) => Err(Error::io(&file, e)),
-    }
 }
 
 /// The default template and the one named `tool_use`. `chat_template.jinja` (with
@@ -199,7 +196,7 @@ fn template_sources(folder: &Path, config: &Json) -> Result<(Option<String>, Opt
             let default = named("default").ok_or_else(|| {
                 let names: Vec<String> = list.iter().filter_map(|e| text(e, "name")).collect();
                 Error::malformed(
-                    &folder.join("tokenizer_config.json"),
+                    &folder.join(CONFIG),
                     format!(
                         "chat_template names no \"default\" but {}; give one with --chat-template",
                         names.join(", ")
@@ -208,28 +205,10 @@ fn template_sources(folder: &Path, config: &Json) -> Result<(Option<String>, Opt
             })?;
             Ok((Some(default), named("tool_use")))
         }
-        Some(_) => Err(Error::malformed(
-            &folder.join("tokenizer_config.json"),
-            "chat_template is neither a text nor a list of named templates",
-        )),
+        Some(_) => {
+            Err(Error::malformed(&folder.join(CONFIG), "chat_template is neither a text nor a list of named templates"))
+        }
     }
-}
-
-/// The special tokens of `tokenizer_config.json`, else of `special_tokens_map.json`.
-fn special_tokens(config: &Json, map: &Json) -> Vec<(String, String)> {
-    const NAMES: [&str; 7] =
-        ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-    let text = |value: &Json| match value {
-        Json::String(text) => Some(text.clone()),
-        other => Some(other.get("content")?.as_str()?.to_owned()),
-    };
-    NAMES
-        .into_iter()
-        .filter_map(|name| {
-            let found = [config, map].into_iter().find_map(|source| source.get(name).and_then(text))?;
-            Some((name.to_owned(), found))
-        })
-        .collect()
 }
 
 /// `eos_token_id`: a number or a list of them.

@@ -38,7 +38,7 @@ impl TextModel {
         let text = self.tokenizer.to_string(true).map_err(|e| Error::Encode(e.to_string()))?;
         std::fs::write(&file, text).map_err(|e| Error::io(&file, e))?;
         let special: Map<String, Json> =
-            self.special_tokens().into_iter().map(|(name, token)| (name, Json::String(token))).collect();
+            self.special_tokens().iter().map(|(name, token)| (name.clone(), Json::String(token.clone()))).collect();
         write(to, "special_tokens_map.json", &Json::Object(special.clone()))?;
         write(to, "tokenizer_config.json", &self.configuration(special))
     }

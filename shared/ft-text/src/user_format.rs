@@ -1,9 +1,9 @@
 //! The form of user messages: `{prefix}: [{input}]`.
 
+use crate::form::PREFIXED;
+
 const INPUT: &str = "{input}";
 const PREFIX: &str = "{prefix}";
-/// What `--prefix` alone means.
-const PREFIXED: &str = "{prefix}: [{input}]";
 
 /// A format with its prefix put in: texts with the message between each two.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,9 +16,12 @@ use crate::output::folder;
 use crate::output::pipe::PipeReader;
 use crate::output::run_record::RunRecord;
 use crate::output::watch::Watchers;
+use crate::run::Examiner;
 use crate::run::trainer::{Outcome, Outlets, Trainer};
 
 /// What one rank does to train, as all the others do; the first one alone writes. `started` is when the program began.
+///
+/// `examiner` asks the model questions at each evaluation.
 ///
 /// Where the output is a pipe nothing is written: the first rank's caller does that, with [`folder::adapter_bytes`].
 ///
@@ -30,6 +33,7 @@ pub fn train(
     ranks: &Arc<dyn Communicator>,
     progress: Arc<dyn Progress>,
     started: Instant,
+    examiner: Option<Box<dyn Examiner>>,
 ) -> Result<Outcome> {
     agreement::on_arguments(configuration, &**ranks)?;
     let locked = folder::prepare(options, &**ranks)?;
@@ -44,7 +48,8 @@ pub fn train(
     let mut checkpoints = CheckpointFolder::new(options, output.map(Into::into), record);
     let watchers = Watchers::new(options, own_output, configuration.clone());
     let mut observer = (watchers, PipeReader::new(output.is_none(), ranks));
-    let trainer = Trainer::new(options, setup, &mut checkpoints, started)?;
+    let mut trainer = Trainer::new(options, setup, &mut checkpoints, started)?;
+    trainer.examiner = examiner;
     checkpoints.record.write(own_output, "running", &Entry::new())?;
     trainer.announce();
     let outcome = trainer.run(&mut Outlets { observer: &mut observer, checkpoints: &mut checkpoints })?;

@@ -14,7 +14,7 @@ use ft_model::layers::WeightFormat;
 use ft_model::lora::LoraConfig;
 use ft_model::memory_plan::{Frozen, MemoryPlan, RankPlan, Ranks, Stage, StepShape};
 use ft_model::optimizer::OptimizerConfig;
-use ft_model::step::longest_piece;
+use ft_model::step::{PieceCost, longest_piece};
 use serde_json::{Value, json};
 
 use crate::args::PlanArgs;
@@ -118,9 +118,12 @@ fn step(args: &PlanArgs, arch: &Architecture, frozen: &Frozen, ranks: Ranks, len
 
 /// The same step where so many bytes may be kept for backward.
 fn keeping(step: StepShape, arch: &Architecture, ranks: Ranks, activation_memory: u64) -> StepShape {
-    // Sharded layers are gathered for each piece.
-    let dear = !step.on_cpu || (ranks.stage == Stage::Zero3 && ranks.world > 1);
-    StepShape { activation_memory, longest_piece: longest_piece(arch, step.precision, activation_memory, dear), ..step }
+    let cost = match (step.on_cpu, ranks.stage) {
+        (false, _) => PieceCost::Launches,
+        (true, Stage::Zero3) if ranks.world > 1 => PieceCost::Layers,
+        (true, _) => PieceCost::Nothing,
+    };
+    StepShape { activation_memory, longest_piece: longest_piece(arch, step.precision, activation_memory, cost), ..step }
 }
 
 fn figures(args: &PlanArgs, cases: &[ModelPlan]) -> serde_json::Map<String, Value> {

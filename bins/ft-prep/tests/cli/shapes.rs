@@ -177,6 +177,11 @@ fn the_side_of_preference_pairs_that_is_asked_for() {
     scratch.write("in.jsonl", r#"{"prompt":"q","chosen":"good","rejected":"bad"}"#);
     let told = scratch.failure("in.jsonl -o out.parquet", 2);
     assert!(told.contains("these are preference pairs: --preference chosen reads the better answer"), "{told}");
+    scratch.write("in.csv", "prompt,completion\nq,a\n").write("text.csv", "text\nwords\n");
+    let told = scratch.failure("in.csv --preference chosen -o out.parquet", 2);
+    assert_eq!(told, "--preference chosen: in.csv has no column 'chosen'");
+    let told = scratch.failure("text.csv --system Hello -o out.parquet", 2);
+    assert!(told.starts_with("--system: text.csv has whole documents"), "{told}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 mod bench;
 mod documents;
 mod length;
+mod shapes;
+mod special;
 mod tools;
 mod turns;
 
@@ -276,7 +278,11 @@ fn inputs_that_are_no_conversations() {
     assert!(out.stderr.contains(expected), "{}", out.stderr);
     fs::write(bench.path("rows.csv"), "a,b\n1,2\n").unwrap();
     let out = bench.run(&["rows.csv", "-o", "x"]);
-    assert!(out.stderr.contains("rows.csv: is not Parquet"), "{}", out.stderr);
+    assert!(
+        out.stderr.contains("rows.csv: its columns tell no shape (there are: a, b); known are messages"),
+        "{}",
+        out.stderr
+    );
     bench.input(&[]);
     let out = bench.run(&["in.parquet", "-o", "x"]);
     assert!(out.stderr.contains("in.parquet: has no rows"), "{}", out.stderr);

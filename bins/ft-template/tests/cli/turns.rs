@@ -1,6 +1,7 @@
 //! Which answers are learned, and where a template forgets.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -27,6 +28,34 @@ fn every_answer_is_learned_by_default() {
     let bench = Bench::new();
     bench.input(&[chat(&[("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")])]);
     assert_eq!(learned(&bench, &[]), ["b<|im_end|>\nd<|im_end|>\n"]);
+}
+
+/// 8,000 messages took 42 s: each answer was found by rendering all that came before it.
+#[test]
+fn long_chats_take_time_by_their_length() {
+    let bench = Bench::new();
+    let run = |answers: usize, template: &str| {
+        fs::write(bench.path("t.jinja"), template).unwrap();
+        let texts: Vec<[String; 2]> = (0..answers).map(|i| [format!("question {i}"), format!("answer {i}")]).collect();
+        let turns = texts.iter().flat_map(|[q, a]| [("user", q.as_str()), ("assistant", a.as_str())]);
+        bench.input(&[chat(&turns.collect::<Vec<_>>())]);
+        let start = Instant::now();
+        let learned = learned(&bench, &["--chat-template", "t.jinja"]);
+        let took = start.elapsed();
+        assert_eq!(learned, [texts.iter().flat_map(|[_, a]| [a.as_str(), "<|im_end|>\n"]).collect::<String>()]);
+        took
+    };
+    let chatml = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+        {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let zephyr = "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>user\n{{ m.content }}<|im_end|>\n\
+        {% else %}<|im_start|>assistant\n{{ m.content }}<|im_end|>\n{% endif %}\
+        {% if loop.last and add_generation_prompt %}<|im_start|>assistant\n{% endif %}{% endfor %}";
+    for template in [chatml, zephyr] {
+        let fastest = |answers| (0..2).map(|_| run(answers, template)).min().unwrap_or(Duration::MAX);
+        let (short, long) = (fastest(500), fastest(4000));
+        // Eight times the messages; 64 times the time where each is rendered for each other.
+        assert!(long < short * 24 + Duration::from_secs(1), "{short:?} for 1,000 messages, {long:?} for 8,000");
+    }
 }
 
 /// F02: weights of single messages (OpenAI), and the flags of axolotl, ms-swift and torchtune.
@@ -66,8 +95,11 @@ fn what_says_that_it_is_learned_is_whoever_speaks() {
 fn flags_that_say_nothing_clear_are_refused() {
     let bench = Bench::new();
     for (flags, told) in [
-        (json!({"weight": 0.5}), "message 0: weight is 0.5, expected 0, 1, true or false"),
-        (json!({"weight": 1, "masked": true}), "message 0: 'weight' and 'masked' do not agree"),
+        (json!({"weight": 0.5}), "message 0: has weight 0.5, expected 0 or 1"),
+        (
+            json!({"weight": 1, "masked": true}),
+            "message 0: is learned by its 'weight' and not by its 'masked', or the other way round",
+        ),
     ] {
         let mut message = json!({"role": "assistant", "content": "x"});
         message.as_object_mut().unwrap().extend(flags.as_object().unwrap().clone());
@@ -99,6 +131,32 @@ fn f01_thoughts_and_calls_are_rendered() {
     let expected = "{\"id\": \"c1\", \"type\": \"function\", \"function\": {\"name\": \"w\", \"arguments\": \
                     {\"city\": \"Paris\"}}}<|im_end|>It rains.<|im_end|>";
     assert_eq!(learned(&bench, &["--chat-template", "t.jinja"]), [expected]);
+}
+
+/// Qwen3's and DeepSeek's way of writing an answer: its text, whether there is one or not.
+#[test]
+fn f01_calls_without_a_text_are_rendered_by_templates_that_append_to_it() {
+    let bench = Bench::new();
+    let call = json!({"function": {"name": "w"}});
+    messages(
+        &bench,
+        &[json!([
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "content": "rain"},
+            {"role": "assistant", "content": "It rains."},
+        ])],
+    );
+    let template = "{% for m in messages %}{{ '[' + m.role + ']' + m.content }}{% for c in m.tool_calls or [] %}\
+        <{{ c.function.name }}>{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+    fs::write(bench.path("t.jinja"), template).unwrap();
+    for args in [&["--chat-template", "t.jinja"][..], &["--chat-template", "t.jinja", "--expand-turns"]] {
+        assert_eq!(learned(&bench, args), ["<w><|im_end|>It rains.<|im_end|>"]);
+    }
+    // What fails for another reason is told as before.
+    fs::write(bench.path("t.jinja"), template.replace("m.role", "m.rule")).unwrap();
+    let out = bench.run(&["in.parquet", "-o", "x", "--chat-template", "t.jinja"]);
+    assert!(!out.ok && out.stderr.contains("row 1: chat template: line 1: "), "{}", out.stderr);
 }
 
 #[test]
@@ -139,6 +197,26 @@ fn a_template_that_leaves_out_earlier_thoughts_makes_a_row_of_each_answer() {
     fs::write(bench.path("t.jinja"), tagged).unwrap();
     assert!(bench.run(&args).ok);
     assert_eq!(bench.rows("out.parquet").text.len(), 4);
+}
+
+/// QwQ, DeepSeek-R1 and others ask for an answer by opening its thoughts.
+#[test]
+fn an_answer_without_the_thoughts_that_the_prompt_opens_is_told() {
+    let bench = Bench::new();
+    bench.input(&[question("q", "a")]);
+    let template = "{% for m in messages %}[{{ m.role }}]{% if m.reasoning_content is defined %}<think>\n\
+        {{ m.reasoning_content }}</think>{% endif %}{{ m.content }}<|im_end|>{% endfor %}\
+        {% if add_generation_prompt %}[assistant]{% if enable_thinking is not false %}<think>\n{% endif %}{% endif %}";
+    fs::write(bench.path("t.jinja"), template).unwrap();
+    let args = ["in.parquet", "-o", "out.parquet", "--chat-template", "t.jinja"];
+    let out = bench.run(&args);
+    let told = "in.parquet: row 1: message 1 does not begin as the template asks for it: the generation prompt goes on with \
+                \"<think>\\n\", the message with \"a<|im_end|>\"; give its thoughts as reasoning_content";
+    assert!(!out.ok && out.stderr.contains(told), "{}", out.stderr);
+    assert!(bench.run(&[&args[..], &["--template-kwarg", "enable_thinking=false"]].concat()).ok);
+    let thoughtful = json!({"role": "assistant", "content": "a", "reasoning_content": "t"});
+    messages(&bench, &[json!([{"role": "user", "content": "q"}, thoughtful])]);
+    assert_eq!(learned(&bench, &args[3..]), ["t</think>a<|im_end|>"]);
 }
 
 /// F21: the prompt ends in a space, which the answer's first token takes.

@@ -81,6 +81,7 @@ fn log(log: &LogArgs) -> LogOptions {
         logging_steps: log.logging_steps,
         logging_first_step: log.logging_first_step,
         report_to: log.reports(),
+        log_rows: log.log_rows,
         run_name: log.run_name.clone(),
     }
 }
@@ -89,6 +90,8 @@ impl WatchArgs {
     /// What they mean.
     pub fn options(&self) -> EvaluationOptions {
         EvaluationOptions {
+            eval_generate: self.eval_generate.clone(),
+            eval_max_new_tokens: self.eval_max_new_tokens,
             eval_strategy: self.eval_strategy(),
             eval_steps: self.eval_steps,
             eval_on_start: self.eval_on_start,

@@ -1,5 +1,7 @@
 //! When the run logs, evaluates and saves, and what it keeps.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
 use ft_cli::named_value;
 use ft_trainer::options::{Interval, ReportTo, SaveStrategy};
@@ -23,6 +25,10 @@ pub struct LogArgs {
     #[arg(long, value_name = "WHERE", num_args = 1.., value_delimiter = ',', action = clap::ArgAction::Set,
         default_value = "jsonl", value_parser = report)]
     pub report_to: Vec<Report>,
+    /// Write rows.jsonl beside the adapter: the rows that each step sees, by their number in the training file, with the
+    /// source file and row that they were made of where the file tells (ft-prep --lineage)
+    #[arg(long)]
+    pub log_rows: bool,
     /// Name of the run in its logs
     #[arg(long, value_name = "NAME")]
     pub run_name: Option<String>,
@@ -44,6 +50,14 @@ pub struct WatchArgs {
     /// Evaluate every N steps (below 1: a fraction of all steps) [default: --logging-steps]
     #[arg(long, value_name = "N", value_parser = steps)]
     pub eval_steps: Option<f64>,
+    /// Prompts (ft-template --mode test) to answer at each evaluation, greedily and as 'ft-eval generate' does: their exact
+    /// match and F1 are eval_exact_match and eval_f1. Ranks share them out; with sharded weights each answers all
+    #[arg(long, value_name = "FILE")]
+    pub eval_generate: Option<PathBuf>,
+    /// The most tokens of such an answer
+    #[arg(long, value_name = "N", default_value_t = ft_measure::DEFAULT_NEW_TOKENS,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub eval_max_new_tokens: u32,
     /// Evaluate before the first step
     #[arg(long)]
     pub eval_on_start: bool,
@@ -65,7 +79,8 @@ pub struct WatchArgs {
     /// End with the adapter of the best checkpoint
     #[arg(long)]
     pub load_best_model_at_end: bool,
-    /// Metric that says which checkpoint is best: loss or mean_token_accuracy, with or without eval_ [default: loss]
+    /// Metric that says which checkpoint is best: loss, mean_token_accuracy or, with --eval-generate, exact_match or f1,
+    /// with or without eval_ [default: loss]
     #[arg(long, value_name = "KEY")]
     pub metric_for_best_model: Option<String>,
     /// Whether a higher metric is better [default: true unless its name ends in loss]

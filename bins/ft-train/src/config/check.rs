@@ -5,9 +5,9 @@ use ft_model::layers::WeightFormat;
 
 use super::resolved::Resolved;
 use crate::args::{Args, Optim, SamplingStrategy};
-use ft_io::NamedValue;
+use ft_io::{NamedValue, Target};
 use ft_trainer::engine::evaluation::EVALUATION_KEYS;
-use ft_trainer::options::{Interval, Offload, SaveStrategy, SchedulerType};
+use ft_trainer::options::{EXAMINATION_KEYS, Interval, Offload, SaveStrategy, SchedulerType};
 use ft_trainer::plan::schedule::Schedule;
 
 /// Refuses what contradicts itself; the message is one line.
@@ -145,25 +145,25 @@ fn rows(args: &Args) -> Result<(), String> {
 }
 
 fn watch(args: &Args) -> Result<(), String> {
+    if args.log.log_rows && Target::parse(&args.output_dir) == Target::Stdout {
+        return Err("--log-rows writes rows.jsonl beside the adapter, and that goes to a pipe; give a folder".into());
+    }
     let watch = &args.watch;
     let when = watch.eval_strategy();
-    if when != Interval::No && args.eval.is_none() {
+    let evaluates = args.eval.is_some() || watch.eval_generate.is_some();
+    if when != Interval::No && !evaluates {
         return Err("--eval-strategy and --eval-steps need rows to evaluate on: --eval FILE".into());
     }
-    if watch.eval_on_start && args.eval.is_none() {
+    if watch.eval_on_start && !evaluates {
         return Err("--eval-on-start needs rows to evaluate on: --eval FILE".into());
+    }
+    if watch.eval_generate.as_ref().is_some_and(|path| path.as_os_str() == "-") {
+        return Err("--eval-generate reads a file, and '-' is none".into());
     }
     if watch.early_stopping_threshold > 0.0 && watch.early_stopping_patience.is_none() {
         return Err("--early-stopping-threshold needs --early-stopping-patience".into());
     }
-    let metric = watch.options().best_metric();
-    if watch.metric_for_best_model.is_some() && !EVALUATION_KEYS.contains(&metric.as_str()) {
-        return Err(format!(
-            "--metric-for-best-model {}: an evaluation has only {}",
-            watch.metric_for_best_model.as_deref().unwrap_or_default(),
-            EVALUATION_KEYS.join(", ")
-        ));
-    }
+    metric(args)?;
     let needs = [
         (watch.load_best_model_at_end, "--load-best-model-at-end"),
         (watch.early_stopping_patience.is_some(), "--early-stopping-patience"),
@@ -176,6 +176,29 @@ fn watch(args: &Args) -> Result<(), String> {
         }
         _ => best(args, when),
     }
+}
+
+/// What says which checkpoint is best is among what an evaluation finds.
+fn metric(args: &Args) -> Result<(), String> {
+    let watch = &args.watch;
+    let metric = watch.options().best_metric();
+    let compared = watch.load_best_model_at_end
+        || watch.early_stopping_patience.is_some()
+        || watch.save_best_k.is_some()
+        || watch.save_strategy == SaveStrategy::Best;
+    if watch.metric_for_best_model.is_none() && !(compared && args.eval.is_none() && watch.eval_generate.is_some()) {
+        return Ok(());
+    }
+    let losses = EVALUATION_KEYS.into_iter().filter(|_| args.eval.is_some() || watch.eval_generate.is_none());
+    let answers = EXAMINATION_KEYS.into_iter().filter(|_| watch.eval_generate.is_some());
+    let there: Vec<&str> = losses.chain(answers).collect();
+    if there.contains(&metric.as_str()) {
+        return Ok(());
+    }
+    let more =
+        if EXAMINATION_KEYS.contains(&metric.as_str()) { "; --eval-generate FILE adds exact_match and f1" } else { "" };
+    let named = watch.metric_for_best_model.as_deref().unwrap_or("loss");
+    Err(format!("--metric-for-best-model {named}: an evaluation has only {}{more}", there.join(", ")))
 }
 
 /// The best model can only be kept where one is saved whenever one is evaluated.

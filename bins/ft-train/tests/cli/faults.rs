@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::fs::File;
+use std::io::Write;
 use std::process::Command;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Builder, ListBuilder, StringArray, UInt32Builder};
-use serde_json::json;
+use arrow::array::{ArrayRef, Int32Builder, ListBuilder, StringArray, UInt32Builder, UInt64Array};
+use serde_json::{Value, json};
 
 use crate::support::{
     POSITIONS, Row, Scratch, VOCABULARY, model, reference, rewrite_safetensors, rows, stderr, with_base, write_columns,
@@ -239,6 +240,75 @@ fn the_row_that_is_not_finite_is_found_among_the_others() {
     let line = "--model model --no-shuffle --per-device-train-batch-size 3 --gradient-accumulation-steps 2 -o out";
     let told = scratch.failure(&with_base(line), 1);
     assert!(told.contains("step 1, micro-batch 2, row 5: its loss is not finite"), "{told}");
+}
+
+/// `rows.parquet` of `all`, with what `ft-prep --lineage` and ft-template keep: row `i` is line `10 + i` of one of two files,
+/// but for one row, of which only the file is known.
+fn write_with_lineage(scratch: &Scratch, all: &[Row], without_line: usize) {
+    let (mut ids, mut labels) = (ListBuilder::new(UInt32Builder::new()), ListBuilder::new(Int32Builder::new()));
+    for (row_ids, row_labels) in all {
+        ids.append_value(row_ids.iter().copied().map(Some));
+        labels.append_value(row_labels.iter().copied().map(Some));
+    }
+    let files = (0..all.len()).map(|i| Some(if i < 4 { "first.csv" } else { "second.jsonl" }));
+    let lines = (0..all.len()).map(|i| (i != without_line).then_some(10 + i as u64));
+    let columns: [(&str, ArrayRef); 4] = [
+        ("input_ids", Arc::new(ids.finish())),
+        ("labels", Arc::new(labels.finish())),
+        ("source_file", Arc::new(files.collect::<StringArray>())),
+        ("source_row", Arc::new(lines.collect::<UInt64Array>())),
+    ];
+    write_columns(&scratch.path("rows.parquet"), &columns, &[]);
+}
+
+#[test]
+fn a_fault_names_the_source_of_its_row() {
+    let scratch = Scratch::new();
+    let mut all = rows(6);
+    all[2].0[1] = VOCABULARY;
+    write_with_lineage(&scratch, &all, 5);
+    let told = scratch.failure(LINE, 1);
+    assert!(told.contains("rows.parquet, row 3 (first.csv, row 12): token 320, but"), "{told}");
+    write_with_lineage(&scratch, &rows(6), 5);
+    let told = scratch.failure(&format!("{LINE} --max-seq-length 5 --overlong error"), 1);
+    assert!(told.contains("rows.parquet, row 2 (first.csv, row 11): 10 tokens, and"), "{told}");
+    let line = "--max-grad-norm 0 --learning-rate 1e30 --per-device-train-batch-size 1 --no-shuffle -o out";
+    let told = scratch.failure(&with_base(line), 1);
+    assert!(told.contains("not finite") && told.contains("(first.csv, row 1"), "{told}");
+}
+
+#[test]
+fn rows_that_each_step_saw_are_written_down_where_asked_for() {
+    let scratch = Scratch::new();
+    write_with_lineage(&scratch, &rows(7), 1);
+    let told = scratch.failure(&format!("{LINE} --log-rows --output-dir -"), 2);
+    assert!(told.contains("--log-rows writes rows.jsonl beside the adapter"), "{told}");
+    let seen = |out: &str| -> Vec<Value> {
+        let text = fs::read_to_string(scratch.path(out).join("rows.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let line = "--log-rows --no-shuffle --per-device-train-batch-size 2 --gradient-accumulation-steps 2 --max-steps 3";
+    scratch.train("plain", &line.replace("--log-rows", ""));
+    assert!(!scratch.path("plain/rows.jsonl").exists());
+    let adapter = scratch.trained("out", &format!("{line} --save-steps 1"));
+    assert_eq!(adapter, scratch.adapter("plain"));
+    let rows = seen("out");
+    assert_eq!(rows.iter().map(|row| row["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(rows[0]["rows"][0], json!({"row": 1, "source_file": "first.csv", "source_row": 10}));
+    assert_eq!(rows[0]["rows"][1], json!({"row": 2, "source_file": "first.csv", "source_row": null}));
+    assert_eq!(rows[1]["rows"][0], json!({"row": 5, "source_file": "second.jsonl", "source_row": 14}));
+    assert_eq!((rows[0]["rows"].as_array().unwrap().len(), rows[1]["rows"].as_array().unwrap().len()), (4, 3));
+    scratch.train("ranks", &line.replace("2 --max", "1 --nproc-per-node 2 --max"));
+    assert_eq!(seen("ranks"), rows);
+    // A resume goes on where its checkpoint stands, and a line that a kill cut off is no line.
+    let mut file = fs::OpenOptions::new().append(true).open(scratch.path("out/rows.jsonl")).unwrap();
+    file.write_all(b"{\"step\": 4, \"ro").unwrap();
+    fs::remove_dir_all(scratch.path("out/checkpoint-3")).unwrap();
+    scratch.train("out", &format!("{line} --save-steps 1 --resume-from-checkpoint"));
+    assert_eq!(seen("out"), rows);
+    scratch.tokens("rows.parquet", &crate::support::rows(3));
+    scratch.train("unknown", "--log-rows --max-steps 1 --no-shuffle");
+    assert_eq!(seen("unknown")[0]["rows"], json!([{"row": 1}, {"row": 2}, {"row": 3}]));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod accelerate;
 mod adapters;
 mod device;
+mod examine;
 mod faults;
 #[cfg(unix)]
 mod hub;

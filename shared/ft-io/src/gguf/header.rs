@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use super::marks::{ALIGNMENT, MAGIC};
 use super::values::{Array, Kind, Value, without_zeros};
-use super::{Content, MAGIC, TensorInfo};
+use super::{Content, TensorInfo};
 
-/// Where tensors begin, unless the file says otherwise: at a multiple of so many bytes.
-const ALIGNMENT: u64 = 32;
 /// The most dimensions of a tensor.
 const DIMENSIONS: u32 = 4;
 

@@ -1,19 +1,20 @@
-//! The header of a GGUF file, versions 1 to 3: metadata by key, and where each tensor lies.
+//! The header of a GGUF file, versions 1 to 3: metadata by key, and where each tensor lies; and its writing.
 //!
 //! The format is llama.cpp's (`ggml/docs/gguf.md`). Every length is held against what is left of the file before memory
 //! is asked for, and a list stays the bytes that it is in the file until somebody asks for its elements, so that reading
 //! a header takes about as much memory as it has bytes.
 
 mod header;
+mod marks;
 mod values;
+mod write;
 
+pub use marks::MAGIC;
 pub use values::{Array, Kind, Value};
+pub use write::{Metadata, NewTensor, Typed, header, places};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-/// The first bytes of every GGUF file.
-pub const MAGIC: &[u8; 4] = b"GGUF";
 
 /// What a GGUF file's header tells.
 #[derive(Debug, Clone, Default)]

@@ -36,24 +36,32 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind with this number of `gguf_metadata_value_type`.
+    /// The kinds by their numbers, `gguf_metadata_value_type`.
+    const BY_NUMBER: [Kind; 13] = [
+        Kind::Unsigned(1),
+        Kind::Signed(1),
+        Kind::Unsigned(2),
+        Kind::Signed(2),
+        Kind::Unsigned(4),
+        Kind::Signed(4),
+        Kind::F32,
+        Kind::Bool,
+        Kind::String,
+        Kind::Array,
+        Kind::Unsigned(8),
+        Kind::Signed(8),
+        Kind::F64,
+    ];
+
+    /// The kind with this number.
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Kind::Unsigned(1),
-            1 => Kind::Signed(1),
-            2 => Kind::Unsigned(2),
-            3 => Kind::Signed(2),
-            4 => Kind::Unsigned(4),
-            5 => Kind::Signed(4),
-            6 => Kind::F32,
-            7 => Kind::Bool,
-            8 => Kind::String,
-            9 => Kind::Array,
-            10 => Kind::Unsigned(8),
-            11 => Kind::Signed(8),
-            12 => Kind::F64,
-            _ => return None,
-        })
+        Self::BY_NUMBER.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// Its number.
+    pub(super) fn number(self) -> u32 {
+        // Every kind that is made here is in the table.
+        Self::BY_NUMBER.iter().position(|kind| *kind == self).unwrap_or_default() as u32
     }
 
     /// The bytes of a value; none for texts and lists, which have their lengths before them.

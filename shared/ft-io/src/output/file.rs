@@ -86,6 +86,16 @@ impl AtomicFile {
         &self.named
     }
 
+    /// The open file, for writers that know beforehand where each part goes.
+    pub fn as_file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where its bytes are until [`AtomicFile::commit`]; none where the target is written directly.
+    pub fn temporary(&self) -> Option<&Path> {
+        self.temporary.as_deref()
+    }
+
     /// Syncs the file, gives it its name and syncs the folder.
     ///
     /// # Errors

@@ -113,6 +113,12 @@ pub(crate) fn words(values: &[u32], device: &Device) -> Result<Tensor> {
     Tensor::from_slice(values, values.len(), device)
 }
 
+/// The tensor contiguous from a multiple of 16 bytes on, for kernels that take all elements as one row: itself where it is so.
+pub(crate) fn aligned(tensor: &Tensor) -> Result<Tensor> {
+    let offset = tensor.layout().start_offset() * tensor.dtype().size_in_bytes();
+    if offset.is_multiple_of(16) { tensor.contiguous() } else { tensor.force_contiguous() }
+}
+
 /// Where a tensor lies.
 pub(super) fn of_storage(storage: &Storage, layout: &Layout) -> Result<Region> {
     match storage {

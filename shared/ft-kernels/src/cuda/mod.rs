@@ -15,6 +15,6 @@ mod memory;
 mod probe;
 
 pub(crate) use launch::{Grid, Launch, block_of, parts};
-pub(crate) use memory::{Output, words};
+pub(crate) use memory::{Output, aligned, words};
 #[cfg(feature = "cuda-host")]
 pub use probe::probe;

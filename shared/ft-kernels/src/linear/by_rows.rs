@@ -53,8 +53,7 @@ pub trait RowSource: std::fmt::Debug + Send + Sync {
     /// If they cannot be had.
     fn expand(&self, isa: Isa, first: usize, out: &mut [f32]) -> Result<()>;
 
-    /// Rows as numbers of a type on a device, `[count, columns]`, which a kernel makes there; none where none can. What it
-    /// makes them of may stay on the device.
+    /// Rows as numbers of a type on a device, `[count, columns]`, which a kernel makes there; none where none can.
     ///
     /// # Errors
     /// If the kernel fails or the device has no room.

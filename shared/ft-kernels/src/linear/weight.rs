@@ -93,12 +93,26 @@ impl Weight {
     /// # Errors
     /// If it cannot be expanded, or the device has no room.
     pub(super) fn numbers(&self, compute: Compute, device: &Device, dtype: DType) -> Result<Tensor> {
-        if let (Backend::Cuda, Self::Rows(rows)) = (compute.backend, self)
-            && let Some(found) = rows.expand_on(device, dtype)?
+        let kernels = compute.backend == Backend::Cuda && matches!(self, Self::Rows(_));
+        if kernels { self.on(device, Some(dtype))?.widened() } else { self.to_device(device)?.widened() }
+    }
+
+    /// The matrix as numbers on a device, in the type that products are made in there, if that is another one than its own. A
+    /// kernel of the device makes them of few bits where there is one: then those alone go over. Else it is narrowed before it
+    /// goes over, and no product narrows it again.
+    ///
+    /// # Errors
+    /// If it cannot be expanded, or the device has no room.
+    pub fn on(&self, device: &Device, products: Option<DType>) -> Result<Self> {
+        if let (Self::Rows(rows), Device::Cpu | Device::Cuda(_)) = (self, device)
+            && let Some(found) = rows.expand_on(device, products.unwrap_or(DType::F32))?
         {
-            return Ok(found);
+            return Ok(Self::Float(found));
         }
-        self.to_device(device)?.widened()
+        match products {
+            Some(dtype) => Self::Float(self.widened()?.to_dtype(dtype)?).to_device(device),
+            None => self.to_device(device),
+        }
     }
 
     /// The matrix on a device, where the host's rows become f32.

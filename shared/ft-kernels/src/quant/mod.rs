@@ -6,6 +6,7 @@
 //! * [`EightBit`]: blocks of 32 signed bytes with a scale in 16 bits, the Q8_0 of GGUF files.
 //! * [`Blocks`]: these and all other codes that there are, where they lie in memory: a signed byte an element and a scale
 //!   a row, the weights of bitsandbytes' `LLM.int8()` (Dettmers et al., 2022, section 3), and the blocks of GGUF files.
+//! * [`encode_blocks`]: makes some of those.
 //!
 //! The elements of a matrix are counted row by row, and blocks take no notice of where a row ends. Each format says once,
 //! in vectors, what its codes stand for (`Decode`); whatever reads blocks is compiled for each: the copy to floats
@@ -20,6 +21,7 @@ mod codes;
 mod cuda;
 mod decode;
 mod eight;
+mod encode;
 mod expand;
 mod four;
 mod k_quants;
@@ -35,6 +37,7 @@ pub use blocks::{Blocks, GgufBlocks};
 pub use cuda::Placed;
 pub(crate) use decode::{Decode, OnBlocks};
 pub use eight::EightBit;
+pub use encode::encode_blocks;
 pub use four::{BLOCK, FourBit};
 pub use kind::Kind;
 pub use run::{BlockRows, Run, expand_rows};

@@ -13,7 +13,7 @@ pub fn rope(x: &Tensor, tables: &RopeTables, heads: usize, head_dim: usize, dire
     let (cos, sin) = tables.on(x.device())?;
     let sign = if direction == Direction::Forward { 1.0 } else { -1.0 };
     let call = Launch::new("rope", "rope", dtype).change(&x).read_as(&cos, DType::F32).read_as(&sin, DType::F32);
-    let call = call.int(columns).int(heads).int(head_dim).int(tables.half).f32(sign);
+    let call = call.int(columns).int(heads).int(head_dim).int(tables.half).int(tables.pairs.into()).f32(sign);
     // SAFETY: the operator has checked that `heads` heads lie within a row, and that the tables have as many rows.
     unsafe { call.run(Grid::line(rows, block_of(heads * tables.half, dtype, 512)))? };
     Ok(x)

@@ -1,3 +1,4 @@
+use candle_core::Tensor;
 use ft_kernels::residual::{add_scaled, reference, scaled};
 
 use crate::common::{TYPES, assert_close, bound, exact, in_every_order, kernels, matrix};
@@ -16,5 +17,17 @@ fn sums_are_the_reference() {
             assert_close(&found[0], &expected, bound(dtype));
             assert_close(&found[1], &reference::scaled(&exact(&y), 0.3).unwrap(), bound(dtype));
         }
+    }
+}
+
+/// Rows that begin beside a pack of 16 bytes.
+#[test]
+fn views_may_begin_anywhere() {
+    for dtype in TYPES {
+        let (base, y) = (matrix(1, 5, 7, dtype), matrix(2, 5, 7, dtype));
+        let rows = |t: &Tensor| t.narrow(0, 1, 3).unwrap();
+        let found = add_scaled(kernels(), &rows(&base), rows(&y), 0.5).unwrap();
+        let expected = (exact(&rows(&base)) + (exact(&rows(&y)) * 0.5).unwrap()).unwrap();
+        assert_close(&found, &expected, bound(dtype));
     }
 }

@@ -1,5 +1,7 @@
 //! Packed matrices against bitsandbytes' own (`scripts/make_quant_reference.py`).
 
+mod ggml;
+
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::quantized::GgmlDType;
 use ft_io::gguf::{Content, MAGIC, TensorInfo, Value, type_name};
 
 use super::Checkpoint;
@@ -139,7 +138,7 @@ impl Reader {
 
     fn stored(&self, name: &str, info: &TensorInfo) -> Result<Stored> {
         let path = self.file.path();
-        let format = format(info.kind).ok_or_else(|| Error::TensorType {
+        let format = Format::of_ggml(info.kind).ok_or_else(|| Error::TensorType {
             path: path.to_path_buf(),
             tensor: name.into(),
             found: type_name(info.kind).into_owned(),
@@ -217,24 +216,3 @@ const MOST_FACTORS: usize = 1 << 16;
 
 /// Tensors that are no weights.
 const ROPE_TENSORS: [&str; 3] = [ROPE_FACTORS, LONG_FACTORS, SHORT_FACTORS];
-
-/// How numbers of a type of ggml are stored, if they can be expanded here. Q8_1 and Q8_K are for activations.
-fn format(kind: u32) -> Option<Format> {
-    Some(match kind {
-        0 => Format::F32,
-        1 => Format::F16,
-        2 => Format::Blocks(GgmlDType::Q4_0),
-        3 => Format::Blocks(GgmlDType::Q4_1),
-        6 => Format::Blocks(GgmlDType::Q5_0),
-        7 => Format::Blocks(GgmlDType::Q5_1),
-        8 => Format::Blocks(GgmlDType::Q8_0),
-        10 => Format::Blocks(GgmlDType::Q2K),
-        11 => Format::Blocks(GgmlDType::Q3K),
-        12 => Format::Blocks(GgmlDType::Q4K),
-        13 => Format::Blocks(GgmlDType::Q5K),
-        14 => Format::Blocks(GgmlDType::Q6K),
-        28 => Format::F64,
-        30 => Format::Bf16,
-        _ => return None,
-    })
-}

@@ -37,7 +37,36 @@ pub enum Format {
     ByteRows,
 }
 
+/// The types of ggml whose numbers can be expanded here, by their numbers of `ggml_type`. Q8_1 and Q8_K are for
+/// activations.
+const GGML: [(u32, Format); 14] = [
+    (0, Format::F32),
+    (1, Format::F16),
+    (2, Format::Blocks(GgmlDType::Q4_0)),
+    (3, Format::Blocks(GgmlDType::Q4_1)),
+    (6, Format::Blocks(GgmlDType::Q5_0)),
+    (7, Format::Blocks(GgmlDType::Q5_1)),
+    (8, Format::Blocks(GgmlDType::Q8_0)),
+    (10, Format::Blocks(GgmlDType::Q2K)),
+    (11, Format::Blocks(GgmlDType::Q3K)),
+    (12, Format::Blocks(GgmlDType::Q4K)),
+    (13, Format::Blocks(GgmlDType::Q5K)),
+    (14, Format::Blocks(GgmlDType::Q6K)),
+    (28, Format::F64),
+    (30, Format::Bf16),
+];
+
 impl Format {
+    /// How numbers of the type number `kind` of ggml are stored.
+    pub(super) fn of_ggml(kind: u32) -> Option<Self> {
+        GGML.into_iter().find(|(number, _)| *number == kind).map(|(_, format)| format)
+    }
+
+    /// Its number among ggml's types, if it is one of them.
+    pub fn ggml(self) -> Option<u32> {
+        GGML.into_iter().find(|(_, format)| *format == self).map(|(number, _)| number)
+    }
+
     /// Elements and bytes of one block.
     fn block(self) -> (usize, usize) {
         match self {
@@ -51,9 +80,14 @@ impl Format {
     }
 
     /// The bytes of `elements` elements, if they are whole blocks.
-    pub(super) fn bytes(self, elements: usize) -> Option<u64> {
+    pub fn bytes(self, elements: usize) -> Option<u64> {
         let (block, size) = self.block();
         elements.is_multiple_of(block).then(|| (elements / block) as u64 * size as u64)
+    }
+
+    /// The format of candle's floats of 32 and 16 bits.
+    pub fn from_float(dtype: candle_core::DType) -> Option<Self> {
+        [Format::F32, Format::Bf16, Format::F16].into_iter().find(|format| format.float() == Some(dtype))
     }
 
     /// The candle type with the same bits, for floats of 32 and 16 bits.

@@ -1,11 +1,9 @@
 //! A product's packed projections as one matrix whose rows can be expanded.
 
-use std::sync::OnceLock;
-
 use candle_core::{DType, Device, Tensor};
 use ft_kernels::backend::Isa;
 use ft_kernels::linear::RowSource;
-use ft_kernels::quant::{BlockRows, Blocks, GgufBlocks, Placed, Run, expand_rows};
+use ft_kernels::quant::{BlockRows, Blocks, GgufBlocks, Run, expand_rows};
 
 use super::packed::Packed;
 use crate::error::Result;
@@ -20,8 +18,6 @@ pub(super) struct PackedMatrix {
     granule: usize,
     /// Whether all parts lie in blocks that products read.
     in_blocks: bool,
-    /// Copies of the parts on the device that first asked for rows there; none where a part has no kernel.
-    placed: OnceLock<Option<Vec<Placed>>>,
 }
 
 impl PackedMatrix {
@@ -34,25 +30,7 @@ impl PackedMatrix {
             granule = common_multiple(granule, part.granule(columns));
         }
         let in_blocks = parts.iter().all(|part| part.len() == 0 || part.run(0, columns).is_some());
-        Self {
-            parts,
-            starts,
-            columns,
-            granule: if in_blocks { 1 } else { granule },
-            in_blocks,
-            placed: OnceLock::new(),
-        }
-    }
-
-    /// Copies of the parts on a device.
-    fn placed_on(&self, device: &Device) -> candle_core::Result<Option<&[Placed]>> {
-        if self.placed.get().is_none() {
-            let copies = self.parts.iter().map(|part| part.placed(device)).collect::<candle_core::Result<_>>()?;
-            // Another thread's copies are as good.
-            let _ = self.placed.set(copies);
-        }
-        let here = |copies: &&[Placed]| copies.iter().all(|copy| copy.device().same_device(device));
-        Ok(self.placed.get().and_then(Option::as_deref).filter(here))
+        Self { parts, starts, columns, granule: if in_blocks { 1 } else { granule }, in_blocks }
     }
 
     /// Writes those rows of part number `i` that lie in the rows of all from `first` on.
@@ -118,13 +96,14 @@ impl RowSource for PackedMatrix {
         first: usize,
         count: usize,
     ) -> candle_core::Result<Option<Tensor>> {
-        let Some(placed) = self.placed_on(device)? else { return Ok(None) };
         let mut rows = Vec::new();
-        for (copy, span) in placed.iter().zip(self.starts.windows(2)) {
+        for (part, span) in self.parts.iter().zip(self.starts.windows(2)) {
             let (from, to) = (first.max(span[0]), (first + count).min(span[1]));
-            if from < to {
-                rows.push(copy.rows(dtype, self.columns, from - span[0], to - from)?);
+            if from >= to {
+                continue;
             }
+            let Some(copy) = part.placed(device)? else { return Ok(None) };
+            rows.push(copy.rows(dtype, self.columns, from - span[0], to - from)?);
         }
         Ok(match rows.len() {
             0 => None,

@@ -10,7 +10,8 @@ use crate::error::Result;
 use ft_kernels::linear::Weight;
 
 /// The layers of another source, copied to a device when they are asked for: what the host holds in few bits, reads
-/// from its file, or gathers from all ranks is expanded there, and one layer at a time is on the device. Final norm,
+/// from its file, or gathers from all ranks is expanded, on the device where that has a kernel for it, and one layer at a time
+/// is there. Final norm,
 /// and, unless ranks share them, embedding and head stay there: in f32 where the host has them in a file's blocks, for
 /// no product on a device reads these.
 pub struct Placed {
@@ -44,10 +45,8 @@ impl Placed {
 impl LayerSource for Placed {
     fn layer(&self, i: usize) -> Result<Arc<LayerWeights>> {
         let layer = self.source.layer(i)?;
-        // Narrowed before it is copied: half the bytes go over, and no product narrows them again.
-        let of = |dtype| layer.map(|weight: &Weight| Ok(Weight::Float(weight.widened()?.to_dtype(dtype)?)));
-        let narrowed = self.products.map(of).transpose()?;
-        Ok(Arc::new(narrowed.as_ref().unwrap_or(&layer).to_device(&self.device)?))
+        let here = layer.map(|weight: &Weight| Ok(weight.on(&self.device, self.products)?))?;
+        Ok(Arc::new(here.to_device(&self.device)?))
     }
 
     fn embedding(&self) -> Result<Weight> {

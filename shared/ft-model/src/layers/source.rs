@@ -48,8 +48,7 @@ pub trait LayerSource: Send + Sync {
     /// Says what will be asked for next, in this order, so that it can be on its way in time.
     fn expect(&self, _pass: &[Unit]) {}
 
-    /// Whether each call reads, gathers or forms the weights anew: then it pays to go through the model with as many tokens
-    /// at a time as memory allows.
+    /// Whether each call reads or gathers the weights anew: then it pays to go through the model with more tokens at a time.
     fn forms_layers_anew(&self) -> bool {
         false
     }

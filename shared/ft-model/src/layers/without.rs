@@ -81,7 +81,8 @@ impl LayerSource for Without {
     }
 
     fn forms_layers_anew(&self) -> bool {
-        true
+        // Taking a part off costs little beside a piece; reading or gathering what it is taken off may not.
+        self.source.forms_layers_anew()
     }
 
     fn is_collective(&self) -> bool {

@@ -67,6 +67,34 @@ pub fn pissa(
     Ok((from_vec(a, (rank, inner))?, from_vec(b, (out, rank))?))
 }
 
+/// The best pair of rank `rank` for the product of `b` `[out, r]` and `a` `[r, in]`: `A` `[rank, in]`, `B` `[out, rank]`.
+/// What the rank has room for beyond `r` is zeros.
+///
+/// # Errors
+/// If candle refuses the shapes.
+pub(super) fn product(a: &Tensor, b: &Tensor, rank: usize) -> Result<(Tensor, Tensor)> {
+    let ((count, inner), out) = (a.dims2()?, b.dim(0)?);
+    let wide = |tensor: &Tensor| -> Result<Vec<f64>> {
+        Ok(with_slice(tensor, |values| values.iter().map(|&x| f64::from(x)).collect())?)
+    };
+    let (rows, left) = (wide(a)?, wide(b)?);
+    // B·A = (B·C)·Q with orthonormal rows Q, so that the small B·C has the product's singular values.
+    let mut basis = rows.clone();
+    orthonormal(&mut basis, inner);
+    let mixture = transposed_times(&rows, &basis, count, count, inner);
+    let small = transposed(&times(&left, &mixture, out, count, count), out, count);
+    let kept = rank.min(count).min(out);
+    let (short, long) = exact(&small, count, out, kept);
+    let right = times(&short, &basis, kept, count, inner);
+    let filled = |mut rows: Vec<f64>, len: usize| {
+        rows.resize(len, 0.0);
+        rows
+    };
+    let narrow = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect::<Vec<_>>();
+    let (a, b) = (filled(right, rank * inner), transposed(&filled(long, rank * out), rank, out));
+    Ok((from_vec(narrow(a), (rank, inner))?, from_vec(narrow(b), (out, rank))?))
+}
+
 /// A plain adapter of twice the rank that does to the whole base what the trained pairs do to the rest that
 /// [`pissa`] leaves: `[A; A₀]` and `[B, -B₀]` with the same scaling, as peft converts with
 /// `path_initial_model_for_weight_conversion`. Any reader of LoRA adds it to the untouched weight; an adapter saved

@@ -9,13 +9,16 @@ const FLAGS: [(&str, bool); 5] =
     [("weight", true), ("train", true), ("training", true), ("loss", true), ("masked", false)];
 
 /// Whether `key` is such a flag.
-pub(super) fn is_flag(key: &str) -> bool {
+pub fn is_flag(key: &str) -> bool {
     FLAGS.iter().any(|(name, _)| *name == key)
 }
 
 /// `weight` (OpenAI, 0 or 1), `train`, `training` (axolotl), `loss` (ms-swift) and `masked` (torchtune) as one flag; none
 /// where the message has none of them.
-pub(super) fn train(message: &Map<String, Value>) -> Result<Option<bool>, Fault> {
+///
+/// # Errors
+/// [`Fault::Broken`] if one is neither, or two of them do not agree.
+pub fn train(message: &Map<String, Value>) -> Result<Option<bool>, Fault> {
     let mut found: Option<(&str, bool)> = None;
     for (name, sense) in FLAGS {
         let Some(value) = message.get(name).filter(|value| !value.is_null()) else {

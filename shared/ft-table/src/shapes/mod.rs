@@ -41,6 +41,7 @@ mod tools;
 
 pub use detect::{Shape, shape_names};
 pub use example::Example;
+pub use flags::{is_flag, train};
 pub use message::ChatMessage;
 pub use reading::{Preference, Reading};
 pub use reason::{Fault, Part, Reason};

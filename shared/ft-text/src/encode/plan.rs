@@ -43,7 +43,7 @@ impl Plan {
             Some("NFC") => true,
             Some(_) => return None,
         };
-        if !is_plain_bpe(tokenizer) {
+        if !is_plain_bpe(tokenizer) || tokenizer.get_encode_special_tokens() {
             return None;
         }
         let pre = serde_json::to_value(tokenizer.get_pre_tokenizer()?).ok()?;

@@ -51,6 +51,47 @@ fn the_tag_decides_where_it_stands() {
     assert_eq!(of(LabelMode::Assistant), ["a<e>", "b<e>"]);
 }
 
+/// Phi-3.5's way of ending: the end token stands behind the last turn alone.
+#[test]
+fn an_end_token_behind_the_whole_is_no_part_of_earlier_turns() {
+    let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|end|>{% endfor %}\
+        {% if add_generation_prompt %}<assistant>{% else %}{{ eos_token }}{% endif %}";
+    let template = ChatTemplate::new(source, &[("eos_token".into(), "</s>".into())]).unwrap();
+    let many: Vec<(&str, &str)> = TURNS[1..].iter().cycle().take(40).copied().collect();
+    for turns in [&TURNS[..], &many] {
+        let messages = chat(turns);
+        for mode in [LabelMode::Assistant, LabelMode::Completion] {
+            let out = render_labelled(&template, &messages, &Variables::default(), mode).unwrap();
+            let got: Vec<&str> = out.spans.iter().map(|s| &out.text[s.clone()]).collect();
+            let (last, others) = got.split_last().unwrap();
+            assert_eq!(*last, "b<|end|></s>");
+            assert!(others.iter().enumerate().all(|(i, said)| *said == ["a<|end|>", "b<|end|>"][i % 2]), "{got:?}");
+            assert_eq!(got.len(), if mode == LabelMode::Completion { 1 } else { turns.len() / 2 });
+        }
+        assert!(!forgets_earlier_turns(&template, &messages, &Variables::default(), LabelMode::Assistant).unwrap());
+    }
+    // A message that only says so is none.
+    let source = "{{ messages | length }}</s>{% for m in messages %}{{ m.content }}{% endfor %}{{ eos_token }}";
+    let template = ChatTemplate::new(source, &[("eos_token".into(), "</s>".into())]).unwrap();
+    render_labelled(&template, &chat(&TURNS), &Variables::default(), LabelMode::Assistant).unwrap_err();
+}
+
+/// Llama-3's first template: the generation prompt stands behind every rendering, and no answer ends with it.
+#[test]
+fn a_generation_prompt_that_is_always_there_is_not_learned() {
+    let source = "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}<{{ m.role }}>{{ m.content }}<e>\
+        {% endfor %}<assistant>";
+    for mode in [LabelMode::Assistant, LabelMode::Completion] {
+        let got = learned(source, &TURNS, mode).unwrap();
+        assert_eq!(got, if mode == LabelMode::Completion { vec!["b<e>"] } else { vec!["a<e>", "b<e>"] });
+    }
+    // Begin and end are one token: that is no prompt.
+    let source = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ bos_token }}{% endfor %}";
+    let template = ChatTemplate::new(source, &[("bos_token".into(), "<s>".into())]).unwrap();
+    let out = render_labelled(&template, &chat(&TURNS), &Variables::default(), LabelMode::Completion).unwrap();
+    assert_eq!(&out.text[out.spans[0].clone()], "b<s>");
+}
+
 #[test]
 fn a_template_that_rewrites_the_past_is_refused() {
     let source = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}";

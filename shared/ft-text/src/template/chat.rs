@@ -7,12 +7,13 @@ use chrono::{Local, NaiveDateTime};
 use minijinja::{Environment, Value};
 use sha2::{Digest, Sha256};
 
+use super::beginnings::{Beginnings, Trace};
 use super::message::Message;
 use super::rendering::Rendering;
 use super::rewrite::Rewritten;
-use super::values::Context;
+use super::values::{Context, Messages};
 use super::variables::Variables;
-use super::{depth, environment, generation, rewrite, values};
+use super::{depth, environment, generation, instrument, rewrite, values};
 use crate::error::{Error, Result};
 
 /// A compiled chat template with the special tokens that it may name.
@@ -21,12 +22,16 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
     marks_generation: bool,
+    /// Whether there is a twin that tells of the beginnings of a conversation.
+    is_instrumented: bool,
     base: Arc<BTreeMap<String, Value>>,
     /// The model's template for conversations with tools, if it has one of its own.
     with_tools: Option<Box<ChatTemplate>>,
 }
 
 const NAME: &str = "chat_template";
+/// The twin that [`instrument`] makes of it.
+const TWIN: &str = "instrumented";
 
 impl ChatTemplate {
     /// Compiles `source`.
@@ -42,13 +47,16 @@ impl ChatTemplate {
         let Rewritten { source: rewritten, marks_generation } = rewrite::rewrite(source);
         let mut environment = environment::new();
         environment::set_clock(&mut environment, Local::now().naive_local());
+        let twin = instrument::instrument(&rewritten);
         depth::add(&mut environment, NAME, rewritten)?;
+        let is_instrumented = twin.is_some_and(|twin| depth::add(&mut environment, TWIN, twin).is_ok());
         let mut base: BTreeMap<String, Value> =
             special_tokens.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect();
         // transformers passes both as None when there are none.
         base.insert("tools".into(), Value::from(()));
         base.insert("documents".into(), Value::from(()));
-        Ok(Self { environment, source: source.to_owned(), marks_generation, base: Arc::new(base), with_tools: None })
+        let (source, base) = (source.to_owned(), Arc::new(base));
+        Ok(Self { environment, source, marks_generation, is_instrumented, base, with_tools: None })
     }
 
     /// Lets `template` render the conversations that come with tools, as transformers does
@@ -151,17 +159,46 @@ impl Conversation<'_> {
         self.template.marks_generation
     }
 
+    /// The end-of-sequence token, as the template gets it.
+    pub(crate) fn end_token(&self) -> Option<&str> {
+        self.template.base.get("eos_token").and_then(Value::as_str).filter(|token| !token.is_empty())
+    }
+
+    /// What the template makes of no messages, if it is never told whether to prompt: where it prompts in any case, that.
+    pub(crate) fn constant_prompt(&self) -> Option<String> {
+        let is_told = self.template.source.contains("add_generation_prompt");
+        let rendered = (!is_told).then(|| self.render(0, false)).and_then(Result::ok);
+        rendered.map(|rendered| rendered.text).filter(|text| !text.is_empty())
+    }
+
     /// Renders the first `count` messages.
     pub(crate) fn render(&self, count: usize, add_generation_prompt: bool) -> Result<Rendering> {
-        let template = self.template.environment.get_template(NAME).map_err(|e| Error::Template(e.to_string()))?;
-        let (messages, base) = (self.messages[..count].to_vec(), Arc::clone(&self.template.base));
-        let context = Context::new(messages, add_generation_prompt, Arc::clone(&self.variables), base);
-        let text = template.render(Value::from_object(context)).map_err(|e| Error::Template(describe(&e)))?;
+        let messages = Value::from(self.messages[..count].to_vec());
+        let text = self.text(NAME, Messages::Plain { messages, add_generation_prompt })?;
         Ok(if self.template.marks_generation {
             generation::take_spans(&text)
         } else {
             Rendering { text, generated: Vec::new() }
         })
+    }
+
+    /// How the renderings of the first messages go on from `whole`, that of all without the generation prompt: for each
+    /// number of messages that `asked` names, with the prompt or without, as far as one rendering tells it.
+    pub(crate) fn beginnings(&self, whole: &Rendering, asked: &[Option<bool>]) -> Beginnings {
+        if !self.template.is_instrumented {
+            return Beginnings::new();
+        }
+        let trace = Trace::new(&self.messages, asked);
+        // What fails for a beginning alone ends here; who needs it renders it and learns why.
+        let marked = self.text(TWIN, Messages::Noted(trace.clone()));
+        let told = marked.ok().and_then(|marked| trace.take(&marked, self.template.marks_generation));
+        told.filter(|(rendering, _)| rendering == whole).map(|(_, beginnings)| beginnings).unwrap_or_default()
+    }
+
+    fn text(&self, name: &str, messages: Messages) -> Result<String> {
+        let template = self.template.environment.get_template(name).map_err(|e| Error::Template(e.to_string()))?;
+        let context = Context::new(messages, Arc::clone(&self.variables), Arc::clone(&self.template.base));
+        template.render(Value::from_object(context)).map_err(|e| Error::Template(describe(&e)))
     }
 }
 

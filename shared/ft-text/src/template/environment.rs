@@ -5,7 +5,7 @@ use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
 
 use super::arguments::{Arguments, invalid};
-use super::{clock, filters, format, generation, methods, pyjson, pyrepr};
+use super::{beginnings, clock, filters, format, generation, methods, pyjson, pyrepr};
 
 /// An environment with Python's string, list and dict methods and the functions
 /// and filters that transformers adds.
@@ -17,6 +17,7 @@ pub(super) fn new() -> Environment<'static> {
     env.set_formatter(write);
     filters::add(&mut env);
     format::add(&mut env);
+    beginnings::add(&mut env);
     env.add_function("dict", dict);
     env.add_filter("tojson", tojson);
     env.add_filter(generation::FILTER, generation::mark);

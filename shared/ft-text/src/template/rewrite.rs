@@ -115,7 +115,7 @@ pub(super) fn code_end(text: &str, closing: &str) -> usize {
 }
 
 /// The length of the text in quotes that `rest` begins with.
-fn text_length(rest: &str) -> usize {
+pub(super) fn text_length(rest: &str) -> usize {
     let quote = rest.as_bytes()[0];
     let mut escaped = false;
     for (at, &byte) in rest.as_bytes().iter().enumerate().skip(1) {
@@ -249,7 +249,7 @@ fn bracket_length(rest: &str) -> usize {
 }
 
 /// Where the text after `{% raw %}` ends: at its closing tag.
-fn raw_end(after: &str) -> usize {
+pub(super) fn raw_end(after: &str) -> usize {
     let mut from = 0;
     while let Some(at) = after[from..].find("{%").map(|at| from + at) {
         let inner = after[at + 2..].trim_start_matches(['-', '+']).trim_start();
@@ -277,7 +277,7 @@ fn checked_loop(inner: &str) -> Option<String> {
 }
 
 /// The words of `code` outside of texts and brackets, and where each begins.
-fn words(code: &str) -> Vec<(usize, &str)> {
+pub(super) fn words(code: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(c) = code[at..].chars().next() {

@@ -10,6 +10,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object};
 use serde_json::{Map, Value as Json};
 
+use super::beginnings::Trace;
 use super::message::Message;
 
 /// JSON as the template sees it, the keys in their order.
@@ -67,11 +68,17 @@ impl Object for PlainMessage {
     }
 }
 
+/// `messages` and `add_generation_prompt`.
+#[derive(Debug)]
+pub(super) enum Messages {
+    Plain { messages: Value, add_generation_prompt: bool },
+    Noted(Trace),
+}
+
 /// The variables of one rendering.
 #[derive(Debug)]
 pub(super) struct Context {
-    messages: Value,
-    add_generation_prompt: bool,
+    messages: Messages,
     /// The row's own variables.
     own: Arc<BTreeMap<String, Value>>,
     /// What the template's variables are where the row says nothing.
@@ -80,12 +87,11 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(
-        messages: Vec<Value>,
-        add_generation_prompt: bool,
+        messages: Messages,
         own: Arc<BTreeMap<String, Value>>,
         base: Arc<BTreeMap<String, Value>>,
     ) -> Self {
-        Self { messages: Value::from(messages), add_generation_prompt, own, base }
+        Self { messages, own, base }
     }
 }
 
@@ -95,11 +101,15 @@ impl Object for Context {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        match key {
-            "messages" => Some(self.messages.clone()),
-            "add_generation_prompt" => Some(Value::from(self.add_generation_prompt)),
-            _ => self.own.get(key).or_else(|| self.base.get(key)).cloned(),
-        }
+        let given = match (&self.messages, key) {
+            (Messages::Plain { messages, .. }, "messages") => Some(messages.clone()),
+            (Messages::Plain { add_generation_prompt, .. }, "add_generation_prompt") => {
+                Some(Value::from(*add_generation_prompt))
+            }
+            (Messages::Plain { .. }, _) => None,
+            (Messages::Noted(trace), _) => trace.variable(key),
+        };
+        given.or_else(|| self.own.get(key).or_else(|| self.base.get(key)).cloned())
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

@@ -1,6 +1,7 @@
 //! Tokenizers built from what a GGUF file says of them.
 
 mod bpe;
+pub(crate) mod export;
 pub(crate) mod gguf;
 mod pre;
 mod spm;

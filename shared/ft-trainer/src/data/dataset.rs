@@ -7,7 +7,7 @@ use ft_dist::Communicator;
 use ft_io::Source;
 use ft_model::arch::Architecture;
 use ft_model::batch::Sequence;
-use ft_table::Tokens;
+use ft_table::{SourceRow, Tokens};
 use ft_text::Form;
 use ft_text::origin::{self, Origin};
 
@@ -36,6 +36,8 @@ pub struct Dataset {
     pub sequences: Vec<Sequence>,
     /// The number of each sequence's row in the file, from 1.
     rows: Vec<usize>,
+    /// What each was made of; nothing where the file does not tell.
+    sources: Vec<SourceRow>,
     pub sha256: String,
     /// The tokenizer that made the tokens, where the file says it.
     pub tokenizer: Option<String>,
@@ -57,10 +59,13 @@ impl Dataset {
         };
         let tokenizer = tokens.metadata.get(origin::TOKENIZER_KEY).cloned();
         let rows = tokens.rows.iter().map(|row| row.number).collect();
+        let is_told = tokens.rows.iter().any(|row| row.source.is_known());
+        let sources = tokens.rows.iter().filter(|_| is_told).map(|row| row.source.clone()).collect();
         let sequences: Vec<Sequence> =
             tokens.rows.into_iter().map(|r| Sequence { input_ids: r.input_ids, labels: r.labels }).collect();
         let form = Form::of(&tokens.metadata);
-        let mut data = Self { name: source.file_name(), sequences, rows, sha256: tokens.sha256, tokenizer, form };
+        let (name, sha256) = (source.file_name(), tokens.sha256);
+        let mut data = Self { name, sequences, rows, sources, sha256, tokenizer, form };
         if let Some(limit) = limit {
             data.fit(limit)?;
         }
@@ -71,13 +76,25 @@ impl Dataset {
 
     /// Rows that are in memory already.
     pub fn of(name: &str, sequences: Vec<Sequence>) -> Self {
-        let rows = (1..=sequences.len()).collect();
-        Self { name: name.into(), sequences, rows, sha256: String::new(), tokenizer: None, form: Form::default() }
+        let (rows, sources) = ((1..=sequences.len()).collect(), Vec::new());
+        let (sha256, form) = (String::new(), Form::default());
+        Self { name: name.into(), sequences, rows, sources, sha256, tokenizer: None, form }
     }
 
     /// The number of a sequence's row in the file, from 1.
     pub fn row(&self, sequence: usize) -> usize {
         self.rows[sequence]
+    }
+
+    /// The file and row that a sequence was made of, where that is known.
+    pub fn source(&self, sequence: usize) -> Option<&SourceRow> {
+        self.sources.get(sequence).filter(|source| source.is_known())
+    }
+
+    /// A sequence's row for people: `row 7`, or with what it was made of `row 7 (chats.csv, row 12)`.
+    pub fn place(&self, sequence: usize) -> String {
+        let row = self.rows[sequence];
+        self.source(sequence).map_or_else(|| format!("row {row}"), |source| format!("row {row} ({source})"))
     }
 
     /// The number of every sequence's row in the file: equal ones were packed into one row.
@@ -103,10 +120,10 @@ impl Dataset {
         let what = match limit.overlong {
             Overlong::Error => {
                 return Err(Error::Rows(format!(
-                    "{}, row {}: {} tokens, and --max-seq-length is {} ({count} of {all} rows are longer); give --overlong \
+                    "{}, {}: {} tokens, and --max-seq-length is {} ({count} of {all} rows are longer); give --overlong \
                  drop or truncate",
                     self.name,
-                    self.rows[first],
+                    self.place(first),
                     self.sequences[first].input_ids.len(),
                     limit.tokens
                 )));
@@ -139,8 +156,8 @@ impl Dataset {
     }
 
     fn check(&self, arch: &Architecture) -> Result<()> {
-        for (sequence, row) in self.sequences.iter().zip(&self.rows) {
-            sequence.check(arch).with_context(|| format!("{}, row {row}", self.name))?;
+        for (i, sequence) in self.sequences.iter().enumerate() {
+            sequence.check(arch).with_context(|| format!("{}, {}", self.name, self.place(i)))?;
         }
         let longest = self.sequences.iter().map(|sequence| sequence.input_ids.len()).max().unwrap_or(0);
         if let Some(told) = arch.beyond(longest) {
@@ -153,7 +170,7 @@ impl Dataset {
     fn leave_out_unlabelled(&mut self) -> Result<()> {
         let all = self.sequences.len();
         let teaches: Vec<bool> = self.sequences.iter().map(|s| s.labelled() > 0).collect();
-        let Some(first) = teaches.iter().position(|teaches| !teaches).map(|i| self.rows[i]) else { return Ok(()) };
+        let Some(first) = teaches.iter().position(|teaches| !teaches).map(|i| self.place(i)) else { return Ok(()) };
         self.keep(|i| teaches[i]);
         if self.sequences.is_empty() {
             return Err(Error::Rows(format!(
@@ -162,7 +179,7 @@ impl Dataset {
             )));
         }
         tracing::warn!(
-            "{}: {} of {all} rows have no label (row {first} is the first) and are left out",
+            "{}: {} of {all} rows have no label ({first} is the first) and are left out",
             self.name,
             all - self.sequences.len()
         );
@@ -173,6 +190,7 @@ impl Dataset {
     fn keep(&mut self, keeps: impl Fn(usize) -> bool) {
         let kept = |i: &usize| keeps(*i);
         self.rows = (0..self.rows.len()).filter(kept).map(|i| self.rows[i]).collect();
+        self.sources = (0..self.sources.len()).filter(kept).map(|i| self.sources[i].clone()).collect();
         let all = std::mem::take(&mut self.sequences).into_iter().enumerate();
         self.sequences = all.filter(|(i, _)| kept(i)).map(|(_, sequence)| sequence).collect();
     }

@@ -8,8 +8,18 @@ use crate::error::Result;
 use crate::options::Configuration;
 
 /// What may differ from machine to machine: where things lie, what is told, and how many threads there are.
-const LOCAL: [&str; 9] =
-    ["model", "train", "eval", "output_dir", "config", "threads", "log_level", "log_format", "disable_tqdm"];
+const LOCAL: [&str; 10] = [
+    "model",
+    "train",
+    "eval",
+    "eval_generate",
+    "output_dir",
+    "config",
+    "threads",
+    "log_level",
+    "log_format",
+    "disable_tqdm",
+];
 
 /// Whether all ranks run the same program with the same arguments.
 ///

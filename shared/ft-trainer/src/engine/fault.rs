@@ -28,8 +28,8 @@ pub fn locate(step: &Step<'_>, adapter: &Adapter, micro_batches: &[Vec<usize>], 
                 first_sequence,
             };
             if let Some((sequence, what)) = first_fault(step, adapter, &piece, &options) {
-                let row = data.row(micro_batch[first + sequence]);
-                return Some(format!("micro-batch {}, row {row}: {what}", number + 1));
+                let row = data.place(micro_batch[first + sequence]);
+                return Some(format!("micro-batch {}, {row}: {what}", number + 1));
             }
             let taken = piece.starts.len() - 1;
             first += taken;
@@ -44,7 +44,7 @@ pub fn place(sequence: usize, micro_batches: &[Vec<usize>], data: &Dataset) -> O
     let mut first = 0;
     for (number, rows) in micro_batches.iter().enumerate() {
         if let Some(row) = rows.get(sequence - first) {
-            return Some(format!("micro-batch {}, row {}: its loss is not finite", number + 1, data.row(*row)));
+            return Some(format!("micro-batch {}, {}: its loss is not finite", number + 1, data.place(*row)));
         }
         first += rows.len();
     }

@@ -1,5 +1,7 @@
 //! When the run logs, evaluates and saves, and what it keeps.
 
+use std::path::PathBuf;
+
 /// Logging.
 #[derive(Debug, Clone)]
 pub struct LogOptions {
@@ -11,13 +13,22 @@ pub struct LogOptions {
     pub logging_first_step: bool,
     /// Where the figures go.
     pub report_to: Vec<ReportTo>,
+    /// Whether `rows.jsonl` in the output folder says which rows each step sees.
+    pub log_rows: bool,
     /// What the run is called in its records; the output folder's name where it is none.
     pub run_name: Option<String>,
 }
 
+/// What answers to prompts come to, in an evaluation's log entry: the share that is right, and the mean F1 of their words.
+pub const EXAMINATION_KEYS: [&str; 2] = ["eval_exact_match", "eval_f1"];
+
 /// Evaluation, checkpoints, early stopping.
 #[derive(Debug, Clone)]
 pub struct EvaluationOptions {
+    /// Prompts that are answered at each evaluation.
+    pub eval_generate: Option<PathBuf>,
+    /// The most tokens of such an answer.
+    pub eval_max_new_tokens: u32,
     /// When the model is evaluated, besides the end.
     pub eval_strategy: Interval,
     /// Steps between evaluations; below 1 a share of all steps. `logging_steps` where it is none.
@@ -53,6 +64,7 @@ impl Default for LogOptions {
             logging_steps: 10.0,
             logging_first_step: false,
             report_to: vec![ReportTo::Jsonl],
+            log_rows: false,
             run_name: None,
         }
     }
@@ -61,6 +73,8 @@ impl Default for LogOptions {
 impl Default for EvaluationOptions {
     fn default() -> Self {
         Self {
+            eval_generate: None,
+            eval_max_new_tokens: 128,
             eval_strategy: Interval::No,
             eval_steps: None,
             eval_on_start: false,

@@ -15,7 +15,7 @@ use ft_model::device::DeviceName;
 use ft_model::lora::LoraConfig;
 
 pub use configuration::Configuration;
-pub use evaluation::{EvaluationOptions, Interval, LogOptions, ReportTo, SaveStrategy};
+pub use evaluation::{EXAMINATION_KEYS, EvaluationOptions, Interval, LogOptions, ReportTo, SaveStrategy};
 pub use memory::{MemoryOptions, Offload, RankOptions, Sharding};
 pub use precision::MixedPrecision;
 pub use rows::{Overlong, RowOptions};

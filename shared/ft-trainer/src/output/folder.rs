@@ -16,16 +16,18 @@ use crate::options::Options;
 use crate::output::checkpoint;
 use crate::output::lock::{Lock, lock};
 use crate::output::run_record::{self, RunRecord};
+use crate::output::watch::rows;
 use crate::run::trainer::Outcome;
 
 const CONFIG: &str = "adapter_config.json";
 const ADAPTER: &str = "adapter_model.safetensors";
 /// What a run leaves in its folder, beside its checkpoints and its events.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     ADAPTER,
     CONFIG,
     "metrics.jsonl",
     run_record::FILE,
+    rows::FILE,
     "trainer_state.json",
     "train_results.json",
     "eval_results.json",
@@ -81,7 +83,11 @@ fn require_inputs_apart(options: &Options, dir: &Path) -> Result<()> {
     const OPTION: &str = "--output-dir";
     let mut results = Distinct::new();
     let named = [("--train", Some(&options.train)), ("--eval", options.eval.as_ref())];
-    for (option, path) in named.into_iter().chain([("--init-adapter", options.init_adapter.as_ref())]) {
+    let more = [
+        ("--init-adapter", options.init_adapter.as_ref()),
+        ("--eval-generate", options.evaluation.eval_generate.as_ref()),
+    ];
+    for (option, path) in named.into_iter().chain(more) {
         path.into_iter().for_each(|path| results.input(option, &Source::parse(path)));
     }
     for (_, path) in checkpoint::all(dir)? {

@@ -3,6 +3,7 @@
 use ft_model::lora::Adapter;
 use ft_model::step::StepResult;
 
+use crate::data::dataset::Dataset;
 use crate::error::Result;
 use crate::json::Entry;
 use crate::run::trainer_state::TrainerState;
@@ -14,6 +15,14 @@ pub trait Observer {
     /// # Errors
     /// Ends the run.
     fn started(&mut self, _state: &TrainerState, _data: &Entry) -> Result<()> {
+        Ok(())
+    }
+
+    /// Step `step`, counted from 1, is next: `rows` gives the places in `data` of the sequences that all ranks will see.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn begins(&mut self, _step: u64, _data: &Dataset, _rows: &dyn Fn() -> Vec<usize>) -> Result<()> {
         Ok(())
     }
 
@@ -58,6 +67,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn started(&mut self, state: &TrainerState, data: &Entry) -> Result<()> {
         self.0.started(state, data)?;
         self.1.started(state, data)
+    }
+
+    fn begins(&mut self, step: u64, data: &Dataset, rows: &dyn Fn() -> Vec<usize>) -> Result<()> {
+        self.0.begins(step, data, rows)?;
+        self.1.begins(step, data, rows)
     }
 
     fn logged(&mut self, step: u64, entry: &Entry) -> Result<()> {

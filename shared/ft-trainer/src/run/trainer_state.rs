@@ -157,7 +157,7 @@ pub fn checkpoint_name(step: u64) -> String {
 
 /// Whether an entry is an evaluation's.
 pub fn is_evaluation(entry: &Entry) -> bool {
-    entry.contains_key("eval_loss")
+    entry.keys().any(|key| key.starts_with("eval_"))
 }
 
 /// The step after which an entry was logged.

@@ -19,6 +19,7 @@ use crate::options::{Configuration, Options};
 use crate::output::checkpoint_folder::CheckpointFolder;
 use crate::output::run_record::RunRecord;
 use crate::output::watch::Watchers;
+use crate::run::Examiner;
 use crate::run::trainer::{Outlets, Trainer};
 use comparison::{Comparison, require_equal};
 pub use kept::Kept;
@@ -36,7 +37,7 @@ pub struct Equal {
 
 /// Takes the steps after `steps.start` up to `steps.end` once more, in one process. `options` are the kept run's with one
 /// rank that takes the micro-batches of all, an output folder of their own, which is made here, and the checkpoint of
-/// `steps.start` to go on from.
+/// `steps.start` to go on from; `examiner` asks what the kept run was asked.
 ///
 /// # Errors
 /// Where the repetition first comes out otherwise; if the inputs are not the kept run's; if nothing is kept of these
@@ -47,6 +48,7 @@ pub fn repeat(
     steps: Range<u64>,
     progress: Arc<dyn Progress>,
     started: Instant,
+    examiner: Option<Box<dyn Examiner>>,
 ) -> Result<Equal> {
     let output = Path::new(&options.output_dir);
     let folder = || format!("cannot make the folder '{}'", output.display());
@@ -58,6 +60,7 @@ pub fn repeat(
     let watchers = Watchers::new(options, Some(output), configuration);
     let mut checkpoints = CheckpointFolder::new(options, Some(output.into()), record);
     let mut trainer = Trainer::new(options, setup, &mut checkpoints, started)?;
+    trainer.examiner = examiner;
     trainer.announce();
     trainer.until = steps.end;
     let mut observer = (watchers, Comparison { kept, from: steps.start, logs: 0, checkpoints: 0 });

@@ -41,9 +41,9 @@ impl Sizes {
     }
 }
 
-/// The keys that all families have, though not all of them by the same name.
-pub(super) fn common(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<Map<String, Value>> {
-    let (eps_key, gguf_eps) = match family {
+/// The keys of what is added to the mean square, or the variance: `config.json`'s, and the file's.
+pub(crate) fn epsilon_keys(family: Family) -> (&'static str, &'static str) {
+    match family {
         Family::Starcoder2 => ("norm_epsilon", "attention.layer_norm_epsilon"),
         Family::Gpt2 => ("layer_norm_epsilon", "attention.layer_norm_epsilon"),
         Family::GptNeox | Family::Phi | Family::Cohere2 | Family::StableLm => {
@@ -51,7 +51,12 @@ pub(super) fn common(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Resu
         }
         Family::Nemotron => ("norm_eps", "attention.layer_norm_epsilon"),
         _ => ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
-    };
+    }
+}
+
+/// The keys that all families have, though not all of them by the same name.
+pub(super) fn common(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<Map<String, Value>> {
+    let (eps_key, gguf_eps) = epsilon_keys(family);
     let mut config = json!({
         "architectures": [family.class()],
         "bos_token_id": keys.token("bos"),

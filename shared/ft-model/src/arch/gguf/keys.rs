@@ -6,9 +6,12 @@ use crate::arch::Family;
 use crate::arch::keys::wrong;
 use crate::error::{Error, Result};
 
+/// The key of the architecture's name.
+pub(crate) const ARCHITECTURE: &str = "general.architecture";
+
 /// llama.cpp's name of the file's architecture.
 pub(super) fn architecture(content: &Content) -> Result<String> {
-    let key = "general.architecture";
+    let key = ARCHITECTURE;
     content.string(key).map(str::to_owned).ok_or_else(|| wrong(key, None, "the architecture's name"))
 }
 

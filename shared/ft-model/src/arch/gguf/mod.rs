@@ -18,6 +18,8 @@ mod keys;
 mod names;
 mod rope;
 
+pub(crate) use families::epsilon_keys;
+pub(crate) use keys::ARCHITECTURE;
 pub(crate) use names::{Layout, activation_key, layout, name, number_within, offset};
 pub(crate) use rope::{LONG_FACTORS, ROPE_FACTORS, RopeTensors, SHORT_FACTORS};
 
@@ -59,6 +61,15 @@ const KNOWN: [(&str, Family); 26] = [
     ("mistral3", Family::Ministral3),
     ("apertus", Family::Apertus),
 ];
+
+/// llama.cpp's name for a family.
+pub(crate) fn architecture_name(family: Family) -> &'static str {
+    let found = KNOWN.into_iter().find(|(_, known)| *known == family);
+    match family {
+        Family::Mistral | Family::Mixtral => "llama",
+        _ => found.map_or(family.name(), |(name, _)| name),
+    }
+}
 
 impl Architecture {
     /// Reads a GGUF file's metadata; `rope` are the values of its tensors that change the rotary embedding.

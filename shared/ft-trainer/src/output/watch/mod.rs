@@ -2,18 +2,21 @@
 
 mod event;
 mod metrics;
+pub mod rows;
 mod tensorboard;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::data::dataset::Dataset;
 use crate::error::Result;
 use crate::json::{Entry, write_file};
 use crate::options::{Configuration, Options, ReportTo};
 use crate::run::Observer;
 use crate::run::trainer_state::TrainerState;
 use metrics::Metrics;
+use rows::Rows;
 use tensorboard::TensorBoard;
 
 /// Writes what is logged, as it comes.
@@ -23,7 +26,9 @@ pub struct Watchers {
     name: String,
     report_to: Vec<ReportTo>,
     configuration: Configuration,
+    log_rows: bool,
     metrics: Option<Metrics>,
+    rows: Option<Rows>,
     board: Option<TensorBoard>,
 }
 
@@ -36,7 +41,9 @@ impl Watchers {
             name: name.unwrap_or_else(|| "run".into()),
             report_to: options.log.report_to.clone(),
             configuration,
+            log_rows: options.log.log_rows,
             metrics: None,
+            rows: None,
             board: None,
         }
     }
@@ -46,6 +53,9 @@ impl Watchers {
         let Some(folder) = &self.folder else { return Ok(()) };
         if self.report_to.contains(&ReportTo::Jsonl) {
             self.metrics = Some(Metrics::create(folder, &state.log_history)?);
+        }
+        if self.log_rows {
+            self.rows = Some(Rows::create(folder, state.global_step)?);
         }
         if self.report_to.contains(&ReportTo::Tensorboard) {
             let events = folder.join("runs").join(self.name.replace(['/', '\\'], "_"));
@@ -76,6 +86,10 @@ impl Observer for Watchers {
     fn started(&mut self, state: &TrainerState, data: &Entry) -> Result<()> {
         self.open(state)?;
         self.introduce(data)
+    }
+
+    fn begins(&mut self, step: u64, data: &Dataset, rows: &dyn Fn() -> Vec<usize>) -> Result<()> {
+        self.rows.as_mut().map_or(Ok(()), |file| file.write(step, data, &rows()))
     }
 
     fn logged(&mut self, step: u64, entry: &Entry) -> Result<()> {

@@ -77,25 +77,30 @@ impl Trainer<'_> {
 
     /// Evaluates and logs what was found.
     fn evaluate(&mut self, to: &mut Outlets<'_>) -> Result<Entry> {
-        let eval = self
-            .setup
-            .eval
-            .as_ref()
-            .ok_or_else(|| Error::Options("there are no rows to evaluate on; give --eval".into()))?;
+        let mut found = self.losses()?;
+        found.extend(self.examine()?);
+        if found.is_empty() {
+            return Err(Error::Options("there are no rows to evaluate on; give --eval".into()));
+        }
+        self.log(found.clone(), to)?;
+        Ok(found)
+    }
+
+    /// What the rows to evaluate on say; nothing where there are none.
+    fn losses(&self) -> Result<Entry> {
+        let Some(eval) = &self.setup.eval else { return Ok(Entry::new()) };
         let started = Instant::now();
         let batch_size = self.options.training.per_device_eval_batch_size as usize;
         let Evaluation { loss, accuracy } =
             evaluate(&self.setup.step(None), &self.setup.adapter, &eval.sequences, batch_size, &*self.setup.progress)?;
         let (seconds, rows) = (started.elapsed().as_secs_f64(), eval.sequences.len());
-        let found = entry(json!({
+        Ok(entry(json!({
             "eval_loss": loss,
             "eval_mean_token_accuracy": accuracy,
             "eval_runtime": rounded(seconds, 4),
             "eval_samples_per_second": rounded(rows as f64 / seconds, 3),
             "eval_steps_per_second": rounded(rows.div_ceil(batch_size) as f64 / seconds, 3),
-        }));
-        self.log(found.clone(), to)?;
-        Ok(found)
+        })))
     }
 
     /// Writes a checkpoint, and removes those that are not to be kept.
@@ -149,7 +154,7 @@ impl Trainer<'_> {
 
     /// The evaluation of the adapter that is written, which is that after step `step`.
     pub(super) fn last_evaluation(&mut self, step: u64, to: &mut Outlets<'_>) -> Result<Option<Entry>> {
-        if self.setup.eval.is_none() {
+        if self.setup.eval.is_none() && self.examiner.is_none() {
             return Ok(None);
         }
         if let Some(found) = self.state.evaluation(step) {

@@ -1,6 +1,7 @@
 //! The recipe: for each step its rows, its gradients, its update; now and then a log, an evaluation, a checkpoint.
 
 mod between_steps;
+mod examination;
 
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ use crate::plan::sampler::Sampler;
 use crate::plan::schedule::Schedule;
 use crate::run::best::BestTracker;
 use crate::run::trainer_state::{LogWindow, TrainerState};
-use crate::run::{CheckpointStore, Observer};
+use crate::run::{CheckpointStore, Examiner, Observer};
 use ft_io::progress::ProgressBar;
 
 /// A run under way.
@@ -43,6 +44,8 @@ pub struct Trainer<'a> {
     footprint: Footprint,
     /// The step after which the run takes no more, whatever its configuration says.
     pub until: u64,
+    /// Who asks the model questions whenever it is evaluated.
+    pub examiner: Option<Box<dyn Examiner>>,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
     began: Began,
@@ -125,6 +128,7 @@ impl<'a> Trainer<'a> {
             forecast: MemoryForecast::new(&setup, &sampler, steps),
             footprint: Footprint::default(),
             until: steps,
+            examiner: None,
             began: Began::at(&state, program),
             setup,
             sampler,
@@ -201,6 +205,7 @@ impl<'a> Trainer<'a> {
         if self.options.ranks.inject_failure == Some((self.setup.ranks.rank(), number + 1)) {
             return Err(Error::Injected(number + 1));
         }
+        to.observer.begins(number + 1, &self.setup.train, &|| self.sampler.step(number).concat())?;
         let before = Before::step(&self.setup, &self.optimizer);
         let own = self.sampler.share(number, self.setup.ranks.rank());
         let step = Step { loss_scale: self.loss_scale(), ..self.setup.step(Some(self.draws(number))) };
@@ -294,7 +299,7 @@ impl<'a> Trainer<'a> {
             }
             _ => None,
         };
-        let place = place.unwrap_or_else(|| format!("rows {}", numbers(data, &micro_batches.concat())));
+        let place = place.unwrap_or_else(|| rows_of(data, &micro_batches.concat()));
         Error::from(error).at(format!("step {}, {place}", number + 1))
     }
 }
@@ -314,9 +319,12 @@ fn fresh_state(options: &Options, precision: Precision, steps: u64, sampler: &Sa
     }
 }
 
-/// The rows' numbers in their file; the first few.
-fn numbers(data: &Dataset, rows: &[usize]) -> String {
-    let some: Vec<String> = rows.iter().take(16).map(|&row| data.row(row).to_string()).collect();
+/// The rows, the first few: their numbers in the file, and what they were made of where that is known.
+fn rows_of(data: &Dataset, rows: &[usize]) -> String {
+    let is_told = rows.iter().any(|&row| data.source(row).is_some());
+    let name = |&row: &usize| if is_told { data.place(row) } else { data.row(row).to_string() };
+    let some: Vec<String> = rows.iter().take(16).map(name).collect();
     let more = if rows.len() > some.len() { ", …" } else { "" };
-    format!("{}{more}", some.join(", "))
+    let before = if is_told { "" } else { "rows " };
+    format!("{before}{}{more}", some.join(", "))
 }
