@@ -12,9 +12,10 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 
 use crate::error::{Error, Result};
+use crate::hub::Hub;
 use crate::lock::lock;
 use crate::name::Name;
-use crate::{Hub, cache, digest, files};
+use crate::{cache, digest, files};
 
 /// How often a transfer that broke off is gone on with.
 const RETRIES: usize = 3;

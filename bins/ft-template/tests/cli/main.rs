@@ -260,7 +260,7 @@ fn models_without_tokenizer_or_template() {
     assert_eq!(out.code, 1);
     assert!(out.stderr.contains("empty: no tokenizer: the folder has no tokenizer.json"), "{}", out.stderr);
     let out = bench.run_with("none", &["in.parquet", "-o", "x"]);
-    assert!(out.stderr.contains("none: No such file or directory"), "{}", out.stderr);
+    assert!(out.stderr.contains("none' is no folder or file here"), "{}", out.stderr);
     fs::create_dir(bench.path("base")).unwrap();
     fs::copy(bench.model().join("tokenizer.json"), bench.path("base/tokenizer.json")).unwrap();
     let out = bench.run_with("base", &["in.parquet", "-o", "x"]);

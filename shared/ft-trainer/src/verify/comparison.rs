@@ -6,7 +6,7 @@ use ft_kernels::tensor::with_slice;
 use ft_model::lora::Adapter;
 use serde_json::Value;
 
-use super::Kept;
+use super::kept::Kept;
 use crate::error::{Error, Result};
 use crate::json::Entry;
 use crate::output::checkpoint;
