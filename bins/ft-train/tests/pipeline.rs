@@ -94,7 +94,7 @@ fn docs_coming_from_trl() {
         let (asked, said) = (format!("Who owes {i}?"), format!("Client {i} does."));
         serde_json::json!({"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]})
     };
-    let chats: String = (0..12).map(|i| format!("{}\n", chat(i))).collect();
+    let chats = (0..12).map(|i| chat(i).to_string() + "\n").collect::<String>();
     fs::write(scratch.path().join("chats.jsonl"), chats).unwrap();
     let recipe = block(page, "ft-train --config train.yaml", "```yaml\n");
     assert!(recipe.contains("num_train_epochs: 3"), "{recipe}");
