@@ -96,7 +96,7 @@ fn every_list_may_be_json() {
     assert_eq!(saved["modules_to_save"], serde_json::json!(["lm_head"]));
     assert_eq!(saved["layers_to_transform"], serde_json::json!([0, 1]));
     // What is no list of words stays what was typed.
-    let told = scratch.failure(&with_base(r#"--output-dir out --layers-to-transform [[0]]"#), 2);
+    let told = scratch.failure(&with_base("--output-dir out --layers-to-transform [[0]]"), 2);
     assert!(told.contains("[[0]]"), "{told}");
 }
 
