@@ -11,17 +11,18 @@ use ft_trainer::json::write_json;
 use ft_trainer::output::checkpoint;
 use ft_trainer::run::trainer_state::checkpoint_name;
 use ft_trainer::verify::{Equal, Kept, repeat};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::config::Cli;
 use crate::examine;
 
 /// Arguments that may be given anew.
-const ANEW: [&str; 9] = [
+const ANEW: [&str; 10] = [
     "model",
     "train",
     "eval",
     "eval_generate",
+    "init_adapter",
     "threads",
     "activation_memory",
     "gradient_checkpointing",
@@ -53,6 +54,24 @@ pub fn verify(cli: &Cli, dir: &Path) -> Result<()> {
     stdout.write_all(told.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 
+/// Inputs that are files, with the argument that gives each.
+const FILES: [&str; 5] = ["model", "train", "eval", "eval_generate", "init_adapter"];
+
+/// A record keeps no folder of an absolute path, so that such an input may have to be given anew.
+fn require_found(configuration: &Map<String, Value>) -> Result<()> {
+    for key in FILES {
+        let Some(name) = configuration.get(key).and_then(Value::as_str) else { continue };
+        // With a slash it is a relative path or a model's name.
+        if !name.is_empty() && !name.contains('/') && !Path::new(name).exists() {
+            let flag = key.replace('_', "-");
+            bail!(Usage(format!(
+                "the run's --{flag} '{name}' is not in this folder, and a record keeps no absolute path: give it with --{flag}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The kept configuration with what is given anew, written and read as a configuration file is.
 fn configure(cli: &Cli, kept: &Kept, from: u64, scratch: &Path) -> Result<Cli> {
     let mut configuration = kept.configuration.clone();
@@ -64,6 +83,7 @@ fn configure(cli: &Cli, kept: &Kept, from: u64, scratch: &Path) -> Result<Cli> {
     if configuration.get("train").is_some_and(|train| train == "-") {
         bail!(Usage("the run read its rows from a pipe; give them as a file: --train FILE".into()));
     }
+    require_found(&configuration)?;
     // One rank takes the steps of all of them.
     let accumulation = configuration.get("gradient_accumulation_steps").and_then(Value::as_u64).unwrap_or(1);
     configuration.insert("gradient_accumulation_steps".into(), (accumulation * kept.identity.world_size).into());

@@ -33,8 +33,7 @@ pub struct Common {
     pub verbose: u8,
 
     /// Threads to use [default: as many as the machine has cores]
-    #[arg(long, value_name = "N", global = true,
-        help_heading = HEADING)]
+    #[arg(long, value_name = "N", global = true, value_parser = threads, help_heading = HEADING)]
     pub threads: Option<NonZeroUsize>,
 
     /// Download nothing: a model named org/name must be in the Hugging Face cache (HF_HUB_OFFLINE=1 does the same)
@@ -57,4 +56,12 @@ impl Common {
         self.threads
             .map_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get), NonZeroUsize::get)
     }
+}
+
+/// More threads than any machine has cores for; starting them would take longer than the work.
+const MOST_THREADS: usize = 4_096;
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let told = || format!("expected a number of threads from 1 to {MOST_THREADS}");
+    text.parse().ok().filter(|n: &NonZeroUsize| n.get() <= MOST_THREADS).ok_or_else(told)
 }

@@ -43,7 +43,7 @@ pub use mpi::Mpi;
 #[cfg(feature = "cuda")]
 pub use nccl::Nccl;
 pub use ordered::{Partial, all_reduce_bytes, all_reduce_ordered, reduce_scatter_bytes, reduce_scatter_ordered};
-pub use shares::{shares, shares_of_units};
+pub use shares::{share_of_units, shares, shares_of_units};
 pub use solo::Solo;
 pub use tcp::{JoinOptions, Rendezvous, Tcp};
 pub use threads::Threads;

@@ -11,14 +11,16 @@ pub fn shares(len: usize, world: usize) -> Vec<Range<usize>> {
 /// Like [`shares`], but every share starts at a multiple of `unit` (a quantisation block, a row), and only the last
 /// one that is not empty can end elsewhere: at `len`. A `unit` of 0 counts as 1.
 pub fn shares_of_units(len: usize, world: usize, unit: usize) -> Vec<Range<usize>> {
+    (0..world).map(|rank| share_of_units(len, world, unit, rank)).collect()
+}
+
+/// The share of `rank` among those of [`shares_of_units`]; an empty one where `world` is 0.
+pub fn share_of_units(len: usize, world: usize, unit: usize, rank: usize) -> Range<usize> {
     let unit = unit.max(1);
     let units = len.div_ceil(unit);
-    let (each, longer) = match world {
-        0 => return Vec::new(),
-        world => (units / world, units % world),
-    };
-    let start = |rank: usize| (rank * each + rank.min(longer)).saturating_mul(unit).min(len);
-    (0..world).map(|rank| start(rank)..start(rank + 1)).collect()
+    let Some(each) = units.checked_div(world) else { return 0..0 };
+    let start = |rank: usize| (rank * each + rank.min(units % world)).saturating_mul(unit).min(len);
+    start(rank)..start(rank + 1)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub use open::{Opened, PackedSize, open};
 pub use placed::Placed;
 pub use quantised::Quantised;
 pub use resident::Resident;
-pub(crate) use sharded::shares;
+pub(crate) use sharded::share;
 pub use sharded::{Sharded, ShardedOptions};
 pub use source::{LayerSource, ShardedBytes, Unit};
 pub use table::TableBytes;

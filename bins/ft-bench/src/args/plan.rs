@@ -94,7 +94,7 @@ impl StageName {
 }
 
 /// More ranks than any run has had; each is planned for itself.
-const MOST_RANKS: usize = 65_536;
+const MOST_RANKS: usize = 4_096;
 
 fn ranks(text: &str) -> Result<usize, String> {
     let told = || format!("expected a number of ranks from 1 to {MOST_RANKS}");

@@ -371,8 +371,8 @@ fn absurd_sizes_are_told_before_anything_is_allocated() {
         ("matmul --lora-r 4294967295", "--lora-r 4294967295"),
         ("matmul --tokens 99999999999999999999", "at least 1"),
         ("generate --model MODEL --batch-sizes 1000000000 --prompt-len 8 --max-new-tokens 8", "--batch-sizes"),
-        ("plan --model MODEL --world 18446744073709551615", "ranks from 1 to 65536"),
-        ("plan --model MODEL --world 4294967296", "ranks from 1 to 65536"),
+        ("plan --model MODEL --world 18446744073709551615", "ranks from 1 to 4096"),
+        ("plan --model MODEL --world 4294967296", "ranks from 1 to 4096"),
         (
             "plan --model MODEL --per-device-train-batch-size 4294967295 --gradient-accumulation-steps 4294967295",
             "ask for less",
@@ -381,6 +381,15 @@ fn absurd_sizes_are_told_before_anything_is_allocated() {
         let told = scratch.failure(line, 2);
         assert!(told.contains(word), "{line}: {told}");
     }
+}
+
+/// Each of the ranks is planned for itself, in every way of sharding.
+#[test]
+fn a_plan_for_very_many_ranks_ends() {
+    let scratch = Scratch::new();
+    let started = std::time::Instant::now();
+    let table = scratch.succeed("plan --model MODEL --world 4096 --json plan.json");
+    assert!(table.contains("4096") && started.elapsed().as_secs() < 60, "{:?}: {table}", started.elapsed());
 }
 
 #[test]

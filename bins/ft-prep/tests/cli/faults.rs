@@ -338,3 +338,36 @@ fn a_signal_ends_it_with_130_also_while_it_waits() {
     assert_eq!(stderr(&output), "ft-prep: error: interrupted\n");
     assert_eq!(fs::read_dir(scratch.path(".")).unwrap().count(), 0);
 }
+
+/// `>&-`: Rust opens /dev/null there, which takes everything.
+#[test]
+fn a_standard_output_that_is_closed_takes_no_result() {
+    let scratch = Scratch::new();
+    scratch.write("in.csv", "prompt,completion\na,b\n");
+    let closed = |line: &str| {
+        let mut shell = std::process::Command::new("sh");
+        shell.current_dir(scratch.path("")).args([
+            "-c",
+            &format!("exec \"$0\" {line} >&-"),
+            env!("CARGO_BIN_EXE_ft-prep"),
+        ]);
+        shell.output().unwrap()
+    };
+    for line in ["in.csv -q -o -", "--completions bash", "--version"] {
+        let output = closed(line);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{line}: {told}");
+        assert!(told.contains("standard output is closed"), "{line}: {told}");
+    }
+    assert!(closed("in.csv -q -o out.parquet").status.success(), "nothing goes to stdout");
+}
+
+#[test]
+fn absurdly_many_threads_are_refused() {
+    let scratch = Scratch::new();
+    scratch.write("in.csv", "prompt,completion\na,b\n");
+    for threads in ["4097", "4000000000", "0", "18446744073709551616"] {
+        let told = scratch.failure(&format!("in.csv -o out.parquet --threads {threads}"), 2);
+        assert!(told.contains("expected a number of threads from 1 to 4096"), "{told}");
+    }
+}

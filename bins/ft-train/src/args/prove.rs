@@ -11,8 +11,8 @@ pub struct ProveArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Repeat the run of this output folder elsewhere, and say whether it comes out equal, or where it first differs;
-    /// its configuration is that of its run.json, in which --model, --train, --eval, --threads and
-    /// --activation-memory may be given anew
+    /// its configuration is that of its run.json, in which --threads, --activation-memory and, where they lie
+    /// elsewhere now or were given by an absolute path, --model, --train, --eval and --init-adapter are given anew
     #[arg(long, value_name = "DIR")]
     pub verify: Option<PathBuf>,
     /// Repeat only these steps, from the checkpoint after step FROM to the one after step TO

@@ -114,7 +114,7 @@ impl Cli {
     pub fn configuration(&self) -> Configuration {
         let map = |value: Value| if let Value::Object(map) = value { map } else { Map::new() };
         Configuration {
-            values: map(self.resolved.to_json()),
+            values: map(self.resolved.for_record()),
             origins: map(self.resolved.origins()),
             without_effect: KNOBS.iter().map(|knob| knob.name.to_owned()).collect(),
             typed: ft_cli::typed_arguments(&["-o", "--output-dir"], &[]),

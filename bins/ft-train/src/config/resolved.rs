@@ -1,9 +1,11 @@
 //! Every argument's value, and where it comes from.
 
+use std::any::TypeId;
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value};
 
 use super::argv::{NOT_IN_FILES, key};
@@ -40,6 +42,8 @@ struct Entry {
     origin: Origin,
     /// Whether there is a value that is not the default: a file may also say null.
     given: bool,
+    /// Whether it names a file or a folder.
+    is_path: bool,
 }
 
 /// The configuration of a run. Fed back as a `--config` file it gives the same run.
@@ -84,7 +88,7 @@ impl Resolved {
                 _ if peers::of(arg).is_some() => continue,
                 _ => Value::Null,
             };
-            entries.push(Entry { key, value, origin, given });
+            entries.push(Entry { key, value, origin, given, is_path: is_path(arg) });
         }
         let mut resolved = Self { entries };
         if resolved.get("init_adapter").is_some() {
@@ -113,8 +117,16 @@ impl Resolved {
     }
 
     /// Keys and values, as a JSON configuration has them.
+    #[cfg(test)]
     pub fn to_json(&self) -> Value {
         Value::Object(self.entries.iter().map(|e| (e.key.clone(), e.value.clone())).collect::<Map<_, _>>())
+    }
+
+    /// Keys and values, as a JSON configuration has them, in which an absolute path is cut to its last part: a record goes to others, and says
+    /// nothing of the machine that it was made on.
+    pub fn for_record(&self) -> Value {
+        let kept = |e: &Entry| if e.is_path { without_folders(&e.value) } else { e.value.clone() };
+        Value::Object(self.entries.iter().map(|e| (e.key.clone(), kept(e))).collect::<Map<_, _>>())
     }
 
     /// `default`, `accelerate`, `file` or `flag` of every key.
@@ -134,6 +146,17 @@ impl Resolved {
         }
         text
     }
+}
+
+/// Whether the argument's value is a path.
+fn is_path(arg: &Arg) -> bool {
+    arg.get_value_parser().type_id() == TypeId::of::<PathBuf>()
+}
+
+/// An absolute path's last part; anything else as it is.
+fn without_folders(value: &Value) -> Value {
+    let path = value.as_str().map(Path::new).filter(|path| path.is_absolute());
+    path.and_then(Path::file_name).map_or_else(|| value.clone(), |name| name.to_string_lossy().into())
 }
 
 /// A value in YAML's flow style, which is JSON with longer numbers.

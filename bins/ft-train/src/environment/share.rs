@@ -15,7 +15,7 @@ use super::variables::{Variables, number};
 pub fn threads(placement: &Placement, variables: &Variables<'_>) -> Result<NonZeroUsize> {
     // OpenMP's list has a number for each level of nesting.
     let outermost = |name: &str| Some(variables(name)?.split(',').next()?.to_owned()).filter(|text| !text.is_empty());
-    let told = number(&outermost, "OMP_NUM_THREADS", 1..=65536)?;
+    let told = number(&outermost, "OMP_NUM_THREADS", 1..=4096)?;
     let usable = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let share = || {
         let bound = Bound { own: processors_of("self"), launcher: processors_of(&parent()) };

@@ -53,7 +53,7 @@ fn the_third_stage_with_everything_on_disk() {
     assert!(scratch.adapter("four") == one);
     origins(&scratch, "four", &["sharding", "offload_param_device", "offload_optimizer_device", "precision"]);
     origins(&scratch, "four", &["gradient_accumulation_steps", "max_grad_norm", "nproc_per_node"]);
-    let run = scratch.run("--verify four");
+    let run = scratch.run("--verify four --model MODEL");
     assert!(run.status.success(), "{}", stderr(&run));
 }
 

@@ -149,6 +149,6 @@ fn a_fault_names_its_rank_and_a_verification_runs_on_one() {
     let told = scratch.failure(&line, 1);
     assert!(told.starts_with("rank ") && told.contains("nowhere"), "{told}");
     scratch.train("run", &format!("{} --save-steps 2", shared(3, "zero2")));
-    let output = scratch.run("--verify run");
+    let output = scratch.run("--verify run --model MODEL");
     assert!(output.status.success(), "{}", stderr(&output));
 }

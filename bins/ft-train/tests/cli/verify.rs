@@ -12,7 +12,7 @@ fn finished() -> Scratch {
 }
 
 fn verified(scratch: &Scratch, line: &str) -> String {
-    let output = scratch.run(&format!("--verify out {line}"));
+    let output = scratch.run(&format!("--verify out --model MODEL {line}"));
     assert!(output.status.success(), "{}", stderr(&output));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -41,7 +41,7 @@ fn the_first_difference_is_named() {
         // The element [3, 1], by its last bit.
         data[at["data_offsets"][0].as_u64().unwrap() as usize + 4 * (3 * width + 1)] ^= 1;
     });
-    let told = scratch.failure("--verify out", 1);
+    let told = scratch.failure("--verify out --model MODEL", 1);
     assert!(told.contains(&format!("differs first at step 4: the tensor '{name}', element [3, 1] was ")), "{told}");
     std::fs::write(&weights, whole).unwrap();
 
@@ -49,7 +49,7 @@ fn the_first_difference_is_named() {
     let text = std::fs::read_to_string(&state).unwrap();
     let loss = scratch.series("out", "loss")[2];
     std::fs::write(&state, text.replace(&loss.to_string(), &(loss + 1.0).to_string())).unwrap();
-    let told = scratch.failure("--verify out", 1);
+    let told = scratch.failure("--verify out --model MODEL", 1);
     assert!(told.contains(&format!("differs first at step 3: loss was {} and is {loss}", loss + 1.0)), "{told}");
     std::fs::write(&state, text).unwrap();
     verified(&scratch, "");
@@ -58,16 +58,21 @@ fn the_first_difference_is_named() {
 #[test]
 fn what_cannot_be_repeated_is_told() {
     let scratch = finished();
-    let told = scratch.failure("--verify out --verify-steps 3..6", 1);
+    let told = scratch.failure("--verify out --model MODEL --verify-steps 3..6", 1);
     assert!(told.contains("step 3 cannot be begun from") && told.contains("checkpoint-3"), "{told}");
-    let told = scratch.failure("--verify out --verify-steps 2..60", 2);
+    let told = scratch.failure("--verify out --model MODEL --verify-steps 2..60", 2);
     assert!(told.contains("has 6 steps"), "{told}");
     let told = scratch.failure("--verify nowhere", 1);
     assert!(told.contains("cannot read 'nowhere/run.json'"), "{told}");
-    let told = scratch.failure("--verify out --verify-steps 4..2", 2);
+    let told = scratch.failure("--verify out --model MODEL --verify-steps 4..2", 2);
     assert!(told.contains("expected two steps"), "{told}");
+    let told = scratch.failure("--verify out", 2);
+    assert!(
+        told.contains("is not in this folder, and a record keeps no absolute path: give it with --model"),
+        "{told}"
+    );
     scratch.tokens("rows.parquet", &rows(17));
-    let told = scratch.failure("--verify out", 1);
+    let told = scratch.failure("--verify out --model MODEL", 1);
     assert!(told.contains("the run in 'out' is of another run: the training rows was "), "{told}");
 }
 
@@ -80,7 +85,31 @@ fn a_run_that_was_laid_out_anew_is_repeated_from_there() {
     scratch.train("out", &format!("{LINE} --max-steps 8 --resume-from-checkpoint"));
     // Once more, which does not hide the first.
     scratch.train("out", &format!("{LINE} --max-steps 8 --resume-from-checkpoint out/checkpoint-6"));
-    let told = scratch.failure("--verify out", 1);
+    let told = scratch.failure("--verify out --model MODEL", 1);
     assert!(told.contains("laid out for another number of steps until step 4") && told.contains("4..8"), "{told}");
     assert!(verified(&scratch, "--verify-steps 4..8").starts_with("equal: steps 5 to 8"));
+}
+
+/// A record goes to others: it says what a file is called, and not where it lies.
+#[test]
+fn no_record_says_where_a_folder_lies() {
+    let scratch = finished();
+    let home = scratch.path("").canonicalize().unwrap();
+    let rows = home.join("rows.parquet");
+    let output = home.join("absolute");
+    let line = format!(
+        "--model MODEL --train {} --output-dir {} --max-steps 2 --save-steps 2",
+        rows.display(),
+        output.display()
+    );
+    let told = scratch.run(&line);
+    assert!(told.status.success(), "{}", stderr(&told));
+    for file in ["absolute/run.json", "absolute/checkpoint-2/configuration.json", "out/run.json"] {
+        let text = std::fs::read_to_string(scratch.path(file)).unwrap();
+        assert!(!text.contains(home.to_str().unwrap()) && !text.contains(env!("CARGO_MANIFEST_DIR")), "{file}: {text}");
+    }
+    let kept = &scratch.json("absolute/run.json")["configuration"];
+    assert_eq!((&kept["train"], &kept["output_dir"]), (&"rows.parquet".into(), &"absolute".into()));
+    let again = scratch.run("--verify absolute --model MODEL");
+    assert!(again.status.success(), "{}", stderr(&again));
 }

@@ -41,11 +41,25 @@ pub(crate) fn metadata() -> Option<std::fs::Metadata> {
     None
 }
 
+/// Whether the process was started without a standard output, as `>&-` does it.
+static MISSING: AtomicBool = AtomicBool::new(false);
+
+// Before `main` Rust opens /dev/null where a standard stream is missing, which then takes a result and loses it. This
+// runs earlier than that, as part of the process's start; it calls the kernel once and touches nothing else.
+#[cfg(unix)]
+#[ctor::ctor(unsafe)]
+fn look_for_stdout() {
+    MISSING.store(rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_err(), Ordering::Relaxed);
+}
+
 // The descriptor itself: `io::stdout` would look for line breaks in binary
 // data and copy it.
 #[cfg(unix)]
 fn raw() -> Raw {
     use std::os::fd::AsFd;
+    if MISSING.load(Ordering::Relaxed) {
+        return None;
+    }
     let copy = io::stdout().as_fd().try_clone_to_owned();
     copy.ok().map(std::fs::File::from)
 }

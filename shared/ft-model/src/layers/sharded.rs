@@ -5,7 +5,7 @@ mod form;
 mod own;
 mod read;
 
-pub(crate) use own::shares;
+pub(crate) use own::share;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use super::ranks::{Ranks, Stage};
 use crate::arch::Architecture;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::layers::{PackedFormat, TableBytes, Unit, WeightFormat, shares};
+use crate::layers::{PackedFormat, TableBytes, Unit, WeightFormat, share};
 use crate::projection::Site;
 
 /// Bytes of a model's frozen weights.
@@ -126,7 +126,7 @@ impl Frozen {
         if ranks.stage < Stage::Zero3 {
             return self.bytes();
         }
-        let own = |bytes: usize| shares(bytes, ranks.world)[rank].len();
+        let own = |bytes: usize| share(bytes, ranks.world, rank).len();
         let layers: usize = self.layers.iter().map(|&layer| own(layer)).sum();
         let all = layers + own(self.embedding) + self.head.map_or(0, own);
         all as u64 + self.small
@@ -157,7 +157,7 @@ impl Frozen {
                 continue;
             }
             found.gathered += bytes as u64;
-            found.sent += shares(bytes, ranks.world)[rank].len() as u64 * others;
+            found.sent += share(bytes, ranks.world, rank).len() as u64 * others;
             found.at_once =
                 if ranks.reshard_after_forward { found.at_once.max((last + bytes) as u64) } else { found.gathered };
             last = bytes;

@@ -21,6 +21,8 @@ const FREE: &[&str] = &[
     "train",
     "eval",
     "eval_generate",
+    // Its digest is compared.
+    "init_adapter",
     "eval_max_new_tokens",
     "output_dir",
     "resume_from_checkpoint",

@@ -92,8 +92,16 @@ impl Shard {
     }
 }
 
+/// Shares start at multiples of so many bytes.
+const UNIT: usize = 64;
+
 /// How `bytes` bytes that lie together are cut among ranks. Shares start at multiples of 64: no number and no block's
 /// scale is cut.
 pub(crate) fn shares(bytes: usize, world: usize) -> Vec<Range<usize>> {
-    ft_dist::shares_of_units(bytes, world, 64)
+    ft_dist::shares_of_units(bytes, world, UNIT)
+}
+
+/// The share of one rank among [`shares`].
+pub(crate) fn share(bytes: usize, world: usize, rank: usize) -> Range<usize> {
+    ft_dist::share_of_units(bytes, world, UNIT, rank)
 }
