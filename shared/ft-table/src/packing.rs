@@ -19,15 +19,32 @@ pub struct TokenRow {
 }
 
 /// The columns that are obeyed, where they are there.
-pub const COLUMNS: [&str; 5] = [ATTENTION_MASK, POSITION_IDS, SEQ_LENGTHS, "sequence_ids", "seq_idx"];
+pub const COLUMNS: [&str; 10] = [
+    ATTENTION_MASK,
+    POSITION_IDS,
+    SEQ_LENGTHS,
+    CU_SEQ_LENS,
+    CU_SEQLENS,
+    "sequence_ids",
+    "seq_idx",
+    "segment_ids",
+    COMPLETION_MASK,
+    ASSISTANT_MASKS,
+];
 const ATTENTION_MASK: &str = "attention_mask";
 const POSITION_IDS: &str = "position_ids";
 const SEQ_LENGTHS: &str = "seq_lengths";
+const CU_SEQ_LENS: &str = "cu_seq_lens_q";
+const CU_SEQLENS: &str = "cu_seqlens";
+const COMPLETION_MASK: &str = "completion_mask";
+const ASSISTANT_MASKS: &str = "assistant_masks";
 
 /// One row, as the columns beside its tokens have it.
 pub struct Packed {
     /// Whether each token is there, or only fills the row up.
     kept: Vec<bool>,
+    /// Whether each token may be learned: TRL takes the label of a token away where a mask of it is 0.
+    learned: Vec<bool>,
     /// Where texts begin, and the column that says so; none where no column speaks of it.
     starts: Option<(&'static str, Vec<usize>)>,
 }
@@ -35,7 +52,7 @@ pub struct Packed {
 impl Packed {
     /// A row of `tokens` tokens of which nothing is said yet.
     pub fn new(tokens: usize) -> Self {
-        Self { kept: vec![true; tokens], starts: None }
+        Self { kept: vec![true; tokens], learned: vec![true; tokens], starts: None }
     }
 
     /// Takes note of one of [`COLUMNS`], in their order.
@@ -44,13 +61,15 @@ impl Packed {
     /// Where it means something that training on these tokens would not do.
     pub fn read(&mut self, column: &'static str, values: &[i64]) -> Result<(), String> {
         let tokens = self.kept.len();
-        if column != SEQ_LENGTHS && values.len() != tokens {
+        if ![SEQ_LENGTHS, CU_SEQ_LENS, CU_SEQLENS].contains(&column) && values.len() != tokens {
             return Err(format!("{} elements of '{column}' for {tokens} ids, expected as many", values.len()));
         }
         match column {
             ATTENTION_MASK => self.mask(values),
             POSITION_IDS => self.positions(values),
             SEQ_LENGTHS => self.lengths(values),
+            CU_SEQ_LENS | CU_SEQLENS => self.bounds(column, values),
+            COMPLETION_MASK | ASSISTANT_MASKS => self.learn(column, values),
             _ => {
                 let starts = self.runs(column, values)?;
                 self.begin(column, starts)
@@ -115,6 +134,31 @@ impl Packed {
         self.begin(SEQ_LENGTHS, starts)
     }
 
+    /// 0, where each further text begins, and the row's number of tokens.
+    fn bounds(&mut self, column: &'static str, values: &[i64]) -> Result<(), String> {
+        let tokens = self.kept.len();
+        let bounds: Option<Vec<usize>> = values.iter().map(|&value| usize::try_from(value).ok()).collect();
+        let rising = |bounds: &Vec<usize>| {
+            bounds.first() == Some(&0) && bounds.last() == Some(&tokens) && bounds.windows(2).all(|w| w[0] < w[1])
+        };
+        let Some(mut starts) = bounds.filter(rising) else {
+            return Err(format!(
+                "'{column}' is {values:?}, expected numbers that rise from 0 to the row's {tokens} tokens"
+            ));
+        };
+        starts.pop();
+        self.begin(column, starts)
+    }
+
+    /// 0 takes a token's label away, 1 leaves it.
+    fn learn(&mut self, column: &str, values: &[i64]) -> Result<(), String> {
+        if let Some(at) = values.iter().position(|value| ![0, 1].contains(value)) {
+            return Err(format!("'{column}' is {} at token {at}, expected 0 or 1", values[at]));
+        }
+        self.learned.iter_mut().zip(values).for_each(|(learned, &value)| *learned &= value == 1);
+        Ok(())
+    }
+
     /// Where a number that stands for a text first stands. Each text is one piece.
     fn runs(&self, column: &str, values: &[i64]) -> Result<Vec<usize>, String> {
         let mut starts: Vec<usize> = Vec::new();
@@ -158,7 +202,7 @@ impl Packed {
             }
             if let Some(sequence) = sequences.last_mut() {
                 sequence.input_ids.push(id);
-                sequence.labels.push(label);
+                sequence.labels.push(if self.learned[i] { label } else { ft_io::IGNORE_INDEX });
             }
         }
         sequences
@@ -197,6 +241,9 @@ mod tests {
             ("seq_lengths", &[2, 3]),
             ("sequence_ids", &[4, 4, 9, 9, 9]),
             ("seq_idx", &[0, 0, 1, 1, 1]),
+            ("segment_ids", &[1, 1, 2, 2, 2]),
+            ("cu_seq_lens_q", &[0, 2, 5]),
+            ("cu_seqlens", &[0, 2, 5]),
             ("attention_mask", &[1, 1, 2, 2, 2]),
         ] {
             assert_eq!(cut(5, &[(column, values)]).unwrap(), expected, "{column}");
@@ -219,6 +266,14 @@ mod tests {
             ("seq_lengths", &[3, 0], "0 in 'seq_lengths'"),
             ("seq_lengths", &[i64::MAX, i64::MAX, i64::MAX], "no length of a text"),
             ("sequence_ids", &[1, 1, 0], "falls to 0 at token 2"),
+            (
+                "cu_seq_lens_q",
+                &[0, 2],
+                "'cu_seq_lens_q' is [0, 2], expected numbers that rise from 0 to the row's 3 tokens",
+            ),
+            ("cu_seqlens", &[0, 2, 2, 3], "expected numbers that rise"),
+            ("cu_seqlens", &[], "expected numbers that rise"),
+            ("completion_mask", &[0, 1, 2], "'completion_mask' is 2 at token 2, expected 0 or 1"),
         ] {
             let found = cut(3, &[(column, values)]).unwrap_err();
             assert!(found.contains(told), "{column} {values:?}: {found}");

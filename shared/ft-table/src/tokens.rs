@@ -29,8 +29,9 @@ pub struct Tokens {
 /// of any integer type.
 ///
 /// What other software writes beside them is obeyed: tokens that an `attention_mask` masks are left out, and a row into
-/// which several texts were packed (`position_ids` that start anew, `seq_lengths`, `sequence_ids`, a mask that numbers
-/// its texts) is cut into them. `source_file` and `source_row` go with their rows.
+/// which several texts were packed (`position_ids` that start anew, `seq_lengths`, `cu_seq_lens_q`, `sequence_ids`,
+/// `segment_ids`; an `attention_mask` of 1, 2, 3 …, as axolotl numbers the texts of a row) is cut into them. A token with 0
+/// in `completion_mask` or `assistant_masks` (TRL) is not learned. `source_file` and `source_row` go with their rows.
 ///
 /// # Errors
 /// If it is no Parquet, lacks a column or holds no rows; and at the first row

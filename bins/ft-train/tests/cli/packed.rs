@@ -76,10 +76,37 @@ fn texts_that_were_packed_into_a_row_do_not_see_each_other() {
         ("position_ids", each(&|_, length| (0..length as i64).collect())),
         ("seq_lengths", each(&|_, length| vec![length as i64])),
         ("sequence_ids", each(&|i, length| vec![i as i64; length])),
+        ("segment_ids", each(&|i, length| vec![1 + i as i64; length])),
+        ("cu_seq_lens_q", pairs.iter().map(|pair| bounds(pair)).collect()),
         ("attention_mask", each(&|i, length| vec![1 + i as i64; length])),
     ] {
         write(&scratch, "packed.parquet", &packed, &[(column, values)]);
         assert!(trained(&scratch, column, &format!("--train packed.parquet {line} 2")) == expected, "{column}");
+    }
+}
+
+/// 0, and where each text ends.
+fn bounds(texts: &[Row]) -> Vec<i64> {
+    let mut bounds = vec![0];
+    for (ids, _) in texts {
+        bounds.push(bounds[bounds.len() - 1] + ids.len() as i64);
+    }
+    bounds
+}
+
+#[test]
+fn masks_that_trl_writes_take_labels_away() {
+    let scratch = Scratch::with_rows();
+    let expected = trained(&scratch, "plain", "");
+    // Every token has a label, and the mask says which of them counts.
+    let texts = rows(18);
+    let masks: Vec<Vec<i64>> =
+        texts.iter().map(|(_, labels)| labels.iter().map(|&label| i64::from(label >= 0)).collect()).collect();
+    assert!(masks.iter().flatten().any(|&one| one == 0), "rows with tokens that are not learned");
+    let all: Vec<Row> = texts.iter().map(|(ids, _)| (ids.clone(), ids.iter().map(|&id| id as i32).collect())).collect();
+    for column in ["completion_mask", "assistant_masks"] {
+        write(&scratch, "masked.parquet", &all, &[(column, masks.clone())]);
+        assert!(trained(&scratch, column, "--train masked.parquet") == expected, "{column}");
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) fn read(family: Family, keys: Keys<'_>) -> Result<Architecture> {
         Family::Hunyuan => switches::hunyuan(keys),
         Family::Ministral3 => switches::ministral3(keys),
         Family::Apertus => switches::apertus(keys),
+        Family::OlMoe => mixtures::olmoe(keys),
     }
 }
 

@@ -70,11 +70,13 @@ pub enum Family {
     Ministral3,
     /// Apertus.
     Apertus,
+    /// `OLMoE`.
+    OlMoe,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 31] = [
+    pub const ALL: [Family; 32] = [
         Family::Llama,
         Family::Mistral,
         Family::Qwen2,
@@ -106,6 +108,7 @@ impl Family {
         Family::Hunyuan,
         Family::Ministral3,
         Family::Apertus,
+        Family::OlMoe,
     ];
 
     /// `model_type` in `config.json`.
@@ -143,7 +146,7 @@ impl Family {
             Family::Phi => &PHI,
             Family::Starcoder2 => &STARCODER2,
             Family::Mixtral => &MIXTRAL,
-            Family::Qwen3Moe => &QWEN3_MOE,
+            Family::Qwen3Moe | Family::OlMoe => &QWEN3_MOE,
             Family::Arcee | Family::Nemotron => &ARCEE,
             Family::Apertus => &APERTUS,
             Family::Glm4 => &GLM4,
@@ -213,6 +216,7 @@ impl Family {
             Family::Hunyuan => ("hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM"),
             Family::Ministral3 => ("ministral3", "Ministral3ForCausalLM"),
             Family::Apertus => ("apertus", "ApertusForCausalLM"),
+            Family::OlMoe => ("olmoe", "OlmoeForCausalLM"),
         }
     }
 }

@@ -43,6 +43,18 @@ pub(super) fn qwen3_moe(keys: Keys<'_>) -> Result<Architecture> {
     Ok(Architecture { experts: Some(experts), ..arch })
 }
 
+/// Llama's block with norms of whole queries and keys and a mixture in each layer, whose weights share out less than 1.
+pub(super) fn olmoe(keys: Keys<'_>) -> Result<Architecture> {
+    let mut arch = common(Family::OlMoe, keys, &Defaults::default(), false)?;
+    arch.norm_eps = keys.number_or("rms_norm_eps", Some(1e-5))?;
+    arch.qkv_bias = keys.flag_or("attention_bias", false)?;
+    arch.o_bias = arch.qkv_bias;
+    let normalised = keys.flag_or("norm_topk_prob", false)?;
+    let experts = experts(keys, arch.intermediate_size, normalised, 64)?;
+    arch.layers.iter_mut().for_each(|layer| layer.is_mixture = true);
+    Ok(Architecture { experts: Some(experts), qk_norm: QkNorm::Whole, ..arch })
+}
+
 /// The experts by their number, which transformers has called by two names.
 fn experts(keys: Keys<'_>, intermediate_size: usize, normalised: bool, usual: usize) -> Result<Experts> {
     let count = match keys.get("num_local_experts") {

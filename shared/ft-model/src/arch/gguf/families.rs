@@ -156,6 +156,8 @@ pub(super) fn own(keys: &GgufKeys<'_>, family: Family, sizes: &Sizes) -> Result<
             "use_parallel_residual": !keys.has_tensor("blk.0.ffn_norm.weight"),
             "qk_layernorm": keys.has_tensor("blk.0.attn_q_norm.weight"),
         }),
+        // No file of it is read.
+        Family::OlMoe => json!({}),
         Family::Mixtral => experts(keys, "num_local_experts")?,
         Family::Qwen3Moe => {
             let mut config = experts(keys, "num_experts")?;

@@ -1,9 +1,13 @@
-//! What README and docs tell a user to type, as it stands there, on the real model and a few of the real rows.
+//! What README and docs tell a user to type, as it stands there: on the real model and a few of the real rows, or, in
+//! [`pages`], on a small one.
+
+mod pages;
+mod small_model;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use ft_model::Checkpoint;
 use serde_json::Value;
@@ -30,7 +34,7 @@ fn block(page: &str, mark: &str, fence: &str) -> String {
 /// The folder of the built programs, all of which `cargo test --workspace` and `make test` build first.
 fn programs() -> PathBuf {
     let folder = Path::new(env!("CARGO_BIN_EXE_ft-train")).parent().unwrap().to_path_buf();
-    for program in ["ft-prep", "ft-template", "ft-train", "ft-merge", "ft-eval"] {
+    for program in ["ft-prep", "ft-template", "ft-train", "ft-merge", "ft-eval", "ft-bench"] {
         let file = folder.join(program);
         assert!(file.is_file(), "{} is missing: build it with 'cargo build --release --bins'", file.display());
     }
@@ -51,9 +55,10 @@ fn run(folder: &Path, lines: &str) -> (String, String) {
     );
     let mut shell = Command::new("bash");
     let shell = shell.args(["-e", "-o", "pipefail", "-c", lines]).env("PATH", path.unwrap()).current_dir(folder);
+    let shell = shell.stdin(Stdio::null());
     let output = shell.env("HF_HUB_CACHE", folder.join("hub")).env("HF_HUB_OFFLINE", "1").output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{told}");
+    assert!(output.status.success(), "{lines}\n{told}");
     assert!(!told.contains("error") && !told.contains("warning"), "{told}");
     (String::from_utf8(output.stdout).unwrap(), told)
 }
