@@ -98,7 +98,8 @@ pub fn beside(output: &Path) -> PathBuf {
     name.into()
 }
 
-/// How far losses may be apart by the types that weights are rounded to; found on SmolLM2 and Gemma-3-270M, with room.
+/// How far losses may be apart by the types that weights are rounded to: estimates from the types' steps, with room, not
+/// figures measured over many models; `--prove-bound` takes another.
 fn bound(args: &Args) -> f64 {
     match (args.to, args.quantize, args.dtype) {
         (To::Hf, _, Some(Dtype::F32)) | (_, Some(Quantize::F32), _) => 1e-4,
