@@ -38,10 +38,10 @@ pub struct PlanArgs {
     #[arg(long, value_name = "OPTIMIZER", default_value = "adamw_torch", value_parser = optimizer)]
     pub optim: OptimizerKind,
     /// Sequences in a micro-batch of a rank
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
+    #[arg(long, visible_alias = "batch-size", value_name = "N", default_value_t = 8, value_parser = positive)]
     pub per_device_train_batch_size: usize,
     /// Tokens in each sequence [default: 512, or as many as the model takes]
-    #[arg(long, value_name = "N", value_parser = at_least_two)]
+    #[arg(long, visible_alias = "max-length", value_name = "N", value_parser = at_least_two)]
     pub max_seq_length: Option<usize>,
     /// Micro-batches whose gradients are accumulated before an optimizer step
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]

@@ -21,7 +21,7 @@ pub struct PrecisionArgs {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive)]
     pub batch_size: usize,
     /// Tokens in a sequence, each with a label
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_two)]
+    #[arg(long, visible_alias = "max-length", value_name = "N", default_value_t = 256, value_parser = at_least_two)]
     pub seq_len: usize,
     /// LoRA rank; all linear layers are adapted
     #[arg(long, value_name = "R", default_value_t = 16, value_parser = positive)]

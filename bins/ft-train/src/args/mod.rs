@@ -61,11 +61,11 @@ pub struct Args {
     #[arg(long, alias = "eval-file", value_name = "FILE")]
     pub eval: Option<PathBuf>,
     /// Where the adapter goes: a folder, or '-' for one safetensors file to a pipe
-    #[arg(short, long, value_name = "DIR|-", default_value = "", hide_default_value = true,
+    #[arg(short, long, visible_alias = "output", value_name = "DIR|-", default_value = "", hide_default_value = true,
         value_parser = path_or_nothing())]
     pub output_dir: PathBuf,
     /// Write into an output folder that already holds a run
-    #[arg(long)]
+    #[arg(long, visible_alias = "overwrite")]
     pub overwrite_output_dir: bool,
     /// Go on from this checkpoint; without a value, or true, from the newest whole one in the output folder
     #[arg(long, value_name = "DIR|BOOL", num_args = 0..=1, default_missing_value = "", value_parser = path_or_nothing())]

@@ -38,7 +38,8 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "COEF", hide = true)]
     pub router_aux_loss_coef: Option<f64>,
     /// Sequences in a micro-batch on each rank
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, visible_alias = "batch-size", value_name = "N", default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub per_device_train_batch_size: u32,
     /// Sequences in an evaluation batch on each rank
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]

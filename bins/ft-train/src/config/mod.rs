@@ -117,7 +117,7 @@ impl Cli {
             values: map(self.resolved.for_record()),
             origins: map(self.resolved.origins()),
             without_effect: KNOBS.iter().map(|knob| knob.name.to_owned()).collect(),
-            typed: ft_cli::typed_arguments(&["-o", "--output-dir"], &[]),
+            typed: ft_cli::typed_arguments(&["-o", "--output-dir", "--output"], &[]),
         }
     }
 

@@ -113,3 +113,20 @@ fn no_record_says_where_a_folder_lies() {
     let again = scratch.run("--verify absolute --model MODEL");
     assert!(again.status.success(), "{}", stderr(&again));
 }
+
+/// The names that all six programs share are names here too, and leave the same run behind.
+#[test]
+fn names_of_the_other_programs_are_taken() {
+    let scratch = Scratch::with_rows();
+    let line = "--model MODEL --train rows.parquet --max-steps 2 --learning-rate 0.01";
+    for names in [
+        "--output-dir a --per-device-train-batch-size 2",
+        "--output b --batch-size 2",
+        "--output=b --overwrite --batch-size=2",
+    ] {
+        let output = scratch.run(&format!("{line} {names}"));
+        assert!(output.status.success(), "{names}: {}", stderr(&output));
+    }
+    assert!(scratch.adapter("a") == scratch.adapter("b"));
+    assert!(!scratch.json("b/run.json")["arguments"].to_string().contains("output"));
+}
